@@ -1,0 +1,1 @@
+//! Realistic OTLP export requests.

@@ -1,0 +1,104 @@
+//! Every reason for which a request is refused, and the one table that turns a reason into an answer:
+//! HTTP status, gRPC code and retry advice. No other module decides on a status.
+
+use std::time::Duration;
+
+use crate::otlp::Signal;
+
+/// Why a request is refused. Nothing of a refused request was kept, whatever the reason
+/// (the one exception is [`Away::Unknown`]).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No key, an unknown, expired or disabled key, or two keys that differ. The answer never says which.
+    #[error("the ingestion key is missing or not valid")]
+    Unauthenticated,
+    /// The address failed to authenticate too often; valid keys from it are never refused for this.
+    #[error("too many failed authentications from this address")]
+    TooManyFailures {
+        /// When the address may try again.
+        retry_after: Duration,
+    },
+    /// The key is valid and may not send this signal.
+    #[error("this key may not send {0}")]
+    SignalNotAllowed(Signal),
+    /// Over one of the key's rates; it fits after `retry_after`.
+    #[error("over the key's limit of {limit}")]
+    OverLimit {
+        /// The configuration's name of the limit, for example `requests_per_second`.
+        limit: &'static str,
+        /// After this long the same request fits.
+        retry_after: Duration,
+    },
+    /// Larger than a limit can ever admit: sending it again cannot help.
+    #[error("larger than {limit} allows ({max})")]
+    TooLarge {
+        /// The configuration's name of the limit.
+        limit: &'static str,
+        /// The limit's value, in its own unit.
+        max: u64,
+    },
+    /// Nothing is wrong with the request; it is to be sent again.
+    #[error("{away}")]
+    Unavailable {
+        /// What is missing.
+        away: Away,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The compressed bytes, the protobuf or the JSON are not well-formed.
+    #[error("malformed request: {0}")]
+    Malformed(String),
+    /// A content encoding (HTTP) or message encoding (gRPC) that is not known.
+    #[error("unknown compression; known are {known}")]
+    UnknownCompression {
+        /// The encodings that are taken here, for `grpc-accept-encoding` and the message.
+        known: &'static str,
+    },
+    /// A content type other than protobuf, JSON or gRPC.
+    #[error("unsupported content type; send application/x-protobuf or application/json")]
+    UnsupportedContentType,
+    /// No such path.
+    #[error("no such path; OTLP/HTTP is POST /v1/traces, /v1/metrics and /v1/logs")]
+    UnknownPath,
+    /// A known path with a method other than POST.
+    #[error("method not allowed; use POST")]
+    MethodNotAllowed,
+    /// A gRPC service or method that does not exist here.
+    #[error("unknown gRPC method")]
+    UnknownMethod,
+    /// The body came slower than the limits allow, or the request took longer than its time.
+    #[error("the request took too long to arrive")]
+    TooSlow,
+    /// A browser's origin that is not in `cors.allowed_origins`.
+    #[error("origin not allowed")]
+    OriginNotAllowed,
+}
+
+/// What is missing when a well-formed, permitted request cannot be kept now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Away {
+    /// The process holds as much as `memory.max_bytes` allows.
+    #[error("no room in memory")]
+    Memory,
+    /// The key holds as much memory as its share allows.
+    #[error("this key's share of memory is in use")]
+    KeyMemory,
+    /// The spool is full, or its disk is.
+    #[error("no room in the spool")]
+    Spool,
+    /// The key has filled its share of the spool.
+    #[error("this key's share of the spool is in use")]
+    KeySpool,
+    /// The sink did not take the batch in time and is known not to have it.
+    #[error("the storage behind this gateway is away")]
+    Sink,
+    /// The sink did not answer, so that it may have the batch: the one refusal after which something may have been kept.
+    #[error("the storage behind this gateway did not answer in time")]
+    Unknown,
+    /// No keys are known yet.
+    #[error("no keys are known yet")]
+    Keys,
+    /// The process is stopping.
+    #[error("this gateway is stopping")]
+    Stopping,
+}

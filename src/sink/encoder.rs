@@ -1,0 +1,126 @@
+//! The seam between the path and a sink's encoding: requests are appended to an open chunk, uncommitted, then
+//! committed or rolled back, and the chunk is sealed into bytes that stand alone.
+//!
+//! Invariants that every implementation keeps: a request whose `append` fails, or that is rolled back, leaves no trace; the rows of
+//! a part lie in the order in which their requests were committed; `seal` leaves the encoder empty, with its
+//! buffers kept for the next chunk.
+
+use std::sync::Arc;
+
+use super::PartName;
+
+/// An open chunk of one signal: column buffers for ClickHouse, OTLP bytes for a collector.
+pub trait ChunkEncoder: Send {
+    /// Appends all records of one uncompressed OTLP protobuf export request, uncommitted.
+    ///
+    /// # Errors
+    /// Malformed bytes, or a request that grows past `growth`; the chunk is then as it was before.
+    fn append(&mut self, request: &[u8], growth: &Growth) -> Result<Appended, EncodeError>;
+
+    /// Keeps what the last `append` added.
+    fn commit(&mut self);
+
+    /// Removes what the last `append` added.
+    fn rollback(&mut self);
+
+    /// What is committed so far.
+    fn size(&self) -> ChunkSize;
+
+    /// Seals the committed requests into one part a table and partition, and empties the chunk. CPU-heavy: not for a reactor.
+    fn seal(&mut self) -> Vec<SealedPart>;
+}
+
+/// What one request may grow into (design: 200,000 records, 128 MiB of columns, 64 parts).
+#[derive(Debug, Clone, Copy)]
+pub struct Growth {
+    /// Spans, log records or data points.
+    pub max_records: u64,
+    /// Bytes of columns before compression.
+    pub max_column_bytes: u64,
+    /// Tables and partitions that it touches.
+    pub max_parts: u32,
+}
+
+impl Default for Growth {
+    fn default() -> Self {
+        Growth {
+            max_records: 200_000,
+            max_column_bytes: 128 << 20,
+            max_parts: 64,
+        }
+    }
+}
+
+/// What a request turned out to hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Spans, log records or data points.
+    pub records: u64,
+    /// Bytes of columns before compression.
+    pub column_bytes: u64,
+}
+
+/// How much an open chunk holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChunkSize {
+    /// Committed requests.
+    pub requests: u32,
+    /// Rows over all parts.
+    pub rows: u64,
+    /// Bytes of columns before compression.
+    pub column_bytes: u64,
+    /// Parts touched.
+    pub parts: u32,
+}
+
+/// Why a request cannot be appended. Always the client's fault, never to be retried.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// Not a well-formed OTLP request.
+    #[error("{what} at byte {at}")]
+    Malformed {
+        /// What is wrong.
+        what: &'static str,
+        /// Where, counted from the request's first byte.
+        at: usize,
+    },
+    /// It grows past a limit of [`Growth`].
+    #[error("the request is over {limit} ({max})")]
+    TooLarge {
+        /// `max_records`, `max_column_bytes` or `max_parts`.
+        limit: &'static str,
+        /// The limit's value.
+        max: u64,
+    },
+}
+
+/// One part of a sealed chunk: bytes that stand alone.
+#[derive(Debug, Clone)]
+pub struct SealedPart {
+    /// Table and partition.
+    pub name: PartName,
+    /// The columns in the bytes, in order. Shared while the table's schema stays the same.
+    pub columns: Arc<[Arc<str>]>,
+    /// What is sent: one compressed Native block, or OTLP bytes.
+    pub bytes: Vec<u8>,
+    /// Size before compression.
+    pub uncompressed: u64,
+    /// Rows a request: (index of the request in the chunk, in order of commit; its rows in this part).
+    pub rows_by_request: Vec<(u32, u32)>,
+    /// Up to eight rows of different requests, chosen for their identity.
+    pub witnesses: Vec<Witness>,
+}
+
+impl SealedPart {
+    /// Rows in the part.
+    pub fn rows(&self) -> u64 {
+        self.rows_by_request
+            .iter()
+            .map(|(_, rows)| u64::from(*rows))
+            .sum()
+    }
+}
+
+/// One row of a part, by which it can be found again in the table: opaque to everybody but the sink that made it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Witness(pub Vec<u8>);

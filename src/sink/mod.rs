@@ -1,0 +1,110 @@
+//! Step 9, deliver: a sealed batch goes to the sink part by part, with one token a part, until it is known to be in.
+//!
+//! A [`Sink`] says two things: how a signal's requests become a chunk's bytes ([`ChunkEncoder`]), and what became of one
+//! attempt to deliver a part ([`Outcome`]). When to try again, under which token, and when to believe is not
+//! the sink's business but `deliver`'s, the same for every sink.
+
+pub mod clickhouse;
+mod encoder;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use encoder::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, SealedPart, Witness};
+
+use crate::otlp::Signal;
+
+/// A boxed future, as the methods of [`Sink`] return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where batches go: ClickHouse, or a collector.
+pub trait Sink: Send + Sync + 'static {
+    /// A new, empty encoder for a chunk of this signal.
+    fn encoder(&self, signal: Signal) -> Box<dyn ChunkEncoder>;
+
+    /// One attempt to deliver a part: its frames' bytes one after another as one insert (or export), under its token.
+    fn deliver<'a>(&'a self, part: &'a PartDelivery) -> BoxFuture<'a, Outcome>;
+
+    /// After an unknown outcome: is the part in? Waits until the old attempt can no longer be running.
+    fn look<'a>(&'a self, part: &'a PartDelivery) -> BoxFuture<'a, Look>;
+
+    /// Whether the sink answers now; `Err` says in words why it does not.
+    fn ready(&self) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// The name of a part: a table and one partition of it. What is inserted into a part is in or is not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartName {
+    /// The table's name, without its database.
+    pub table: Arc<str>,
+    /// Days since 1970-01-01 in the server's time zone; 0 where the table's rows need no partition of their own.
+    pub day: i32,
+}
+
+/// One part of a sealed batch, as it is handed to the sink.
+#[derive(Debug, Clone)]
+pub struct PartDelivery {
+    /// Which table and partition.
+    pub name: PartName,
+    /// The columns that the bytes hold, in their order; the insert names them.
+    pub columns: Arc<[Arc<str>]>,
+    /// Repeats of the same bytes carry the same token (`insert_deduplication_token`).
+    pub token: String,
+    /// How many attempts were made before this one; makes each attempt's query id its own.
+    pub attempt: u32,
+    /// Rows in all of `body`.
+    pub rows: u64,
+    /// The sealed bytes of each frame, in the order of the file.
+    pub body: Vec<Bytes>,
+    /// Rows that tell whether the part is in, when the sink did not say so.
+    pub witnesses: Vec<Witness>,
+    /// Only these rows of `body` (start, count): set when a refused batch is split down to a request.
+    pub only_rows: Option<(u64, u64)>,
+}
+
+/// What became of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The sink said that the part is in.
+    Delivered,
+    /// Known not to be in; try again later.
+    Retry {
+        /// In words, for the log and `/status`.
+        why: String,
+        /// The sink's own advice, if it gave one.
+        after: Option<Duration>,
+    },
+    /// Nobody knows whether it is in: the connection was lost or timed out after the body was sent.
+    Unknown {
+        /// In words.
+        why: String,
+    },
+    /// Known not to be in, and trying again cannot help until a person mends something (credentials, a missing table).
+    Hold {
+        /// In words, with the remedy.
+        why: String,
+    },
+    /// Known not to be in, and never will be: these bytes are refused for good.
+    Refused {
+        /// In words.
+        why: String,
+    },
+}
+
+/// What looking for a part's witnesses said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// All witnesses are there: the part is in.
+    Present,
+    /// Not there, and the old attempt is no longer running.
+    Absent,
+    /// It could not be told; ask again later.
+    Unclear {
+        /// In words.
+        why: String,
+    },
+}
