@@ -32,8 +32,23 @@ pub trait Sink: Send + Sync + 'static {
     /// After an unknown outcome: is the part in? Waits until the old attempt can no longer be running.
     fn look<'a>(&'a self, part: &'a PartDelivery) -> BoxFuture<'a, Look>;
 
+    /// What is to be done when the outcome of an insert into `table` was unknown `since` ago (`Duration::MAX`: in an earlier process).
+    fn after_unknown(&self, table: &str, since: Duration) -> AfterUnknown;
+
     /// Whether the sink answers now; `Err` says in words why it does not.
     fn ready(&self) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// What settles a part whose insert's outcome was unknown once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterUnknown {
+    /// The table has no deduplication window: look, and repeat only what is absent.
+    Look,
+    /// The table has a window that may know the token though the rows are not in: repeat under the same token, then look.
+    RepeatThenLook,
+    /// The token is kept together with the rows (Replicated and Shared tables), or nothing can be looked at (a collector):
+    /// repeat under the same token and believe the answer.
+    Repeat,
 }
 
 /// The name of a part: a table and one partition of it. What is inserted into a part is in or is not.
