@@ -7,7 +7,7 @@
 //! | 1 accept, 2 TLS | `listen` |
 //! | 3 authenticate, 4 admit, 7 charge | `admit` |
 //! | 5 receive | [`otlp`] |
-//! | 6 batch | `batch` |
+//! | 6 batch | [`batch`] |
 //! | 8 spool | `spool` |
 //! | 9 deliver | [`sink`] |
 //!
@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub mod config;
 pub mod otlp;
 pub mod reply;
