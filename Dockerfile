@@ -1,0 +1,17 @@
+# The image holds `otelgate` alone and runs it as a user without rights.
+FROM rust:1.95-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --package otelgate --bin otelgate \
+ && mkdir -p /out/var/lib/otelgate/spool /out/etc/otelgate
+
+FROM debian:bookworm-slim
+RUN useradd --system --uid 65532 --no-create-home otelgate
+COPY --from=build /src/target/release/otelgate /usr/local/bin/otelgate
+COPY --from=build --chown=otelgate:otelgate /out/ /
+USER otelgate
+VOLUME /var/lib/otelgate
+EXPOSE 4317 4318
+ENTRYPOINT ["/usr/local/bin/otelgate"]
+CMD ["serve", "--config", "/etc/otelgate/otelgate.yaml"]

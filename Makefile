@@ -1,0 +1,42 @@
+# otelgate: two commands do the main things, `make run` and `make test`. `make help` lists all.
+
+SHELL := bash
+CARGO ?= cargo
+
+.PHONY: help run test bench clickhouse deny advisories fmt clippy clean-run
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: clickhouse ## start ClickHouse and otelgate, send telemetry through both, show what arrived, keep running
+	$(CARGO) build --workspace --bins
+	target/debug/otelgate-demo --bin-dir target/debug --data run
+
+test: clickhouse ## all tests, against a real ClickHouse
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace
+
+bench: clickhouse ## decode and encode alone, then the whole process (benches/README.md)
+	$(CARGO) bench --bench encode
+	$(CARGO) build --release --workspace --bins
+	benches/whole.sh
+
+clickhouse: ## fetch the ClickHouse library once (not when CLICKHOUSE_URL names a running server)
+	@[ -n "$$CLICKHOUSE_URL" ] || scripts/fetch-clickhouse.sh
+
+deny: ## licences, sources and duplicates of the dependencies
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	cargo deny check licenses sources bans
+
+advisories: ## known vulnerabilities of the dependencies (fetches the advisory database)
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	cargo deny check advisories
+
+fmt: ## format
+	$(CARGO) fmt --all
+
+clippy: ## lint
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+clean-run: ## forget what `make run` made
+	rm -rf run

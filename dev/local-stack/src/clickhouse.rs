@@ -1,0 +1,127 @@
+//! ClickHouse: the embedded one of `clickhouse-dev`, or the server that `CLICKHOUSE_URL` names.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::process::Command;
+
+use crate::process::{Process, binary};
+
+/// How long ClickHouse may take to start; a machine under load is slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A ClickHouse to store into and to look at.
+#[derive(Debug)]
+pub struct ClickHouse {
+    /// Its HTTP address.
+    pub url: String,
+    /// The ingest user.
+    pub user: String,
+    /// The ingest user's password.
+    pub password: String,
+    admin: (String, String),
+    data: PathBuf,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl ClickHouse {
+    /// Starts `clickhouse-dev` on `data`, or uses `CLICKHOUSE_URL` with `CLICKHOUSE_USER` (default `hyperdx_ingest`) and `CLICKHOUSE_PASSWORD`
+    /// for ingestion, `CLICKHOUSE_ADMIN_USER` (default `default`) and `CLICKHOUSE_ADMIN_PASSWORD` for looking.
+    ///
+    /// # Errors
+    /// It does not start; the message says what is missing.
+    pub async fn start(data: &Path, port: u16) -> Result<ClickHouse> {
+        let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+        if let Ok(url) = std::env::var("CLICKHOUSE_URL") {
+            return Ok(ClickHouse {
+                url,
+                user: variable("CLICKHOUSE_USER", "hyperdx_ingest"),
+                password: variable("CLICKHOUSE_PASSWORD", ""),
+                admin: (variable("CLICKHOUSE_ADMIN_USER", "default"), variable("CLICKHOUSE_ADMIN_PASSWORD", "")),
+                data: data.to_owned(),
+                port,
+                process: None,
+            });
+        }
+        let (process, url) = Self::launch(data, port).await?;
+        let password =
+            std::fs::read_to_string(data.join("ingest.password")).context("clickhouse-dev left no ingest.password")?;
+        let port = url.rsplit_once(':').context("no port in the ready line")?.1.parse()?;
+        Ok(ClickHouse {
+            url,
+            user: "hyperdx_ingest".to_owned(),
+            password: password.trim().to_owned(),
+            admin: ("default".to_owned(), String::new()),
+            data: data.to_owned(),
+            port,
+            process: Some(process),
+        })
+    }
+
+    async fn launch(data: &Path, port: u16) -> Result<(Process, String)> {
+        std::fs::create_dir_all(data)?;
+        let mut command = Command::new(binary("clickhouse-dev")?);
+        command
+            .arg("--data")
+            .arg(data)
+            .arg("--http-port")
+            .arg(port.to_string())
+            .arg("--until-stdin-closes")
+            .env_remove("CLICKHOUSE_PASSWORD");
+        Process::start(&mut command, Some(&data.join("clickhouse-dev.log")), PATIENCE).await
+    }
+
+    /// The embedded server's process; none when `CLICKHOUSE_URL` named a server.
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    /// Ends the embedded server: SIGTERM, or SIGKILL when `hard`.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub async fn stop(&mut self, hard: bool) -> Result<()> {
+        match self.process.take() {
+            Some(process) if hard => process.kill().await,
+            Some(process) => process.stop(PATIENCE).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts the embedded server again, on the same data and port.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_again(&mut self) -> Result<()> {
+        let (process, _) = Self::launch(&self.data, self.port).await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Runs a statement as the administrator; answers its rows as text in `format`.
+    ///
+    /// # Errors
+    /// ClickHouse refuses it or does not answer.
+    pub async fn query(&self, sql: &str, format: &str) -> Result<String> {
+        let client =
+            clickhouse::Client::default().with_url(&self.url).with_user(&self.admin.0).with_password(&self.admin.1);
+        let bytes = client
+            .query(sql)
+            .fetch_bytes(format)?
+            .collect()
+            .await
+            .with_context(|| format!("ClickHouse refused: {sql}"))?;
+        Ok(String::from_utf8(bytes.to_vec())?)
+    }
+
+    /// A single number.
+    ///
+    /// # Errors
+    /// As [`ClickHouse::query`], or the answer is no number.
+    pub async fn number(&self, sql: &str) -> Result<u64> {
+        let answer = self.query(sql, "TabSeparated").await?;
+        answer.trim().parse().with_context(|| format!("{sql} answered {answer:?}"))
+    }
+}

@@ -1,0 +1,14 @@
+//! A whole stack on this machine, of real parts: ClickHouse, certificates, keys and otelgate. The demonstration
+//! (`make run`), the tests and the benches start it here.
+
+#![forbid(unsafe_code)]
+
+mod certificates;
+mod clickhouse;
+mod gateway;
+mod process;
+
+pub use certificates::Certificates;
+pub use clickhouse::ClickHouse;
+pub use gateway::{Gateway, Key, new_key};
+pub use process::{Process, binary};
