@@ -1,0 +1,167 @@
+//! Memory that requests hold: counted for the whole process and for each key, reserved as bytes arrive.
+//!
+//! Invariant: nobody ever waits for memory. What does not fit is refused and told to come again, so a full gateway
+//! holds no queue of requests that hold memory while they wait for more. What is reserved is given back when its
+//! [`Reservation`] is dropped, whatever ended the request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::KeyState;
+use crate::reply::{Away, Refusal};
+
+/// Requests come and go within milliseconds; the shortest advice that HTTP can express is long enough.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The whole process's account.
+#[derive(Debug)]
+pub struct Memory {
+    used: Counter,
+    max: u64,
+    max_per_key: u64,
+}
+
+impl Memory {
+    /// At most `max` bytes for all requests together, `max_per_key` of them for one key.
+    pub fn new(max: u64, max_per_key: u64) -> Self {
+        Memory {
+            used: Counter::default(),
+            max,
+            max_per_key,
+        }
+    }
+
+    /// Bytes that requests hold now.
+    pub fn used(&self) -> u64 {
+        self.used.get()
+    }
+}
+
+/// A number that grows only as far as it may.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds `bytes` unless that passes `max`.
+    fn try_add(&self, bytes: u64, max: u64) -> bool {
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|sum| *sum <= max)
+            })
+            .is_ok()
+    }
+
+    fn sub(&self, bytes: u64) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What one request holds, of the process's memory and of its key's share.
+#[derive(Debug)]
+pub struct Reservation {
+    memory: Arc<Memory>,
+    key: Arc<KeyState>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// Holds nothing yet.
+    pub(super) fn new(memory: Arc<Memory>, key: Arc<KeyState>) -> Self {
+        Reservation {
+            memory,
+            key,
+            bytes: 0,
+        }
+    }
+
+    /// Reserves `bytes` more, at once or not at all.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`] with [`Away::KeyMemory`] or [`Away::Memory`]; what was reserved before stays.
+    pub fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
+        if !self.key.memory.try_add(bytes, self.memory.max_per_key) {
+            return Err(full(Away::KeyMemory));
+        }
+        if !self.memory.used.try_add(bytes, self.memory.max) {
+            self.key.memory.sub(bytes);
+            return Err(full(Away::Memory));
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Gives back `bytes` of what is held (all of it when it holds less), for example after a compressed body was inflated.
+    pub fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.memory.used.sub(bytes);
+        self.key.memory.sub(bytes);
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.shrink(self.bytes);
+    }
+}
+
+fn full(away: Away) -> Refusal {
+    Refusal::Unavailable {
+        away,
+        retry_after: RETRY_AFTER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::key_state;
+    use super::*;
+
+    fn away(result: Result<(), Refusal>) -> Away {
+        match result {
+            Err(Refusal::Unavailable { away, .. }) => away,
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_key_has_its_share_and_the_process_its_total() {
+        let memory = Arc::new(Memory::new(100, 60));
+        let (one, two) = (key_state(), key_state());
+        let mut first = Reservation::new(memory.clone(), one.clone());
+        first.grow(60).unwrap();
+        assert_eq!(away(first.grow(1)), Away::KeyMemory);
+        let mut second = Reservation::new(memory.clone(), two.clone());
+        assert_eq!(away(second.grow(41)), Away::Memory);
+        second.grow(40).unwrap();
+        assert_eq!(memory.used(), 100);
+        first.shrink(20);
+        second.grow(20).unwrap();
+        drop(first);
+        drop(second);
+        assert_eq!(
+            (memory.used(), one.memory.get(), two.memory.get()),
+            (0, 0, 0)
+        );
+    }
+
+    #[test]
+    fn a_huge_claim_does_not_wrap_around() {
+        let memory = Arc::new(Memory::new(u64::MAX, u64::MAX));
+        let mut reservation = Reservation::new(memory.clone(), key_state());
+        reservation.grow(10).unwrap();
+        assert_eq!(away(reservation.grow(u64::MAX)), Away::KeyMemory);
+        reservation.shrink(u64::MAX);
+        assert_eq!(memory.used(), 0);
+    }
+}

@@ -1,0 +1,300 @@
+//! Steps 3, 4 and 7: who sends (authenticate), may they send now (admit), and what it costs their key (charge).
+//!
+//! Each step takes the step's before it and hands on a type of its own with private fields, so a request that skipped a step
+//! does not compile: [`Authenticated`] → [`Admitted`] → (receive, encode) → `Charged`.
+//!
+//! Invariants: the key is checked before a body byte is read; one key's excess never slows another key (every rate and
+//! count is the key's own, and memory has a share a key); nothing here waits.
+
+mod failures;
+mod limiter;
+mod memory;
+mod network;
+mod presented;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::HeaderMap;
+
+use crate::config::{KeyLimits, RequestLimits};
+use crate::keys::{Key, KeyRing};
+use crate::otlp::Signal;
+use crate::reply::Refusal;
+
+use failures::Failures;
+pub use limiter::KeyLimiter;
+pub use memory::{Memory, Reservation};
+pub use network::Network;
+use presented::presented;
+
+/// Memory that a request costs before its body arrives, in bytes: its head, its task and the connection's buffers.
+const REQUEST_OVERHEAD: u64 = 8 * 1024;
+
+/// What a key has used. It outlives a reload of the keys as long as the key and its limits stay the same.
+#[derive(Debug)]
+pub struct KeyState {
+    limiter: KeyLimiter,
+    memory: memory::Counter,
+}
+
+impl KeyState {
+    /// Nothing used yet.
+    pub fn new(limits: &KeyLimits) -> Self {
+        KeyState {
+            limiter: KeyLimiter::new(limits),
+            memory: memory::Counter::default(),
+        }
+    }
+
+    /// The limits that it counts against.
+    pub fn limits(&self) -> &KeyLimits {
+        self.limiter.limits()
+    }
+
+    /// Bytes of memory that the key's requests hold now.
+    pub fn memory_used(&self) -> u64 {
+        self.memory.get()
+    }
+}
+
+/// Everything that decides whether a request may come in.
+#[derive(Debug)]
+pub struct Admission {
+    keys: Arc<KeyRing>,
+    failures: Failures,
+    memory: Arc<Memory>,
+}
+
+/// A request whose key is known and valid. Nothing of its body was read.
+#[derive(Debug)]
+pub struct Authenticated {
+    key: Arc<Key>,
+}
+
+/// A request that may send its signal, is within its key's requests a second, and holds its first memory.
+#[derive(Debug)]
+pub struct Admitted {
+    key: Arc<Key>,
+    signal: Signal,
+    memory: Reservation,
+}
+
+impl Admission {
+    /// `max_failures_per_minute` failed authentications of an address are answered with 401, the next ones of that minute with 429.
+    pub fn new(keys: Arc<KeyRing>, max_failures_per_minute: u32, limits: &RequestLimits) -> Self {
+        Admission {
+            keys,
+            failures: Failures::new(max_failures_per_minute, Instant::now()),
+            memory: Arc::new(Memory::new(limits.max_memory, limits.max_memory_per_key)),
+        }
+    }
+
+    /// The process's account of request memory, for metrics.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// Step 3: the headers name a valid key. A valid key is never refused because of its address.
+    ///
+    /// # Errors
+    /// [`Refusal::Unauthenticated`], the same for no, an unknown, an expired and a disabled key and for two keys that differ;
+    /// [`Refusal::TooManyFailures`] when the address (an IPv6 /64 counts as one) failed too often in this minute.
+    pub fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        peer: IpAddr,
+    ) -> Result<Authenticated, Refusal> {
+        let key = presented(headers).and_then(|presented| self.keys.find(presented));
+        match key.filter(|key| is_valid(key, SystemTime::now())) {
+            Some(key) => Ok(Authenticated { key }),
+            None => Err(match self.failures.record(peer, Instant::now()) {
+                None => Refusal::Unauthenticated,
+                Some(retry_after) => Refusal::TooManyFailures { retry_after },
+            }),
+        }
+    }
+
+    /// Step 4: the key may send this signal, there is memory for it to begin, and it is within its requests a second.
+    ///
+    /// # Errors
+    /// [`Refusal::SignalNotAllowed`], [`Refusal::Unavailable`] (memory), [`Refusal::OverLimit`], checked in this order: a
+    /// refusal that costs the key nothing comes first.
+    pub fn admit(&self, authenticated: Authenticated, signal: Signal) -> Result<Admitted, Refusal> {
+        let Authenticated { key } = authenticated;
+        if !key.entry.signals.contains(&signal) {
+            return Err(Refusal::SignalNotAllowed(signal));
+        }
+        let mut memory = Reservation::new(self.memory.clone(), key.state.clone());
+        memory.grow(REQUEST_OVERHEAD)?;
+        key.state.limiter.charge_request()?;
+        Ok(Admitted {
+            key,
+            signal,
+            memory,
+        })
+    }
+}
+
+impl Authenticated {
+    /// Whose request it is.
+    pub fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+}
+
+impl Admitted {
+    /// Whose request it is.
+    pub fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    /// What it sends.
+    pub fn signal(&self) -> Signal {
+        self.signal
+    }
+
+    /// The memory that the request holds; grows as its body arrives, given back when the request is done.
+    pub fn memory(&mut self) -> &mut Reservation {
+        &mut self.memory
+    }
+}
+
+fn is_valid(key: &Key, now: SystemTime) -> bool {
+    key.entry.enabled && key.entry.expires.is_none_or(|expires| now < expires)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+    use crate::config::KeyEntry;
+
+    pub(crate) const LIMITS: KeyLimits = KeyLimits {
+        requests_per_second: 2,
+        bytes_per_second: 1 << 20,
+        records_per_second: 1000,
+        burst: Duration::from_secs(1),
+    };
+
+    pub(crate) const REQUEST: RequestLimits = RequestLimits {
+        max_body_bytes: 1 << 20,
+        max_records: 1000,
+        max_column_bytes: 1 << 24,
+        max_parts: 64,
+        timeout: Duration::from_secs(5),
+        min_body_rate: 1024,
+        max_memory: 1 << 24,
+        max_memory_per_key: 1 << 23,
+    };
+
+    pub(super) fn key_state() -> Arc<KeyState> {
+        Arc::new(KeyState::new(&LIMITS))
+    }
+
+    /// The entry of a key that may send everything.
+    pub(crate) fn entry(value: &str) -> KeyEntry {
+        KeyEntry {
+            name: format!("name of {value}"),
+            sha256: Sha256::digest(value).into(),
+            signals: Signal::ALL.into(),
+            expires: None,
+            enabled: true,
+            limits: LIMITS,
+        }
+    }
+
+    fn admission(entries: Vec<KeyEntry>) -> Admission {
+        Admission::new(Arc::new(KeyRing::new(entries)), 3, &REQUEST)
+    }
+
+    fn headers(value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", value.parse().unwrap());
+        headers
+    }
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn unknown_expired_and_disabled_are_told_the_same() {
+        let now = SystemTime::now();
+        let hour = Duration::from_secs(3600);
+        let admission = admission(vec![
+            KeyEntry {
+                expires: Some(now - hour),
+                ..entry("expired")
+            },
+            KeyEntry {
+                enabled: false,
+                ..entry("disabled")
+            },
+            KeyEntry {
+                expires: Some(now + hour),
+                ..entry("good")
+            },
+        ]);
+        for (peer, value) in ["unknown", "expired", "disabled"].iter().enumerate() {
+            let peer = IpAddr::from([10, 0, 0, u8::try_from(peer).unwrap()]);
+            let refusal = admission.authenticate(&headers(value), peer).unwrap_err();
+            assert_eq!(refusal, Refusal::Unauthenticated);
+        }
+        let good = admission
+            .authenticate(&headers("Bearer good"), PEER)
+            .unwrap();
+        assert_eq!(good.key().entry.name, "name of good");
+    }
+
+    #[test]
+    fn a_valid_key_gets_through_from_an_address_that_failed_too_often() {
+        let admission = admission(vec![entry("good")]);
+        for _ in 0..3 {
+            let refusal = admission.authenticate(&headers("bad"), PEER).unwrap_err();
+            assert_eq!(refusal, Refusal::Unauthenticated);
+        }
+        let refusal = admission.authenticate(&HeaderMap::new(), PEER).unwrap_err();
+        let Refusal::TooManyFailures { retry_after } = refusal else {
+            panic!("{refusal:?}");
+        };
+        assert!(retry_after > Duration::from_secs(50) && retry_after <= Duration::from_secs(60));
+        admission.authenticate(&headers("good"), PEER).unwrap();
+    }
+
+    #[test]
+    fn admit_checks_signal_memory_and_requests() {
+        let traces_only = KeyEntry {
+            signals: [Signal::Traces].into(),
+            ..entry("good")
+        };
+        let admission = admission(vec![traces_only]);
+        let who = || admission.authenticate(&headers("good"), PEER).unwrap();
+        assert_eq!(
+            admission.admit(who(), Signal::Logs).unwrap_err(),
+            Refusal::SignalNotAllowed(Signal::Logs)
+        );
+        let mut first = admission.admit(who(), Signal::Traces).unwrap();
+        assert_eq!(admission.memory().used(), REQUEST_OVERHEAD);
+        first
+            .memory()
+            .grow(REQUEST.max_memory_per_key - REQUEST_OVERHEAD)
+            .unwrap();
+        assert!(matches!(
+            admission.admit(who(), Signal::Traces),
+            Err(Refusal::Unavailable { .. })
+        ));
+        drop(first);
+        admission.admit(who(), Signal::Traces).unwrap();
+        assert!(matches!(
+            admission.admit(who(), Signal::Traces),
+            Err(Refusal::OverLimit {
+                limit: "requests_per_second",
+                ..
+            })
+        ));
+        assert_eq!(admission.memory().used(), 0);
+    }
+}

@@ -1,0 +1,87 @@
+//! The key that a request presents, in any of the three forms that ClickStack's clients use.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+/// Longer than any key; what is longer is not hashed.
+const MAX_KEY_BYTES: usize = 1024;
+
+/// The header that carries nothing but a key.
+pub(super) const X_API_KEY: &str = "x-api-key";
+
+/// The presented key: `authorization: <key>`, `authorization: Bearer <key>` (RFC 6750; the scheme in any case) or
+/// `x-api-key: <key>`. `None` when there is none, when two differ, or when one is empty, longer than 1 KiB or not visible ASCII.
+pub(super) fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    let authorization = headers.get_all(AUTHORIZATION).iter();
+    let authorization = authorization.map(|value| without_scheme(value.as_bytes()));
+    let x_api_key = headers.get_all(X_API_KEY).iter();
+    let mut keys = authorization.chain(x_api_key.map(|value| value.as_bytes()));
+    let key = keys.next()?;
+    (keys.all(|other| other == key) && well_formed(key)).then_some(key)
+}
+
+fn well_formed(key: &[u8]) -> bool {
+    !key.is_empty() && key.len() <= MAX_KEY_BYTES && key.iter().all(u8::is_ascii_graphic)
+}
+
+fn without_scheme(value: &[u8]) -> &[u8] {
+    match value.split_at_checked(7) {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"bearer ") => key.trim_ascii_start(),
+        _ => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn key_of(lines: &[(&'static str, &[u8])]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        presented(&headers).map(|key| String::from_utf8(key.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn three_forms_and_any_mix_that_agrees() {
+        let (auth, api) = ("authorization", "x-api-key");
+        for lines in [
+            &[(auth, &b"abc"[..])][..],
+            &[(auth, b"Bearer abc")],
+            &[(auth, b"bEARER   abc")],
+            &[(api, b"abc")],
+            &[
+                (api, b"abc"),
+                (auth, b"abc"),
+                (auth, b"Bearer abc"),
+                (api, b"abc"),
+            ],
+        ] {
+            assert_eq!(key_of(lines).as_deref(), Some("abc"), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_clear_key_is_none() {
+        let (auth, api) = ("authorization", "x-api-key");
+        let long = vec![b'a'; MAX_KEY_BYTES + 1];
+        for lines in [
+            &[][..],
+            &[(auth, &b""[..])],
+            &[(auth, b"Bearer ")],
+            &[(auth, b"Basic abc")],
+            &[(auth, b"ab c")],
+            &[(auth, "schlüssel".as_bytes())],
+            &[(api, &long)],
+            &[(auth, b"abc"), (api, b"abd")],
+            &[(auth, b"abc"), (auth, b"abd")],
+            &[(auth, b"abc"), (api, b"")],
+            &[(auth, b"Bearer abc"), (api, b"Bearer abc")],
+        ] {
+            assert_eq!(key_of(lines), None, "{lines:?}");
+        }
+    }
+}
