@@ -16,10 +16,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod admit;
 pub mod batch;
 pub mod config;
 pub mod keys;
+pub mod limited;
 pub mod otlp;
 pub mod reply;
 pub mod sink;

@@ -1,0 +1,187 @@
+//! Every metric of the process, in one struct; each name starts with `otelgate_`.
+//!
+//! To add a metric is to add a line to the list below: its field's name is its name in Prometheus (a counter's gets `_total`),
+//! its help text is its documentation. Labels come from the configuration or from this code, never from a client: what a
+//! stranger sends cannot make the set of series grow.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Label `reason`: one of a few words of this code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// For example `per_address`.
+    pub reason: &'static str,
+}
+
+/// Label `outcome`: one of a few words of this code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Outcome {
+    /// For example `ok`.
+    pub outcome: &'static str,
+}
+
+/// Label `signal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfSignal {
+    /// [`Signal::name`](crate::otlp::Signal::name).
+    pub signal: &'static str,
+}
+
+/// Labels of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfRequest {
+    /// [`Signal::name`](crate::otlp::Signal::name).
+    pub signal: &'static str,
+    /// `grpc`, `http_protobuf` or `http_json`.
+    pub protocol: &'static str,
+    /// `accepted`, `partial` or `refused`.
+    pub outcome: &'static str,
+}
+
+/// Labels of what a key sent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfKey {
+    /// The key's name in the configuration, never the key.
+    pub key: Arc<str>,
+    /// [`Signal::name`](crate::otlp::Signal::name).
+    pub signal: &'static str,
+}
+
+/// Label `table`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfTable {
+    /// The table's name, without its database.
+    pub table: Arc<str>,
+}
+
+/// Labels of an insert.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfInsert {
+    /// The table's name, without its database.
+    pub table: Arc<str>,
+    /// `delivered`, `retry`, `unknown`, `hold` or `refused`.
+    pub outcome: &'static str,
+}
+
+/// Makes histograms of durations in seconds, from 1 ms to about 65 s, each bucket twice the last.
+#[derive(Debug, Clone, Copy)]
+pub struct Seconds;
+
+impl MetricConstructor<Histogram> for Seconds {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(std::iter::successors(Some(0.001), |bound| Some(bound * 2.0)).take(17))
+    }
+}
+
+/// A histogram of durations for each value of a label.
+pub type SecondsBy<Labels> = Family<Labels, Histogram, Seconds>;
+
+/// Declares the struct and registers each family under its field's name.
+macro_rules! families {
+    ($($name:ident: $kind:ty = $help:literal $(, $make:expr)?;)+) => {
+        /// Every metric family of the process; clones of a family share their values.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $name: $kind,)+
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                let mut registry = Registry::with_prefix("otelgate");
+                $(
+                    let $name = families!(@make $kind $(, $make)?);
+                    registry.register(stringify!($name), $help, $name.clone());
+                )+
+                Metrics { registry, $($name,)+ }
+            }
+        }
+    };
+    (@make $kind:ty) => { <$kind>::default() };
+    (@make $kind:ty, $make:expr) => { $make };
+}
+
+families! {
+    connections_open: Gauge = "Connections open now";
+    connections_accepted: Counter = "Connections accepted";
+    connections_refused: Family<Reason, Counter> = "Connections closed before their TLS handshake, by reason";
+    connections_closed: Family<Reason, Counter> = "Connections that otelgate closed, by reason";
+    accept_errors: Counter = "Errors of accept(), after which the listener backed off and went on";
+    handshakes_failed: Family<Reason, Counter> = "TLS handshakes that failed, by reason";
+    certificate_reloads: Family<Outcome, Counter> = "Attempts to load a changed certificate, by outcome";
+    open_files_limit: Gauge = "Files that the process may have open";
+
+    requests: Family<OfRequest, Counter> = "OTLP requests answered, by signal, protocol and outcome";
+    requests_in_flight: Gauge = "Requests being served now";
+    refusals: Family<Reason, Counter> = "Requests refused, by reason";
+    request_seconds: SecondsBy<OfSignal> = "From a request's header to its answer, in seconds", Family::new_with_constructor(Seconds);
+    received_bytes: Family<OfKey, Counter> = "Uncompressed bytes accepted, by key and signal";
+    received_records: Family<OfKey, Counter> = "Spans, log records and data points accepted, by key and signal";
+    memory_held_bytes: Gauge = "Memory that requests hold now";
+
+    keys_valid: Gauge = "Keys that are valid now";
+    key_reloads: Family<Outcome, Counter> = "Attempts to load changed keys, by outcome";
+    authentication_failures: Counter = "Requests without a valid key";
+
+    batches_sealed: Family<OfSignal, Counter> = "Batches sealed, by signal";
+    batches_delivered: Family<OfSignal, Counter> = "Batches known to be in, by signal";
+    batches_waiting: Family<OfSignal, Gauge> = "Sealed batches not yet known to be in, by signal";
+    batch_bytes_waiting: Family<OfSignal, Gauge> = "Compressed bytes of sealed batches not yet known to be in, by signal";
+    inserts: Family<OfInsert, Counter> = "Attempts to deliver a part, by table and outcome";
+    insert_rows: Family<OfTable, Counter> = "Rows delivered, by table";
+    insert_bytes: Family<OfTable, Counter> = "Compressed bytes delivered, by table";
+    insert_seconds: SecondsBy<OfTable> = "Duration of an attempt to deliver a part, in seconds", Family::new_with_constructor(Seconds);
+    parts_held: Family<OfTable, Gauge> = "Parts that wait for a person, by table";
+}
+
+impl Metrics {
+    /// All values in Prometheus' (OpenMetrics') text format.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_starts_with_otelgate_and_values_are_shared() {
+        let metrics = Metrics::default();
+        metrics.connections_accepted.inc();
+        metrics
+            .connections_refused
+            .get_or_create(&Reason {
+                reason: "per_address",
+            })
+            .inc_by(2);
+        metrics
+            .insert_seconds
+            .get_or_create(&OfTable {
+                table: "otel_logs".into(),
+            })
+            .observe(0.25);
+        let text = metrics.text().expect("a String takes all text");
+        assert!(
+            text.contains("otelgate_connections_accepted_total 1\n"),
+            "{text}"
+        );
+        assert!(text.contains("otelgate_connections_refused_total{reason=\"per_address\"} 2\n"));
+        assert!(
+            text.contains("otelgate_insert_seconds_bucket{le=\"0.256\",table=\"otel_logs\"} 1\n"),
+            "{text}"
+        );
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.starts_with("otelgate_"), "{line}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Health, readiness and metrics, on a listener of their own, loopback by default.
+//!
+//! Nothing here needs a key, so nothing here serves a secret: no key, no password, no record.
+
+pub mod metrics;
+mod readiness;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+pub use metrics::Metrics;
+pub use readiness::{Check, Readiness};
+
+/// What the routes show.
+#[derive(Debug, Clone)]
+struct Shown {
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+}
+
+/// `/livez`, `/readyz` and `/metrics`; other routes are merged into it.
+pub fn router(metrics: Arc<Metrics>, readiness: Readiness) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(show_metrics))
+        .with_state(Shown { metrics, readiness })
+}
+
+/// Serves `router` until `stop` is done.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+async fn readyz(State(shown): State<Shown>) -> Response {
+    let (ready, lines) = shown.readiness.report();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, lines).into_response()
+}
+
+async fn show_metrics(State(shown): State<Shown>) -> Response {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match shown.metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(router: &Router, path: &str) -> (StatusCode, String) {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let answer = router.clone().oneshot(request).await.expect("infallible");
+        let status = answer.status();
+        let body = answer.into_body().collect().await.expect("a body");
+        let text = String::from_utf8(body.to_bytes().to_vec()).expect("UTF-8");
+        (status, text)
+    }
+
+    #[tokio::test]
+    async fn the_three_routes_answer() {
+        let metrics = Arc::new(Metrics::default());
+        let readiness = Readiness::default();
+        let router = router(Arc::clone(&metrics), readiness.clone());
+        let listening = readiness.check("listening");
+        assert_eq!(
+            ask(&router, "/livez").await,
+            (StatusCode::OK, "ok\n".into())
+        );
+        assert_eq!(
+            ask(&router, "/readyz").await,
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no listening: not known yet\n".into()
+            )
+        );
+        listening.set(Ok(()));
+        assert_eq!(
+            ask(&router, "/readyz").await,
+            (StatusCode::OK, "ok listening\n".into())
+        );
+        metrics.connections_open.set(3);
+        let (status, text) = ask(&router, "/metrics").await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(text.contains("otelgate_connections_open 3\n"));
+        assert_eq!(ask(&router, "/else").await.0, StatusCode::NOT_FOUND);
+    }
+}

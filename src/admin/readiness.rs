@@ -1,0 +1,120 @@
+//! Whether this process should be sent traffic, and if not, why, in words.
+//!
+//! A check is a name and what was last found out about it; whoever knows sets it (the listeners, the spool, a probe of the sink). A
+//! check that nobody has set yet counts as failed, so that a start is not ready before everything said so.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+/// The checks of `/readyz`; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness {
+    checks: Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>,
+}
+
+/// The right to say what is known about one check.
+#[derive(Debug, Clone)]
+pub struct Check {
+    readiness: Readiness,
+    name: &'static str,
+}
+
+impl Readiness {
+    /// Adds a check, which fails until its first [`Check::set`].
+    pub fn check(&self, name: &'static str) -> Check {
+        let check = Check {
+            readiness: self.clone(),
+            name,
+        };
+        check.set(Err("not known yet".into()));
+        check
+    }
+
+    /// From now on not ready, whatever the checks say.
+    pub fn stopping(&self) {
+        self.check("stopping")
+            .set(Err("this process is stopping".into()));
+    }
+
+    /// Ready or not, and one line a check: `ok NAME` or `no NAME: why`.
+    pub fn report(&self) -> (bool, String) {
+        let checks = self.checks.lock();
+        let mut lines = String::new();
+        for (name, state) in checks.iter() {
+            match state {
+                Ok(()) => lines.push_str(&format!("ok {name}\n")),
+                Err(why) => lines.push_str(&format!("no {name}: {why}\n")),
+            }
+        }
+        (checks.values().all(Result::is_ok), lines)
+    }
+}
+
+impl Check {
+    /// What was found out: fine, or in words why not. A change is logged.
+    pub fn set(&self, state: Result<(), String>) {
+        let before = self
+            .readiness
+            .checks
+            .lock()
+            .insert(self.name, state.clone());
+        match (before, state) {
+            (Some(Ok(())), Err(why)) => {
+                tracing::warn!(check = self.name, why, "no longer ready");
+            }
+            (Some(Err(_)), Ok(())) => tracing::info!(check = self.name, "ready"),
+            _ => {}
+        }
+    }
+
+    /// Asks again and again, `every` so often and never waiting longer than that for an answer, for as long as it is polled.
+    pub async fn probe<F>(self, every: Duration, mut ask: impl FnMut() -> F)
+    where
+        F: Future<Output = Result<(), String>>,
+    {
+        loop {
+            let answer = tokio::time::timeout(every, ask()).await;
+            self.set(answer.unwrap_or_else(|_| Err(format!("no answer within {every:?}"))));
+            tokio::time::sleep(every).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_when_every_check_said_so_and_never_again_when_stopping() {
+        let readiness = Readiness::default();
+        let listening = readiness.check("listening");
+        let sink = readiness.check("sink");
+        listening.set(Ok(()));
+        assert_eq!(
+            readiness.report(),
+            (false, "ok listening\nno sink: not known yet\n".into())
+        );
+        sink.set(Ok(()));
+        assert!(readiness.report().0);
+        readiness.stopping();
+        let (ready, lines) = readiness.report();
+        assert!(!ready);
+        assert!(lines.contains("no stopping: this process is stopping\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_hangs_is_not_ready() {
+        let readiness = Readiness::default();
+        let sink = readiness.check("sink");
+        let probe = sink.probe(Duration::from_secs(2), std::future::pending);
+        let _ = tokio::time::timeout(Duration::from_secs(3), probe).await;
+        assert_eq!(
+            readiness.report(),
+            (false, "no sink: no answer within 2s\n".into())
+        );
+    }
+}
