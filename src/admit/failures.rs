@@ -45,11 +45,7 @@ impl Failures {
     pub(super) fn new(max_per_minute: u32, now: Instant) -> Self {
         Failures {
             max_per_minute,
-            generations: Mutex::new(Generations {
-                young: HashMap::new(),
-                old: HashMap::new(),
-                turned: now,
-            }),
+            generations: Mutex::new(Generations { young: HashMap::new(), old: HashMap::new(), turned: now }),
         }
     }
 
@@ -74,10 +70,7 @@ impl Generations {
             self.old = std::mem::take(&mut self.young);
             self.turned = now;
         }
-        let fresh = Tally {
-            since: now,
-            count: 0,
-        };
+        let fresh = Tally { since: now, count: 0 };
         let known = self.old.remove(&network).unwrap_or(fresh);
         let tally = self.young.entry(network).or_insert(known);
         if now.saturating_duration_since(tally.since) >= WINDOW {
@@ -142,10 +135,6 @@ mod tests {
         let failures = Failures::new(2, now);
         failures.record(ip(1), now + Duration::from_secs(59));
         failures.record(ip(1), now + Duration::from_secs(60));
-        assert!(
-            failures
-                .record(ip(1), now + Duration::from_secs(61))
-                .is_some()
-        );
+        assert!(failures.record(ip(1), now + Duration::from_secs(61)).is_some());
     }
 }

@@ -48,10 +48,7 @@ impl<C: Clock + Clone> KeyLimiter<C> {
     /// The same on another clock.
     pub fn with_clock(limits: &KeyLimits, clock: C) -> Self {
         let requests = quota(u64::from(limits.requests_per_second), limits.burst);
-        let bytes = quota(
-            limits.bytes_per_second.div_ceil(BYTES_PER_CELL),
-            limits.burst,
-        );
+        let bytes = quota(limits.bytes_per_second.div_ceil(BYTES_PER_CELL), limits.burst);
         let records = quota(u64::from(limits.records_per_second), limits.burst);
         KeyLimiter {
             requests: RateLimiter::direct_with_clock(requests, clock.clone()),
@@ -92,14 +89,10 @@ impl<C: Clock + Clone> KeyLimiter<C> {
         let records = volume.records.take(records);
         let refusal = match (bytes, records) {
             (Ok(()), Ok(())) => return Ok(()),
-            (Err(Short::Never { max }), _) => Refusal::TooLarge {
-                limit: "bytes_per_second",
-                max: max.saturating_mul(BYTES_PER_CELL),
-            },
-            (_, Err(Short::Never { max })) => Refusal::TooLarge {
-                limit: "records_per_second",
-                max,
-            },
+            (Err(Short::Never { max }), _) => {
+                Refusal::TooLarge { limit: "bytes_per_second", max: max.saturating_mul(BYTES_PER_CELL) }
+            }
+            (_, Err(Short::Never { max })) => Refusal::TooLarge { limit: "records_per_second", max },
             (Err(Short::For(bytes)), Err(Short::For(records))) if records > bytes => {
                 over("records_per_second", records)
             }
@@ -129,9 +122,7 @@ fn quota(rate: u64, burst: Duration) -> Quota {
 }
 
 fn cells(count: u128) -> NonZeroU32 {
-    u32::try_from(count).ok().map_or(NonZeroU32::MAX, |n| {
-        NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)
-    })
+    u32::try_from(count).ok().map_or(NonZeroU32::MAX, |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN))
 }
 
 fn over(limit: &'static str, retry_after: Duration) -> Refusal {
@@ -157,11 +148,7 @@ struct Bucket<C: Clock> {
 impl<C: Clock + Clone> Bucket<C> {
     fn new(quota: Quota, clock: C) -> Self {
         let state = Undoable::default();
-        Bucket {
-            limiter: RateLimiter::new(quota, state.clone(), clock.clone()),
-            state,
-            clock,
-        }
+        Bucket { limiter: RateLimiter::new(quota, state.clone(), clock.clone()), state, clock }
     }
 
     fn take(&self, count: u64) -> Result<(), Short> {
@@ -173,9 +160,7 @@ impl<C: Clock + Clone> Bucket<C> {
         match self.limiter.check_n(count) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(not_until)) => Err(Short::For(not_until.wait_time_from(self.clock.now()))),
-            Err(full) => Err(Short::Never {
-                max: u64::from(full.0),
-            }),
+            Err(full) => Err(Short::Never { max: u64::from(full.0) }),
         }
     }
 
@@ -229,12 +214,7 @@ mod tests {
     use super::*;
 
     fn limits(requests: u32, kib: u64, records: u32, burst: Duration) -> KeyLimits {
-        KeyLimits {
-            requests_per_second: requests,
-            bytes_per_second: kib * 1024,
-            records_per_second: records,
-            burst,
-        }
+        KeyLimits { requests_per_second: requests, bytes_per_second: kib * 1024, records_per_second: records, burst }
     }
 
     fn wait(refusal: Result<(), Refusal>) -> (&'static str, Duration) {
@@ -247,16 +227,12 @@ mod tests {
     #[test]
     fn a_burst_is_saved_up_and_the_advice_is_when_it_fits_again() {
         let clock = FakeRelativeClock::default();
-        let limiter =
-            KeyLimiter::with_clock(&limits(10, 10, 10, Duration::from_secs(2)), clock.clone());
+        let limiter = KeyLimiter::with_clock(&limits(10, 10, 10, Duration::from_secs(2)), clock.clone());
         for _ in 0..20 {
             limiter.charge_request().unwrap();
         }
         let (limit, after) = wait(limiter.charge_request());
-        assert_eq!(
-            (limit, after),
-            ("requests_per_second", Duration::from_millis(100))
-        );
+        assert_eq!((limit, after), ("requests_per_second", Duration::from_millis(100)));
         clock.advance(after - Duration::from_nanos(1));
         wait(limiter.charge_request());
         clock.advance(Duration::from_nanos(1));
@@ -268,18 +244,9 @@ mod tests {
         let limiter = KeyLimiter::new(&limits(1, 4, 100, Duration::from_secs(2)));
         assert_eq!(
             limiter.charge_volume(8 * 1024 + 1, 1),
-            Err(Refusal::TooLarge {
-                limit: "bytes_per_second",
-                max: 8 * 1024
-            })
+            Err(Refusal::TooLarge { limit: "bytes_per_second", max: 8 * 1024 })
         );
-        assert_eq!(
-            limiter.charge_volume(1, 201),
-            Err(Refusal::TooLarge {
-                limit: "records_per_second",
-                max: 200
-            })
-        );
+        assert_eq!(limiter.charge_volume(1, 201), Err(Refusal::TooLarge { limit: "records_per_second", max: 200 }));
         // Neither refusal cost anything: the whole burst is still there.
         limiter.charge_volume(8 * 1024, 200).unwrap();
     }
@@ -302,15 +269,11 @@ mod tests {
     #[test]
     fn one_kept_limit_is_given_back_when_the_other_refuses() {
         let clock = FakeRelativeClock::default();
-        let limiter =
-            KeyLimiter::with_clock(&limits(1, 100, 100, Duration::from_secs(1)), clock.clone());
+        let limiter = KeyLimiter::with_clock(&limits(1, 100, 100, Duration::from_secs(1)), clock.clone());
         limiter.charge_volume(90 * 1024, 10).unwrap();
         for _ in 0..5 {
             let (limit, after) = wait(limiter.charge_volume(50 * 1024, 80));
-            assert_eq!(
-                (limit, after),
-                ("bytes_per_second", Duration::from_millis(400))
-            );
+            assert_eq!((limit, after), ("bytes_per_second", Duration::from_millis(400)));
         }
         // 90 records are left although 5 × 80 were refused.
         limiter.charge_volume(0, 90).unwrap();

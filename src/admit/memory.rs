@@ -25,11 +25,7 @@ pub struct Memory {
 impl Memory {
     /// At most `max` bytes for all requests together, `max_per_key` of them for one key.
     pub fn new(max: u64, max_per_key: u64) -> Self {
-        Memory {
-            used: Counter::default(),
-            max,
-            max_per_key,
-        }
+        Memory { used: Counter::default(), max, max_per_key }
     }
 
     /// Bytes that requests hold now.
@@ -72,11 +68,7 @@ pub struct Reservation {
 impl Reservation {
     /// Holds nothing yet.
     pub(super) fn new(memory: Arc<Memory>, key: Arc<KeyState>) -> Self {
-        Reservation {
-            memory,
-            key,
-            bytes: 0,
-        }
+        Reservation { memory, key, bytes: 0 }
     }
 
     /// Reserves `bytes` more, at once or not at all.
@@ -109,6 +101,16 @@ impl Reservation {
     }
 }
 
+impl crate::otlp::Memory for Reservation {
+    fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
+        Reservation::grow(self, bytes)
+    }
+
+    fn shrink(&mut self, bytes: u64) {
+        Reservation::shrink(self, bytes);
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.shrink(self.bytes);
@@ -116,10 +118,7 @@ impl Drop for Reservation {
 }
 
 fn full(away: Away) -> Refusal {
-    Refusal::Unavailable {
-        away,
-        retry_after: RETRY_AFTER,
-    }
+    Refusal::Unavailable { away, retry_after: RETRY_AFTER }
 }
 
 #[cfg(test)]
@@ -149,10 +148,7 @@ mod tests {
         second.grow(20).unwrap();
         drop(first);
         drop(second);
-        assert_eq!(
-            (memory.used(), one.memory.get(), two.memory.get()),
-            (0, 0, 0)
-        );
+        assert_eq!((memory.used(), one.memory.get(), two.memory.get()), (0, 0, 0));
     }
 
     #[test]

@@ -42,10 +42,7 @@ pub struct KeyState {
 impl KeyState {
     /// Nothing used yet.
     pub fn new(limits: &KeyLimits) -> Self {
-        KeyState {
-            limiter: KeyLimiter::new(limits),
-            memory: memory::Counter::default(),
-        }
+        KeyState { limiter: KeyLimiter::new(limits), memory: memory::Counter::default() }
     }
 
     /// The limits that it counts against.
@@ -101,11 +98,7 @@ impl Admission {
     /// # Errors
     /// [`Refusal::Unauthenticated`], the same for no, an unknown, an expired and a disabled key and for two keys that differ;
     /// [`Refusal::TooManyFailures`] when the address (an IPv6 /64 counts as one) failed too often in this minute.
-    pub fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        peer: IpAddr,
-    ) -> Result<Authenticated, Refusal> {
+    pub fn authenticate(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Authenticated, Refusal> {
         let key = presented(headers).and_then(|presented| self.keys.find(presented));
         match key.filter(|key| is_valid(key, SystemTime::now())) {
             Some(key) => Ok(Authenticated { key }),
@@ -129,11 +122,7 @@ impl Admission {
         let mut memory = Reservation::new(self.memory.clone(), key.state.clone());
         memory.grow(REQUEST_OVERHEAD)?;
         key.state.limiter.charge_request()?;
-        Ok(Admitted {
-            key,
-            signal,
-            memory,
-        })
+        Ok(Admitted { key, signal, memory })
     }
 }
 
@@ -225,27 +214,16 @@ pub(crate) mod tests {
         let now = SystemTime::now();
         let hour = Duration::from_secs(3600);
         let admission = admission(vec![
-            KeyEntry {
-                expires: Some(now - hour),
-                ..entry("expired")
-            },
-            KeyEntry {
-                enabled: false,
-                ..entry("disabled")
-            },
-            KeyEntry {
-                expires: Some(now + hour),
-                ..entry("good")
-            },
+            KeyEntry { expires: Some(now - hour), ..entry("expired") },
+            KeyEntry { enabled: false, ..entry("disabled") },
+            KeyEntry { expires: Some(now + hour), ..entry("good") },
         ]);
         for (peer, value) in ["unknown", "expired", "disabled"].iter().enumerate() {
             let peer = IpAddr::from([10, 0, 0, u8::try_from(peer).unwrap()]);
             let refusal = admission.authenticate(&headers(value), peer).unwrap_err();
             assert_eq!(refusal, Refusal::Unauthenticated);
         }
-        let good = admission
-            .authenticate(&headers("Bearer good"), PEER)
-            .unwrap();
+        let good = admission.authenticate(&headers("Bearer good"), PEER).unwrap();
         assert_eq!(good.key().entry.name, "name of good");
     }
 
@@ -266,34 +244,19 @@ pub(crate) mod tests {
 
     #[test]
     fn admit_checks_signal_memory_and_requests() {
-        let traces_only = KeyEntry {
-            signals: [Signal::Traces].into(),
-            ..entry("good")
-        };
+        let traces_only = KeyEntry { signals: [Signal::Traces].into(), ..entry("good") };
         let admission = admission(vec![traces_only]);
         let who = || admission.authenticate(&headers("good"), PEER).unwrap();
-        assert_eq!(
-            admission.admit(who(), Signal::Logs).unwrap_err(),
-            Refusal::SignalNotAllowed(Signal::Logs)
-        );
+        assert_eq!(admission.admit(who(), Signal::Logs).unwrap_err(), Refusal::SignalNotAllowed(Signal::Logs));
         let mut first = admission.admit(who(), Signal::Traces).unwrap();
         assert_eq!(admission.memory().used(), REQUEST_OVERHEAD);
-        first
-            .memory()
-            .grow(REQUEST.max_memory_per_key - REQUEST_OVERHEAD)
-            .unwrap();
-        assert!(matches!(
-            admission.admit(who(), Signal::Traces),
-            Err(Refusal::Unavailable { .. })
-        ));
+        first.memory().grow(REQUEST.max_memory_per_key - REQUEST_OVERHEAD).unwrap();
+        assert!(matches!(admission.admit(who(), Signal::Traces), Err(Refusal::Unavailable { .. })));
         drop(first);
         admission.admit(who(), Signal::Traces).unwrap();
         assert!(matches!(
             admission.admit(who(), Signal::Traces),
-            Err(Refusal::OverLimit {
-                limit: "requests_per_second",
-                ..
-            })
+            Err(Refusal::OverLimit { limit: "requests_per_second", .. })
         ));
         assert_eq!(admission.memory().used(), 0);
     }

@@ -53,12 +53,7 @@ mod tests {
             &[(auth, b"Bearer abc")],
             &[(auth, b"bEARER   abc")],
             &[(api, b"abc")],
-            &[
-                (api, b"abc"),
-                (auth, b"abc"),
-                (auth, b"Bearer abc"),
-                (api, b"abc"),
-            ],
+            &[(api, b"abc"), (auth, b"abc"), (auth, b"Bearer abc"), (api, b"abc")],
         ] {
             assert_eq!(key_of(lines).as_deref(), Some("abc"), "{lines:?}");
         }

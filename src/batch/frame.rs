@@ -82,9 +82,7 @@ impl Frame {
         }
         for part in &self.parts {
             for (request, rows) in &part.rows_by_request {
-                let note = usize::try_from(*request)
-                    .ok()
-                    .and_then(|i| self.requests.get(i));
+                let note = usize::try_from(*request).ok().and_then(|i| self.requests.get(i));
                 let Some(counts) = note.and_then(|note| keys.get_mut(&note.key)) else {
                     continue;
                 };
@@ -102,17 +100,10 @@ mod tests {
 
     #[test]
     fn counts_rows_by_key_and_table() {
-        let note = |key: &str| RequestNote {
-            key: key.into(),
-            digest: Digest::of(key.as_bytes()),
-            bytes: 10,
-            records: 2,
-        };
+        let note =
+            |key: &str| RequestNote { key: key.into(), digest: Digest::of(key.as_bytes()), bytes: 10, records: 2 };
         let part = |table: &str, rows: &[(u32, u32)]| SealedPart {
-            name: PartName {
-                table: table.into(),
-                day: 1,
-            },
+            name: PartName { table: table.into(), day: 1 },
             columns: Arc::from([]),
             bytes: vec![0; 5],
             uncompressed: 50,
@@ -120,22 +111,13 @@ mod tests {
             witnesses: vec![],
         };
         let frame = Frame {
-            parts: vec![
-                part("gauge", &[(0, 1), (1, 2)]),
-                part("sum", &[(0, 1), (2, 2)]),
-            ],
+            parts: vec![part("gauge", &[(0, 1), (1, 2)]), part("sum", &[(0, 1), (2, 2)])],
             requests: vec![note("a"), note("b"), note("a")],
         };
         let keys = frame.keys();
         assert_eq!(keys["a"].requests, 2);
-        assert_eq!(
-            keys["a"].rows,
-            BTreeMap::from([("gauge".into(), 1), ("sum".into(), 3)])
-        );
+        assert_eq!(keys["a"].rows, BTreeMap::from([("gauge".into(), 1), ("sum".into(), 3)]));
         assert_eq!(keys["b"].rows, BTreeMap::from([("gauge".into(), 2)]));
-        assert_eq!(
-            (frame.rows(), frame.bytes(), frame.uncompressed()),
-            (6, 10, 100)
-        );
+        assert_eq!((frame.rows(), frame.bytes(), frame.uncompressed()), (6, 10, 100));
     }
 }

@@ -31,9 +31,7 @@ impl KeyRing {
             let state = Arc::new(KeyState::new(&entry.limits));
             (entry.sha256, Arc::new(Key { entry, state }))
         });
-        KeyRing {
-            keys: ArcSwap::from_pointee(keys.collect()),
-        }
+        KeyRing { keys: ArcSwap::from_pointee(keys.collect()) }
     }
 
     /// The key whose digest is that of the presented bytes. Whether it is enabled and not expired is the caller's to check.

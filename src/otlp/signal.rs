@@ -3,9 +3,7 @@
 use std::fmt;
 
 /// An OTLP signal. Profiles are still in development in OTLP 1.11 and are not taken.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize, serde::Serialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Signal {
     /// Spans.

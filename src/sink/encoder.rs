@@ -43,11 +43,7 @@ pub struct Growth {
 
 impl Default for Growth {
     fn default() -> Self {
-        Growth {
-            max_records: 200_000,
-            max_column_bytes: 128 << 20,
-            max_parts: 64,
-        }
+        Growth { max_records: 200_000, max_column_bytes: 128 << 20, max_parts: 64 }
     }
 }
 
@@ -114,10 +110,7 @@ pub struct SealedPart {
 impl SealedPart {
     /// Rows in the part.
     pub fn rows(&self) -> u64 {
-        self.rows_by_request
-            .iter()
-            .map(|(_, rows)| u64::from(*rows))
-            .sum()
+        self.rows_by_request.iter().map(|(_, rows)| u64::from(*rows)).sum()
     }
 }
 

@@ -14,10 +14,7 @@ impl Chunk {
 
 impl ChunkEncoder for Chunk {
     fn append(&mut self, _request: &[u8], _growth: &Growth) -> Result<Appended, EncodeError> {
-        Err(EncodeError::Malformed {
-            what: "nothing is encoded yet",
-            at: 0,
-        })
+        Err(EncodeError::Malformed { what: "nothing is encoded yet", at: 0 })
     }
     fn commit(&mut self) {}
     fn rollback(&mut self) {}

@@ -43,9 +43,7 @@ pub struct EncoderFactory {
 impl EncoderFactory {
     /// A factory that goes by `settings` until they are replaced.
     pub fn new(settings: EncoderSettings) -> EncoderFactory {
-        EncoderFactory {
-            settings: Arc::new(ArcSwap::from_pointee(settings)),
-        }
+        EncoderFactory { settings: Arc::new(ArcSwap::from_pointee(settings)) }
     }
 
     /// From now on chunks are opened by these settings; a chunk that is open keeps its own until it is sealed.

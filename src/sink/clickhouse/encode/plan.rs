@@ -23,9 +23,7 @@ pub enum SchemaError {
         column: &'static str,
     },
     /// A column's type holds other values than those that the encoder has for it.
-    #[error(
-        "{table}: column {column} has type {found}, which cannot be written; expected {expected}"
-    )]
+    #[error("{table}: column {column} has type {found}, which cannot be written; expected {expected}")]
     WrongType {
         /// The table.
         table: String,
@@ -60,11 +58,7 @@ impl TablePlan {
     ///
     /// # Errors
     /// Every column that is missing or has a type that cannot be written.
-    pub fn check(
-        kind: TableKind,
-        table: &str,
-        columns: &[(String, String)],
-    ) -> Result<TablePlan, Vec<SchemaError>> {
+    pub fn check(kind: TableKind, table: &str, columns: &[(String, String)]) -> Result<TablePlan, Vec<SchemaError>> {
         let mut errors = Vec::new();
         let mut names = Vec::new();
         let mut formats = Vec::new();
@@ -82,10 +76,9 @@ impl TablePlan {
                     found: type_name.clone(),
                     expected: expected(spec.value),
                 }),
-                (None, _) if spec.required => errors.push(SchemaError::MissingColumn {
-                    table: table.to_owned(),
-                    column: spec.name,
-                }),
+                (None, _) if spec.required => {
+                    errors.push(SchemaError::MissingColumn { table: table.to_owned(), column: spec.name })
+                }
                 (None, _) => {}
             }
             formats.push(format);
@@ -93,12 +86,7 @@ impl TablePlan {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(TablePlan {
-            kind,
-            table: Arc::from(table),
-            names: names.into(),
-            formats,
-        })
+        Ok(TablePlan { kind, table: Arc::from(table), names: names.into(), formats })
     }
 
     /// Which table of the schema it is.
@@ -139,16 +127,10 @@ impl Plans {
         for kind in TableKind::ALL {
             match plans.iter().find(|plan| plan.kind == kind) {
                 Some(plan) => by_kind.push(plan.clone()),
-                None => errors.push(SchemaError::MissingTable {
-                    table: kind.table(),
-                }),
+                None => errors.push(SchemaError::MissingTable { table: kind.table() }),
             }
         }
-        if errors.is_empty() {
-            Ok(Plans { by_kind })
-        } else {
-            Err(errors)
-        }
+        if errors.is_empty() { Ok(Plans { by_kind }) } else { Err(errors) }
     }
 
     /// The plan of a table.
@@ -190,11 +172,7 @@ pub(super) enum ValueFormat {
 impl ColumnFormat {
     /// The format of `type_name` for a column of this kind; `None` when it cannot hold the column's values.
     fn of(spec: &ColumnSpec, type_name: &str) -> Option<ColumnFormat> {
-        let element = if spec.array {
-            inner(type_name, "Array")?
-        } else {
-            type_name
-        };
+        let element = if spec.array { inner(type_name, "Array")? } else { type_name };
         Some(ColumnFormat {
             type_name: Arc::from(type_name),
             array: spec.array,
@@ -223,13 +201,9 @@ impl ValueFormat {
                 Some(ValueFormat::Integer { width })
             }
             ValueKind::Double => (name == "Float64").then_some(ValueFormat::Double),
-            ValueKind::Flag => {
-                matches!(name, "Bool" | "UInt8").then_some(ValueFormat::Integer { width: 1 })
-            }
+            ValueKind::Flag => matches!(name, "Bool" | "UInt8").then_some(ValueFormat::Integer { width: 1 }),
             ValueKind::Attributes => match name {
-                "Map(LowCardinality(String), String)" => {
-                    Some(ValueFormat::Map { dictionary: true })
-                }
+                "Map(LowCardinality(String), String)" => Some(ValueFormat::Map { dictionary: true }),
                 "Map(String, String)" => Some(ValueFormat::Map { dictionary: false }),
                 _ if name == "JSON" || name.starts_with("JSON(") => Some(ValueFormat::Json),
                 _ => None,
@@ -244,9 +218,7 @@ fn time(name: &str) -> Option<ValueFormat> {
         return Some(ValueFormat::Seconds { zone: None });
     }
     if let Some(zone) = inner(name, "DateTime") {
-        return Some(ValueFormat::Seconds {
-            zone: Some(quoted_zone(zone)?),
-        });
+        return Some(ValueFormat::Seconds { zone: Some(quoted_zone(zone)?) });
     }
     let mut arguments = inner(name, "DateTime64")?.splitn(2, ',');
     let precision: u32 = arguments.next()?.trim().parse().ok()?;
@@ -254,10 +226,7 @@ fn time(name: &str) -> Option<ValueFormat> {
         Some(zone) => Some(quoted_zone(zone)?),
         None => None,
     };
-    Some(ValueFormat::Ticks {
-        nanos: 10_i64.pow(9_u32.checked_sub(precision)?),
-        zone,
-    })
+    Some(ValueFormat::Ticks { nanos: 10_i64.pow(9_u32.checked_sub(precision)?), zone })
 }
 
 fn quoted_zone(text: &str) -> Option<TimeZone> {
@@ -267,9 +236,7 @@ fn quoted_zone(text: &str) -> Option<TimeZone> {
 
 /// What stands in the parentheses of `outer(…)`.
 fn inner<'a>(name: &'a str, outer: &str) -> Option<&'a str> {
-    name.strip_prefix(outer)?
-        .strip_prefix('(')?
-        .strip_suffix(')')
+    name.strip_prefix(outer)?.strip_prefix('(')?.strip_suffix(')')
 }
 
 const fn expected(kind: ValueKind) -> &'static str {

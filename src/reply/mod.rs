@@ -1,9 +1,19 @@
 //! Every reason for which a request is refused, and the one table that turns a reason into an answer:
 //! HTTP status, gRPC code and retry advice. No other module decides on a status.
+//!
+//! Invariant: an answer holds nothing that the client sent, neither its key nor its bytes.
+
+mod body;
+mod table;
+mod write;
 
 use std::time::Duration;
 
 use crate::otlp::Signal;
+
+pub use body::ReplyBody;
+pub use table::Verdict;
+pub use write::{PartialSuccess, accepted, answer};
 
 /// Why a request is refused. Nothing of a refused request was kept, whatever the reason
 /// (the one exception is [`Away::Unknown`]).

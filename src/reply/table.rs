@@ -1,0 +1,156 @@
+//! The one table: reason → HTTP status, gRPC code, retry advice.
+//!
+//! What may be retried follows OTLP 1.11: over HTTP 429, 502, 503 and 504 with `Retry-After`; over gRPC UNAVAILABLE, and RESOURCE_EXHAUSTED
+//! only when it carries `google.rpc.RetryInfo`. Everything else makes a client drop its data, so whatever may pass by
+//! itself is one of these.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tonic::Code;
+
+use super::Refusal;
+
+/// A client whose body came too slowly may come again at once.
+const TOO_SLOW_RETRY: Duration = Duration::from_secs(1);
+
+/// What a refusal is over each protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// The status over HTTP.
+    pub status: StatusCode,
+    /// The status over gRPC.
+    pub code: Code,
+    /// When to send the same request again; `None`: never.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// Its row of the table.
+    pub fn verdict(&self) -> Verdict {
+        let (status, code, retry_after) = match self {
+            Refusal::Unauthenticated => (StatusCode::UNAUTHORIZED, Code::Unauthenticated, None),
+            Refusal::SignalNotAllowed(_) | Refusal::OriginNotAllowed => {
+                (StatusCode::FORBIDDEN, Code::PermissionDenied, None)
+            }
+            Refusal::TooManyFailures { retry_after } | Refusal::OverLimit { retry_after, .. } => {
+                let retry = Some(*retry_after);
+                (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted, retry)
+            }
+            // tonic's own OUT_OF_RANGE would be retried for ever.
+            Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, None),
+            Refusal::Unavailable { retry_after, .. } => {
+                let retry = Some(*retry_after);
+                (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, retry)
+            }
+            // Not 408 / DEADLINE_EXCEEDED: an OTLP/HTTP client drops its data at 408.
+            Refusal::TooSlow => {
+                let retry = Some(TOO_SLOW_RETRY);
+                (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, retry)
+            }
+            Refusal::Malformed(_) => (StatusCode::BAD_REQUEST, Code::InvalidArgument, None),
+            Refusal::UnknownCompression { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented, None),
+            Refusal::UnsupportedContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, None),
+            Refusal::UnknownPath | Refusal::UnknownMethod => (StatusCode::NOT_FOUND, Code::Unimplemented, None),
+            Refusal::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, None),
+        };
+        Verdict { status, code, retry_after }
+    }
+
+    /// The reason's name in metrics: a few fixed words, so that a client cannot make more of them.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Refusal::Unauthenticated => "unauthenticated",
+            Refusal::TooManyFailures { .. } => "too_many_failures",
+            Refusal::SignalNotAllowed(_) => "signal_not_allowed",
+            Refusal::OverLimit { .. } => "over_limit",
+            Refusal::TooLarge { .. } => "too_large",
+            Refusal::Unavailable { .. } => "unavailable",
+            Refusal::Malformed(_) => "malformed",
+            Refusal::UnknownCompression { .. } => "unknown_compression",
+            Refusal::UnsupportedContentType => "unsupported_content_type",
+            Refusal::UnknownPath => "unknown_path",
+            Refusal::MethodNotAllowed => "method_not_allowed",
+            Refusal::UnknownMethod => "unknown_method",
+            Refusal::TooSlow => "too_slow",
+            Refusal::OriginNotAllowed => "origin_not_allowed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Away;
+    use super::*;
+    use crate::otlp::Signal;
+
+    const IN_3_S: Duration = Duration::from_secs(3);
+
+    /// The rows of the answer table in the documentation: refusal, HTTP, gRPC, whether it may be retried.
+    fn rows() -> Vec<(Refusal, u16, Code, bool)> {
+        let over = |limit| Refusal::OverLimit { limit, retry_after: IN_3_S };
+        let large = |limit| Refusal::TooLarge { limit, max: 1 };
+        let away = |away| Refusal::Unavailable { away, retry_after: IN_3_S };
+        let too_many = Refusal::TooManyFailures { retry_after: IN_3_S };
+        let compression = Refusal::UnknownCompression { known: "gzip" };
+        vec![
+            (Refusal::Unauthenticated, 401, Code::Unauthenticated, false),
+            (too_many, 429, Code::ResourceExhausted, true),
+            (Refusal::SignalNotAllowed(Signal::Logs), 403, Code::PermissionDenied, false),
+            (over("requests_per_second"), 429, Code::ResourceExhausted, true),
+            (over("bytes_per_second"), 429, Code::ResourceExhausted, true),
+            (over("records_per_second"), 429, Code::ResourceExhausted, true),
+            (large("max_body_bytes"), 413, Code::ResourceExhausted, false),
+            (large("records_per_second"), 413, Code::ResourceExhausted, false),
+            (away(Away::Memory), 503, Code::Unavailable, true),
+            (away(Away::KeyMemory), 503, Code::Unavailable, true),
+            (away(Away::Spool), 503, Code::Unavailable, true),
+            (away(Away::KeySpool), 503, Code::Unavailable, true),
+            (away(Away::Sink), 503, Code::Unavailable, true),
+            (away(Away::Unknown), 503, Code::Unavailable, true),
+            (away(Away::Keys), 503, Code::Unavailable, true),
+            (away(Away::Stopping), 503, Code::Unavailable, true),
+            (Refusal::TooSlow, 503, Code::Unavailable, true),
+            (Refusal::Malformed("x".into()), 400, Code::InvalidArgument, false),
+            (compression, 415, Code::Unimplemented, false),
+            (Refusal::UnsupportedContentType, 415, Code::InvalidArgument, false),
+            (Refusal::UnknownPath, 404, Code::Unimplemented, false),
+            (Refusal::MethodNotAllowed, 405, Code::Unimplemented, false),
+            (Refusal::UnknownMethod, 404, Code::Unimplemented, false),
+            (Refusal::OriginNotAllowed, 403, Code::PermissionDenied, false),
+        ]
+    }
+
+    #[test]
+    fn every_row_is_as_documented() {
+        for (refusal, status, code, retry) in rows() {
+            let verdict = refusal.verdict();
+            assert_eq!(
+                (verdict.status.as_u16(), verdict.code, verdict.retry_after.is_some()),
+                (status, code, retry),
+                "{refusal:?}"
+            );
+        }
+    }
+
+    /// OTLP's own rule: a client may retry exactly where advice is given.
+    #[test]
+    fn what_a_client_may_retry_is_what_carries_advice() {
+        for (refusal, ..) in rows() {
+            let verdict = refusal.verdict();
+            let by_status = matches!(verdict.status.as_u16(), 429 | 502 | 503 | 504);
+            assert_eq!(by_status, verdict.retry_after.is_some(), "{refusal:?}");
+            // RESOURCE_EXHAUSTED is retryable with advice only; these are always.
+            let always = matches!(
+                verdict.code,
+                Code::Cancelled
+                    | Code::DeadlineExceeded
+                    | Code::Aborted
+                    | Code::OutOfRange
+                    | Code::Unavailable
+                    | Code::DataLoss
+            );
+            assert!(!always || verdict.retry_after.is_some(), "{refusal:?}");
+        }
+    }
+}
