@@ -25,3 +25,4 @@ pub mod limited;
 pub mod otlp;
 pub mod reply;
 pub mod sink;
+pub mod spool;

@@ -1,0 +1,155 @@
+//! Reading a part's bytes back. No byte is handed out that does not have the checksum it was written with.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::batch::Batch;
+use super::disk::DiskFile;
+use super::format::frame::{Meta, PartMeta};
+use super::index::{FrameAt, Part, Segment};
+use crate::sink::Witness;
+
+/// Witnesses that a part is looked for by.
+const WITNESSES: usize = 8;
+/// A segment that could not be read this often is given up as damaged.
+const READ_ATTEMPTS: u32 = 5;
+
+/// A part's bytes, frame by frame.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    /// The whole segments, in the order of the file.
+    pub segments: Vec<SegmentContents>,
+}
+
+/// One frame's share of a part.
+#[derive(Debug, Clone)]
+pub struct SegmentContents {
+    /// The frame's place in its file.
+    pub frame: u32,
+    /// What is sent.
+    pub bytes: Bytes,
+    /// Rows in `bytes`.
+    pub rows: u64,
+    /// (index of the request in the frame, its rows), in the order of the rows.
+    pub rows_by_request: Vec<(u32, u32)>,
+    /// Rows that tell whether the part is in.
+    pub witnesses: Vec<Witness>,
+}
+
+impl Contents {
+    /// The bytes to send, one after another.
+    pub fn body(&self) -> Vec<Bytes> {
+        self.segments
+            .iter()
+            .map(|segment| segment.bytes.clone())
+            .collect()
+    }
+
+    /// Rows in the body.
+    pub fn rows(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.rows).sum()
+    }
+
+    /// Up to eight witnesses, from as many frames as there are, spread over the part.
+    pub fn witnesses(&self) -> Vec<Witness> {
+        let with: Vec<_> = self
+            .segments
+            .iter()
+            .filter(|one| !one.witnesses.is_empty())
+            .collect();
+        let step = with.len().div_ceil(WITNESSES).max(1);
+        let spread: Vec<_> = with.iter().step_by(step).collect();
+        let each = (WITNESSES / spread.len().max(1)).max(1);
+        let chosen = spread
+            .iter()
+            .flat_map(|segment| segment.witnesses.iter().take(each));
+        chosen.take(WITNESSES).cloned().collect()
+    }
+}
+
+impl Batch {
+    /// Reads a part. Segments that are damaged are left out, logged once a file, and counted when the batch is finished. Blocks.
+    ///
+    /// # Errors
+    /// The disk cannot be read now; a segment that cannot be read five times counts as damaged.
+    pub fn read(&self, part: u32) -> io::Result<Contents> {
+        let Some(part) = self.index.part(part) else {
+            return Ok(Contents::default());
+        };
+        let name = self.state.lock().log.name.clone();
+        let file = self.store.disk.open(&name)?;
+        let mut contents = Contents::default();
+        for segment in &part.segments {
+            match self.read_segment(file.as_ref(), part, segment) {
+                Ok(Some(whole)) => contents.segments.push(whole),
+                Ok(None) => self.damaged(segment.frame, part.id),
+                Err(error) => {
+                    let mut state = self.state.lock();
+                    state.read_failures += 1;
+                    if state.read_failures < READ_ATTEMPTS
+                        && error.kind() != io::ErrorKind::UnexpectedEof
+                    {
+                        return Err(error);
+                    }
+                    drop(state);
+                    self.damaged(segment.frame, part.id);
+                }
+            }
+        }
+        Ok(contents)
+    }
+
+    fn read_segment(
+        &self,
+        file: &dyn DiskFile,
+        part: &Part,
+        segment: &Segment,
+    ) -> io::Result<Option<SegmentContents>> {
+        let len = usize::try_from(segment.len).map_err(io::Error::other)?;
+        let bytes = file.read_at(segment.offset, len)?;
+        if crc32c::crc32c(&bytes) != segment.sum {
+            return Ok(None);
+        }
+        let frame = self
+            .index
+            .frames
+            .iter()
+            .find(|at| at.frame == segment.frame);
+        let Some(meta) = frame.map(|at| read_meta(file, at)).transpose()?.flatten() else {
+            return Ok(None);
+        };
+        let entry = meta.parts.into_iter().find(|one| one.id == part.id);
+        Ok(entry.map(|entry: PartMeta| SegmentContents {
+            frame: segment.frame,
+            bytes,
+            rows: segment.rows,
+            rows_by_request: entry.rows_by_request,
+            witnesses: entry.witnesses,
+        }))
+    }
+
+    fn damaged(&self, frame: u32, part: u32) {
+        let mut state = self.state.lock();
+        if !state.damaged.contains(&(frame, part)) {
+            state.damaged.push((frame, part));
+        }
+        if !std::mem::replace(&mut state.logged, true) {
+            let file = &state.log.name;
+            tracing::error!(
+                file,
+                frame,
+                "a spool file is damaged; its whole frames are delivered, the file is kept in quarantine"
+            );
+        }
+    }
+}
+
+/// A frame's meta, or `None` when it is not what was written.
+pub(crate) fn read_meta(file: &dyn DiskFile, at: &FrameAt) -> io::Result<Option<Meta>> {
+    let bytes = file.read_at(at.meta_offset, at.meta_len as usize)?;
+    if crc32c::crc32c(&bytes) != at.meta_sum {
+        return Ok(None);
+    }
+    Ok(Meta::decode(&bytes).ok())
+}

@@ -1,0 +1,205 @@
+//! The outer layer of a file: its header, and the record heads that everything after it starts with.
+
+use super::wire::{Malformed, Reader, Writer};
+use crate::otlp::Signal;
+
+/// First bytes of every batch file.
+const MAGIC: [u8; 8] = *b"OTGSPOOL";
+/// Version of the layout that is written; others are refused.
+const VERSION: u16 = 1;
+/// Bytes of one copy of the header.
+const HEADER_COPY: usize = 64;
+/// Bytes of the header: it is written twice, so that a flipped bit in it costs nothing.
+pub(crate) const HEADER_LEN: usize = 2 * HEADER_COPY;
+/// Bytes of a record's head.
+pub(crate) const HEAD_LEN: usize = 60;
+
+/// A batch's own name for deduplication: random, made when the batch is opened, never used for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token(pub [u8; 16]);
+
+impl Token {
+    /// A new random token.
+    pub fn random() -> Token {
+        Token(rand::random())
+    }
+}
+
+impl std::fmt::Display for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// What a file says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Orders the files; never used twice.
+    pub sequence: u64,
+    /// The batch's token; also marks each of its records.
+    pub token: Token,
+    /// The lane.
+    pub signal: Signal,
+    /// When the batch was opened, in milliseconds since 1970. For people; nothing is decided by it.
+    pub created_ms: u64,
+}
+
+impl Header {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.bytes(&MAGIC);
+        writer.u16(VERSION);
+        writer.u16(self.signal.index() as u16);
+        writer.u64(self.sequence);
+        writer.bytes(&self.token.0);
+        writer.u64(self.created_ms);
+        writer.0.resize(HEADER_COPY - 4, 0);
+        writer.u32(crc32c::crc32c(&writer.0));
+        let copy = writer.0.clone();
+        writer.bytes(&copy);
+        writer.0
+    }
+
+    /// The header at the start of a file, from whichever copy is whole.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Header, Malformed> {
+        let copies = bytes.chunks_exact(HEADER_COPY).take(2);
+        let mut whole = copies.filter_map(|copy| Self::decode_copy(copy).ok());
+        whole.next().ok_or(Malformed)
+    }
+
+    fn decode_copy(copy: &[u8]) -> Result<Header, Malformed> {
+        let (fields, sum) = copy.split_last_chunk().ok_or(Malformed)?;
+        let mut reader = Reader(fields);
+        let known = crc32c::crc32c(fields) == u32::from_le_bytes(*sum)
+            && reader.array()? == MAGIC
+            && reader.u16()? == VERSION;
+        if !known {
+            return Err(Malformed);
+        }
+        let signal = usize::from(reader.u16()?);
+        Ok(Header {
+            signal: *Signal::ALL.get(signal).ok_or(Malformed)?,
+            sequence: reader.u64()?,
+            token: Token(reader.array()?),
+            created_ms: reader.u64()?,
+        })
+    }
+}
+
+/// What a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Frame,
+    Footer,
+    Note,
+}
+
+/// Requests and rows of all frames before a record: what a frame that cannot be read held is the difference
+/// between its neighbours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Before {
+    pub(crate) requests: u64,
+    pub(crate) rows: u64,
+}
+
+/// The first bytes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) kind: Kind,
+    /// The record's place in its file, from 0: damage in one record renames no other.
+    pub(crate) number: u32,
+    pub(crate) meta_len: u32,
+    pub(crate) body_len: u64,
+    pub(crate) before: Before,
+    pub(crate) meta_sum: u32,
+}
+
+impl Head {
+    pub(crate) fn encode(&self, token: Token) -> Vec<u8> {
+        let mut writer = Writer(Vec::with_capacity(HEAD_LEN + self.meta_len as usize));
+        writer.bytes(&token.0);
+        writer.u32(match self.kind {
+            Kind::Frame => 1,
+            Kind::Footer => 2,
+            Kind::Note => 3,
+        });
+        writer.u32(self.number);
+        writer.u32(self.meta_len);
+        writer.u64(self.body_len);
+        writer.u64(self.before.requests);
+        writer.u64(self.before.rows);
+        writer.u32(self.meta_sum);
+        writer.u32(crc32c::crc32c(&writer.0));
+        writer.0
+    }
+
+    pub(crate) fn decode(bytes: &[u8; HEAD_LEN], token: Token) -> Result<Head, Malformed> {
+        let (fields, sum) = bytes.split_last_chunk().ok_or(Malformed)?;
+        let mut reader = Reader(fields);
+        let ours = reader.array()? == token.0;
+        if !ours || crc32c::crc32c(fields) != u32::from_le_bytes(*sum) {
+            return Err(Malformed);
+        }
+        Ok(Head {
+            kind: match reader.u32()? {
+                1 => Kind::Frame,
+                2 => Kind::Footer,
+                3 => Kind::Note,
+                _ => return Err(Malformed),
+            },
+            number: reader.u32()?,
+            meta_len: reader.u32()?,
+            body_len: reader.u64()?,
+            before: Before {
+                requests: reader.u64()?,
+                rows: reader.u64()?,
+            },
+            meta_sum: reader.u32()?,
+        })
+    }
+
+    /// Bytes of the whole record; `None` when the numbers cannot be real.
+    pub(crate) fn record_len(&self) -> Option<u64> {
+        self.body_len
+            .checked_add(HEAD_LEN as u64 + u64::from(self.meta_len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HEADER: Header = Header {
+        sequence: 42,
+        token: Token([7; 16]),
+        signal: Signal::Logs,
+        created_ms: 1_700_000_000_000,
+    };
+
+    proptest! {
+        #[test]
+        fn a_header_survives_any_flipped_bit(bit in 0..HEADER_LEN * 8) {
+            let mut bytes = HEADER.encode();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(Header::decode(&bytes), Ok(HEADER));
+        }
+
+        #[test]
+        fn a_head_with_a_flipped_bit_is_refused(bit in 0..HEAD_LEN * 8) {
+            let head = Head {
+                kind: Kind::Note,
+                number: 5,
+                meta_len: 3,
+                body_len: u64::MAX,
+                before: Before { requests: 1, rows: 2 },
+                meta_sum: 9,
+            };
+            let mut bytes: [u8; HEAD_LEN] = head.encode(HEADER.token).try_into().unwrap();
+            prop_assert_eq!(Head::decode(&bytes, HEADER.token), Ok(head));
+            prop_assert_eq!(head.record_len(), None);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(Head::decode(&bytes, HEADER.token), Err(Malformed));
+        }
+    }
+}

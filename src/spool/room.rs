@@ -1,0 +1,156 @@
+//! Whether there is room: in the spool, in a key's share of it, on its disk. Nothing that was acknowledged is ever dropped
+//! to make room; who finds none is refused.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::disk::Disk;
+use crate::reply::Away;
+
+/// How long a look at the disk's free space is believed.
+const FREE_FOR: Duration = Duration::from_secs(1);
+
+/// How much the spool may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// All files together, in bytes.
+    pub max_bytes: u64,
+    /// One key's share of `max_bytes`.
+    pub max_bytes_per_key: u64,
+    /// The disk keeps at least this much free.
+    pub min_free_bytes: u64,
+}
+
+impl Limits {
+    /// No limit: memory is bounded elsewhere.
+    pub const NONE: Limits = Limits {
+        max_bytes: u64::MAX,
+        max_bytes_per_key: u64::MAX,
+        min_free_bytes: 0,
+    };
+}
+
+/// What is used, and by whom.
+pub(crate) struct Room {
+    limits: Limits,
+    used: AtomicU64,
+    by_key: Mutex<HashMap<Arc<str>, u64>>,
+    free: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Room {
+    pub(crate) fn new(limits: Limits) -> Room {
+        Room {
+            limits,
+            used: AtomicU64::new(0),
+            by_key: Mutex::default(),
+            free: Mutex::new(None),
+        }
+    }
+
+    /// Whether a request of this key may come in.
+    pub(crate) fn check(&self, key: &str, disk: &dyn Disk) -> Result<(), Away> {
+        self.check_all(disk)?;
+        let used = self.by_key.lock().get(key).copied().unwrap_or(0);
+        if used >= self.limits.max_bytes_per_key {
+            return Err(Away::KeySpool);
+        }
+        Ok(())
+    }
+
+    /// Whether a request of any key may come in.
+    pub(crate) fn check_all(&self, disk: &dyn Disk) -> Result<(), Away> {
+        let full = self.used.load(Ordering::Relaxed) >= self.limits.max_bytes;
+        if full || self.free_bytes(disk) < self.limits.min_free_bytes {
+            return Err(Away::Spool);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn free_bytes(&self, disk: &dyn Disk) -> u64 {
+        let mut free = self.free.lock();
+        let now = Instant::now();
+        if let Some((at, bytes)) = *free
+            && now.duration_since(at) < FREE_FOR
+        {
+            return bytes;
+        }
+        // A disk that cannot say is not known to be full: the write will tell.
+        let bytes = disk.free_bytes().unwrap_or(u64::MAX);
+        *free = Some((now, bytes));
+        bytes
+    }
+
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn used_by_key(&self) -> BTreeMap<Arc<str>, u64> {
+        let by_key = self.by_key.lock();
+        by_key
+            .iter()
+            .map(|(key, used)| (key.clone(), *used))
+            .collect()
+    }
+
+    /// A file grew by `bytes`, and the keys' shares of it from `before` to `now`.
+    pub(crate) fn charge(
+        &self,
+        bytes: u64,
+        now: &BTreeMap<Arc<str>, u64>,
+        before: &BTreeMap<Arc<str>, u64>,
+    ) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        let mut by_key = self.by_key.lock();
+        for (key, share) in now {
+            let grown = share - before.get(key).copied().unwrap_or(0).min(*share);
+            *by_key.entry(key.clone()).or_default() += grown;
+        }
+    }
+
+    /// A file is gone.
+    pub(crate) fn release(&self, bytes: u64, shares: &BTreeMap<Arc<str>, u64>) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let mut by_key = self.by_key.lock();
+        for (key, share) in shares {
+            if let Some(used) = by_key.get_mut(key) {
+                *used = used.saturating_sub(*share);
+                if *used == 0 {
+                    by_key.remove(key);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::disk::MemoryDisk;
+
+    #[test]
+    fn a_full_share_refuses_its_key_and_a_full_spool_everybody() {
+        let disk = MemoryDisk::default();
+        let room = Room::new(Limits {
+            max_bytes: 100,
+            max_bytes_per_key: 50,
+            min_free_bytes: 0,
+        });
+        let shares = BTreeMap::from([(Arc::from("a"), 50)]);
+        room.charge(60, &shares, &BTreeMap::new());
+        assert_eq!(room.check("a", &disk), Err(Away::KeySpool));
+        assert_eq!(room.check("b", &disk), Ok(()));
+        room.charge(40, &shares, &shares);
+        assert_eq!(room.check("b", &disk), Err(Away::Spool));
+        room.release(100, &shares);
+        assert_eq!(room.check("a", &disk), Ok(()));
+        assert!(room.used_by_key().is_empty());
+    }
+}
