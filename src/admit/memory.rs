@@ -101,16 +101,6 @@ impl Reservation {
     }
 }
 
-impl crate::otlp::Memory for Reservation {
-    fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
-        Reservation::grow(self, bytes)
-    }
-
-    fn shrink(&mut self, bytes: u64) {
-        Reservation::shrink(self, bytes);
-    }
-}
-
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.shrink(self.bytes);

@@ -20,7 +20,7 @@ use http::HeaderMap;
 
 use crate::config::{KeyLimits, RequestLimits};
 use crate::keys::{Key, KeyRing};
-use crate::otlp::Signal;
+use crate::otlp::{self, Signal};
 use crate::reply::Refusal;
 
 use failures::Failures;
@@ -147,6 +147,21 @@ impl Admitted {
     /// The memory that the request holds; grows as its body arrives, given back when the request is done.
     pub fn memory(&mut self) -> &mut Reservation {
         &mut self.memory
+    }
+
+    /// Whose request it is, what it sends, and the memory that it holds: for the step that keeps them longer than the request lives.
+    pub fn into_parts(self) -> (Arc<Key>, Signal, Reservation) {
+        (self.key, self.signal, self.memory)
+    }
+}
+
+impl otlp::Memory for Admitted {
+    fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.memory.grow(bytes)
+    }
+
+    fn shrink(&mut self, bytes: u64) {
+        self.memory.shrink(bytes);
     }
 }
 
