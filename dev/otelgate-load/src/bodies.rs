@@ -1,0 +1,98 @@
+//! The bodies, made before the clock starts: realistic records of one signal, serialised and compressed.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use flate2::Compression as Level;
+use otlp_samples::Samples;
+
+use crate::{Args, Compression, Protocol, Signal};
+
+/// Request bodies, sent in turn.
+pub(crate) struct Bodies(Vec<Body>);
+
+/// One request's body as it goes on the wire.
+pub(crate) struct Body {
+    pub(crate) bytes: Bytes,
+    pub(crate) records: u64,
+    /// Size before compression.
+    pub(crate) uncompressed: u64,
+}
+
+impl Bodies {
+    /// The body of the request with this number.
+    pub(crate) fn get(&self, number: u64) -> &Body {
+        let index = usize::try_from(number).unwrap_or(0) % self.0.len();
+        &self.0[index]
+    }
+}
+
+/// Makes the bodies that the arguments ask for, with the present as their time.
+pub(crate) fn make(args: &Args) -> Result<Arc<Bodies>> {
+    ensure!(args.bodies > 0 && args.records > 0, "--bodies and --records must be at least 1");
+    let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
+    let mut samples = Samples::new(args.seed).at(now);
+    let bodies = (0..args.bodies).map(|_| body(args, &mut samples)).collect::<Result<_>>()?;
+    Ok(Arc::new(Bodies(bodies)))
+}
+
+fn body(args: &Args, samples: &mut Samples) -> Result<Body> {
+    let message = if args.protocol == Protocol::HttpJson { json(args, samples)? } else { protobuf(args, samples) };
+    let compressed = compress(args, &message)?;
+    let bytes = if args.protocol == Protocol::Grpc {
+        frame(args.compression != Compression::None, &compressed)?
+    } else {
+        compressed
+    };
+    Ok(Body { bytes: bytes.into(), records: u64::try_from(args.records)?, uncompressed: u64::try_from(message.len())? })
+}
+
+fn protobuf(args: &Args, samples: &mut Samples) -> Vec<u8> {
+    match args.signal {
+        Signal::Traces => samples.traces_bytes(args.records),
+        Signal::Logs => samples.logs_bytes(args.records),
+        Signal::Metrics => samples.metrics_bytes(args.records),
+    }
+}
+
+fn json(args: &Args, samples: &mut Samples) -> Result<Vec<u8>> {
+    let json = match args.signal {
+        Signal::Traces => serde_json::to_vec(&samples.traces(args.records)),
+        Signal::Logs => serde_json::to_vec(&samples.logs(args.records)),
+        Signal::Metrics => serde_json::to_vec(&samples.metrics(args.records)),
+    };
+    json.context("the records do not fit into JSON")
+}
+
+/// gRPC's five bytes before a message.
+fn frame(compressed: bool, message: &[u8]) -> Result<Vec<u8>> {
+    let mut framed = Vec::with_capacity(message.len() + 5);
+    framed.push(u8::from(compressed));
+    framed.extend_from_slice(&u32::try_from(message.len())?.to_be_bytes());
+    framed.extend_from_slice(message);
+    Ok(framed)
+}
+
+fn compress(args: &Args, bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    match args.compression {
+        Compression::None => out.extend_from_slice(bytes),
+        Compression::Gzip => drop(flate2::read::GzEncoder::new(bytes, Level::default()).read_to_end(&mut out)?),
+        Compression::Deflate => drop(flate2::read::ZlibEncoder::new(bytes, Level::default()).read_to_end(&mut out)?),
+        Compression::Zstd => out = zstd::bulk::compress(bytes, 3)?,
+        Compression::Snappy if args.protocol == Protocol::Grpc => {
+            snap::read::FrameEncoder::new(bytes).read_to_end(&mut out)?;
+        }
+        Compression::Snappy => out = snap::raw::Encoder::new().compress_vec(bytes)?,
+        Compression::Lz4 => {
+            ensure!(args.protocol != Protocol::Grpc, "gRPC has no lz4; use gzip, zstd or snappy");
+            let mut encoder = lz4_flex::frame::FrameEncoder::new(&mut out);
+            encoder.write_all(bytes)?;
+            encoder.finish()?;
+        }
+    }
+    Ok(out)
+}
