@@ -33,17 +33,14 @@ pub(crate) fn run(library: &Path, arguments: &[String]) -> anyhow::Result<()> {
         .map(|argument| CString::new(argument.as_str()))
         .collect::<Result<Vec<_>, _>>()
         .context("an argument holds a NUL byte")?;
-    let mut argv: Vec<*mut c_char> = arguments
-        .iter()
-        .map(|argument| argument.as_ptr().cast_mut())
-        .collect();
+    let mut argv: Vec<*mut c_char> = arguments.iter().map(|argument| argument.as_ptr().cast_mut()).collect();
     let argc = c_int::try_from(argv.len()).context("too many arguments")?;
     argv.push(std::ptr::null_mut());
 
     // SAFETY: loading runs the library's initialisers; the file is the one that this project's script fetched and checked,
     // or one that the person named.
-    let library = unsafe { libloading::Library::new(library) }
-        .with_context(|| format!("cannot load {}", library.display()))?;
+    let library =
+        unsafe { libloading::Library::new(library) }.with_context(|| format!("cannot load {}", library.display()))?;
     // SAFETY: the library exports this symbol with this signature since chDB 1.2.
     let query = unsafe { library.get::<QueryStable>(b"query_stable_v2\0") }
         .context("the library has no query_stable_v2: is it chDB's?")?;

@@ -30,7 +30,6 @@ fn cache_folder() -> anyhow::Result<PathBuf> {
     if let Some(cache) = std::env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()) {
         return Ok(PathBuf::from(cache));
     }
-    let home =
-        std::env::var_os("HOME").context("neither LIBCHDB, XDG_CACHE_HOME nor HOME is set")?;
+    let home = std::env::var_os("HOME").context("neither LIBCHDB, XDG_CACHE_HOME nor HOME is set")?;
     Ok(PathBuf::from(home).join(".cache"))
 }

@@ -30,7 +30,8 @@ pub(crate) struct Args {
     /// Port of the native protocol on loopback; 0 picks a free one. Not opened when absent.
     #[arg(long)]
     pub(crate) tcp_port: Option<u16>,
-    /// Databases that the ingest user may fill and `hyperdx` may read; created when missing.
+    /// Databases that the ingest user may fill and `hyperdx` may read; created when missing. A name that ends with `*` gives
+    /// the rights for every database that begins so, and creates none.
     #[arg(long = "database", value_name = "NAME", default_values_t = ["otel".to_owned()])]
     pub(crate) databases: Vec<String>,
     /// A further user with the ingest user's password, for example `wide=SELECT, INSERT, DROP TABLE ON *.*`;
@@ -40,20 +41,25 @@ pub(crate) struct Args {
     /// The server's time zone, which decides on a row's partition.
     #[arg(long, default_value = "UTC")]
     pub(crate) timezone: String,
+    /// End when standard input closes, and so with the program that started this one, however that one ends.
+    #[arg(long)]
+    pub(crate) until_stdin_closes: bool,
 }
 
 fn main() -> anyhow::Result<()> {
     let mut args = Args::parse();
     let library = library::find()?;
     server::take_timezone(&args.timezone)?;
-    std::fs::create_dir_all(&args.data)
-        .with_context(|| format!("cannot create {}", args.data.display()))?;
+    std::fs::create_dir_all(&args.data).with_context(|| format!("cannot create {}", args.data.display()))?;
     args.data = std::fs::canonicalize(&args.data)?;
     let ports = server::Ports::choose(&args)?;
     let password = users::password(&args.data)?;
     server::write_config(&args, &password)?;
     server::announce_when_ready(ports.http);
     let stopping = stop::on_signal(ports.http);
+    if args.until_stdin_closes {
+        stop::when_stdin_closes();
+    }
     match engine::run(&library, &server::arguments(&args, ports)) {
         // The engine reports that its query was killed: that is how it was asked to end.
         Err(error) if !stopping.load(Ordering::Acquire) => Err(error),

@@ -35,18 +35,14 @@ impl Ports {
         let tcp = args.tcp_port.map(listen).transpose()?;
         Ok(Ports {
             http: http.local_addr()?.port(),
-            tcp: tcp
-                .map(|tcp| tcp.local_addr())
-                .transpose()?
-                .map(|address| address.port()),
+            tcp: tcp.map(|tcp| tcp.local_addr()).transpose()?.map(|address| address.port()),
         })
     }
 }
 
 fn listen(port: u16) -> anyhow::Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
-        format!("cannot listen on 127.0.0.1:{port}; is another clickhouse-dev running there?")
-    })
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .with_context(|| format!("cannot listen on 127.0.0.1:{port}; is another clickhouse-dev running there?"))
 }
 
 /// Writes config.xml and users.xml into the data folder.
@@ -55,14 +51,12 @@ fn listen(port: u16) -> anyhow::Result<TcpListener> {
 /// When a database's name is not plain, or a file cannot be written.
 pub(crate) fn write_config(args: &Args, password: &str) -> anyhow::Result<()> {
     for name in &args.databases {
+        let name = name.strip_suffix('*').unwrap_or(name);
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             bail!("a database's name is letters, digits and _: {name:?}");
         }
     }
-    write(
-        &args.data.join("users.xml"),
-        &users::xml(&args.databases, &args.users, password),
-    )?;
+    write(&args.data.join("users.xml"), &users::xml(&args.databases, &args.users, password))?;
     write(&args.data.join("config.xml"), &config_xml(args))
 }
 
@@ -79,10 +73,7 @@ pub(crate) fn take_timezone(timezone: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     let program = std::env::current_exe()?;
-    let failed = Command::new(program)
-        .args(std::env::args_os().skip(1))
-        .env("TZ", timezone)
-        .exec();
+    let failed = Command::new(program).args(std::env::args_os().skip(1)).env("TZ", timezone).exec();
     Err(failed).context("cannot start again with TZ set")
 }
 
@@ -118,6 +109,7 @@ pub(crate) fn arguments(args: &Args, ports: Ports) -> Vec<String> {
     let mut query: String = args
         .databases
         .iter()
+        .filter(|name| !name.ends_with('*'))
         .map(|name| format!("CREATE DATABASE IF NOT EXISTS {name} ENGINE = Atomic; "))
         .collect();
     query.push_str("SYSTEM START LISTEN HTTP; ");
@@ -158,8 +150,7 @@ pub(crate) fn announce_when_ready(port: u16) {
 }
 
 fn answers(port: u16) -> bool {
-    query(port, "SELECT 1")
-        .is_ok_and(|answer| answer.starts_with("HTTP/1.") && answer.contains(" 200 "))
+    query(port, "SELECT 1").is_ok_and(|answer| answer.starts_with("HTTP/1.") && answer.contains(" 200 "))
 }
 
 /// Runs one statement as `default`; the raw answer, headers first.
@@ -170,10 +161,7 @@ pub(crate) fn query(port: u16, statement: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     let length = statement.len();
-    write!(
-        stream,
-        "POST / HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{statement}"
-    )?;
+    write!(stream, "POST / HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{statement}")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)

@@ -31,14 +31,8 @@ impl FromStr for ExtraUser {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             return Err("a user's name is letters, digits and _".to_owned());
         }
-        let grants = grants
-            .split(';')
-            .map(str::trim)
-            .filter(|grant| !grant.is_empty());
-        Ok(ExtraUser {
-            name: name.to_owned(),
-            grants: grants.map(str::to_owned).collect(),
-        })
+        let grants = grants.split(';').map(str::trim).filter(|grant| !grant.is_empty());
+        Ok(ExtraUser { name: name.to_owned(), grants: grants.map(str::to_owned).collect() })
     }
 }
 
@@ -71,10 +65,7 @@ pub(crate) fn password(data: &Path) -> anyhow::Result<String> {
 /// The content of users.xml.
 pub(crate) fn xml(databases: &[String], extra: &[ExtraUser], password: &str) -> String {
     let each = |rights: &str| -> Vec<String> {
-        databases
-            .iter()
-            .map(|database| format!("{rights} ON {database}.*"))
-            .collect()
+        databases.iter().map(|database| format!("{rights} ON {database}.*")).collect()
     };
     let mut users = String::new();
     push_user(&mut users, INGEST, "ingest", password, &each(INGEST_RIGHTS));
@@ -110,10 +101,7 @@ fn push_user(users: &mut String, name: &str, profile: &str, password: &str, gran
     for byte in digest {
         let _ = write!(hex, "{byte:02x}");
     }
-    let grants: String = grants
-        .iter()
-        .map(|grant| format!("<query>GRANT {}</query>", escape(grant)))
-        .collect();
+    let grants: String = grants.iter().map(|grant| format!("<query>GRANT {}</query>", escape(grant))).collect();
     let _ = writeln!(
         users,
         "    <{name}>
@@ -128,9 +116,7 @@ fn push_user(users: &mut String, name: &str, profile: &str, password: &str, gran
 
 /// Text as XML content.
 pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

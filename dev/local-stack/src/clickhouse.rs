@@ -68,7 +68,7 @@ impl ClickHouse {
             .arg(data)
             .arg("--http-port")
             .arg(port.to_string())
-            .arg("--until-stdin-closes")
+            .args(["--database", "otel", "--database", "otel_test_*", "--until-stdin-closes"])
             .env_remove("CLICKHOUSE_PASSWORD");
         Process::start(&mut command, Some(&data.join("clickhouse-dev.log")), PATIENCE).await
     }
