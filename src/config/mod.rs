@@ -1,7 +1,42 @@
 //! What the person running otelgate wrote, and what of it is valid.
 //!
-//! Two types, two steps: `file` reads the YAML with its lines and denies unknown fields; `check` turns it into [`Config`] or into
-//! every mistake at once. Both are pure: they open no socket, and everything behind them may trust a [`Config`].
+//! Two types, two steps: `yaml` reads the text into a tree that knows its lines, and `check` turns that into a [`Config`] or into every
+//! mistake at once. Both are pure: they open no socket, and see the environment and other files only through
+//! [`Surroundings`]. Everything behind them may trust a [`Config`].
+//!
+//! [`load`] is the way in; `section` is how fields are asked for, and why an unknown one cannot pass.
+
+mod check;
+mod check_sink;
+mod keys_file;
+mod load;
+mod remark;
+mod secret;
+mod section;
+mod substitute;
+mod surroundings;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod tls_files;
+mod value;
+mod yaml;
+
+pub use keys_file::read_keys;
+pub use load::{Loaded, load};
+pub use remark::{Mistakes, Remark};
+pub use secret::Secret;
+pub use surroundings::{Process, Surroundings};
+pub use yaml::Mark;
+
+/// Whether `name` can be a key's name: up to 64 letters, digits, `.`, `_`, `-`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn key_name(name: &str) -> Result<String, String> {
+    value::name(name)
+}
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -223,7 +258,7 @@ pub enum AllowedOrigins {
 /// Section `shutdown`.
 #[derive(Debug, Clone, Copy)]
 pub struct Shutdown {
-    /// How long readiness is off before the listeners close.
+    /// How long readiness is off before the listeners close; load balancers need it to look away.
     pub drain_delay: Duration,
     /// The process exits this long after SIGTERM at the latest.
     pub deadline: Duration,
@@ -234,28 +269,6 @@ pub struct Shutdown {
 pub struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter of tracing-subscriber.
     pub level: String,
-}
-
-/// A password or token: never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(secret: impl Into<String>) -> Self {
-        Secret(secret.into())
-    }
-
-    /// The secret itself, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }
 
 /// An entry of keys.yaml.

@@ -1,0 +1,310 @@
+//! The sections of the configuration, one function each, in the order of [`Config`]: defaults and the rules that hold
+//! between fields stand here and nowhere else.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::section::Section;
+use super::value::{
+    address, count, flag, positive_size, positive_time, show_size, show_time, size, time, word,
+};
+use super::{
+    AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Listen, Log, RequestLimits, Shutdown,
+    Spool, Tls, check_sink, tls_files,
+};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// What a configuration file says. All of it is good only when no mistake was reported.
+pub(super) struct Checked {
+    /// Where keys.yaml is, to be checked too.
+    pub(super) keys: Keys,
+    /// The limits of a key there that sets none.
+    pub(super) limits: KeyLimits,
+    /// Everything; `None` only after a mistake.
+    pub(super) config: Option<Config>,
+}
+
+/// The whole file.
+pub(super) fn config(top: &Section<'_>) -> Checked {
+    let listen = top.section("listen", listen);
+    let tls = top.section("tls", |section| tls(section, &listen.otlp));
+    let keys = top.section("keys", keys);
+    let limits = top.section("limits", |section| key_limits(section, DEFAULT_LIMITS));
+    let request = top.section("request", request);
+    let sink = top.section("sink", check_sink::sink);
+    let with_spool = top.has("spool");
+    let batch = top.section("batch", |section| batch(section, with_spool, request.timeout));
+    let spool = with_spool.then(|| top.section("spool", |section| spool(section, &batch)));
+    let (cors, shutdown, log) = (
+        top.section("cors", cors),
+        top.section("shutdown", shutdown),
+        top.section("log", log),
+    );
+    let config = sink.map(|sink| Config {
+        listen,
+        tls,
+        keys: keys.clone(),
+        limits,
+        request,
+        sink,
+        batch,
+        spool,
+        cors,
+        shutdown,
+        log,
+    });
+    Checked {
+        keys,
+        limits,
+        config,
+    }
+}
+
+fn listen(s: &Section<'_>) -> Listen {
+    let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    let listen = Listen {
+        otlp: s.list("otlp", address).unwrap_or_else(|| vec![any(4317), any(4318)]),
+        admin: s.or("admin", SocketAddr::from(([127, 0, 0, 1], 9317)), address),
+        max_connections: s.or("max_connections", 10_000, count),
+        max_connections_per_ip: s.or("max_connections_per_ip", 256, count),
+        handshake_timeout: s.or("handshake_timeout", Duration::from_secs(10), positive_time),
+        header_timeout: s.or("header_timeout", Duration::from_secs(10), positive_time),
+        idle_timeout: s.or("idle_timeout", Duration::from_secs(300), positive_time),
+        first_key_timeout: s.or("first_key_timeout", Duration::from_secs(10), positive_time),
+        max_connection_age: s.or("max_connection_age", Duration::from_secs(1_800), positive_time),
+        connection_age_grace: s.or("connection_age_grace", Duration::from_secs(30), positive_time),
+        max_concurrent_streams: s.or("max_concurrent_streams", 128, count),
+    };
+    let mut seen = vec![listen.admin];
+    for address in &listen.otlp {
+        if address.port() != 0 && seen.contains(address) {
+            s.mistake("otlp", format!("{address} is used twice; give each listener an address of its own"));
+        }
+        seen.push(*address);
+    }
+    if listen.max_connections_per_ip > listen.max_connections {
+        s.mistake(
+            "max_connections_per_ip",
+            format!("is more than max_connections ({})", listen.max_connections),
+        );
+    }
+    listen
+}
+
+const SAY_TLS: &str = "set `cert_file` and `key_file`, or say `plaintext: true` (certs/README.md shows how to make a certificate)";
+
+fn tls(s: &Section<'_>, otlp: &[SocketAddr]) -> Tls {
+    let cert_file = s.optional("cert_file", |text| s.reader.path(text));
+    let key_file = s.optional("key_file", |text| s.reader.path(text));
+    let client_ca_file = s.optional("client_ca_file", |text| s.reader.path(text));
+    let allow_public = s.or("allow_public_plaintext", false, flag);
+    let any_file = ["cert_file", "key_file", "client_ca_file"].into_iter().find(|name| s.has(name));
+    if s.or("plaintext", false, flag) {
+        if let Some(name) = any_file {
+            s.mistake("plaintext", format!("is true and `{name}` is set too; keep one of them"));
+        }
+        plaintext(s, otlp, allow_public);
+        return Tls::Plaintext;
+    }
+    match (cert_file, key_file) {
+        (Some(cert_file), Some(key_file)) => {
+            tls_files::check(s, &cert_file, &key_file, client_ca_file.as_deref());
+            return Tls::Files {
+                cert_file,
+                key_file,
+                client_ca_file,
+            };
+        }
+        _ if s.has("cert_file") && !s.has("key_file") => {
+            s.mistake("key_file", "is missing; name the private key of `cert_file`");
+        }
+        _ if s.has("key_file") && !s.has("cert_file") => {
+            s.mistake("cert_file", "is missing; name the certificate of `key_file`");
+        }
+        // Both were written, and at least one was reported.
+        _ if s.has("cert_file") => {}
+        _ => s.mistake_here(format!("neither a certificate nor plaintext; {SAY_TLS}")),
+    }
+    Tls::Plaintext
+}
+
+fn plaintext(s: &Section<'_>, otlp: &[SocketAddr], allow_public: bool) {
+    let Some(public) = otlp.iter().find(|address| !address.ip().is_loopback()) else {
+        return;
+    };
+    if allow_public {
+        let message = format!("keys and telemetry travel readable to and from {public}");
+        s.warning("allow_public_plaintext", message);
+    } else {
+        s.mistake(
+            "plaintext",
+            format!(
+                "{public} in listen.otlp is not a loopback address, so keys and telemetry would travel readable; \
+                 set `cert_file` and `key_file`, listen on 127.0.0.1, or say `allow_public_plaintext: true`"
+            ),
+        );
+    }
+}
+
+fn keys(s: &Section<'_>) -> Keys {
+    let path = |text: &str| s.reader.path(text);
+    Keys {
+        file: s.or("file", path("keys.yaml").unwrap_or_default(), path),
+        max_failures_per_minute: s.or("max_failures_per_minute", 20, count),
+    }
+}
+
+pub(super) const DEFAULT_LIMITS: KeyLimits = KeyLimits {
+    requests_per_second: 200,
+    bytes_per_second: 16 * MIB,
+    records_per_second: 200_000,
+    burst: Duration::from_secs(2),
+};
+
+/// The limits of one key, or the defaults for all. What `burst` saves up is at least one, and fits the limiter's 32 bits
+/// (bytes are counted in KiB there).
+pub(super) fn key_limits(s: &Section<'_>, default: KeyLimits) -> KeyLimits {
+    let limits = KeyLimits {
+        requests_per_second: s.or("requests_per_second", default.requests_per_second, count),
+        bytes_per_second: s.or("bytes_per_second", default.bytes_per_second, positive_size),
+        records_per_second: s.or("records_per_second", default.records_per_second, count),
+        burst: s.or("burst", default.burst, positive_time),
+    };
+    for (name, unit, rate) in [
+        ("requests_per_second", "", u64::from(limits.requests_per_second)),
+        ("bytes_per_second", " KiB", limits.bytes_per_second.div_ceil(1024)),
+        ("records_per_second", "", u64::from(limits.records_per_second)),
+    ] {
+        let saved = u128::from(rate) * limits.burst.as_millis() / 1000;
+        if saved == 0 {
+            s.mistake("burst", format!("is too short: {} of `{name}` is less than one{unit}", show_time(limits.burst)));
+        } else if saved > u128::from(u32::MAX) {
+            s.mistake(name, format!("is too large: `burst` saves up {saved}{unit} of it, {}{unit} at most", u32::MAX));
+        }
+    }
+    limits
+}
+
+fn request(s: &Section<'_>) -> RequestLimits {
+    let max_memory = s.or("max_memory", 512 * MIB, positive_size);
+    let request = RequestLimits {
+        max_body_bytes: s.or("max_body_bytes", 64 * MIB, positive_size),
+        max_records: s.or("max_records", 200_000, count),
+        max_column_bytes: s.or("max_column_bytes", 128 * MIB, positive_size),
+        max_parts: s.or("max_parts", 64, count),
+        timeout: s.or("timeout", Duration::from_secs(60), positive_time),
+        min_body_rate: s.or("min_body_rate", 1024, size),
+        max_memory,
+        max_memory_per_key: s.or("max_memory_per_key", max_memory.div_ceil(2), positive_size),
+    };
+    at_most(s, "max_memory_per_key", request.max_memory_per_key, "max_memory", max_memory);
+    at_most(s, "max_body_bytes", request.max_body_bytes, "max_memory_per_key", request.max_memory_per_key);
+    request
+}
+
+/// `with_spool`: nobody waits for a batch then, so that it may grow older.
+fn batch(s: &Section<'_>, with_spool: bool, request_timeout: Duration) -> Batch {
+    let max_age = Duration::from_secs(if with_spool { 5 } else { 1 });
+    let batch = Batch {
+        max_rows: s.or("max_rows", 100_000, count),
+        max_bytes: s.or("max_bytes", 32 * MIB, positive_size),
+        max_uncompressed_bytes: s.or("max_uncompressed_bytes", 128 * MIB, positive_size),
+        max_parts: s.or("max_parts", 64, count),
+        max_age: s.or("max_age", max_age, positive_time),
+        commit_interval: s.or("commit_interval", Duration::from_millis(10), positive_time),
+        max_chunk_rows: s.or("max_chunk_rows", 4_000, count),
+        deadline: s.or("deadline", Duration::from_secs(8), positive_time),
+    };
+    if batch.max_chunk_rows > batch.max_rows {
+        s.mistake("max_chunk_rows", format!("is more than max_rows ({})", batch.max_rows));
+    }
+    at_most(s, "max_bytes", batch.max_bytes, "max_uncompressed_bytes", batch.max_uncompressed_bytes);
+    shorter(s, "commit_interval", batch.commit_interval, "max_age", batch.max_age);
+    if !with_spool {
+        shorter(s, "max_age", batch.max_age, "deadline", batch.deadline);
+        shorter(s, "deadline", batch.deadline, "request.timeout", request_timeout);
+    }
+    batch
+}
+
+fn spool(s: &Section<'_>, batch: &Batch) -> Spool {
+    let remedy = "name the folder for the batch files, or leave `spool` out to acknowledge after the sink said yes";
+    let dir = s.required("dir", remedy, |text| s.reader.path(text));
+    let max_bytes = s.or("max_bytes", 8 * GIB, positive_size);
+    let spool = Spool {
+        dir: dir.unwrap_or_default(),
+        max_bytes,
+        max_bytes_per_key: s.or("max_bytes_per_key", max_bytes.div_ceil(2), positive_size),
+        min_free_bytes: s.or("min_free_bytes", 512 * MIB, size),
+        digest_ttl: s.or("digest_ttl", Duration::from_secs(600), positive_time),
+    };
+    at_most(s, "max_bytes_per_key", spool.max_bytes_per_key, "max_bytes", max_bytes);
+    // A lane writes one batch while another is delivered; three lanes.
+    let least = batch.max_bytes.saturating_mul(6);
+    if spool.max_bytes < least {
+        s.mistake(
+            "max_bytes",
+            format!("is less than {}, six batches of batch.max_bytes", show_size(least)),
+        );
+    }
+    spool
+}
+
+fn cors(s: &Section<'_>) -> Cors {
+    let origins = s.list("allowed_origins", origin).unwrap_or_else(|| vec!["*".to_owned()]);
+    let any = origins.iter().any(|origin| origin == "*");
+    if any && origins.len() > 1 {
+        s.mistake("allowed_origins", "holds `*` and more; keep `*` alone, or only the origins");
+    }
+    Cors {
+        allowed_origins: if any {
+            AllowedOrigins::Any
+        } else {
+            AllowedOrigins::List(origins.into_iter().collect())
+        },
+    }
+}
+
+/// `*`, or scheme, host and port as a browser sends them: no path, no slash at the end.
+fn origin(text: &str) -> Result<String, String> {
+    let host = text.split_once("://").map(|(_, host)| host);
+    match host {
+        _ if text == "*" => Ok(text.to_owned()),
+        Some(host) if !host.is_empty() && !host.contains(['/', ' ', '*']) => Ok(text.to_ascii_lowercase()),
+        _ => Err("is not an origin; write for example https://app.example.com, or * for all".to_owned()),
+    }
+}
+
+fn shutdown(s: &Section<'_>) -> Shutdown {
+    let shutdown = Shutdown {
+        drain_delay: s.or("drain_delay", Duration::from_secs(3), time),
+        deadline: s.or("deadline", Duration::from_secs(25), positive_time),
+    };
+    shorter(s, "drain_delay", shutdown.drain_delay, "deadline", shutdown.deadline);
+    shutdown
+}
+
+fn log(s: &Section<'_>) -> Log {
+    let level = |text: &str| {
+        let filter = tracing_subscriber::EnvFilter::builder().parse(text);
+        let known = |_| "is not a level; write error, warn, info, debug or trace, or a filter like info,otelgate::sink=debug".to_owned();
+        filter.map_err(known).and_then(|_| word(text))
+    };
+    Log {
+        level: s.or("level", "info".to_owned(), level),
+    }
+}
+
+fn at_most(s: &Section<'_>, name: &'static str, value: u64, other: &str, most: u64) {
+    if value > most {
+        s.mistake(name, format!("{} is more than {other} ({})", show_size(value), show_size(most)));
+    }
+}
+
+pub(super) fn shorter(s: &Section<'_>, name: &'static str, time: Duration, other: &str, than: Duration) {
+    if time >= than {
+        s.mistake(name, format!("{} must be shorter than {other} ({})", show_time(time), show_time(than)));
+    }
+}

@@ -1,0 +1,121 @@
+//! Section `sink`: where telemetry goes. A sink more is a field here, a variant of [`SinkConfig`] and a function.
+
+use std::time::Duration;
+
+use http::Uri;
+
+use super::check::shorter;
+use super::section::Section;
+use super::value::{count, flag, positive_time, time, word};
+use super::{ClickHouse, Secret, SinkConfig, Ttl, tls_files};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The one sink; `None` after a mistake was reported.
+pub(super) fn sink(s: &Section<'_>) -> Option<SinkConfig> {
+    match (s.has("clickhouse"), s.has("forward")) {
+        (true, true) => {
+            s.mistake_here("`clickhouse` and `forward` are both set; exactly one sink, keep one");
+        }
+        (false, true) => s.mistake("forward", "is not in this version; use `clickhouse`"),
+        (false, false) => s.mistake_here(
+            "is missing; say where telemetry goes: `sink: { clickhouse: { url: …, password: … } }`",
+        ),
+        (true, false) => {}
+    }
+    let clickhouse = |s: &Section<'_>| SinkConfig::ClickHouse(clickhouse(s));
+    s.has("clickhouse").then(|| s.section("clickhouse", clickhouse))
+}
+
+fn clickhouse(s: &Section<'_>) -> ClickHouse {
+    let urls = s.required("url", "write for example https://clickhouse:8443", |_| Ok(()));
+    let urls = urls.and_then(|()| s.list("url", url)).unwrap_or_default();
+    if let Some(url) = urls.iter().find(|url| url.scheme_str() == Some("http") && !is_loopback(url)) {
+        s.warning("url", format!("password and telemetry travel readable to {url}; use https"));
+    }
+    let ca_file = s.optional("ca_file", |text| s.reader.path(text));
+    if let Some(file) = &ca_file {
+        tls_files::check_ca(s, "ca_file", file);
+    }
+    let insert_timeout = s.or("insert_timeout", Duration::from_secs(30), positive_time);
+    let max_execution_time = s.or("max_execution_time", Duration::from_secs(25), whole_seconds);
+    shorter(s, "max_execution_time", max_execution_time, "insert_timeout", insert_timeout);
+    ClickHouse {
+        urls,
+        ca_file,
+        database: s.or("database", "otel".to_owned(), identifier),
+        user: s.or("user", "hyperdx_ingest".to_owned(), word),
+        password: password(s),
+        create_schema: s.or("create_schema", true, flag),
+        ttl: s.section("ttl", ttl),
+        insert_timeout,
+        max_execution_time,
+        inserts_per_table: s.or("inserts_per_table", 4, count),
+    }
+}
+
+fn ttl(s: &Section<'_>) -> Ttl {
+    let days = |name| s.or(name, 30 * DAY, whole_days);
+    Ttl {
+        logs: days("logs"),
+        traces: days("traces"),
+        metrics: days("metrics"),
+        sessions: days("sessions"),
+    }
+}
+
+/// Never shown, not even as it is written: it may stand there literally.
+fn password(s: &Section<'_>) -> Secret {
+    if !s.has("password") {
+        s.mistake("password", "is missing; write \"${env:CLICKHOUSE_PASSWORD}\" or \"${file:…}\"");
+    }
+    let password = s.text("password").map(|text| text.resolved).unwrap_or_default();
+    if password.contains(char::is_control) {
+        s.mistake("password", "holds a line break or another control character");
+    }
+    Secret::new(password)
+}
+
+fn url(text: &str) -> Result<Uri, String> {
+    let wrong = || "is not a URL; write for example https://clickhouse:8443".to_owned();
+    let url: Uri = text.parse().map_err(|_| wrong())?;
+    let authority = url.authority().ok_or_else(wrong)?;
+    if authority.as_str().contains('@') {
+        return Err("holds a user or password; write them as `user` and `password`".to_owned());
+    }
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        return Err("is neither http:// nor https://; ClickHouse's HTTP interface is meant, usually port 8123 or 8443".to_owned());
+    }
+    if url.path() != "/" || url.query().is_some() {
+        return Err("holds a path or query; write scheme, host and port only, and the database as `database`".to_owned());
+    }
+    Ok(url)
+}
+
+fn is_loopback(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn identifier(text: &str) -> Result<String, String> {
+    if text.contains(['`', '"', '\'', '\\']) {
+        return Err("holds a quote or a backslash".to_owned());
+    }
+    word(text)
+}
+
+/// ClickHouse takes this setting in seconds.
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    match positive_time(text)? {
+        time if time.subsec_nanos() == 0 => Ok(time),
+        _ => Err("is not a whole number of seconds".to_owned()),
+    }
+}
+
+/// Rows go away by day: a table's partitions are days.
+fn whole_days(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        time if time >= DAY && time.as_secs() % DAY.as_secs() == 0 && time.subsec_nanos() == 0 => Ok(time),
+        _ => Err("is not a number of days, at least one; write for example 30d".to_owned()),
+    }
+}

@@ -1,0 +1,157 @@
+//! keys.yaml: who may send, what, and how much. The file holds digests, never a key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+
+use super::check::key_limits;
+use super::remark::{Mistakes, Remark, Remarks};
+use super::section::{Reader, Section};
+use super::substitute::is_reference;
+use super::value::{flag, name};
+use super::{KeyEntry, KeyLimits, Surroundings};
+use crate::otlp::Signal;
+
+/// Reads keys.yaml; `defaults` are the limits of a key that sets none.
+///
+/// # Errors
+/// Every mistake at once, each with its line.
+pub fn read_keys(
+    file: &Path,
+    defaults: KeyLimits,
+    surroundings: &dyn Surroundings,
+) -> Result<(Vec<KeyEntry>, Vec<Remark>), Mistakes> {
+    let (keys, remarks) = check(file, defaults, surroundings);
+    remarks.into_result(keys)
+}
+
+pub(super) fn check(
+    file: &Path,
+    defaults: KeyLimits,
+    surroundings: &dyn Surroundings,
+) -> (Vec<KeyEntry>, Remarks) {
+    let reader = Reader::new(file, surroundings);
+    let keys = reader.document(&format!("; {HOW}"), |top| keys(top, defaults));
+    (keys.unwrap_or_default(), reader.into_remarks())
+}
+
+fn keys(top: &Section<'_>, defaults: KeyLimits) -> Vec<KeyEntry> {
+    if !top.has("keys") {
+        top.mistake("keys", format!("is missing; {HOW}"));
+    }
+    let mut seen = Seen::default();
+    let keys = top.sections("keys", |section| {
+        let key = key(section, defaults);
+        seen.check(section, key.as_ref());
+        key
+    });
+    if keys.is_empty() && top.has("keys") {
+        top.warning("keys", "no key is listed, so every request is refused");
+    }
+    keys.into_iter().flatten().collect()
+}
+
+const HOW: &str = "`otelgate keys new --name NAME` prints a key and its entry";
+
+/// `None` after a mistake that leaves nothing to compare with the other keys.
+fn key(s: &Section<'_>, defaults: KeyLimits) -> Option<KeyEntry> {
+    let name = s.required("name", "it stands in logs and metrics instead of the key", name);
+    let sha256 = sha256(s);
+    let signals = s.list("signals", signal);
+    let expires = s.optional("expires", expires);
+    let enabled = s.or("enabled", true, flag);
+    let limits = s.section("limits", |section| key_limits(section, defaults));
+    Some(KeyEntry {
+        name: name?,
+        sha256: sha256?,
+        signals: signals.map_or(BTreeSet::from(Signal::ALL), BTreeSet::from_iter),
+        expires,
+        enabled,
+        limits,
+    })
+}
+
+/// The digest, written or made of a value that stands elsewhere. Neither is ever shown: what stands here may be a key.
+fn sha256(s: &Section<'_>) -> Option<[u8; 32]> {
+    match (s.has("sha256"), s.has("value")) {
+        (true, true) => {
+            s.mistake("value", "and `sha256` are both set; keep one");
+            None
+        }
+        (false, false) => {
+            s.mistake_here(format!("has neither `sha256` nor `value`; {HOW}"));
+            None
+        }
+        (true, false) => {
+            let digest = s.text("sha256").and_then(|text| parse_digest(&text.resolved));
+            if digest.is_none() {
+                s.mistake("sha256", format!("is not the 64 hex digits of a key's SHA-256; never write the key itself; {HOW}"));
+            }
+            digest
+        }
+        (false, true) => value(s),
+    }
+}
+
+fn value(s: &Section<'_>) -> Option<[u8; 32]> {
+    let text = s.text("value")?;
+    if !is_reference(&text.written) {
+        s.mistake(
+            "value",
+            format!("is a plain key; replace it by `sha256` ({HOW}), or by \"${{env:NAME}}\" or \"${{file:PATH}}\", and change the key: whoever read this file knows it"),
+        );
+        return None;
+    }
+    let key = text.resolved.trim();
+    if key.len() < 16 || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        s.mistake("value", "does not name a key: 16 or more visible ASCII characters without spaces");
+        return None;
+    }
+    Some(Sha256::digest(key).into())
+}
+
+fn parse_digest(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, at) in digest.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+fn signal(text: &str) -> Result<Signal, String> {
+    let found = Signal::ALL.into_iter().find(|signal| signal.name() == text);
+    found.ok_or_else(|| "is not a signal; known are traces, logs, metrics".to_owned())
+}
+
+fn expires(text: &str) -> Result<SystemTime, String> {
+    let time: Result<jiff::Timestamp, _> = text.parse();
+    time.map(SystemTime::from)
+        .map_err(|_| "is not a time; write for example 2027-06-01T00:00:00Z".to_owned())
+}
+
+/// Names and digests so far, with the line that had them first.
+#[derive(Default)]
+struct Seen {
+    names: BTreeMap<String, usize>,
+    digests: BTreeMap<[u8; 32], usize>,
+}
+
+impl Seen {
+    fn check(&mut self, s: &Section<'_>, key: Option<&KeyEntry>) {
+        let Some(key) = key else { return };
+        let line = s.line();
+        if let Some(first) = self.names.get(&key.name) {
+            s.mistake("name", format!("`{}` is also the name of the key in line {first}", key.name));
+        }
+        if let Some(first) = self.digests.get(&key.sha256) {
+            s.mistake("sha256", format!("is the same key as the one in line {first}"));
+        }
+        self.names.entry(key.name.clone()).or_insert(line);
+        self.digests.entry(key.sha256).or_insert(line);
+    }
+}

@@ -1,0 +1,42 @@
+//! The way in: a file's path becomes a [`Config`] and the keys it names, or every mistake of both files at once.
+
+use std::path::Path;
+
+use super::remark::{Mistakes, Remark};
+use super::section::Reader;
+use super::{Config, KeyEntry, Surroundings, check, keys_file};
+
+/// What `serve` starts with.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The entries of `keys.file`.
+    pub keys: Vec<KeyEntry>,
+    /// What works and is not wise.
+    pub warnings: Vec<Remark>,
+}
+
+/// Reads the configuration in `file`, the files it names, and keys.yaml. Relative paths begin at the folder of the file that names them.
+///
+/// # Errors
+/// Every mistake at once, each with file, line and remedy.
+pub fn load(file: &Path, surroundings: &dyn Surroundings) -> Result<Loaded, Mistakes> {
+    let reader = Reader::new(file, surroundings);
+    let checked = reader.document("", check::config);
+    let mut remarks = reader.into_remarks();
+    let mut entries = Vec::new();
+    if let Some(checked) = &checked {
+        let (keys, of_keys) = keys_file::check(&checked.keys.file, checked.limits, surroundings);
+        entries = keys;
+        remarks.append(of_keys);
+    }
+    let (config, warnings) = remarks.into_result(checked.and_then(|checked| checked.config))?;
+    // Without a configuration there was a mistake, which is returned above.
+    let config = config.ok_or(Mistakes(Vec::new()))?;
+    Ok(Loaded {
+        config,
+        keys: entries,
+        warnings,
+    })
+}

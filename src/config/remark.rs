@@ -1,0 +1,64 @@
+//! What is said about a file to the person who wrote it.
+
+use std::fmt;
+
+use super::yaml::Mark;
+
+/// One mistake or warning: where, what is wrong, and what to do. Holds no value that may be secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// The file, as it was named.
+    pub file: String,
+    /// Line and column, from 1.
+    pub mark: Mark,
+    /// The field, for example `sink.clickhouse.url`; empty for the file as a whole.
+    pub path: String,
+    /// What is wrong, and the remedy.
+    pub message: String,
+}
+
+impl fmt::Display for Remark {
+    /// `file:line:column: path: message`, which editors and terminals jump to.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Remark {
+            file,
+            mark,
+            path,
+            message,
+        } = self;
+        write!(f, "{file}:{}:{}: ", mark.line, mark.column)?;
+        if !path.is_empty() {
+            write!(f, "{path}: ")?;
+        }
+        f.write_str(message)
+    }
+}
+
+/// Every mistake found at once, in the order of the files and their lines.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Mistakes(pub Vec<Remark>);
+
+/// What a file's check found besides its value.
+#[derive(Debug, Default)]
+pub(super) struct Remarks {
+    pub(super) mistakes: Vec<Remark>,
+    pub(super) warnings: Vec<Remark>,
+}
+
+impl Remarks {
+    /// Adds what was found in another file, after this one's.
+    pub(super) fn append(&mut self, mut other: Remarks) {
+        self.mistakes.append(&mut other.mistakes);
+        self.warnings.append(&mut other.warnings);
+    }
+
+    /// The value and its warnings, or every mistake.
+    pub(super) fn into_result<T>(self, value: T) -> Result<(T, Vec<Remark>), Mistakes> {
+        if self.mistakes.is_empty() {
+            Ok((value, self.warnings))
+        } else {
+            Err(Mistakes(self.mistakes))
+        }
+    }
+}

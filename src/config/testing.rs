@@ -1,0 +1,50 @@
+//! Surroundings for tests: an environment and files that exist only in memory.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Surroundings;
+
+#[derive(Default)]
+pub(crate) struct Fake {
+    variables: HashMap<String, String>,
+    files: HashMap<PathBuf, Vec<u8>>,
+    public: HashSet<PathBuf>,
+}
+
+impl Fake {
+    pub(crate) fn new() -> Self {
+        Fake::default()
+    }
+
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.files.insert(path.into(), content.into());
+        self
+    }
+
+    pub(crate) fn public(mut self, path: &str) -> Self {
+        self.public.insert(path.into());
+        self
+    }
+}
+
+impl Surroundings for Fake {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let found = self.files.get(path).cloned();
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn readable_by_others(&self, path: &Path) -> bool {
+        self.public.contains(path)
+    }
+}

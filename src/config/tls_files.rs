@@ -1,0 +1,78 @@
+//! Whether certificate and key files can be used, before a listener finds out.
+
+use std::path::Path;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::section::Section;
+
+/// Reports a file that cannot be read or parsed, and a key that is not the certificate's.
+pub(super) fn check(s: &Section<'_>, cert_file: &Path, key_file: &Path, client_ca: Option<&Path>) {
+    if let Some(file) = client_ca {
+        check_ca(s, "client_ca_file", file);
+    }
+    let certificates = certificates(s, "cert_file", cert_file);
+    let key = private_key(s, key_file);
+    let (Some(certificates), Some(key)) = (certificates, key) else {
+        return;
+    };
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    if let Err(error) = CertifiedKey::from_der(certificates, key, &provider) {
+        s.mistake(
+            "key_file",
+            format!(
+                "{} and {} do not belong together or cannot be used: {error}",
+                cert_file.display(),
+                key_file.display()
+            ),
+        );
+    }
+}
+
+/// Reports a CA file without a certificate that can be trusted.
+pub(super) fn check_ca(s: &Section<'_>, name: &'static str, file: &Path) {
+    for certificate in certificates(s, name, file).unwrap_or_default() {
+        if let Err(error) = rustls::RootCertStore::empty().add(certificate) {
+            s.mistake(name, format!("{} cannot be used as a CA: {error}", file.display()));
+        }
+    }
+}
+
+fn certificates(s: &Section<'_>, name: &'static str, file: &Path) -> Option<Vec<CertificateDer<'static>>> {
+    let pem = read(s, name, file)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Some(certificates),
+        _ => {
+            s.mistake(name, format!("{} holds no PEM certificate (BEGIN CERTIFICATE)", file.display()));
+            None
+        }
+    }
+}
+
+fn private_key(s: &Section<'_>, file: &Path) -> Option<PrivateKeyDer<'static>> {
+    let pem = read(s, "key_file", file)?;
+    if s.reader.surroundings.readable_by_others(file) {
+        let message = format!("{0} can be read by every user of this machine; chmod 600 {0}", file.display());
+        s.warning("key_file", message);
+    }
+    // The parser's error is not shown: it may quote the file.
+    let key = PrivateKeyDer::from_pem_slice(&pem).ok();
+    if key.is_none() {
+        s.mistake(
+            "key_file",
+            format!("{} holds no PEM private key without a passphrase (BEGIN PRIVATE KEY)", file.display()),
+        );
+    }
+    key
+}
+
+fn read(s: &Section<'_>, name: &'static str, file: &Path) -> Option<Vec<u8>> {
+    s.reader
+        .surroundings
+        .read(file)
+        .map_err(|error| s.mistake(name, format!("cannot read {}: {error}", file.display())))
+        .ok()
+}

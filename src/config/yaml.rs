@@ -1,0 +1,215 @@
+//! YAML text as a tree in which every value and every field's name knows its place.
+//!
+//! Built from the parser's events instead of a ready-made tree, because a ready-made one keeps only the last of two
+//! fields with the same name, and turns `0123` into a number before anybody can say that it was a password. Here
+//! scalars stay the text that was written.
+
+use std::borrow::Cow;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput};
+
+/// A place in a file; both numbers start at 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Mark {
+    /// Line.
+    pub line: usize,
+    /// Column, in characters.
+    pub column: usize,
+}
+
+impl From<Marker> for Mark {
+    fn from(marker: Marker) -> Self {
+        Mark {
+            line: marker.line().max(1),
+            column: marker.col() + 1,
+        }
+    }
+}
+
+/// A value and its place.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) mark: Mark,
+    pub(super) kind: Kind,
+}
+
+/// What a value is.
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    /// Nothing was written: empty, `~` or `null`.
+    Null,
+    /// Everything that is not a list or a map.
+    Scalar(String),
+    List(Vec<Node>),
+    /// Fields in the order of the file, duplicates included.
+    Map(Vec<Field>),
+}
+
+impl Kind {
+    /// For a person who wrote one thing where another was expected.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Kind::Null => "nothing",
+            Kind::Scalar(_) => "a single value",
+            Kind::List(_) => "a list",
+            Kind::Map(_) => "a section",
+        }
+    }
+}
+
+/// One `name: value`.
+#[derive(Debug, Clone)]
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) mark: Mark,
+    pub(super) value: Node,
+}
+
+/// Why a text is not a document that can be read further; there is one such reason at most.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) mark: Mark,
+    pub(super) why: String,
+}
+
+/// Deeper than any configuration; keeps the recursion from the stack's end.
+const MAX_DEPTH: usize = 32;
+
+/// Reads the one document of `text`. An empty text is [`Kind::Null`].
+pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
+    let mut events = Events(Parser::new_from_str(text));
+    let mut document = None;
+    loop {
+        let (event, mark) = events.next()?;
+        match event {
+            Event::StreamEnd => break,
+            Event::DocumentStart(_) if document.is_some() => {
+                return Err(unreadable(mark, "a second document; write one document a file"));
+            }
+            Event::Nothing
+            | Event::StreamStart
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd => {}
+            event => document = Some(node(&mut events, event, mark, 0)?),
+        }
+    }
+    Ok(document.unwrap_or(Node {
+        mark: Mark { line: 1, column: 1 },
+        kind: Kind::Null,
+    }))
+}
+
+struct Events<'t>(Parser<'t, StrInput<'t>>);
+
+impl<'t> Events<'t> {
+    fn next(&mut self) -> Result<(Event<'t>, Mark), Unreadable> {
+        match self.0.next_event() {
+            Some(Ok((event, Span { start, .. }))) => Ok((event, start.into())),
+            Some(Err(error)) => Err(unreadable(
+                (*error.marker()).into(),
+                format!("not YAML: {}", error.info()),
+            )),
+            None => Ok((Event::StreamEnd, Mark::default())),
+        }
+    }
+}
+
+fn unreadable(mark: Mark, why: impl Into<String>) -> Unreadable {
+    Unreadable {
+        mark,
+        why: why.into(),
+    }
+}
+
+fn node<'t>(
+    events: &mut Events<'t>,
+    event: Event<'t>,
+    mark: Mark,
+    depth: usize,
+) -> Result<Node, Unreadable> {
+    if depth > MAX_DEPTH {
+        return Err(unreadable(mark, "nested too deeply"));
+    }
+    let kind = match event {
+        Event::Scalar(text, style, ..) => scalar(text, style),
+        Event::SequenceStart(..) => {
+            let mut items = Vec::new();
+            loop {
+                match events.next()? {
+                    (Event::SequenceEnd, _) => break Kind::List(items),
+                    (event, mark) => items.push(node(events, event, mark, depth + 1)?),
+                }
+            }
+        }
+        Event::MappingStart(..) => Kind::Map(fields(events, depth)?),
+        Event::Alias(_) => {
+            return Err(unreadable(mark, "an alias (`*name`); write the value again"));
+        }
+        _ => return Err(unreadable(mark, "not YAML")),
+    };
+    Ok(Node { mark, kind })
+}
+
+fn fields(events: &mut Events<'_>, depth: usize) -> Result<Vec<Field>, Unreadable> {
+    let mut fields = Vec::new();
+    loop {
+        let (event, mark) = events.next()?;
+        let name = match event {
+            Event::MappingEnd => return Ok(fields),
+            Event::Scalar(name, ..) => name.into_owned(),
+            _ => return Err(unreadable(mark, "a field's name must be a plain word")),
+        };
+        let (event, value_mark) = events.next()?;
+        let value = node(events, event, value_mark, depth + 1)?;
+        fields.push(Field { name, mark, value });
+    }
+}
+
+fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> Kind {
+    match (style, text.as_ref()) {
+        (ScalarStyle::Plain, "" | "~" | "null" | "Null" | "NULL") => Kind::Null,
+        _ => Kind::Scalar(text.into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_and_value_knows_its_place() {
+        let root = read("# a comment\nlisten:\n  otlp: [\"a\", b]\n  admin: 0123\n").unwrap();
+        let Kind::Map(top) = root.kind else {
+            panic!("a map")
+        };
+        assert_eq!(top[0].mark, Mark { line: 2, column: 1 });
+        let Kind::Map(listen) = &top[0].value.kind else {
+            panic!("a map")
+        };
+        assert_eq!(listen[0].mark, Mark { line: 3, column: 3 });
+        let Kind::List(otlp) = &listen[0].value.kind else {
+            panic!("a list")
+        };
+        assert_eq!(otlp[1].mark, Mark { line: 3, column: 15 });
+        assert!(matches!(&listen[1].value.kind, Kind::Scalar(text) if text == "0123"));
+    }
+
+    #[test]
+    fn duplicates_are_kept_and_the_rest_is_refused() {
+        let Kind::Map(fields) = read("a: 1\na: 2\n").unwrap().kind else {
+            panic!("a map")
+        };
+        assert_eq!(fields.len(), 2);
+        for (text, line) in [
+            ("a: &x 1\nb: *x\n", 2),
+            ("a: 1\n---\nb: 1\n", 2),
+            ("a: [1\nb: 2\n", 2),
+            ("{a: 1}: 2\n", 1),
+        ] {
+            let error = read(text).unwrap_err();
+            assert_eq!(error.mark.line, line, "{text}: {}", error.why);
+        }
+        assert!(read(&"[".repeat(10_000)).is_err());
+        assert!(matches!(read("# nothing\n").unwrap().kind, Kind::Null));
+    }
+}
