@@ -5,12 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::section::Section;
-use super::value::{
-    address, count, flag, positive_size, positive_time, show_size, show_time, size, time, word,
-};
+use super::value::{address, count, flag, positive_size, positive_time, show_size, show_time, size, time, word};
 use super::{
-    AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Listen, Log, RequestLimits, Shutdown,
-    Spool, Tls, check_sink, tls_files,
+    AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Listen, Log, RequestLimits, Shutdown, Spool, Tls, check_sink,
+    tls_files,
 };
 
 const MIB: u64 = 1 << 20;
@@ -37,11 +35,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let with_spool = top.has("spool");
     let batch = top.section("batch", |section| batch(section, with_spool, request.timeout));
     let spool = with_spool.then(|| top.section("spool", |section| spool(section, &batch)));
-    let (cors, shutdown, log) = (
-        top.section("cors", cors),
-        top.section("shutdown", shutdown),
-        top.section("log", log),
-    );
+    let (cors, shutdown, log) = (top.section("cors", cors), top.section("shutdown", shutdown), top.section("log", log));
     let config = sink.map(|sink| Config {
         listen,
         tls,
@@ -55,11 +49,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
         shutdown,
         log,
     });
-    Checked {
-        keys,
-        limits,
-        config,
-    }
+    Checked { keys, limits, config }
 }
 
 fn listen(s: &Section<'_>) -> Listen {
@@ -85,15 +75,13 @@ fn listen(s: &Section<'_>) -> Listen {
         seen.push(*address);
     }
     if listen.max_connections_per_ip > listen.max_connections {
-        s.mistake(
-            "max_connections_per_ip",
-            format!("is more than max_connections ({})", listen.max_connections),
-        );
+        s.mistake("max_connections_per_ip", format!("is more than max_connections ({})", listen.max_connections));
     }
     listen
 }
 
-const SAY_TLS: &str = "set `cert_file` and `key_file`, or say `plaintext: true` (certs/README.md shows how to make a certificate)";
+const SAY_TLS: &str =
+    "set `cert_file` and `key_file`, or say `plaintext: true` (certs/README.md shows how to make a certificate)";
 
 fn tls(s: &Section<'_>, otlp: &[SocketAddr]) -> Tls {
     let cert_file = s.optional("cert_file", |text| s.reader.path(text));
@@ -111,11 +99,7 @@ fn tls(s: &Section<'_>, otlp: &[SocketAddr]) -> Tls {
     match (cert_file, key_file) {
         (Some(cert_file), Some(key_file)) => {
             tls_files::check(s, &cert_file, &key_file, client_ca_file.as_deref());
-            return Tls::Files {
-                cert_file,
-                key_file,
-                client_ca_file,
-            };
+            return Tls::Files { cert_file, key_file, client_ca_file };
         }
         _ if s.has("cert_file") && !s.has("key_file") => {
             s.mistake("key_file", "is missing; name the private key of `cert_file`");
@@ -163,7 +147,7 @@ pub(super) const DEFAULT_LIMITS: KeyLimits = KeyLimits {
     burst: Duration::from_secs(2),
 };
 
-/// The limits of one key, or the defaults for all. What `burst` saves up is at least one, and fits the limiter's 32 bits
+/// The limits of one key, or the defaults for all; after a mistake those that held before, so that it is reported once. What `burst` saves up is at least one, and fits the limiter's 32 bits
 /// (bytes are counted in KiB there).
 pub(super) fn key_limits(s: &Section<'_>, default: KeyLimits) -> KeyLimits {
     let limits = KeyLimits {
@@ -180,8 +164,10 @@ pub(super) fn key_limits(s: &Section<'_>, default: KeyLimits) -> KeyLimits {
         let saved = u128::from(rate) * limits.burst.as_millis() / 1000;
         if saved == 0 {
             s.mistake("burst", format!("is too short: {} of `{name}` is less than one{unit}", show_time(limits.burst)));
+            return default;
         } else if saved > u128::from(u32::MAX) {
             s.mistake(name, format!("is too large: `burst` saves up {saved}{unit} of it, {}{unit} at most", u32::MAX));
+            return default;
         }
     }
     limits
@@ -244,10 +230,7 @@ fn spool(s: &Section<'_>, batch: &Batch) -> Spool {
     // A lane writes one batch while another is delivered; three lanes.
     let least = batch.max_bytes.saturating_mul(6);
     if spool.max_bytes < least {
-        s.mistake(
-            "max_bytes",
-            format!("is less than {}, six batches of batch.max_bytes", show_size(least)),
-        );
+        s.mistake("max_bytes", format!("is less than {}, six batches of batch.max_bytes", show_size(least)));
     }
     spool
 }
@@ -259,11 +242,7 @@ fn cors(s: &Section<'_>) -> Cors {
         s.mistake("allowed_origins", "holds `*` and more; keep `*` alone, or only the origins");
     }
     Cors {
-        allowed_origins: if any {
-            AllowedOrigins::Any
-        } else {
-            AllowedOrigins::List(origins.into_iter().collect())
-        },
+        allowed_origins: if any { AllowedOrigins::Any } else { AllowedOrigins::List(origins.into_iter().collect()) },
     }
 }
 
@@ -289,12 +268,13 @@ fn shutdown(s: &Section<'_>) -> Shutdown {
 fn log(s: &Section<'_>) -> Log {
     let level = |text: &str| {
         let filter = tracing_subscriber::EnvFilter::builder().parse(text);
-        let known = |_| "is not a level; write error, warn, info, debug or trace, or a filter like info,otelgate::sink=debug".to_owned();
+        let known = |_| {
+            "is not a level; write error, warn, info, debug or trace, or a filter like info,otelgate::sink=debug"
+                .to_owned()
+        };
         filter.map_err(known).and_then(|_| word(text))
     };
-    Log {
-        level: s.or("level", "info".to_owned(), level),
-    }
+    Log { level: s.or("level", "info".to_owned(), level) }
 }
 
 fn at_most(s: &Section<'_>, name: &'static str, value: u64, other: &str, most: u64) {

@@ -18,9 +18,9 @@ pub(super) fn sink(s: &Section<'_>) -> Option<SinkConfig> {
             s.mistake_here("`clickhouse` and `forward` are both set; exactly one sink, keep one");
         }
         (false, true) => s.mistake("forward", "is not in this version; use `clickhouse`"),
-        (false, false) => s.mistake_here(
-            "is missing; say where telemetry goes: `sink: { clickhouse: { url: …, password: … } }`",
-        ),
+        (false, false) => {
+            s.mistake_here("is missing; say where telemetry goes: `sink: { clickhouse: { url: …, password: … } }`")
+        }
         (true, false) => {}
     }
     let clickhouse = |s: &Section<'_>| SinkConfig::ClickHouse(clickhouse(s));
@@ -28,8 +28,10 @@ pub(super) fn sink(s: &Section<'_>) -> Option<SinkConfig> {
 }
 
 fn clickhouse(s: &Section<'_>) -> ClickHouse {
-    let urls = s.required("url", "write for example https://clickhouse:8443", |_| Ok(()));
-    let urls = urls.and_then(|()| s.list("url", url)).unwrap_or_default();
+    if !s.has("url") {
+        s.mistake("url", "is missing; write for example https://clickhouse:8443");
+    }
+    let urls = s.list("url", url).unwrap_or_default();
     if let Some(url) = urls.iter().find(|url| url.scheme_str() == Some("http") && !is_loopback(url)) {
         s.warning("url", format!("password and telemetry travel readable to {url}; use https"));
     }
@@ -56,12 +58,7 @@ fn clickhouse(s: &Section<'_>) -> ClickHouse {
 
 fn ttl(s: &Section<'_>) -> Ttl {
     let days = |name| s.or(name, 30 * DAY, whole_days);
-    Ttl {
-        logs: days("logs"),
-        traces: days("traces"),
-        metrics: days("metrics"),
-        sessions: days("sessions"),
-    }
+    Ttl { logs: days("logs"), traces: days("traces"), metrics: days("metrics"), sessions: days("sessions") }
 }
 
 /// Never shown, not even as it is written: it may stand there literally.
@@ -84,10 +81,13 @@ fn url(text: &str) -> Result<Uri, String> {
         return Err("holds a user or password; write them as `user` and `password`".to_owned());
     }
     if !matches!(url.scheme_str(), Some("http" | "https")) {
-        return Err("is neither http:// nor https://; ClickHouse's HTTP interface is meant, usually port 8123 or 8443".to_owned());
+        return Err("is neither http:// nor https://; ClickHouse's HTTP interface is meant, usually port 8123 or 8443"
+            .to_owned());
     }
     if url.path() != "/" || url.query().is_some() {
-        return Err("holds a path or query; write scheme, host and port only, and the database as `database`".to_owned());
+        return Err(
+            "holds a path or query; write scheme, host and port only, and the database as `database`".to_owned()
+        );
     }
     Ok(url)
 }

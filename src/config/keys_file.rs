@@ -27,11 +27,7 @@ pub fn read_keys(
     remarks.into_result(keys)
 }
 
-pub(super) fn check(
-    file: &Path,
-    defaults: KeyLimits,
-    surroundings: &dyn Surroundings,
-) -> (Vec<KeyEntry>, Remarks) {
+pub(super) fn check(file: &Path, defaults: KeyLimits, surroundings: &dyn Surroundings) -> (Vec<KeyEntry>, Remarks) {
     let reader = Reader::new(file, surroundings);
     let keys = reader.document(&format!("; {HOW}"), |top| keys(top, defaults));
     (keys.unwrap_or_default(), reader.into_remarks())
@@ -87,7 +83,10 @@ fn sha256(s: &Section<'_>) -> Option<[u8; 32]> {
         (true, false) => {
             let digest = s.text("sha256").and_then(|text| parse_digest(&text.resolved));
             if digest.is_none() {
-                s.mistake("sha256", format!("is not the 64 hex digits of a key's SHA-256; never write the key itself; {HOW}"));
+                s.mistake(
+                    "sha256",
+                    format!("is not the 64 hex digits of a key's SHA-256; never write the key itself; {HOW}"),
+                );
             }
             digest
         }
@@ -130,8 +129,7 @@ fn signal(text: &str) -> Result<Signal, String> {
 
 fn expires(text: &str) -> Result<SystemTime, String> {
     let time: Result<jiff::Timestamp, _> = text.parse();
-    time.map(SystemTime::from)
-        .map_err(|_| "is not a time; write for example 2027-06-01T00:00:00Z".to_owned())
+    time.map(SystemTime::from).map_err(|_| "is not a time; write for example 2027-06-01T00:00:00Z".to_owned())
 }
 
 /// Names and digests so far, with the line that had them first.

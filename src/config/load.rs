@@ -34,9 +34,5 @@ pub fn load(file: &Path, surroundings: &dyn Surroundings) -> Result<Loaded, Mist
     let (config, warnings) = remarks.into_result(checked.and_then(|checked| checked.config))?;
     // Without a configuration there was a mistake, which is returned above.
     let config = config.ok_or(Mistakes(Vec::new()))?;
-    Ok(Loaded {
-        config,
-        keys: entries,
-        warnings,
-    })
+    Ok(Loaded { config, keys: entries, warnings })
 }

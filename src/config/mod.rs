@@ -272,7 +272,7 @@ pub struct Log {
 }
 
 /// An entry of keys.yaml.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct KeyEntry {
     /// Appears in logs, metrics and `/status`.
     pub name: String,

@@ -20,12 +20,7 @@ pub struct Remark {
 impl fmt::Display for Remark {
     /// `file:line:column: path: message`, which editors and terminals jump to.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Remark {
-            file,
-            mark,
-            path,
-            message,
-        } = self;
+        let Remark { file, mark, path, message } = self;
         write!(f, "{file}:{}:{}: ", mark.line, mark.column)?;
         if !path.is_empty() {
             write!(f, "{path}: ")?;
@@ -55,10 +50,6 @@ impl Remarks {
 
     /// The value and its warnings, or every mistake.
     pub(super) fn into_result<T>(self, value: T) -> Result<(T, Vec<Remark>), Mistakes> {
-        if self.mistakes.is_empty() {
-            Ok((value, self.warnings))
-        } else {
-            Err(Mistakes(self.mistakes))
-        }
+        if self.mistakes.is_empty() { Ok((value, self.warnings)) } else { Err(Mistakes(self.mistakes)) }
     }
 }

@@ -39,9 +39,7 @@ impl<'w> Reader<'w> {
             Ok(Err(_)) => Err((top, "is not UTF-8 text".to_owned())),
             Err(error) => Err((top, format!("cannot be read: {error}{remedy}"))),
         };
-        let root = root
-            .map_err(|(mark, message)| self.mistake(mark, "", message))
-            .ok()?;
+        let root = root.map_err(|(mark, message)| self.mistake(mark, "", message)).ok()?;
         let section = Section::open(self, String::new(), root.mark, Some(&root));
         let value = read(&section);
         section.close();
@@ -62,12 +60,7 @@ impl<'w> Reader<'w> {
     }
 
     fn remark(&self, mark: Mark, path: &str, message: String) -> Remark {
-        Remark {
-            file: self.file.display().to_string(),
-            mark,
-            path: path.to_owned(),
-            message,
-        }
+        Remark { file: self.file.display().to_string(), mark, path: path.to_owned(), message }
     }
 
     fn mistake(&self, mark: Mark, path: &str, message: String) {
@@ -97,17 +90,15 @@ impl<'r> Section<'r> {
             None | Some((Kind::Null, _)) => &[],
             Some((Kind::Map(fields), _)) => fields,
             Some((kind, mark)) => {
-                reader.mistake(mark, &path, format!("expected a section of `name: value` fields, found {}", kind.name()));
+                reader.mistake(
+                    mark,
+                    &path,
+                    format!("expected a section of `name: value` fields, found {}", kind.name()),
+                );
                 &[]
             }
         };
-        Section {
-            reader,
-            path,
-            mark,
-            fields,
-            asked: RefCell::default(),
-        }
+        Section { reader, path, mark, fields, asked: RefCell::default() }
     }
 
     /// Reports every field that is not known, or there twice.
@@ -186,10 +177,7 @@ impl<'r> Section<'r> {
     }
 
     fn place(&self, name: &str) -> Mark {
-        self.fields
-            .iter()
-            .find(|field| field.name == name)
-            .map_or(self.mark, |field| field.value.mark)
+        self.fields.iter().find(|field| field.name == name).map_or(self.mark, |field| field.value.mark)
     }
 
     /// Reads a section in this one; an absent one is empty, so that all its defaults hold.
@@ -239,10 +227,7 @@ impl<'r> Section<'r> {
             return None;
         };
         match substitute(written, &self.reader.dir, self.reader.surroundings) {
-            Ok(resolved) => Some(Text {
-                written: written.clone(),
-                resolved,
-            }),
+            Ok(resolved) => Some(Text { written: written.clone(), resolved }),
             Err(message) => {
                 self.reader.mistake(node.mark, path, message);
                 None
@@ -251,11 +236,7 @@ impl<'r> Section<'r> {
     }
 
     /// A single value, read by `parse`; `None` when it is absent or was reported.
-    pub(super) fn optional<T>(
-        &self,
-        name: &'static str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    pub(super) fn optional<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let field = self.field(name)?;
         self.parsed(&field.value, &self.path_of(name), &parse)
     }
@@ -271,12 +252,7 @@ impl<'r> Section<'r> {
     }
 
     /// As [`Self::optional`], with a default.
-    pub(super) fn or<T>(
-        &self,
-        name: &'static str,
-        default: T,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> T {
+    pub(super) fn or<T>(&self, name: &'static str, default: T, parse: impl Fn(&str) -> Result<T, String>) -> T {
         self.optional(name, parse).unwrap_or(default)
     }
 
@@ -294,11 +270,7 @@ impl<'r> Section<'r> {
     }
 
     /// A list, or a single value as a list of one; `None` when absent. An empty list is a mistake.
-    pub(super) fn list<T>(
-        &self,
-        name: &'static str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<Vec<T>> {
+    pub(super) fn list<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
         let field = self.field(name)?;
         let path = self.path_of(name);
         match &field.value.kind {
@@ -339,7 +311,9 @@ mod tests {
 
     #[test]
     fn the_nearest_name() {
-        for (from, to, steps) in [("urll", "url", 1), ("lru", "url", 2), ("ulr", "url", 1), ("", "url", 3), ("url", "url", 0)] {
+        for (from, to, steps) in
+            [("urll", "url", 1), ("lru", "url", 2), ("ulr", "url", 1), ("", "url", 3), ("url", "url", 0)]
+        {
             assert_eq!(distance(from, to), steps, "{from} {to}");
         }
     }

@@ -6,11 +6,7 @@ use super::Surroundings;
 
 /// Replaces every reference of `written`; paths are relative to `dir`. `$${` stands for `${` itself.
 /// A file's last line break does not count: editors and `echo` add one.
-pub(super) fn substitute(
-    written: &str,
-    dir: &Path,
-    surroundings: &dyn Surroundings,
-) -> Result<String, String> {
+pub(super) fn substitute(written: &str, dir: &Path, surroundings: &dyn Surroundings) -> Result<String, String> {
     let mut resolved = String::with_capacity(written.len());
     let mut rest = written;
     while let Some(at) = rest.find("${") {
@@ -38,25 +34,24 @@ pub(super) fn is_reference(written: &str) -> bool {
     written
         .strip_prefix("${")
         .and_then(|rest| rest.strip_suffix('}'))
-        .is_some_and(|name| {
-            !name.contains(['{', '}']) && (name.starts_with("env:") || name.starts_with("file:"))
-        })
+        .is_some_and(|name| !name.contains(['{', '}']) && (name.starts_with("env:") || name.starts_with("file:")))
 }
 
 fn look_up(name: &str, dir: &Path, surroundings: &dyn Surroundings) -> Result<String, String> {
     match name.split_once(':') {
-        Some(("env", variable)) => surroundings.variable(variable).ok_or_else(|| {
-            format!("the environment variable {variable} is not set; set it where otelgate is started")
-        }),
+        Some(("env", variable)) => surroundings
+            .variable(variable)
+            .ok_or_else(|| format!("the environment variable {variable} is not set; set it where otelgate is started")),
         Some(("file", path)) => {
             let bytes = surroundings
                 .read(&dir.join(path))
                 .map_err(|error| format!("cannot read {}: {error}", dir.join(path).display()))?;
-            let text = String::from_utf8(bytes)
-                .map_err(|_| format!("{} is not UTF-8 text", dir.join(path).display()))?;
+            let text =
+                String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", dir.join(path).display()))?;
             Ok(text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line)).to_owned())
         }
-        _ => Err("unknown kind of reference; write ${env:NAME} or ${file:PATH}, or $${ for the characters themselves".to_owned()),
+        _ => Err("unknown kind of reference; write ${env:NAME} or ${file:PATH}, or $${ for the characters themselves"
+            .to_owned()),
     }
 }
 

@@ -1,1 +1,305 @@
+//! Whole files: every mistake with its line, all at once, and the example that ships.
 
+use std::path::Path;
+
+use super::testing::Fake;
+use super::*;
+
+const SINK: &str = "sink: { clickhouse: { url: 'https://c:8443', password: '${env:PW}' } }\n";
+
+fn surroundings() -> Fake {
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    Fake::new()
+        .variable("PW", "hunter2")
+        .variable("CLICKHOUSE_PASSWORD", "hunter2")
+        .variable("BROWSER_KEY", "otg_0123456789abcdef")
+        .variable("BAD", "not-a-size-but-secret")
+        .file("/o/certs/server.crt", pair.cert.pem())
+        .file("/o/certs/server.key", pair.signing_key.serialize_pem())
+        .file("/o/keys.yaml", include_str!("../../keys.example.yaml"))
+}
+
+fn load_with(fake: Fake, text: &str) -> Result<Loaded, Mistakes> {
+    load(Path::new("/o/otelgate.yaml"), &fake.file("/o/otelgate.yaml", text))
+}
+
+fn load_text(text: &str) -> Result<Loaded, Mistakes> {
+    load_with(surroundings(), text)
+}
+
+const FILES: &str = "tls: { cert_file: certs/server.crt, key_file: certs/server.key }\n";
+
+/// The mistakes of a file, each as `line path: message`.
+fn mistakes(text: &str) -> Vec<String> {
+    lines(load_text(text).expect_err(text).0)
+}
+
+fn lines(remarks: Vec<Remark>) -> Vec<String> {
+    let line = |remark: Remark| format!("{} {}: {}", remark.mark.line, remark.path, remark.message);
+    remarks.into_iter().map(line).collect()
+}
+
+/// `text` has this one mistake; SINK and FILES are added after it when they are not in it.
+#[track_caller]
+fn only(text: &str, at: &str, remedy: &str) {
+    let sink = if text.contains("sink:") { "" } else { SINK };
+    let files = if text.contains("tls:") { "" } else { FILES };
+    let found = mistakes(&format!("{text}{files}{sink}"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with(at) && found[0].contains(remedy), "{found:#?}");
+    assert!(!found[0].contains("hunter2") && !found[0].contains("secret"), "{found:#?}");
+}
+
+#[test]
+fn the_example_shows_every_default() {
+    let example = load_text(include_str!("../../otelgate.example.yaml")).unwrap();
+    assert_eq!(lines(example.warnings), Vec::<String>::new());
+    assert_eq!(example.keys.len(), 2);
+    let least = format!(
+        "{FILES}sink: {{ clickhouse: {{ url: 'https://clickhouse.example:8443', password: '${{env:PW}}' }} }}\n\
+         spool: {{ dir: /var/lib/otelgate/spool }}\n"
+    );
+    let least = load_text(&least).unwrap();
+    assert_eq!(format!("{:#?}", example.config), format!("{:#?}", least.config));
+    let keys = include_str!("../../keys.example.yaml");
+    assert!(keys.contains("limits: { requests_per_second: 50 }"));
+    assert_eq!(example.keys[0].limits, KeyLimits { requests_per_second: 50, ..least.config.limits });
+    assert_eq!(example.keys[1].signals, BTreeSet::from([Signal::Traces]));
+}
+
+#[test]
+fn every_field_is_in_the_example() {
+    // A field that is left out of the example is a field that nobody finds: ask each section what it knows.
+    let example = include_str!("../../otelgate.example.yaml");
+    let nested = ["sink: { clickhouse: { NEW } }", "sink: { clickhouse: { ttl: { NEW } } }"];
+    let sections = ["listen", "tls", "keys", "limits", "request", "batch", "spool", "cors", "shutdown", "log"];
+    for text in sections.map(|name| format!("{name}: {{ NEW }}")).into_iter().chain(nested.map(str::to_owned)) {
+        let text = text.replace("NEW", "zzzzzzzzzzzzzzzzzzzzzz: 1");
+        let all = mistakes(&text).join("\n");
+        let known = all.split("known here: ").nth(1).unwrap().lines().next().unwrap();
+        for field in known.split(", ") {
+            assert!(example.contains(&format!("{field}:")), "`{field}` of {text} is not in the example");
+        }
+    }
+}
+
+#[test]
+fn all_mistakes_at_once() {
+    let text = "\
+listen:
+  otlp: ['0.0.0.0:4317', localhost:4318]
+  idle_timeout: 5
+tls:
+  plaintext: true
+limts: {}
+limits: { burst: 0s }
+sink:
+  clickhouse:
+    urll: https://c:8443
+    password: ${env:MISSING}
+    max_execution_time: 40s
+  forward: {}
+batch:
+  max_bytes: 64MB
+  max_bytes: 64MiB
+";
+    let found = mistakes(text);
+    let expected = [
+        "2 listen.otlp[1]: `localhost:4318` is not an IP address",
+        "3 listen.idle_timeout: `5` is not a time; write a whole number and a unit",
+        "5 tls.plaintext: 0.0.0.0:4317 in listen.otlp is not a loopback address",
+        "6 limts: unknown field; did you mean `limits`?",
+        "7 limits.burst: `0s` must be longer than zero",
+        "8 sink: `clickhouse` and `forward` are both set",
+        "9 sink.clickhouse.url: is missing; write for example https://",
+        "10 sink.clickhouse.urll: unknown field; did you mean `url`?",
+        "11 sink.clickhouse.password: the environment variable MISSING is not set",
+        "12 sink.clickhouse.max_execution_time: 40s must be shorter than insert_timeout (30s)",
+        "15 batch.max_bytes: `64MB` is not a size",
+        "16 batch.max_bytes: is there twice, first in line 15",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+}
+
+#[test]
+fn mistakes_of_both_files_are_shown_with_their_files() {
+    let fake = surroundings().file("/o/keys.yaml", "keys:\n  - nam: x\n");
+    let mistakes = load_with(fake, &format!("log: {{ levl: info }}\n{FILES}{SINK}")).unwrap_err();
+    let shown = mistakes.to_string();
+    assert!(shown.starts_with("/o/otelgate.yaml:1:8: log.levl: unknown field; did you mean `level`?\n"), "{shown}");
+    assert!(shown.contains("/o/keys.yaml:2:5: keys[0].nam: unknown field; did you mean `name`?"), "{shown}");
+}
+
+#[test]
+fn plaintext_is_said_aloud() {
+    only("tls: {}\n", "1 tls:", "`plaintext: true`");
+    only("tls: { plaintext: true }\n", "1 tls.plaintext:", "allow_public_plaintext: true");
+    only(
+        "tls: { plaintext: true, cert_file: certs/server.crt }\nlisten: { otlp: '127.0.0.1:0' }\n",
+        "1 tls.plaintext:",
+        "keep one",
+    );
+    only("tls: { cert_file: certs/server.crt }\n", "1 tls.key_file:", "is missing");
+    only("tls: { key_file: certs/server.key }\n", "1 tls.cert_file:", "is missing");
+    let no_tls = mistakes(SINK);
+    assert!(no_tls[0].contains("neither a certificate nor plaintext"), "{no_tls:?}");
+    let aloud = format!("tls: {{ plaintext: true, allow_public_plaintext: true }}\n{SINK}");
+    let loaded = load_text(&aloud).unwrap();
+    assert!(matches!(loaded.config.tls, Tls::Plaintext));
+    assert!(lines(loaded.warnings)[0].contains("travel readable"));
+    let loopback = format!("tls: {{ plaintext: true }}\nlisten: {{ otlp: ['127.0.0.1:4317', '[::1]:4317'] }}\n{SINK}");
+    assert!(load_text(&loopback).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn certificates_and_keys_are_tried() {
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let text = format!("{FILES}{SINK}");
+    let not_the_key = surroundings().file("/o/certs/server.key", other.signing_key.serialize_pem());
+    let swapped = surroundings().file("/o/certs/server.crt", other.signing_key.serialize_pem());
+    for (fake, at) in [
+        (not_the_key, "1 tls.key_file: /o/certs/server.crt and /o/certs/server.key do not belong together"),
+        (swapped, "1 tls.cert_file: /o/certs/server.crt holds no PEM certificate"),
+        (surroundings().file("/o/certs/server.key", "secret"), "1 tls.key_file: /o/certs/server.key holds no PEM"),
+    ] {
+        let found = lines(load_with(fake, &text).unwrap_err().0);
+        assert!(found.len() == 1 && found[0].starts_with(at) && !found[0].contains("secret"), "{found:#?}");
+    }
+    only("tls: { cert_file: gone.crt, key_file: certs/server.key }\n", "1 tls.cert_file: cannot read /o/gone.crt", "");
+    let public = load_with(surroundings().public("/o/certs/server.key"), &text).unwrap();
+    assert!(lines(public.warnings)[0].contains("chmod 600 /o/certs/server.key"));
+}
+
+#[test]
+fn one_sink_that_can_be_reached() {
+    only("sink: {}\n", "1 sink:", "say where telemetry goes");
+    only("sink: { forward: { endpoint: 'http://c:4317' } }\n", "1 sink.forward:", "not in this version");
+    let sink = |url: &str| format!("sink: {{ clickhouse: {{ password: '', url: {url} }} }}\n");
+    for (url, remedy) in [
+        ("'ftp://c:21'", "neither http:// nor https://"),
+        ("'c:8443'", ""),
+        ("'https://me:secret@c:8443'", ""),
+        ("'https://c:8443/otel'", "host and port only"),
+        ("[]", "is an empty list"),
+        ("{}", "found a section"),
+    ] {
+        let found = mistakes(&format!("{}{FILES}", sink(url)));
+        assert!(found.len() == 1 && found[0].contains(remedy), "{found:#?}");
+    }
+    let far = load_text(&format!("{}{FILES}", sink("['https://a:1', 'http://b:2']"))).unwrap();
+    let SinkConfig::ClickHouse(clickhouse) = far.config.sink;
+    assert_eq!(clickhouse.urls.len(), 2);
+    assert!(lines(far.warnings)[0].contains("readable to http://b:2/; use https"));
+    assert!(load_text(&format!("{}{FILES}", sink("'http://127.0.0.1:8123'"))).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn fields_that_must_fit_each_other() {
+    only("request: { max_memory_per_key: 1GiB }\n", "1 request.max_memory_per_key:", "more than max_memory (512MiB)");
+    only("request: { max_body_bytes: 300MiB }\n", "1 request.max_body_bytes:", "max_memory_per_key (256MiB)");
+    only("listen: { max_connections: 10 }\n", "1 listen.max_connections_per_ip:", "more than max_connections (10)");
+    only("listen: { admin: '0.0.0.0:4317' }\n", "1 listen.otlp:", "used twice");
+    only("batch: { commit_interval: 2s }\n", "1 batch.commit_interval:", "shorter than max_age (1s)");
+    only("batch: { deadline: 2m }\n", "1 batch.deadline:", "request.timeout (1m)");
+    only("batch: { max_rows: 100 }\n", "1 batch.max_chunk_rows:", "more than max_rows (100)");
+    only("spool: {}\n", "1 spool.dir:", "name the folder");
+    only(
+        "spool: { dir: s, max_bytes: 1GiB, max_bytes_per_key: 2GiB }\n",
+        "1 spool.max_bytes_per_key:",
+        "max_bytes (1GiB)",
+    );
+    only("spool: { dir: s, max_bytes: 64MiB }\n", "1 spool.max_bytes:", "less than 192MiB");
+    only("limits: { burst: 1ms }\n", "1 limits.burst:", "less than one");
+    only("limits: { bytes_per_second: 4TiB }\n", "1 limits.bytes_per_second:", "too large");
+    only("shutdown: { drain_delay: 30s }\n", "1 shutdown.drain_delay:", "shorter than deadline (25s)");
+    only("cors: { allowed_origins: ['*', 'https://a'] }\n", "1 cors.allowed_origins:", "keep `*` alone");
+    only("cors: { allowed_origins: 'https://a/' }\n", "1 cors.allowed_origins:", "is not an origin");
+    only("log: { level: 'loud=very' }\n", "1 log.level:", "is not a level");
+}
+
+#[test]
+fn what_a_reference_stood_for_is_never_shown() {
+    only("batch: { max_bytes: '${env:BAD}' }\n", "1 batch.max_bytes: `${env:BAD}` is not a size", "");
+    only("limits: ['secret']\n", "1 limits: expected a section", "found a list");
+}
+
+#[test]
+fn sections_may_be_empty_and_paths_begin_at_the_file() {
+    let text = format!("listen:\nlimits: ~\nspool: {{ dir: data }}\n{FILES}{SINK}");
+    let config = load_text(&text).unwrap().config;
+    assert_eq!(config.spool.unwrap().dir, Path::new("/o/data"));
+    assert_eq!(config.keys.file, Path::new("/o/keys.yaml"));
+    assert_eq!(config.batch.max_age, Duration::from_secs(5));
+    assert!(!format!("{:?}", config.sink).contains("hunter2"));
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let gone = load(Path::new("/o/gone.yaml"), &surroundings()).unwrap_err();
+    assert!(gone.to_string().contains("/o/gone.yaml:1:1: cannot be read"), "{gone}");
+    assert_eq!(mistakes("listen: [\n").len(), 1);
+    assert!(mistakes("").iter().any(|line| line.contains("neither a certificate nor plaintext")));
+    let no_keys = lines(load_text(&format!("keys: {{ file: gone.yaml }}\n{FILES}{SINK}")).unwrap_err().0);
+    assert!(no_keys[0].contains("otelgate keys new"), "{no_keys:?}");
+}
+
+fn keys_of(text: &str) -> Result<(Vec<KeyEntry>, Vec<Remark>), Mistakes> {
+    read_keys(Path::new("/o/k.yaml"), check::DEFAULT_LIMITS, &surroundings().file("/o/k.yaml", text))
+}
+
+#[test]
+fn keys_are_digests_or_stand_elsewhere() {
+    let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let text = format!(
+        "keys:
+  - {{ name: plain, value: secret-key-0123456789 }}
+  - {{ name: twice, sha256: '{digest}', value: '${{env:BROWSER_KEY}}' }}
+  - {{ name: neither }}
+  - {{ name: pasted, sha256: secret-key-0123456789 }}
+  - {{ name: named, key: secret-key-0123456789 }}
+  - {{ name: a, sha256: '{digest}' }}
+  - {{ name: a, sha256: '{}' }}
+  - {{ name: b b, signals: [log], expires: tomorrow, sha256: '{digest}', limits: {{ requests_per_second: 0 }} }}
+  - {{ name: unset, value: '${{env:UNSET}}' }}
+  - secret-key-0123456789
+  - {{ name: x, sha256: '{digest}', enabled: no, secret-key-0123456789-0123456789-0123456789: 1 }}
+",
+        digest.to_uppercase()
+    );
+    let found = lines(keys_of(&text).unwrap_err().0);
+    for expected in [
+        "2 keys[0].value: is a plain key; replace it by `sha256` (`otelgate keys new --name NAME`",
+        "3 keys[1].value: and `sha256` are both set",
+        "4 keys[2]: has neither `sha256` nor `value`; `otelgate keys new",
+        "5 keys[3].sha256: is not the 64 hex digits",
+        "6 keys[4].key: unknown field",
+        "8 keys[6].name: `a` is also the name of the key in line 7",
+        "8 keys[6].sha256: is the same key as the one in line 7",
+        "9 keys[7].name: `b b` is not a name",
+        "9 keys[7].signals[0]: `log` is not a signal; known are traces, logs, metrics",
+        "9 keys[7].expires: `tomorrow` is not a time; write for example 2027",
+        "9 keys[7].limits.requests_per_second: `0` must be at least 1",
+        "10 keys[8].value: the environment variable UNSET is not set",
+        "11 keys[9]: expected a section",
+        "12 keys[10].enabled: `no` is neither true nor false",
+        "12 keys[10]: a field with a name that is not known here",
+    ] {
+        assert!(found.iter().any(|line| line.starts_with(expected)), "{expected}\n{found:#?}");
+    }
+    assert!(!found.join("").contains("secret-key"), "{found:#?}");
+}
+
+#[test]
+fn a_value_from_elsewhere_is_hashed() {
+    use sha2::Digest;
+    let (keys, _) = keys_of("keys: [{ name: a, value: '${env:BROWSER_KEY}', expires: 2027-06-01T00:00:00Z }]").unwrap();
+    let digest: [u8; 32] = sha2::Sha256::digest("otg_0123456789abcdef").into();
+    assert_eq!(keys[0].sha256, digest);
+    assert!(keys[0].enabled && keys[0].signals.len() == 3 && keys[0].expires.is_some());
+    let (none, warnings) = keys_of("keys: []").unwrap();
+    assert!(none.is_empty() && warnings.len() == 1);
+    assert!(keys_of("kes: []").unwrap_err().to_string().contains("did you mean `keys`?"));
+}

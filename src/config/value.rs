@@ -6,29 +6,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-const SIZE_UNITS: [(&str, u64); 5] = [
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-    ("B", 1),
-];
+const SIZE_UNITS: [(&str, u64); 5] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("B", 1)];
 
 /// In milliseconds. `ms` stands before `s` and `m`, whose letters it ends and begins with.
-const TIME_UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const TIME_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Longer than anybody means; keeps every later sum of a clock and a time inside its range.
 const MAX_DAYS: u64 = 36_500;
 
 /// Bytes: `64MiB`, `8GiB`, or a plain number.
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    let wrong = || "is not a size; write a number of bytes, or a whole number and a unit like 512KiB, 64MiB, 8GiB".to_owned();
+    let wrong =
+        || "is not a size; write a number of bytes, or a whole number and a unit like 512KiB, 64MiB, 8GiB".to_owned();
     match split_unit(text, &SIZE_UNITS) {
         Some((number, unit)) => number.checked_mul(unit).ok_or_else(wrong),
         None => whole(text).ok_or_else(wrong),
@@ -42,8 +31,7 @@ pub(super) fn positive_size(text: &str) -> Result<u64, String> {
 
 /// A time: `200ms`, `5s`, `10m`, `12h`, `30d`.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || "is not a time; write a whole number and a unit like 200ms, 5s, 10m, 12h, 30d".to_owned();
+    let wrong = || "is not a time; write a whole number and a unit like 200ms, 5s, 10m, 12h, 30d".to_owned();
     let (number, unit) = split_unit(text, &TIME_UNITS).ok_or_else(wrong)?;
     let millis = number.checked_mul(unit).ok_or_else(wrong)?;
     if millis > MAX_DAYS * 86_400_000 {
@@ -62,8 +50,7 @@ pub(super) fn positive_time(text: &str) -> Result<Duration, String> {
 
 /// How something is counted: a whole number, at least 1, in the type's range.
 pub(super) fn count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-    let number =
-        whole(text).ok_or_else(|| "is not a whole number; write for example 1000".to_owned())?;
+    let number = whole(text).ok_or_else(|| "is not a whole number; write for example 1000".to_owned())?;
     T::try_from(at_least_one(number)?).map_err(|_| "is too large".to_owned())
 }
 
@@ -78,9 +65,7 @@ pub(super) fn flag(text: &str) -> Result<bool, String> {
 
 /// An IP address and a port.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "is not an IP address with a port; write for example 0.0.0.0:4317 or [::]:4317".to_owned()
-    })
+    text.parse().map_err(|_| "is not an IP address with a port; write for example 0.0.0.0:4317 or [::]:4317".to_owned())
 }
 
 /// Any text that is not empty and has no control characters, so that it fits a header and a line of the log.
@@ -116,11 +101,8 @@ pub(super) fn show_time(time: Duration) -> String {
 
 /// A size as one would write it in the configuration.
 pub(super) fn show_size(bytes: u64) -> String {
-    let (unit, size) = SIZE_UNITS[..4]
-        .iter()
-        .rev()
-        .find(|(_, size)| bytes.is_multiple_of(*size) && bytes > 0)
-        .unwrap_or(&("B", 1));
+    let (unit, size) =
+        SIZE_UNITS[..4].iter().rev().find(|(_, size)| bytes.is_multiple_of(*size) && bytes > 0).unwrap_or(&("B", 1));
     format!("{}{unit}", bytes / size)
 }
 
@@ -140,8 +122,7 @@ fn split_unit(text: &str, units: &[(&str, u64)]) -> Option<(u64, u64)> {
 
 /// Digits, with `_` between them if one likes: `200_000`.
 fn whole(text: &str) -> Option<u64> {
-    let good = text.starts_with(|c: char| c.is_ascii_digit())
-        && text.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let good = text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'_');
     good.then(|| text.replace('_', "").parse().ok()).flatten()
 }
 
@@ -171,14 +152,9 @@ mod tests {
 
     #[test]
     fn times() {
-        for (text, millis) in [
-            ("200ms", 200),
-            ("5s", 5_000),
-            ("10m", 600_000),
-            ("2h", 7_200_000),
-            ("30d", 2_592_000_000),
-            ("0s", 0),
-        ] {
+        for (text, millis) in
+            [("200ms", 200), ("5s", 5_000), ("10m", 600_000), ("2h", 7_200_000), ("30d", 2_592_000_000), ("0s", 0)]
+        {
             assert_eq!(time(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["5", "s", "1.5s", "-1s", "5 sec", "999999d", "5w"] {

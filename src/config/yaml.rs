@@ -19,10 +19,7 @@ pub struct Mark {
 
 impl From<Marker> for Mark {
     fn from(marker: Marker) -> Self {
-        Mark {
-            line: marker.line().max(1),
-            column: marker.col() + 1,
-        }
+        Mark { line: marker.line().max(1), column: marker.col() + 1 }
     }
 }
 
@@ -86,17 +83,11 @@ pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
             Event::DocumentStart(_) if document.is_some() => {
                 return Err(unreadable(mark, "a second document; write one document a file"));
             }
-            Event::Nothing
-            | Event::StreamStart
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd => {}
+            Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => {}
             event => document = Some(node(&mut events, event, mark, 0)?),
         }
     }
-    Ok(document.unwrap_or(Node {
-        mark: Mark { line: 1, column: 1 },
-        kind: Kind::Null,
-    }))
+    Ok(document.unwrap_or(Node { mark: Mark { line: 1, column: 1 }, kind: Kind::Null }))
 }
 
 struct Events<'t>(Parser<'t, StrInput<'t>>);
@@ -105,28 +96,17 @@ impl<'t> Events<'t> {
     fn next(&mut self) -> Result<(Event<'t>, Mark), Unreadable> {
         match self.0.next_event() {
             Some(Ok((event, Span { start, .. }))) => Ok((event, start.into())),
-            Some(Err(error)) => Err(unreadable(
-                (*error.marker()).into(),
-                format!("not YAML: {}", error.info()),
-            )),
+            Some(Err(error)) => Err(unreadable((*error.marker()).into(), format!("not YAML: {}", error.info()))),
             None => Ok((Event::StreamEnd, Mark::default())),
         }
     }
 }
 
 fn unreadable(mark: Mark, why: impl Into<String>) -> Unreadable {
-    Unreadable {
-        mark,
-        why: why.into(),
-    }
+    Unreadable { mark, why: why.into() }
 }
 
-fn node<'t>(
-    events: &mut Events<'t>,
-    event: Event<'t>,
-    mark: Mark,
-    depth: usize,
-) -> Result<Node, Unreadable> {
+fn node<'t>(events: &mut Events<'t>, event: Event<'t>, mark: Mark, depth: usize) -> Result<Node, Unreadable> {
     if depth > MAX_DEPTH {
         return Err(unreadable(mark, "nested too deeply"));
     }
@@ -179,33 +159,22 @@ mod tests {
     #[test]
     fn every_name_and_value_knows_its_place() {
         let root = read("# a comment\nlisten:\n  otlp: [\"a\", b]\n  admin: 0123\n").unwrap();
-        let Kind::Map(top) = root.kind else {
-            panic!("a map")
-        };
+        let Kind::Map(top) = root.kind else { panic!("a map") };
         assert_eq!(top[0].mark, Mark { line: 2, column: 1 });
-        let Kind::Map(listen) = &top[0].value.kind else {
-            panic!("a map")
-        };
+        let Kind::Map(listen) = &top[0].value.kind else { panic!("a map") };
         assert_eq!(listen[0].mark, Mark { line: 3, column: 3 });
-        let Kind::List(otlp) = &listen[0].value.kind else {
-            panic!("a list")
-        };
+        let Kind::List(otlp) = &listen[0].value.kind else { panic!("a list") };
         assert_eq!(otlp[1].mark, Mark { line: 3, column: 15 });
         assert!(matches!(&listen[1].value.kind, Kind::Scalar(text) if text == "0123"));
     }
 
     #[test]
     fn duplicates_are_kept_and_the_rest_is_refused() {
-        let Kind::Map(fields) = read("a: 1\na: 2\n").unwrap().kind else {
-            panic!("a map")
-        };
+        let Kind::Map(fields) = read("a: 1\na: 2\n").unwrap().kind else { panic!("a map") };
         assert_eq!(fields.len(), 2);
-        for (text, line) in [
-            ("a: &x 1\nb: *x\n", 2),
-            ("a: 1\n---\nb: 1\n", 2),
-            ("a: [1\nb: 2\n", 2),
-            ("{a: 1}: 2\n", 1),
-        ] {
+        for (text, line) in
+            [("a: &x 1\nb: *x\n", 2), ("a: 1\n---\nb: 1\n", 2), ("a: [1\nb: 2\n", 2), ("{a: 1}: 2\n", 1)]
+        {
             let error = read(text).unwrap_err();
             assert_eq!(error.mark.line, line, "{text}: {}", error.why);
         }

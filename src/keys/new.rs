@@ -1,0 +1,91 @@
+//! A new key, from the operating system's randomness.
+
+use std::fmt;
+
+use rand::TryRng;
+use rand::rngs::{SysError, SysRng};
+use sha2::{Digest, Sha256};
+
+use crate::config::{Secret, key_name};
+
+/// What `otelgate keys new` prints: the key, which is nowhere else, and its entry for keys.yaml.
+#[derive(Debug)]
+pub struct NewKey {
+    name: String,
+    key: Secret,
+}
+
+/// Why no key was made.
+#[derive(Debug, thiserror::Error)]
+pub enum NewKeyError {
+    /// The name cannot stand in keys.yaml.
+    #[error("the name {0}")]
+    Name(String),
+    /// The operating system gave no randomness.
+    #[error("no randomness from the operating system: {0}")]
+    Randomness(SysError),
+}
+
+impl NewKey {
+    /// A key of 256 random bits, behind a prefix by which scanners find keys in places where none should be.
+    ///
+    /// # Errors
+    /// A name that keys.yaml would refuse, or no randomness.
+    pub fn generate(name: &str) -> Result<Self, NewKeyError> {
+        let name = key_name(name).map_err(|wrong| NewKeyError::Name(format!("`{name}` {wrong}")))?;
+        let mut random = [0; 32];
+        SysRng.try_fill_bytes(&mut random).map_err(NewKeyError::Randomness)?;
+        Ok(NewKey { name, key: Secret::new(format!("otg_{}", hex(&random))) })
+    }
+}
+
+impl fmt::Display for NewKey {
+    /// The entry's lines are indented as keys.yaml wants them under its `keys:`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.key.expose();
+        writeln!(f, "# The key, shown only now. A client sends it as the header `authorization: <key>`.")?;
+        writeln!(f, "key: {key}\n")?;
+        writeln!(f, "# Its entry, for the list `keys:` of keys.yaml.")?;
+        writeln!(f, "  - name: {}\n    sha256: \"{}\"", self.name, hex(&Sha256::digest(key)))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::testing::Fake;
+    use crate::config::{KeyLimits, read_keys};
+    use crate::keys::KeyRing;
+
+    #[test]
+    fn its_entry_finds_the_key() {
+        let printed = NewKey::generate("checkout").unwrap().to_string();
+        let key = printed.lines().find_map(|line| line.strip_prefix("key: ")).unwrap();
+        let entry = &printed[printed.find("  - name").unwrap()..];
+        assert!(key.starts_with("otg_") && key.len() == 68 && !entry.contains(key));
+        let limits = KeyLimits {
+            requests_per_second: 1,
+            bytes_per_second: 1024,
+            records_per_second: 1,
+            burst: Duration::from_secs(1),
+        };
+        let file = Fake::new().file("/keys.yaml", format!("keys:\n{entry}"));
+        let (entries, _) = read_keys(Path::new("/keys.yaml"), limits, &file).unwrap();
+        assert_eq!(KeyRing::new(entries).find(key.as_bytes()).unwrap().entry.name, "checkout");
+    }
+
+    #[test]
+    fn no_two_are_the_same_and_names_are_checked() {
+        let two = [(); 2].map(|()| NewKey::generate("a").unwrap().key);
+        assert_ne!(two[0], two[1]);
+        assert!(NewKey::generate("two words").is_err());
+        assert!(!format!("{:?}", NewKey::generate("a").unwrap()).contains("otg_"));
+    }
+}

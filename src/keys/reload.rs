@@ -1,0 +1,159 @@
+//! keys.yaml, read again when it changes and at SIGHUP.
+//!
+//! The file is polled instead of watched: a ConfigMap, an editor and a bind mount each change a file in their own way, and what all of them
+//! change is what a look at the path every few seconds sees. The bytes are compared, not only their time, because a
+//! file can change twice in one tick of its clock.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::KeyRing;
+use crate::config::{KeyEntry, KeyLimits, Surroundings, read_keys};
+
+/// How often the file is looked at.
+const POLL: Duration = Duration::from_secs(2);
+
+/// keys.yaml and what was last seen in it.
+#[derive(Debug)]
+pub struct KeysFile {
+    path: PathBuf,
+    defaults: KeyLimits,
+    seen: Option<[u8; 32]>,
+}
+
+impl KeysFile {
+    /// The file that the ring's keys were read from; the first look compares with what stands there by then, and loads it.
+    pub fn new(path: PathBuf, defaults: KeyLimits) -> Self {
+        KeysFile { path, defaults, seen: None }
+    }
+
+    /// Replaces the ring's keys by the file's, if the file is not the one last seen (`force`: even then). A file with a mistake, or none, leaves
+    /// the ring as it is; every mistake is logged once.
+    pub fn look(&mut self, ring: &KeyRing, surroundings: &dyn Surroundings, force: bool) {
+        let digest = surroundings.read(&self.path).ok().map(|bytes| Sha256::digest(bytes).into());
+        if digest == self.seen && !force {
+            return;
+        }
+        self.seen = digest;
+        match read_keys(&self.path, self.defaults, surroundings) {
+            Ok((entries, warnings)) => {
+                warnings.iter().for_each(|warning| warn!("{warning}"));
+                replace(ring, entries);
+            }
+            Err(mistakes) => {
+                mistakes.0.iter().for_each(|mistake| error!("{mistake}"));
+                error!(file = %self.path.display(), "the keys stay as they were: the file has mistakes");
+            }
+        }
+    }
+}
+
+fn replace(ring: &KeyRing, entries: Vec<KeyEntry>) {
+    let changes = ring.replace(entries);
+    if changes != super::Changes::default() {
+        let super::Changes { added, changed, removed } = changes;
+        info!(added, changed, removed, "keys replaced");
+    }
+}
+
+/// Looks at the file for ever: every two seconds, and at once at SIGHUP. A key whose `value` stands in the environment or another file is read
+/// again only at SIGHUP or when keys.yaml itself changes.
+///
+/// # Errors
+/// The signal cannot be listened to.
+pub async fn watch(
+    mut file: KeysFile,
+    ring: Arc<KeyRing>,
+    surroundings: impl Surroundings + Clone + Send + 'static,
+) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut ticks = tokio::time::interval(POLL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let force = tokio::select! {
+            _ = ticks.tick() => false,
+            _ = hangup.recv() => true,
+        };
+        let (ring, surroundings) = (ring.clone(), surroundings.clone());
+        let look = move || {
+            file.look(&ring, &surroundings, force);
+            file
+        };
+        // Reading a file can take long (a network file system), and must not hold up a reactor.
+        file = tokio::task::spawn_blocking(look).await.map_err(std::io::Error::other)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    const LIMITS: KeyLimits = KeyLimits {
+        requests_per_second: 5,
+        bytes_per_second: 1 << 20,
+        records_per_second: 1000,
+        burst: Duration::from_secs(1),
+    };
+
+    /// One file whose text a test changes.
+    #[derive(Clone, Default)]
+    struct Changing(Arc<Mutex<Option<String>>>);
+
+    impl Surroundings for Changing {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+            let text = self.0.lock().clone();
+            text.map(String::into_bytes).ok_or_else(|| io::ErrorKind::NotFound.into())
+        }
+
+        fn readable_by_others(&self, _: &Path) -> bool {
+            false
+        }
+    }
+
+    fn text(keys: &[&str]) -> Option<String> {
+        let entry = |key: &&str| {
+            let digest: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("  - {{ name: {key}, sha256: '{digest}' }}\n")
+        };
+        Some(format!("keys:\n{}", keys.iter().map(entry).collect::<String>()))
+    }
+
+    #[test]
+    fn a_good_file_replaces_and_a_bad_one_does_not() {
+        let (disk, ring) = (Changing::default(), KeyRing::new([]));
+        let mut file = KeysFile::new("keys.yaml".into(), LIMITS);
+        *disk.0.lock() = text(&["a", "b"]);
+        file.look(&ring, &disk, false);
+        let used = ring.find(b"a").unwrap();
+
+        *disk.0.lock() = text(&["a"]);
+        file.look(&ring, &disk, false);
+        assert!(ring.find(b"b").is_none());
+        assert!(Arc::ptr_eq(&used.state, &ring.find(b"a").unwrap().state));
+
+        for bad in [Some("keys: [{ name: c }]".to_owned()), Some("keys: [".to_owned()), Some(String::new()), None] {
+            *disk.0.lock() = bad;
+            file.look(&ring, &disk, false);
+            file.look(&ring, &disk, true);
+            assert!(Arc::ptr_eq(&used, &ring.find(b"a").unwrap()));
+        }
+
+        *disk.0.lock() = text(&["c"]);
+        file.look(&ring, &disk, false);
+        assert!(ring.find(b"a").is_none() && ring.find(b"c").is_some());
+    }
+}
