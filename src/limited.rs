@@ -20,10 +20,7 @@ pub struct Limited {
 impl Limited {
     /// A place that has not logged yet.
     pub const fn new() -> Self {
-        Limited {
-            window: AtomicU64::new(0),
-            suppressed: AtomicU64::new(0),
-        }
+        Limited { window: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 
     /// May a line be written now? If so, how many lines were left out since the last one.
@@ -37,18 +34,10 @@ impl Limited {
             .window
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |window| {
                 let same_second = window & !u64::from(u32::MAX) == second;
-                Some(if same_second {
-                    window.saturating_add(1)
-                } else {
-                    second | 1
-                })
+                Some(if same_second { window.saturating_add(1) } else { second | 1 })
             })
             .unwrap_or_default();
-        let count = if before & !u64::from(u32::MAX) == second {
-            before & u64::from(u32::MAX)
-        } else {
-            0
-        };
+        let count = if before & !u64::from(u32::MAX) == second { before & u64::from(u32::MAX) } else { 0 };
         if count < LINES_PER_SECOND {
             Some(self.suppressed.swap(0, Ordering::Relaxed))
         } else {

@@ -158,28 +158,12 @@ mod tests {
     fn every_name_starts_with_otelgate_and_values_are_shared() {
         let metrics = Metrics::default();
         metrics.connections_accepted.inc();
-        metrics
-            .connections_refused
-            .get_or_create(&Reason {
-                reason: "per_address",
-            })
-            .inc_by(2);
-        metrics
-            .insert_seconds
-            .get_or_create(&OfTable {
-                table: "otel_logs".into(),
-            })
-            .observe(0.25);
+        metrics.connections_refused.get_or_create(&Reason { reason: "per_address" }).inc_by(2);
+        metrics.insert_seconds.get_or_create(&OfTable { table: "otel_logs".into() }).observe(0.25);
         let text = metrics.text().expect("a String takes all text");
-        assert!(
-            text.contains("otelgate_connections_accepted_total 1\n"),
-            "{text}"
-        );
+        assert!(text.contains("otelgate_connections_accepted_total 1\n"), "{text}");
         assert!(text.contains("otelgate_connections_refused_total{reason=\"per_address\"} 2\n"));
-        assert!(
-            text.contains("otelgate_insert_seconds_bucket{le=\"0.256\",table=\"otel_logs\"} 1\n"),
-            "{text}"
-        );
+        assert!(text.contains("otelgate_insert_seconds_bucket{le=\"0.256\",table=\"otel_logs\"} 1\n"), "{text}");
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             assert!(line.starts_with("otelgate_"), "{line}");
         }

@@ -41,18 +41,12 @@ pub async fn serve(
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop)
-        .await
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
 
 async fn readyz(State(shown): State<Shown>) -> Response {
     let (ready, lines) = shown.readiness.report();
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, lines).into_response()
 }
 
@@ -88,22 +82,13 @@ mod tests {
         let readiness = Readiness::default();
         let router = router(Arc::clone(&metrics), readiness.clone());
         let listening = readiness.check("listening");
-        assert_eq!(
-            ask(&router, "/livez").await,
-            (StatusCode::OK, "ok\n".into())
-        );
+        assert_eq!(ask(&router, "/livez").await, (StatusCode::OK, "ok\n".into()));
         assert_eq!(
             ask(&router, "/readyz").await,
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "no listening: not known yet\n".into()
-            )
+            (StatusCode::SERVICE_UNAVAILABLE, "no listening: not known yet\n".into())
         );
         listening.set(Ok(()));
-        assert_eq!(
-            ask(&router, "/readyz").await,
-            (StatusCode::OK, "ok listening\n".into())
-        );
+        assert_eq!(ask(&router, "/readyz").await, (StatusCode::OK, "ok listening\n".into()));
         metrics.connections_open.set(3);
         let (status, text) = ask(&router, "/metrics").await;
         assert_eq!(status, StatusCode::OK);

@@ -26,18 +26,14 @@ pub struct Check {
 impl Readiness {
     /// Adds a check, which fails until its first [`Check::set`].
     pub fn check(&self, name: &'static str) -> Check {
-        let check = Check {
-            readiness: self.clone(),
-            name,
-        };
+        let check = Check { readiness: self.clone(), name };
         check.set(Err("not known yet".into()));
         check
     }
 
     /// From now on not ready, whatever the checks say.
     pub fn stopping(&self) {
-        self.check("stopping")
-            .set(Err("this process is stopping".into()));
+        self.check("stopping").set(Err("this process is stopping".into()));
     }
 
     /// Ready or not, and one line a check: `ok NAME` or `no NAME: why`.
@@ -57,11 +53,7 @@ impl Readiness {
 impl Check {
     /// What was found out: fine, or in words why not. A change is logged.
     pub fn set(&self, state: Result<(), String>) {
-        let before = self
-            .readiness
-            .checks
-            .lock()
-            .insert(self.name, state.clone());
+        let before = self.readiness.checks.lock().insert(self.name, state.clone());
         match (before, state) {
             (Some(Ok(())), Err(why)) => {
                 tracing::warn!(check = self.name, why, "no longer ready");
@@ -94,10 +86,7 @@ mod tests {
         let listening = readiness.check("listening");
         let sink = readiness.check("sink");
         listening.set(Ok(()));
-        assert_eq!(
-            readiness.report(),
-            (false, "ok listening\nno sink: not known yet\n".into())
-        );
+        assert_eq!(readiness.report(), (false, "ok listening\nno sink: not known yet\n".into()));
         sink.set(Ok(()));
         assert!(readiness.report().0);
         readiness.stopping();
@@ -112,9 +101,6 @@ mod tests {
         let sink = readiness.check("sink");
         let probe = sink.probe(Duration::from_secs(2), std::future::pending);
         let _ = tokio::time::timeout(Duration::from_secs(3), probe).await;
-        assert_eq!(
-            readiness.report(),
-            (false, "no sink: no answer within 2s\n".into())
-        );
+        assert_eq!(readiness.report(), (false, "no sink: no answer within 2s\n".into()));
     }
 }

@@ -108,11 +108,7 @@ impl Call {
             Protocol::Grpc => grpc_compression(&head.headers)?,
             Protocol::HttpProtobuf | Protocol::HttpJson => http_compression(&head.headers)?,
         };
-        Ok(Call {
-            protocol,
-            signal,
-            compression,
-        })
+        Ok(Call { protocol, signal, compression })
     }
 }
 
@@ -209,31 +205,20 @@ mod tests {
             let got = call("POST", "/v1/logs", &[("content-type", content_type)]);
             assert_eq!(got.map(|call| call.protocol), expected, "{content_type}");
         }
-        assert_eq!(
-            call("POST", "/v1/logs", &[]),
-            Err(Refusal::UnsupportedContentType)
-        );
+        assert_eq!(call("POST", "/v1/logs", &[]), Err(Refusal::UnsupportedContentType));
     }
 
     #[test]
     fn a_path_is_known_before_its_method_and_its_method_before_its_type() {
         let json = [("content-type", "application/json")];
-        for (path, signal) in [
-            ("/v1/traces", Signal::Traces),
-            ("/v1/metrics?x=1", Signal::Metrics),
-            ("/v1/logs", Signal::Logs),
-        ] {
+        for (path, signal) in
+            [("/v1/traces", Signal::Traces), ("/v1/metrics?x=1", Signal::Metrics), ("/v1/logs", Signal::Logs)]
+        {
             assert_eq!(call("POST", path, &json).unwrap().signal, signal);
         }
         assert_eq!(call("GET", "/v1/trace", &[]), Err(Refusal::UnknownPath));
-        assert_eq!(
-            call("POST", "/v1/traces/", &json),
-            Err(Refusal::UnknownPath)
-        );
-        assert_eq!(
-            call("GET", "/v1/traces", &[]),
-            Err(Refusal::MethodNotAllowed)
-        );
+        assert_eq!(call("POST", "/v1/traces/", &json), Err(Refusal::UnknownPath));
+        assert_eq!(call("GET", "/v1/traces", &[]), Err(Refusal::MethodNotAllowed));
     }
 
     #[test]
@@ -241,22 +226,12 @@ mod tests {
         let grpc = [("content-type", "application/grpc+proto")];
         let logs = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
         let got = call("POST", logs, &grpc).unwrap();
-        assert_eq!(
-            (got.protocol, got.signal, got.compression),
-            (Protocol::Grpc, Signal::Logs, None)
-        );
-        for path in [
-            "/v1/logs",
-            "/opentelemetry.proto.collector.logs.v1.LogsService/Import",
-            "/",
-        ] {
+        assert_eq!((got.protocol, got.signal, got.compression), (Protocol::Grpc, Signal::Logs, None));
+        for path in ["/v1/logs", "/opentelemetry.proto.collector.logs.v1.LogsService/Import", "/"] {
             assert_eq!(call("POST", path, &grpc), Err(Refusal::UnknownMethod));
         }
         let web = [("content-type", "application/grpc-web")];
-        assert_eq!(
-            call("POST", logs, &web),
-            Err(Refusal::UnsupportedContentType)
-        );
+        assert_eq!(call("POST", logs, &web), Err(Refusal::UnsupportedContentType));
     }
 
     #[test]
@@ -266,9 +241,7 @@ mod tests {
             headers.extend(encodings.iter().map(|value| ("content-encoding", *value)));
             call("POST", "/v1/logs", &headers).map(|call| call.compression)
         };
-        let unknown = Err(Refusal::UnknownCompression {
-            known: HTTP_ENCODINGS,
-        });
+        let unknown = Err(Refusal::UnknownCompression { known: HTTP_ENCODINGS });
         assert_eq!(http(&[]), Ok(None));
         assert_eq!(http(&["identity"]), Ok(None));
         assert_eq!(http(&["GZip"]), Ok(Some(Compression::Gzip)));
@@ -283,19 +256,11 @@ mod tests {
     fn grpc_has_encodings_of_its_own() {
         let logs = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
         let grpc = |encoding| {
-            let headers = [
-                ("content-type", "application/grpc"),
-                ("grpc-encoding", encoding),
-            ];
+            let headers = [("content-type", "application/grpc"), ("grpc-encoding", encoding)];
             call("POST", logs, &headers).map(|call| call.compression)
         };
         assert_eq!(grpc("zstd"), Ok(Some(Compression::Zstd)));
-        assert_eq!(
-            grpc("lz4"),
-            Err(Refusal::UnknownCompression {
-                known: GRPC_ENCODINGS
-            })
-        );
+        assert_eq!(grpc("lz4"), Err(Refusal::UnknownCompression { known: GRPC_ENCODINGS }));
     }
 
     #[test]

@@ -42,15 +42,7 @@ pub struct OpenBatch {
 
 impl OpenBatch {
     pub(crate) fn new(store: Arc<Store>, header: Header) -> OpenBatch {
-        OpenBatch {
-            store,
-            header,
-            file: None,
-            len: 0,
-            records: 0,
-            index: Index::default(),
-            failed: false,
-        }
+        OpenBatch { store, header, file: None, len: 0, records: 0, index: Index::default(), failed: false }
     }
 
     /// Orders the batches; never used twice in a spool.
@@ -116,17 +108,12 @@ impl OpenBatch {
         for (meta, at, body_len) in &staged.metas {
             // A frame that this process has just encoded agrees with itself.
             if self.index.push(meta, *at, *body_len).is_err() {
-                tracing::error!(
-                    file = self.name(),
-                    "a frame does not agree with its own index"
-                );
+                tracing::error!(file = self.name(), "a frame does not agree with its own index");
             }
         }
         self.records += staged.metas.len() as u32;
         self.len += staged.len;
-        self.store
-            .room
-            .charge(staged.len, &self.index.shares, &shares);
+        self.store.room.charge(staged.len, &self.index.shares, &shares);
         Ok(())
     }
 
@@ -174,20 +161,11 @@ impl OpenBatch {
                 meta_sum: crc32c::crc32c(&encoded),
             };
             let body_len = meta.parts.iter().map(|part| part.len).sum();
-            let head = Head {
-                kind: Kind::Frame,
-                number,
-                meta_len: at.meta_len,
-                body_len,
-                before,
-                meta_sum: at.meta_sum,
-            };
+            let head =
+                Head { kind: Kind::Frame, number, meta_len: at.meta_len, body_len, before, meta_sum: at.meta_sum };
             staged.push(head.encode(self.header.token).into());
             staged.push(encoded.into());
-            frame
-                .parts
-                .iter()
-                .for_each(|part| staged.push(part.bytes.clone()));
+            frame.parts.iter().for_each(|part| staged.push(part.bytes.clone()));
             before.requests += meta.requests.len() as u64;
             before.rows += meta.rows();
             staged.metas.push((meta, at, body_len));
@@ -327,13 +305,7 @@ pub(crate) struct State {
 }
 
 impl Batch {
-    pub(crate) fn new(
-        store: Arc<Store>,
-        header: Header,
-        index: Index,
-        log: Log,
-        notes: VecDeque<Note>,
-    ) -> Batch {
+    pub(crate) fn new(store: Arc<Store>, header: Header, index: Index, log: Log, notes: VecDeque<Note>) -> Batch {
         let mut state = State {
             log,
             parts: vec![PartState::default(); index.parts.len()],
@@ -345,12 +317,7 @@ impl Batch {
         for note in notes {
             state.take(&index, &note);
         }
-        Batch {
-            store,
-            header,
-            index,
-            state: Mutex::new(state),
-        }
+        Batch { store, header, index, state: Mutex::new(state) }
     }
 
     /// Orders the batches.
@@ -397,18 +364,13 @@ impl Batch {
     pub fn state(&self, part: u32) -> PartState {
         let state = self.state.lock();
         let place = self.index.parts.iter().position(|one| one.id == part);
-        place
-            .and_then(|place| state.parts.get(place).cloned())
-            .unwrap_or_default()
+        place.and_then(|place| state.parts.get(place).cloned()).unwrap_or_default()
     }
 
     /// The token that a part goes under now: the same for the same bytes, another after [`Note::NewToken`].
     pub fn token(&self, part: u32) -> String {
         let generation = self.state(part).generation;
-        let (token, name) = (
-            self.header.token,
-            self.index.part(part).map(|part| &part.name),
-        );
+        let (token, name) = (self.header.token, self.index.part(part).map(|part| &part.name));
         let (table, day) = name.map_or(("", 0), |name| (&*name.table, name.day));
         format!("{token}-{part}-{table}-{day}-{generation}")
     }
@@ -422,12 +384,7 @@ impl Batch {
         let encoded = Note::encode_all(notes);
         self.store.with_reserve(|| {
             let mut file = self.store.disk.open(&state.log.name)?;
-            state.log.append(
-                file.as_mut(),
-                self.header.token,
-                Kind::Note,
-                encoded.clone(),
-            )
+            state.log.append(file.as_mut(), self.header.token, Kind::Note, encoded.clone())
         })?;
         notes.iter().for_each(|note| state.take(&self.index, note));
         Ok(())

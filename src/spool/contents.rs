@@ -40,10 +40,7 @@ pub struct SegmentContents {
 impl Contents {
     /// The bytes to send, one after another.
     pub fn body(&self) -> Vec<Bytes> {
-        self.segments
-            .iter()
-            .map(|segment| segment.bytes.clone())
-            .collect()
+        self.segments.iter().map(|segment| segment.bytes.clone()).collect()
     }
 
     /// Rows in the body.
@@ -53,17 +50,11 @@ impl Contents {
 
     /// Up to eight witnesses, from as many frames as there are, spread over the part.
     pub fn witnesses(&self) -> Vec<Witness> {
-        let with: Vec<_> = self
-            .segments
-            .iter()
-            .filter(|one| !one.witnesses.is_empty())
-            .collect();
+        let with: Vec<_> = self.segments.iter().filter(|one| !one.witnesses.is_empty()).collect();
         let step = with.len().div_ceil(WITNESSES).max(1);
         let spread: Vec<_> = with.iter().step_by(step).collect();
         let each = (WITNESSES / spread.len().max(1)).max(1);
-        let chosen = spread
-            .iter()
-            .flat_map(|segment| segment.witnesses.iter().take(each));
+        let chosen = spread.iter().flat_map(|segment| segment.witnesses.iter().take(each));
         chosen.take(WITNESSES).cloned().collect()
     }
 }
@@ -87,9 +78,7 @@ impl Batch {
                 Err(error) => {
                     let mut state = self.state.lock();
                     state.read_failures += 1;
-                    if state.read_failures < READ_ATTEMPTS
-                        && error.kind() != io::ErrorKind::UnexpectedEof
-                    {
+                    if state.read_failures < READ_ATTEMPTS && error.kind() != io::ErrorKind::UnexpectedEof {
                         return Err(error);
                     }
                     drop(state);
@@ -100,22 +89,13 @@ impl Batch {
         Ok(contents)
     }
 
-    fn read_segment(
-        &self,
-        file: &dyn DiskFile,
-        part: &Part,
-        segment: &Segment,
-    ) -> io::Result<Option<SegmentContents>> {
+    fn read_segment(&self, file: &dyn DiskFile, part: &Part, segment: &Segment) -> io::Result<Option<SegmentContents>> {
         let len = usize::try_from(segment.len).map_err(io::Error::other)?;
         let bytes = file.read_at(segment.offset, len)?;
         if crc32c::crc32c(&bytes) != segment.sum {
             return Ok(None);
         }
-        let frame = self
-            .index
-            .frames
-            .iter()
-            .find(|at| at.frame == segment.frame);
+        let frame = self.index.frames.iter().find(|at| at.frame == segment.frame);
         let Some(meta) = frame.map(|at| read_meta(file, at)).transpose()?.flatten() else {
             return Ok(None);
         };

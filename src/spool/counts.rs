@@ -94,10 +94,7 @@ impl Counts {
     pub(crate) fn decode(from: &mut Reader<'_>) -> Result<Counts, Malformed> {
         let requests = from.list(2, |from| Ok((from.text()?, from.varint()?)))?;
         let rows = from.list(3, |from| Ok(((from.text()?, from.text()?), from.varint()?)))?;
-        Ok(Counts {
-            requests: requests.into_iter().collect(),
-            rows: rows.into_iter().collect(),
-        })
+        Ok(Counts { requests: requests.into_iter().collect(), rows: rows.into_iter().collect() })
     }
 }
 

@@ -57,10 +57,7 @@ impl<T> Digests<T> {
     pub fn new(ttl: Duration) -> Digests<T> {
         Digests {
             ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
-            inner: Mutex::new(Inner {
-                by_digest: HashMap::new(),
-                by_age: VecDeque::new(),
-            }),
+            inner: Mutex::new(Inner { by_digest: HashMap::new(), by_age: VecDeque::new() }),
         }
     }
 
@@ -75,11 +72,7 @@ impl<T> Digests<T> {
 
     /// The request's answer may not have reached its client. `joins` is what a repeat of it waits for.
     pub fn remember(&self, key: &Arc<str>, digest: Digest, joins: T) {
-        let one = Remembered {
-            key: key.clone(),
-            digest,
-            at_ms: super::now_ms(),
-        };
+        let one = Remembered { key: key.clone(), digest, at_ms: super::now_ms() };
         self.insert(one, Some(joins));
     }
 
@@ -105,11 +98,7 @@ impl<T> Digests<T> {
         let mut inner = self.inner.lock();
         inner.expire(super::now_ms(), self.ttl_ms);
         let each = inner.by_digest.iter().flat_map(|((digest, key), entries)| {
-            entries.iter().map(|entry| Remembered {
-                key: key.clone(),
-                digest: *digest,
-                at_ms: entry.at_ms,
-            })
+            entries.iter().map(|entry| Remembered { key: key.clone(), digest: *digest, at_ms: entry.at_ms })
         });
         each.collect()
     }
@@ -120,10 +109,7 @@ impl<T> Digests<T> {
         let now = super::now_ms();
         let at_ms = one.at_ms.min(now);
         inner.expire(now, self.ttl_ms);
-        let entries = inner
-            .by_digest
-            .entry((one.digest, one.key.clone()))
-            .or_default();
+        let entries = inner.by_digest.entry((one.digest, one.key.clone())).or_default();
         entries.push_back(Entry { at_ms, joins });
         inner.by_age.push_back((at_ms, one.digest, one.key));
     }
@@ -158,11 +144,7 @@ mod tests {
         let (key, other) = (Arc::from("a"), Arc::from("b"));
         let digest = Digest::of(b"request");
         digests.remember(&key, digest, 1);
-        digests.restore([Remembered {
-            key: key.clone(),
-            digest,
-            at_ms: u64::MAX,
-        }]);
+        digests.restore([Remembered { key: key.clone(), digest, at_ms: u64::MAX }]);
         assert_eq!(digests.take(&other, digest), None);
         assert_eq!(digests.all().len(), 2);
         assert_eq!(digests.take(&key, digest), Some(Some(1)));

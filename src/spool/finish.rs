@@ -22,10 +22,7 @@ impl Batch {
     }
 
     fn outcome(&self) -> io::Result<Totals> {
-        let mut outcome = Totals {
-            lost: self.index.counts.clone(),
-            ..Totals::default()
-        };
+        let mut outcome = Totals { lost: self.index.counts.clone(), ..Totals::default() };
         let state = self.state.lock();
         let file = self.store.disk.open(&state.log.name)?;
         for at in &self.index.frames {
@@ -43,16 +40,8 @@ impl Batch {
                     continue;
                 }
                 let of = self.index.parts.iter().position(|one| one.id == part.id);
-                let refused = of
-                    .and_then(|place| state.parts.get(place))
-                    .map(|part| &part.refused);
-                split(
-                    &meta,
-                    part,
-                    at.frame,
-                    refused.map_or(&[], Vec::as_slice),
-                    &mut outcome,
-                );
+                let refused = of.and_then(|place| state.parts.get(place)).map(|part| &part.refused);
+                split(&meta, part, at.frame, refused.map_or(&[], Vec::as_slice), &mut outcome);
             }
         }
         outcome.lost.add(&state.lost);
@@ -66,10 +55,7 @@ fn split(meta: &Meta, part: &PartMeta, frame: u32, refused: &[Refused], outcome:
     for (request, rows) in &part.rows_by_request {
         let (rows, end) = (u64::from(*rows), start + u64::from(*rows));
         let overlap = |one: &Refused| {
-            let (from, to) = (
-                one.start.max(start),
-                one.start.saturating_add(one.rows).min(end),
-            );
+            let (from, to) = (one.start.max(start), one.start.saturating_add(one.rows).min(end));
             to.saturating_sub(from)
         };
         let here = refused.iter().filter(|one| one.frame == frame);
@@ -78,12 +64,8 @@ fn split(meta: &Meta, part: &PartMeta, frame: u32, refused: &[Refused], outcome:
             let mut all = Counts::default();
             all.add_rows(&request.key, &part.name.table, rows);
             outcome.lost.subtract(&all);
-            outcome
-                .stored
-                .add_rows(&request.key, &part.name.table, rows - bad);
-            outcome
-                .quarantined
-                .add_rows(&request.key, &part.name.table, bad);
+            outcome.stored.add_rows(&request.key, &part.name.table, rows - bad);
+            outcome.quarantined.add_rows(&request.key, &part.name.table, bad);
         }
         start = end;
     }

@@ -88,16 +88,8 @@ impl Index {
     ///
     /// # Errors
     /// The meta contradicts itself or the frames before it; nothing is taken up.
-    pub(crate) fn push(
-        &mut self,
-        meta: &Meta,
-        at: FrameAt,
-        body_len: u64,
-    ) -> Result<(), Malformed> {
-        let lens = meta
-            .parts
-            .iter()
-            .try_fold(0u64, |sum, part| sum.checked_add(part.len));
+    pub(crate) fn push(&mut self, meta: &Meta, at: FrameAt, body_len: u64) -> Result<(), Malformed> {
+        let lens = meta.parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.len));
         if lens != Some(body_len) || meta.parts.iter().any(|part| !self.agrees(part)) {
             return Err(Malformed);
         }
@@ -106,18 +98,11 @@ impl Index {
             let rows = rows(&part.rows_by_request);
             let known = self.parts.iter().position(|one| one.id == part.id);
             let place = known.unwrap_or_else(|| {
-                self.parts
-                    .push(Part::new(part.id, &part.name, &part.columns));
+                self.parts.push(Part::new(part.id, &part.name, &part.columns));
                 self.parts.len() - 1
             });
             let into = &mut self.parts[place];
-            into.segments.push(Segment {
-                frame: at.frame,
-                rows,
-                offset,
-                len: part.len,
-                sum: part.sum,
-            });
+            into.segments.push(Segment { frame: at.frame, rows, offset, len: part.len, sum: part.sum });
             into.rows = into.rows.saturating_add(rows);
             into.bytes += part.len;
             into.uncompressed = into.uncompressed.saturating_add(part.uncompressed);
@@ -129,11 +114,7 @@ impl Index {
         self.counts.add(&Counts::of(meta));
         self.charge(meta, HEAD_LEN as u64 + u64::from(at.meta_len) + body_len);
         self.newest_ms = self.newest_ms.max(meta.sealed_ms);
-        self.oldest_ms = if self.frames.is_empty() {
-            meta.sealed_ms
-        } else {
-            self.oldest_ms.min(meta.sealed_ms)
-        };
+        self.oldest_ms = if self.frames.is_empty() { meta.sealed_ms } else { self.oldest_ms.min(meta.sealed_ms) };
         self.frames.push(at);
         Ok(())
     }
@@ -146,11 +127,7 @@ impl Index {
 
     /// Splits a record's bytes among the keys, by the size of their requests.
     fn charge(&mut self, meta: &Meta, len: u64) {
-        let all: u128 = meta
-            .requests
-            .iter()
-            .map(|one| u128::from(one.bytes) + 1)
-            .sum();
+        let all: u128 = meta.requests.iter().map(|one| u128::from(one.bytes) + 1).sum();
         let mut by_key = BTreeMap::<&Arc<str>, u128>::new();
         for request in &meta.requests {
             *by_key.entry(&request.key).or_default() += u128::from(request.bytes) + 1;

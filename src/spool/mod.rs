@@ -116,7 +116,5 @@ fn cut_name(sequence: u64) -> String {
 /// Milliseconds since 1970. For ages of digests and for people; no order is decided by it.
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

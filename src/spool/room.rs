@@ -27,11 +27,7 @@ pub struct Limits {
 
 impl Limits {
     /// No limit: memory is bounded elsewhere.
-    pub const NONE: Limits = Limits {
-        max_bytes: u64::MAX,
-        max_bytes_per_key: u64::MAX,
-        min_free_bytes: 0,
-    };
+    pub const NONE: Limits = Limits { max_bytes: u64::MAX, max_bytes_per_key: u64::MAX, min_free_bytes: 0 };
 }
 
 /// What is used, and by whom.
@@ -44,12 +40,7 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) fn new(limits: Limits) -> Room {
-        Room {
-            limits,
-            used: AtomicU64::new(0),
-            by_key: Mutex::default(),
-            free: Mutex::new(None),
-        }
+        Room { limits, used: AtomicU64::new(0), by_key: Mutex::default(), free: Mutex::new(None) }
     }
 
     /// Whether a request of this key may come in.
@@ -91,19 +82,11 @@ impl Room {
 
     pub(crate) fn used_by_key(&self) -> BTreeMap<Arc<str>, u64> {
         let by_key = self.by_key.lock();
-        by_key
-            .iter()
-            .map(|(key, used)| (key.clone(), *used))
-            .collect()
+        by_key.iter().map(|(key, used)| (key.clone(), *used)).collect()
     }
 
     /// A file grew by `bytes`, and the keys' shares of it from `before` to `now`.
-    pub(crate) fn charge(
-        &self,
-        bytes: u64,
-        now: &BTreeMap<Arc<str>, u64>,
-        before: &BTreeMap<Arc<str>, u64>,
-    ) {
+    pub(crate) fn charge(&self, bytes: u64, now: &BTreeMap<Arc<str>, u64>, before: &BTreeMap<Arc<str>, u64>) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
         let mut by_key = self.by_key.lock();
         for (key, share) in now {
@@ -115,9 +98,7 @@ impl Room {
     /// A file is gone.
     pub(crate) fn release(&self, bytes: u64, shares: &BTreeMap<Arc<str>, u64>) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
-        let _ = self
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         let mut by_key = self.by_key.lock();
         for (key, share) in shares {
             if let Some(used) = by_key.get_mut(key) {
@@ -138,11 +119,7 @@ mod tests {
     #[test]
     fn a_full_share_refuses_its_key_and_a_full_spool_everybody() {
         let disk = MemoryDisk::default();
-        let room = Room::new(Limits {
-            max_bytes: 100,
-            max_bytes_per_key: 50,
-            min_free_bytes: 0,
-        });
+        let room = Room::new(Limits { max_bytes: 100, max_bytes_per_key: 50, min_free_bytes: 0 });
         let shares = BTreeMap::from([(Arc::from("a"), 50)]);
         room.charge(60, &shares, &BTreeMap::new());
         assert_eq!(room.check("a", &disk), Err(Away::KeySpool));

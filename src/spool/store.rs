@@ -64,10 +64,7 @@ impl Store {
     }
 
     /// Tries once more with the reserve given back when the disk is full.
-    pub(crate) fn with_reserve<T>(
-        &self,
-        mut write: impl FnMut() -> io::Result<T>,
-    ) -> io::Result<T> {
+    pub(crate) fn with_reserve<T>(&self, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         match write() {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 let mut reserve = self.disk.open(RESERVE)?;
@@ -82,9 +79,7 @@ impl Store {
     /// Sets the reserve aside. Without room for it the spool works, and a full disk needs a person.
     pub(crate) fn make_reserve(&self) -> io::Result<()> {
         let mut file = match self.disk.create(RESERVE) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.disk.open(RESERVE)?
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.disk.open(RESERVE)?,
             file => file?,
         };
         if file.size()? < RESERVE_BYTES as u64 {
@@ -102,8 +97,7 @@ impl Store {
         let name = batch.state.lock().log.name.clone();
         let bytes = batch.bytes();
         if keep {
-            self.disk
-                .rename(&name, &format!("{}/{name}", super::QUARANTINE))?;
+            self.disk.rename(&name, &format!("{}/{name}", super::QUARANTINE))?;
             self.disk.sync_dir(super::QUARANTINE)?;
         } else {
             self.disk.remove(&name)?;

@@ -13,10 +13,7 @@ pub(crate) fn frame(table: &str, keys: &[&str], rows: u32, bytes: &[u8]) -> Fram
         digest: Digest::of(&[bytes, &n.to_le_bytes()].concat()),
     });
     let part = SealedPart {
-        name: PartName {
-            table: table.into(),
-            day: 20_000,
-        },
+        name: PartName { table: table.into(), day: 20_000 },
         columns: [Arc::from("Timestamp"), Arc::from("Body")].into(),
         bytes: bytes.to_vec(),
         uncompressed: bytes.len() as u64,
@@ -31,10 +28,8 @@ fn a_batch_is_appended_sealed_read_noted_and_finished() {
     let spool = Spool::in_memory();
     let mut open = spool.batch(Signal::Logs);
     let one = frame("otel_logs", &["a", "b"], 3, b"one");
-    open.append(&[one, frame("otel_logs", &["a"], 1, b"two")])
-        .unwrap();
-    open.append(&[frame("hyperdx_sessions", &["a"], 2, b"three")])
-        .unwrap();
+    open.append(&[one, frame("otel_logs", &["a"], 1, b"two")]).unwrap();
+    open.append(&[frame("hyperdx_sessions", &["a"], 2, b"three")]).unwrap();
     assert_eq!((open.rows(), open.parts()), (9, 2));
     let batch = open.seal();
     assert_eq!(batch.parts().len(), 2);
@@ -45,47 +40,18 @@ fn a_batch_is_appended_sealed_read_noted_and_finished() {
     assert_eq!(batch.read(1).unwrap().body(), [&b"three"[..]]);
 
     let token = batch.token(0);
-    batch
-        .note(&[
-            Note::Tried { part: 0 },
-            Note::NewToken {
-                part: 0,
-                generation: 1,
-            },
-        ])
-        .unwrap();
+    batch.note(&[Note::Tried { part: 0 }, Note::NewToken { part: 0, generation: 1 }]).unwrap();
     assert!(batch.is_tried() && batch.token(0) != token && !batch.state(1).tried);
-    let refused = Refused {
-        part: 0,
-        frame: 0,
-        start: 2,
-        rows: 2,
-        why: "bad".into(),
-    };
-    batch
-        .note(&[
-            Note::Refused(refused),
-            Note::In { part: 0 },
-            Note::In { part: 1 },
-        ])
-        .unwrap();
+    let refused = Refused { part: 0, frame: 0, start: 2, rows: 2, why: "bad".into() };
+    batch.note(&[Note::Refused(refused), Note::In { part: 0 }, Note::In { part: 1 }]).unwrap();
     assert!(spool.store.room.used() > 0);
     batch.finish().unwrap();
 
     let totals = spool.totals();
-    assert_eq!(
-        (totals.stored.total_rows(), totals.quarantined.total_rows()),
-        (7, 2)
-    );
+    assert_eq!((totals.stored.total_rows(), totals.quarantined.total_rows()), (7, 2));
     assert!(totals.lost.is_empty());
-    assert_eq!(
-        totals.quarantined.rows.values().collect::<Vec<_>>(),
-        [&1, &1]
-    );
-    assert_eq!(
-        totals.stored.requests.values().collect::<Vec<_>>(),
-        [&3, &1]
-    );
+    assert_eq!(totals.quarantined.rows.values().collect::<Vec<_>>(), [&1, &1]);
+    assert_eq!(totals.stored.requests.values().collect::<Vec<_>>(), [&3, &1]);
     assert_eq!(spool.store.room.used(), 0);
     assert_eq!(spool.store.disk.list(QUARANTINE).unwrap().len(), 1);
 }

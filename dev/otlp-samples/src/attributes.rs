@@ -1,26 +1,16 @@
 //! Attributes, resources and scopes as SDKs set them.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{
-    AnyValue, ArrayValue, InstrumentationScope, KeyValue,
-};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use crate::{SEQUENCE, Samples};
 
-const LANGUAGES: [(&str, &str); 4] = [
-    ("java", "1.49.0"),
-    ("go", "1.36.0"),
-    ("nodejs", "2.0.1"),
-    ("rust", "0.33.1"),
-];
+const LANGUAGES: [(&str, &str); 4] = [("java", "1.49.0"), ("go", "1.36.0"), ("nodejs", "2.0.1"), ("rust", "0.33.1")];
 
 const SCOPES: [(&str, &str); 5] = [
     ("io.opentelemetry.netty-4.1", "2.15.0-alpha"),
-    (
-        "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp",
-        "0.61.0",
-    ),
+    ("go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp", "0.61.0"),
     ("@opentelemetry/instrumentation-http", "0.203.0"),
     ("io.opentelemetry.jdbc", "2.15.0-alpha"),
     ("checkout.handlers", ""),
@@ -31,11 +21,7 @@ pub(crate) fn any(value: Value) -> AnyValue {
 }
 
 pub(crate) fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue {
-        key: key.to_owned(),
-        value: Some(any(value)),
-        ..KeyValue::default()
-    }
+    KeyValue { key: key.to_owned(), value: Some(any(value)), ..KeyValue::default() }
 }
 
 pub(crate) fn text(key: &str, value: impl Into<String>) -> KeyValue {
@@ -56,27 +42,15 @@ impl Samples {
         let attributes = vec![
             text("service.name", format!("service-{service:02}")),
             text("service.namespace", "shop"),
-            text(
-                "service.version",
-                format!("1.{}.{}", service % 7, service % 3),
-            ),
-            text(
-                "service.instance.id",
-                format!("6a1f7b0e-3c1d-4c52-9a0e-{service:08x}{pod:04x}"),
-            ),
+            text("service.version", format!("1.{}.{}", service % 7, service % 3)),
+            text("service.instance.id", format!("6a1f7b0e-3c1d-4c52-9a0e-{service:08x}{pod:04x}")),
             text("telemetry.sdk.name", "opentelemetry"),
             text("telemetry.sdk.language", language),
             text("telemetry.sdk.version", version),
             text("deployment.environment.name", "production"),
             text("k8s.namespace.name", "shop"),
-            text(
-                "k8s.pod.name",
-                format!("service-{service:02}-7d9f8c6b5-{pod:05}"),
-            ),
-            text(
-                "k8s.node.name",
-                format!("ip-10-0-{pod}-17.eu-central-1.compute.internal"),
-            ),
+            text("k8s.pod.name", format!("service-{service:02}-7d9f8c6b5-{pod:05}")),
+            text("k8s.node.name", format!("ip-10-0-{pod}-17.eu-central-1.compute.internal")),
             int("process.pid", 1 + i64::from(pod)),
             attribute(
                 "process.command_args",
@@ -88,19 +62,12 @@ impl Samples {
                 }),
             ),
         ];
-        Resource {
-            attributes,
-            ..Resource::default()
-        }
+        Resource { attributes, ..Resource::default() }
     }
 
     pub(crate) fn scope(&mut self) -> InstrumentationScope {
         let (name, version) = self.pick(&SCOPES);
-        InstrumentationScope {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            ..InstrumentationScope::default()
-        }
+        InstrumentationScope { name: name.to_owned(), version: version.to_owned(), ..InstrumentationScope::default() }
     }
 
     /// The next record's number, when records are numbered.

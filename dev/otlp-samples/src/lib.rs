@@ -33,12 +33,7 @@ pub struct Samples {
 impl Samples {
     /// Requests from this seed, around 2026-08-01 12:00 UTC unless [`Samples::at`] says otherwise.
     pub fn new(seed: u64) -> Samples {
-        Samples {
-            rng: StdRng::seed_from_u64(seed),
-            now: 1_785_585_600_000_000_000,
-            services: 12,
-            sequence: None,
-        }
+        Samples { rng: StdRng::seed_from_u64(seed), now: 1_785_585_600_000_000_000, services: 12, sequence: None }
     }
 
     /// Records from this time on (nanoseconds since 1970); it advances by about a millisecond a record.

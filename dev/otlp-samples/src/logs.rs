@@ -29,19 +29,12 @@ pub(crate) fn request(samples: &mut Samples, records: usize) -> ExportLogsServic
 fn record(samples: &mut Samples) -> LogRecord {
     let time = samples.tick();
     let body = body(samples);
-    let (severity_number, severity_text) = if samples.chance(0.7) {
-        samples.pick(&LEVELS)
-    } else {
-        (0, "")
-    };
+    let (severity_number, severity_text) = if samples.chance(0.7) { samples.pick(&LEVELS) } else { (0, "") };
     let traced = samples.chance(0.5);
     let mut attributes = vec![
         text("log.file.name", "0.log"),
         text("log.iostream", samples.pick(&["stdout", "stderr"])),
-        text(
-            "code.function.name",
-            "com.example.shop.orders.OrderService.place",
-        ),
+        text("code.function.name", "com.example.shop.orders.OrderService.place"),
         int("code.line.number", samples.below(400)),
         attribute("retry", Value::BoolValue(samples.chance(0.1))),
     ];
@@ -54,16 +47,8 @@ fn record(samples: &mut Samples) -> LogRecord {
         body: Some(body),
         attributes,
         flags: u32::from(traced),
-        trace_id: if traced {
-            samples.id::<16>()
-        } else {
-            Vec::new()
-        },
-        span_id: if traced {
-            samples.id::<8>()
-        } else {
-            Vec::new()
-        },
+        trace_id: if traced { samples.id::<16>() } else { Vec::new() },
+        span_id: if traced { samples.id::<8>() } else { Vec::new() },
         ..LogRecord::default()
     }
 }

@@ -6,18 +6,15 @@ use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::B
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
 use opentelemetry_proto::tonic::metrics::v1::{
-    Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram,
-    HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary,
-    SummaryDataPoint, exemplar, number_data_point,
+    Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint, Metric,
+    NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint, exemplar, number_data_point,
 };
 
 use crate::Samples;
 use crate::attributes::{int, text};
 
 const POINTS_A_METRIC: usize = 8;
-const BOUNDS: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
+const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 const CUMULATIVE: i32 = 2;
 const DELTA: i32 = 1;
 
@@ -53,44 +50,22 @@ fn metric(samples: &mut Samples, index: usize, points: usize) -> Metric {
         }
         3..6 => {
             let data_points = (0..points).map(|_| number(samples, false)).collect();
-            let sum = Sum {
-                data_points,
-                aggregation_temporality: CUMULATIVE,
-                is_monotonic: true,
-            };
+            let sum = Sum { data_points, aggregation_temporality: CUMULATIVE, is_monotonic: true };
             ("http.server.request.count", "{request}", Data::Sum(sum))
         }
         6..8 => {
             let data_points = (0..points).map(|_| histogram(samples)).collect();
-            let histogram = Histogram {
-                data_points,
-                aggregation_temporality: CUMULATIVE,
-            };
-            (
-                "http.server.request.duration",
-                "s",
-                Data::Histogram(histogram),
-            )
+            let histogram = Histogram { data_points, aggregation_temporality: CUMULATIVE };
+            ("http.server.request.duration", "s", Data::Histogram(histogram))
         }
         8 => {
             let data_points = (0..points).map(|_| exponential(samples)).collect();
-            let histogram = ExponentialHistogram {
-                data_points,
-                aggregation_temporality: DELTA,
-            };
-            (
-                "db.client.operation.duration",
-                "s",
-                Data::ExponentialHistogram(histogram),
-            )
+            let histogram = ExponentialHistogram { data_points, aggregation_temporality: DELTA };
+            ("db.client.operation.duration", "s", Data::ExponentialHistogram(histogram))
         }
         _ => {
             let data_points = (0..points).map(|_| summary(samples)).collect();
-            (
-                "rpc.server.duration",
-                "ms",
-                Data::Summary(Summary { data_points }),
-            )
+            ("rpc.server.duration", "ms", Data::Summary(Summary { data_points }))
         }
     };
     Metric {
@@ -105,14 +80,8 @@ fn metric(samples: &mut Samples, index: usize, points: usize) -> Metric {
 fn attributes(samples: &mut Samples) -> Vec<KeyValue> {
     let mut attributes = vec![
         text("http.request.method", samples.pick(&["GET", "POST", "PUT"])),
-        text(
-            "http.route",
-            samples.pick(&["/api/v1/cart", "/api/v1/checkout", "/healthz"]),
-        ),
-        int(
-            "http.response.status_code",
-            samples.pick(&[200_i32, 201, 404, 500]),
-        ),
+        text("http.route", samples.pick(&["/api/v1/cart", "/api/v1/checkout", "/healthz"])),
+        int("http.response.status_code", samples.pick(&[200_i32, 201, 404, 500])),
         text("url.scheme", "https"),
     ];
     samples.number(&mut attributes);
@@ -138,9 +107,7 @@ fn number(samples: &mut Samples, double: bool) -> NumberDataPoint {
 
 fn histogram(samples: &mut Samples) -> HistogramDataPoint {
     let time = samples.tick();
-    let bucket_counts: Vec<u64> = (0..=BOUNDS.len())
-        .map(|_| u64::from(samples.below(900)))
-        .collect();
+    let bucket_counts: Vec<u64> = (0..=BOUNDS.len()).map(|_| u64::from(samples.below(900))).collect();
     let count = bucket_counts.iter().sum();
     HistogramDataPoint {
         attributes: attributes(samples),
@@ -167,10 +134,7 @@ fn exponential(samples: &mut Samples) -> ExponentialHistogramDataPoint {
         count: bucket_counts.iter().sum(),
         sum: Some(f64::from(samples.below(1 << 20)) / 64.0),
         scale: 3,
-        positive: Some(Buckets {
-            offset: -14,
-            bucket_counts,
-        }),
+        positive: Some(Buckets { offset: -14, bucket_counts }),
         negative: Some(Buckets::default()),
         exemplars: exemplars(samples, time),
         min: Some(0.25),
@@ -189,10 +153,7 @@ fn summary(samples: &mut Samples) -> SummaryDataPoint {
         sum: f64::from(samples.below(1 << 24)) / 16.0,
         quantile_values: [0.5, 0.9, 0.99]
             .into_iter()
-            .map(|quantile| ValueAtQuantile {
-                quantile,
-                value: quantile * f64::from(samples.below(500)),
-            })
+            .map(|quantile| ValueAtQuantile { quantile, value: quantile * f64::from(samples.below(500)) })
             .collect(),
         ..SummaryDataPoint::default()
     }
@@ -207,8 +168,6 @@ fn exemplars(samples: &mut Samples, time_unix_nano: u64) -> Vec<Exemplar> {
         time_unix_nano,
         span_id: samples.id::<8>(),
         trace_id: samples.id::<16>(),
-        value: Some(exemplar::Value::AsDouble(
-            f64::from(samples.below(1000)) / 8.0,
-        )),
+        value: Some(exemplar::Value::AsDouble(f64::from(samples.below(1000)) / 8.0)),
     }]
 }

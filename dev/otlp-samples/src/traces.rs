@@ -54,34 +54,18 @@ fn span(samples: &mut Samples) -> Span {
     Span {
         trace_id: samples.id::<16>(),
         span_id: samples.id::<8>(),
-        parent_span_id: if samples.chance(0.8) {
-            samples.id::<8>()
-        } else {
-            Vec::new()
-        },
+        parent_span_id: if samples.chance(0.8) { samples.id::<8>() } else { Vec::new() },
         flags: 0x101,
         name,
         kind,
         start_time_unix_nano: start,
         end_time_unix_nano: start + duration,
         attributes,
-        events: if failed {
-            vec![exception(start + duration)]
-        } else {
-            Vec::new()
-        },
-        links: if samples.chance(0.05) {
-            vec![link(samples)]
-        } else {
-            Vec::new()
-        },
+        events: if failed { vec![exception(start + duration)] } else { Vec::new() },
+        links: if samples.chance(0.05) { vec![link(samples)] } else { Vec::new() },
         status: Some(Status {
             code: if failed { 2 } else { 0 },
-            message: if failed {
-                "upstream timed out".to_owned()
-            } else {
-                String::new()
-            },
+            message: if failed { "upstream timed out".to_owned() } else { String::new() },
         }),
         ..Span::default()
     }
@@ -97,10 +81,7 @@ fn server(samples: &mut Samples, route: &str) -> Vec<KeyValue> {
         text("url.path", path),
         text("server.address", "shop.example.com"),
         int("server.port", 443),
-        int(
-            "http.response.status_code",
-            if user.is_multiple_of(40) { 500 } else { 200 },
-        ),
+        int("http.response.status_code", if user.is_multiple_of(40) { 500 } else { 200 }),
         text("network.protocol.version", "1.1"),
         text("client.address", format!("203.0.113.{}", user % 250)),
         text(
@@ -128,16 +109,10 @@ fn database(samples: &mut Samples) -> Vec<KeyValue> {
         text("server.address", "postgres.shop.svc.cluster.local"),
         int("server.port", 5432),
         int("db.response.returned_rows", order % 50),
-        attribute(
-            "db.client.wait_ms",
-            Value::DoubleValue(f64::from(order) / 1024.0),
-        ),
+        attribute("db.client.wait_ms", Value::DoubleValue(f64::from(order) / 1024.0)),
         int("thread.id", order % 64),
         text("thread.name", format!("http-nio-8080-exec-{}", order % 64)),
-        text(
-            "code.function.name",
-            "com.example.shop.orders.OrderRepository.findOpenByCustomer",
-        ),
+        text("code.function.name", "com.example.shop.orders.OrderRepository.findOpenByCustomer"),
     ]
 }
 
@@ -147,23 +122,14 @@ fn messaging(samples: &mut Samples) -> Vec<KeyValue> {
         text("messaging.system", "kafka"),
         text("messaging.operation.name", "publish"),
         text("messaging.destination.name", "orders"),
-        text(
-            "messaging.destination.partition.id",
-            (message % 12).to_string(),
-        ),
+        text("messaging.destination.partition.id", (message % 12).to_string()),
         text("messaging.client.id", "shop-producer-1"),
         int("messaging.kafka.message.offset", message),
         int("messaging.message.body.size", 512 + message % 4096),
-        text(
-            "messaging.message.id",
-            format!("018f3c2e-7d4a-7c9e-b1a2-{message:012x}"),
-        ),
+        text("messaging.message.id", format!("018f3c2e-7d4a-7c9e-b1a2-{message:012x}")),
         text("server.address", "kafka-0.kafka.shop.svc.cluster.local"),
         int("server.port", 9092),
-        text(
-            "thread.name",
-            "kafka-producer-network-thread | shop-producer-1",
-        ),
+        text("thread.name", "kafka-producer-network-thread | shop-producer-1"),
     ]
 }
 

@@ -98,8 +98,7 @@ impl DiskFile for MemoryFile {
             return Ok(Bytes::new());
         }
         let first = contents.pieces.partition_point(|(at, _)| *at <= offset) - 1;
-        let mut from =
-            usize::try_from(offset - contents.pieces[first].0).map_err(io::Error::other)?;
+        let mut from = usize::try_from(offset - contents.pieces[first].0).map_err(io::Error::other)?;
         let mut out = BytesMut::new();
         for (_, piece) in &contents.pieces[first..] {
             let wanted = len - out.len();
@@ -147,8 +146,7 @@ mod tests {
         let disk = MemoryDisk::default();
         let mut file = disk.create("a").unwrap();
         let piece = Bytes::from_static(b"hello");
-        file.append(&[piece.clone(), Bytes::from_static(b"world")])
-            .unwrap();
+        file.append(&[piece.clone(), Bytes::from_static(b"world")]).unwrap();
         assert_eq!(file.read_at(1, 4).unwrap().as_ptr(), piece[1..].as_ptr());
         assert_eq!(&file.read_at(3, 4).unwrap()[..], b"lowo");
         assert_eq!(&file.read_at(10, 0).unwrap()[..], b"");

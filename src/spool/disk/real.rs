@@ -62,10 +62,7 @@ impl RealDisk {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::InUse(dir.to_owned())),
             Err(error) => return Err(failed(error.into())),
         }
-        let disk = RealDisk {
-            dir: dir.to_owned(),
-            _lock: lock,
-        };
+        let disk = RealDisk { dir: dir.to_owned(), _lock: lock };
         disk.sync_dir("").map_err(failed)?;
         Ok(disk)
     }
@@ -77,20 +74,12 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .create_new(true)
-            .read(true)
-            .append(true)
-            .mode(FILE_MODE)
-            .open(self.path(name))?;
+        let file = OpenOptions::new().create_new(true).read(true).append(true).mode(FILE_MODE).open(self.path(name))?;
         Ok(Box::new(RealFile { file, len: 0 }))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .open(self.path(name))?;
+        let file = OpenOptions::new().read(true).append(true).open(self.path(name))?;
         let len = file.metadata()?.len();
         Ok(Box::new(RealFile { file, len }))
     }
@@ -182,20 +171,12 @@ mod tests {
     fn a_second_process_is_refused_and_files_round_trip() {
         let dir = tempfile::tempdir().unwrap();
         let disk = RealDisk::open(dir.path()).unwrap();
-        assert!(matches!(
-            RealDisk::open(dir.path()),
-            Err(LockError::InUse(_))
-        ));
+        assert!(matches!(RealDisk::open(dir.path()), Err(LockError::InUse(_))));
         let mut file = disk.create("a").unwrap();
-        let pieces: Vec<Bytes> = (0..3000u32)
-            .map(|n| n.to_le_bytes().to_vec().into())
-            .collect();
+        let pieces: Vec<Bytes> = (0..3000u32).map(|n| n.to_le_bytes().to_vec().into()).collect();
         file.append(&pieces).unwrap();
         file.sync().unwrap();
-        assert_eq!(
-            disk.open("a").unwrap().read_at(8000, 4).unwrap()[..],
-            2000u32.to_le_bytes()
-        );
+        assert_eq!(disk.open("a").unwrap().read_at(8000, 4).unwrap()[..], 2000u32.to_le_bytes());
         file.truncate(8).unwrap();
         file.append(&[Bytes::from_static(b"x")]).unwrap();
         assert_eq!(disk.open("a").unwrap().size().unwrap(), 9);

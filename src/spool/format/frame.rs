@@ -58,19 +58,12 @@ impl Frame {
             rows_by_request: part.rows_by_request,
             witnesses: part.witnesses,
         });
-        Frame {
-            requests,
-            parts: parts.collect(),
-            sealed_ms: crate::spool::now_ms(),
-        }
+        Frame { requests, parts: parts.collect(), sealed_ms: crate::spool::now_ms() }
     }
 
     /// Rows over all parts.
     pub fn rows(&self) -> u64 {
-        self.parts
-            .iter()
-            .map(|part| rows(&part.rows_by_request))
-            .sum()
+        self.parts.iter().map(|part| rows(&part.rows_by_request)).sum()
     }
 }
 
@@ -114,18 +107,11 @@ impl Meta {
             rows_by_request: part.rows_by_request.clone(),
             witnesses: part.witnesses.clone(),
         });
-        Meta {
-            sealed_ms: frame.sealed_ms,
-            requests: frame.requests.clone(),
-            parts: parts.collect(),
-        }
+        Meta { sealed_ms: frame.sealed_ms, requests: frame.requests.clone(), parts: parts.collect() }
     }
 
     pub(crate) fn rows(&self) -> u64 {
-        self.parts
-            .iter()
-            .map(|part| rows(&part.rows_by_request))
-            .sum()
+        self.parts.iter().map(|part| rows(&part.rows_by_request)).sum()
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -159,10 +145,7 @@ impl Meta {
         let keys = from.list(1, Reader::text)?;
         let requests = from.list(18, |from| {
             Ok(Request {
-                key: keys
-                    .get(from.varint32()? as usize)
-                    .ok_or(Malformed)?
-                    .clone(),
+                key: keys.get(from.varint32()? as usize).ok_or(Malformed)?.clone(),
                 bytes: from.varint()?,
                 digest: Digest(from.array()?),
             })
@@ -170,11 +153,7 @@ impl Meta {
         let columns = from.list(1, |from| from.list(1, Reader::text).map(Arc::from))?;
         let parts = from.list(18, |from| PartMeta::decode(&columns, requests.len(), from))?;
         from.end()?;
-        Ok(Meta {
-            sealed_ms,
-            requests,
-            parts,
-        })
+        Ok(Meta { sealed_ms, requests, parts })
     }
 }
 
@@ -196,21 +175,12 @@ impl PartMeta {
             last = *request;
         }
         out.count(self.witnesses.len());
-        self.witnesses
-            .iter()
-            .for_each(|witness| out.blob(&witness.0));
+        self.witnesses.iter().for_each(|witness| out.blob(&witness.0));
     }
 
-    fn decode(
-        columns: &[Arc<[Arc<str>]>],
-        requests: usize,
-        from: &mut Reader<'_>,
-    ) -> Result<PartMeta, Malformed> {
+    fn decode(columns: &[Arc<[Arc<str>]>], requests: usize, from: &mut Reader<'_>) -> Result<PartMeta, Malformed> {
         let id = from.varint32()?;
-        let name = PartName {
-            table: from.text()?,
-            day: from.i32()?,
-        };
+        let name = PartName { table: from.text()?, day: from.i32()? };
         let columns = columns.get(from.varint32()? as usize).ok_or(Malformed)?;
         let (len, sum, uncompressed) = (from.varint()?, from.u32()?, from.varint()?);
         let mut request = 0u32;
@@ -256,46 +226,36 @@ mod tests {
 
     fn metas() -> impl Strategy<Value = Meta> {
         let keys = prop::sample::select(vec!["a", "b", "checkout"]);
-        let request =
-            (keys, any::<u64>(), any::<[u8; 16]>()).prop_map(|(key, bytes, digest)| Request {
-                key: key.into(),
-                bytes,
-                digest: Digest(digest),
+        let request = (keys, any::<u64>(), any::<[u8; 16]>()).prop_map(|(key, bytes, digest)| Request {
+            key: key.into(),
+            bytes,
+            digest: Digest(digest),
+        });
+        (any::<u64>(), prop::collection::vec(request, 1..20)).prop_flat_map(|(sealed_ms, requests)| {
+            let count = requests.len() as u32;
+            let part = (
+                any::<(u32, i32, u64, u32, u64)>(),
+                prop::sample::select(vec!["otel_logs", "otel_traces"]),
+                prop::collection::vec("[a-z]{0,4}", 0..4),
+                prop::collection::vec((0..count, any::<u32>()), 0..20),
+                prop::collection::vec(any::<Vec<u8>>(), 0..4),
+            );
+            let part = part.prop_map(|((id, day, len, sum, uncompressed), table, columns, rows, witnesses)| PartMeta {
+                id,
+                name: PartName { table: table.into(), day },
+                columns: columns.into_iter().map(Arc::from).collect(),
+                len,
+                sum,
+                uncompressed,
+                rows_by_request: rows,
+                witnesses: witnesses.into_iter().map(Witness).collect(),
             });
-        (any::<u64>(), prop::collection::vec(request, 1..20)).prop_flat_map(
-            |(sealed_ms, requests)| {
-                let count = requests.len() as u32;
-                let part = (
-                    any::<(u32, i32, u64, u32, u64)>(),
-                    prop::sample::select(vec!["otel_logs", "otel_traces"]),
-                    prop::collection::vec("[a-z]{0,4}", 0..4),
-                    prop::collection::vec((0..count, any::<u32>()), 0..20),
-                    prop::collection::vec(any::<Vec<u8>>(), 0..4),
-                );
-                let part = part.prop_map(
-                    |((id, day, len, sum, uncompressed), table, columns, rows, witnesses)| {
-                        PartMeta {
-                            id,
-                            name: PartName {
-                                table: table.into(),
-                                day,
-                            },
-                            columns: columns.into_iter().map(Arc::from).collect(),
-                            len,
-                            sum,
-                            uncompressed,
-                            rows_by_request: rows,
-                            witnesses: witnesses.into_iter().map(Witness).collect(),
-                        }
-                    },
-                );
-                prop::collection::vec(part, 0..5).prop_map(move |parts| Meta {
-                    sealed_ms,
-                    requests: requests.clone(),
-                    parts,
-                })
-            },
-        )
+            prop::collection::vec(part, 0..5).prop_map(move |parts| Meta {
+                sealed_ms,
+                requests: requests.clone(),
+                parts,
+            })
+        })
     }
 
     proptest! {

@@ -75,10 +75,7 @@ impl Note {
         let (kind, part) = (from.varint()?, from.u32()?);
         Ok(match kind {
             0 => Note::Tried { part },
-            1 => Note::NewToken {
-                part,
-                generation: from.u32()?,
-            },
+            1 => Note::NewToken { part, generation: from.u32()? },
             2 => Note::In { part },
             3 => Note::Refused(Refused {
                 part,
@@ -116,18 +113,9 @@ mod tests {
     fn notes_round_trip() {
         let notes = vec![
             Note::Tried { part: 1 },
-            Note::NewToken {
-                part: 2,
-                generation: 3,
-            },
+            Note::NewToken { part: 2, generation: 3 },
             Note::In { part: u32::MAX },
-            Note::Refused(Refused {
-                part: 0,
-                frame: 4,
-                start: 5,
-                rows: 6,
-                why: "no".into(),
-            }),
+            Note::Refused(Refused { part: 0, frame: 4, start: 5, rows: 6, why: "no".into() }),
             Note::Retry { part: 7 },
         ];
         let bytes = Note::encode_all(&notes);

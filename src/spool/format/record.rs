@@ -70,9 +70,8 @@ impl Header {
     fn decode_copy(copy: &[u8]) -> Result<Header, Malformed> {
         let (fields, sum) = copy.split_last_chunk().ok_or(Malformed)?;
         let mut reader = Reader(fields);
-        let known = crc32c::crc32c(fields) == u32::from_le_bytes(*sum)
-            && reader.array()? == MAGIC
-            && reader.u16()? == VERSION;
+        let known =
+            crc32c::crc32c(fields) == u32::from_le_bytes(*sum) && reader.array()? == MAGIC && reader.u16()? == VERSION;
         if !known {
             return Err(Malformed);
         }
@@ -150,18 +149,14 @@ impl Head {
             number: reader.u32()?,
             meta_len: reader.u32()?,
             body_len: reader.u64()?,
-            before: Before {
-                requests: reader.u64()?,
-                rows: reader.u64()?,
-            },
+            before: Before { requests: reader.u64()?, rows: reader.u64()? },
             meta_sum: reader.u32()?,
         })
     }
 
     /// Bytes of the whole record; `None` when the numbers cannot be real.
     pub(crate) fn record_len(&self) -> Option<u64> {
-        self.body_len
-            .checked_add(HEAD_LEN as u64 + u64::from(self.meta_len))
+        self.body_len.checked_add(HEAD_LEN as u64 + u64::from(self.meta_len))
     }
 }
 
@@ -170,12 +165,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HEADER: Header = Header {
-        sequence: 42,
-        token: Token([7; 16]),
-        signal: Signal::Logs,
-        created_ms: 1_700_000_000_000,
-    };
+    const HEADER: Header =
+        Header { sequence: 42, token: Token([7; 16]), signal: Signal::Logs, created_ms: 1_700_000_000_000 };
 
     proptest! {
         #[test]

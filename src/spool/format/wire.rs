@@ -144,11 +144,7 @@ impl<'a> Reader<'a> {
 
     /// Nothing may be left over.
     pub(crate) fn end(self) -> Result<(), Malformed> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed)
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 }
 
