@@ -14,3 +14,53 @@ pub trait Memory: Send + 'static {
     /// Gives `bytes` back, which were counted before.
     fn shrink(&mut self, bytes: u64);
 }
+
+#[cfg(test)]
+pub(super) mod double {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::Memory;
+    use crate::reply::{Away, Refusal};
+
+    /// Counts what it holds, and remembers the most it held.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Counted {
+        used: Arc<AtomicU64>,
+        peak: Arc<AtomicU64>,
+        max: u64,
+    }
+
+    impl Counted {
+        pub(crate) fn new(max: u64) -> Self {
+            Counted { used: Arc::default(), peak: Arc::default(), max }
+        }
+
+        pub(crate) fn used(&self) -> u64 {
+            self.used.load(Ordering::SeqCst)
+        }
+
+        pub(crate) fn peak(&self) -> u64 {
+            self.peak.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Memory for Counted {
+        fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
+            let used = self.used() + bytes;
+            if used > self.max {
+                return Err(Refusal::Unavailable {
+                    away: Away::Memory,
+                    retry_after: std::time::Duration::from_secs(1),
+                });
+            }
+            self.used.store(used, Ordering::SeqCst);
+            self.peak.fetch_max(used, Ordering::SeqCst);
+            Ok(())
+        }
+
+        fn shrink(&mut self, bytes: u64) {
+            self.used.fetch_sub(bytes, Ordering::SeqCst);
+        }
+    }
+}

@@ -3,10 +3,25 @@
 //! Everything behind this module knows one form of telemetry: the bytes of an `Export…ServiceRequest`. What this module keeps: no byte of a
 //! request is held that its key's memory does not count, and no request makes the process work or grow past `request.max_body_bytes`.
 
+mod body;
+mod buffer;
 mod call;
+mod frame;
+mod inflate;
+mod json;
 mod memory;
+mod receive;
 mod signal;
 
 pub use call::{Call, Compression, Protocol};
 pub use memory::Memory;
+pub use receive::{Received, receive};
 pub use signal::Signal;
+
+/// The parsers that the network reaches, each on the calling thread, for the fuzz targets.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::frame::message;
+    pub use super::inflate::inflate_here;
+    pub use super::json::transcode_here;
+}

@@ -1,0 +1,70 @@
+//! A body, compressed or not, gRPC or HTTP, protobuf or JSON, becomes one uncompressed protobuf request.
+
+use bytes::Bytes;
+use http_body::Body;
+
+use super::{Call, Memory, Protocol, body, frame, inflate, json};
+use crate::admit::Admitted;
+use crate::config::RequestLimits;
+use crate::reply::{Away, Refusal};
+
+/// A request whose bytes are all here.
+#[derive(Debug)]
+pub struct Received<A = Admitted> {
+    /// Who sent it; counts the bytes of `request`, and whatever is held for it later.
+    pub admitted: A,
+    /// What it carries.
+    pub call: Call,
+    /// An uncompressed `Export…ServiceRequest`. Nothing has looked into it yet, so that it need not be valid protobuf, unless it was JSON.
+    pub request: Bytes,
+}
+
+/// Gathers, unwraps, inflates and transcodes a request's body. Every byte is counted by `admitted` before it is held.
+///
+/// # Errors
+/// [`Refusal::TooLarge`] when the body, before or after decompression or as protobuf, is larger than `request.max_body_bytes`;
+/// [`Refusal::TooSlow`] when it arrives slower than `request.min_body_rate`; [`Refusal::Malformed`]; [`Refusal::Unavailable`] when memory has no
+/// room.
+pub async fn receive<A: Memory, B>(
+    admitted: A,
+    call: &Call,
+    body: B,
+    limits: &RequestLimits,
+) -> Result<Received<A>, Refusal>
+where
+    B: Body<Data = Bytes>,
+{
+    let max = limits.max_body_bytes;
+    let grpc = call.protocol == Protocol::Grpc;
+    let bounds = body::Bounds {
+        max,
+        least: limits.min_body_rate.saturating_mul(body::WINDOW.as_secs()),
+        window: body::WINDOW,
+        grpc,
+    };
+    let (admitted, bytes, counted) = body::collect(admitted, body, &bounds).await?;
+    let (bytes, compression) = match grpc {
+        true => frame::message(bytes, call.compression)?,
+        false => (bytes, call.compression),
+    };
+    let (admitted, bytes, counted) = match compression {
+        Some(compression) => inflate::inflate(admitted, compression, bytes, counted, max).await?,
+        None => (admitted, bytes, counted),
+    };
+    let (admitted, request, _) = match call.protocol {
+        Protocol::HttpJson => json::to_protobuf(admitted, call.signal, bytes, counted, max).await?,
+        Protocol::Grpc | Protocol::HttpProtobuf => (admitted, bytes, counted),
+    };
+    Ok(Received { admitted, call: *call, request })
+}
+
+/// Runs work that takes long on a thread for blocking work. It holds what it counts, also when nobody waits for it any more.
+pub(super) async fn off_reactor<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => Err(Refusal::Malformed("the request could not be decoded".to_owned())),
+        Err(_) => Err(Refusal::Unavailable { away: Away::Stopping, retry_after: std::time::Duration::from_secs(1) }),
+    }
+}
