@@ -70,9 +70,11 @@ fn private_key(s: &Section<'_>, file: &Path) -> Option<PrivateKeyDer<'static>> {
 }
 
 fn read(s: &Section<'_>, name: &'static str, file: &Path) -> Option<Vec<u8>> {
-    s.reader
-        .surroundings
-        .read(file)
-        .map_err(|error| s.mistake(name, format!("cannot read {}: {error}", file.display())))
-        .ok()
+    let read = s.reader.surroundings.read(file);
+    read.map_err(|error| {
+        let message =
+            format!("cannot read {}: {error}; certs/README.md shows how to make certificates", file.display());
+        s.mistake(name, message);
+    })
+    .ok()
 }

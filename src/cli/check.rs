@@ -1,0 +1,15 @@
+//! `otelgate check`
+
+use std::path::Path;
+
+use super::{count, load, print};
+
+pub(super) fn run(file: &Path) -> anyhow::Result<()> {
+    let loaded = load(file)?;
+    let keys = count(loaded.keys.len(), "key");
+    let warnings = match loaded.warnings.len() {
+        0 => String::new(),
+        some => format!(", {}", count(some, "warning")),
+    };
+    print(format_args!("{}: no mistakes, {keys}{warnings}\n", file.display()))
+}

@@ -1,0 +1,105 @@
+//! The command line: what can be asked of otelgate, and the exit codes of its answers.
+
+mod check;
+mod keys;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use otelgate::config::{self, Loaded, Mistakes, Remark};
+
+/// The secure public edge in front of ClickStack: takes OTLP over gRPC and HTTP, checks the ingestion key, and stores the telemetry in
+/// ClickHouse. Nothing is acknowledged before it is safe.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done; 2 mistakes in the arguments or the configuration; 1 anything else."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration and the files it names
+    ///
+    /// Names every mistake of the configuration and of keys.yaml at once, as file:line:column, and exits 2. Also tries whether
+    /// certificate and key can be read and belong together. Opens no socket and asks no server.
+    Check(ConfigFile),
+    /// Make ingestion keys
+    #[command(subcommand)]
+    Keys(Keys),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration (YAML); otelgate.example.yaml shows every field and its default
+    #[arg(long, value_name = "FILE", env = "OTELGATE_CONFIG")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Keys {
+    /// Print a new key, once, and its entry for keys.yaml
+    ///
+    /// The key is 256 bits from the operating system. It is kept nowhere: the entry holds only its SHA-256.
+    New {
+        /// What logs and metrics call the key: up to 64 letters, digits, `.`, `_`, `-`
+        #[arg(long)]
+        name: String,
+    },
+}
+
+/// Parses the arguments and does what they ask.
+pub(crate) fn run() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Check(file) => check::run(&file.config),
+        Command::Keys(Keys::New { name }) => keys::new(&name),
+    };
+    let Err(error) = done else {
+        return ExitCode::SUCCESS;
+    };
+    match error.downcast_ref::<Mistakes>() {
+        Some(mistakes) => {
+            say(format_args!("{mistakes}\n{}", count(mistakes.0.len(), "mistake")));
+            ExitCode::from(2)
+        }
+        None => {
+            say(format_args!("otelgate: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The configuration in `file`; its warnings are shown.
+fn load(file: &std::path::Path) -> Result<Loaded, Mistakes> {
+    let loaded = config::load(file, &config::Process)?;
+    loaded.warnings.iter().for_each(warn);
+    Ok(loaded)
+}
+
+fn warn(warning: &Remark) {
+    say(format_args!("warning: {warning}"));
+}
+
+/// One line to the person at the terminal, on standard error. Nobody is left to tell when that is closed.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// What was asked for, on standard output.
+fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    write!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
