@@ -1,0 +1,192 @@
+//! One accepted connection, in a task of its own from the handshake to its end.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use super::activity::{Times, Verdict};
+use super::protocol;
+use super::registry::Place;
+use super::stream::{Stream, Watched};
+use super::tls::Tls;
+use crate::admin::Metrics;
+use crate::admin::metrics::Reason;
+use crate::config;
+use crate::limited;
+
+/// After GOAWAY, a connection with nothing in flight for this long is closed; the client has had time to see it.
+const QUIET_AFTER_BOW: Duration = Duration::from_secs(1);
+
+/// What every connection is served with.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) builder: Builder<TokioExecutor>,
+    pub(super) limits: config::Listen,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Turns true when the process stops.
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// Serves the connection that holds `place` until it ends.
+pub(super) async fn run<H, F, B>(shared: Arc<Shared>, place: Place, tcp: TcpStream, handler: H)
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    // Answers are small and written whole; waiting for company (Nagle) only delays them.
+    let _ = tcp.set_nodelay(true);
+    let connection = Arc::clone(&place.connection);
+    let ended = tokio::select! {
+        () = connection.eviction() => None,
+        stream = handshake(&shared, tcp, &place) => stream,
+    };
+    let Some(stream) = ended else { return };
+    connection.activity.http_begins();
+
+    let service = service_fn(|request| {
+        let (connection, handler) = (Arc::clone(&connection), handler.clone());
+        let answer = protocol::serve(connection, request, handler);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
+    let mut serving = pin!(shared.builder.serve_connection(io, service));
+    let mut watch = Watch::new(&shared, &place);
+    loop {
+        tokio::select! {
+            biased;
+            // How it ended is the client's business: a broken connection is nothing to log.
+            _ = serving.as_mut() => return,
+            () = connection.eviction() => return,
+            next = watch.next() => match next {
+                Next::Bow => serving.as_mut().graceful_shutdown(),
+                Next::Close => return,
+                Next::Look => {}
+            },
+        }
+    }
+}
+
+/// TLS with its deadline; `None` when there is nothing to serve.
+async fn handshake(shared: &Shared, tcp: TcpStream, place: &Place) -> Option<Stream> {
+    let Some(tls) = &shared.tls else {
+        return Some(Stream::Plain(tcp));
+    };
+    let accept = TlsAcceptor::from(tls.current()).accept(tcp);
+    let (reason, error) = match tokio::time::timeout(shared.limits.handshake_timeout, accept).await {
+        Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(stream))),
+        Ok(Err(error)) => ("failed", error.to_string()),
+        Err(_) => ("timeout", "no handshake in time".to_owned()),
+    };
+    let failed = &shared.metrics.handshakes_failed;
+    failed.get_or_create(&Reason { reason }).inc();
+    limited!(info, ip = %place.connection.ip, error, "connection refused: TLS handshake");
+    None
+}
+
+/// What the connection's task does next.
+enum Next {
+    Look,
+    Bow,
+    Close,
+}
+
+/// Says when the connection has to go.
+struct Watch<'a> {
+    shared: &'a Shared,
+    place: &'a Place,
+    times: Times,
+    stopping: watch::Receiver<bool>,
+    look_at: Instant,
+    /// Once GOAWAY was said: since when, and by when the connection is closed whatever is in flight.
+    bowed: Option<(Instant, Option<Instant>)>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(shared: &'a Shared, place: &'a Place) -> Self {
+        let limits = &shared.limits;
+        let times = Times {
+            header: limits.header_timeout,
+            idle: limits.idle_timeout,
+            first_key: limits.first_key_timeout,
+            // Clients that came together do not go together.
+            age: limits.max_connection_age.mul_f64(rand::random_range(0.9..=1.1)),
+            age_grace: limits.connection_age_grace,
+        };
+        Watch { shared, place, times, stopping: shared.stopping.clone(), look_at: Instant::now(), bowed: None }
+    }
+
+    async fn next(&mut self) -> Next {
+        if self.bowed.is_some() {
+            tokio::time::sleep_until(self.look_at).await;
+            return self.after_bow();
+        }
+        let stopping = tokio::select! {
+            () = tokio::time::sleep_until(self.look_at) => false,
+            // An error means that the listeners are gone, which is a stop too.
+            _ = self.stopping.wait_for(|stopping| *stopping) => true,
+        };
+        if stopping { self.bow("stopping", None) } else { self.verdict() }
+    }
+
+    fn verdict(&mut self) -> Next {
+        let activity = &self.place.connection.activity;
+        match activity.verdict(&self.times, Instant::now()) {
+            Verdict::Wait(until) => {
+                self.look_at = until;
+                Next::Look
+            }
+            Verdict::Close(reason) => {
+                self.record(reason);
+                Next::Close
+            }
+            Verdict::Bow(reason, grace) => self.bow(reason, Some(Instant::now() + grace)),
+        }
+    }
+
+    fn bow(&mut self, reason: &'static str, by: Option<Instant>) -> Next {
+        self.record(reason);
+        let now = Instant::now();
+        self.bowed = Some((now, by));
+        self.look_at = by.map_or(now + QUIET_AFTER_BOW, |by| by.min(now + QUIET_AFTER_BOW));
+        Next::Bow
+    }
+
+    fn after_bow(&mut self) -> Next {
+        let now = Instant::now();
+        let Some((since, by)) = self.bowed else {
+            return Next::Look;
+        };
+        let quiet = self.place.connection.activity.quiet_since();
+        let quiet_until = quiet.map(|quiet| quiet.max(since) + QUIET_AFTER_BOW);
+        if [quiet_until, by].into_iter().flatten().any(|due| due <= now) {
+            return Next::Close;
+        }
+        let again = now + QUIET_AFTER_BOW / 4;
+        self.look_at = by.map_or(again, |by| by.min(again));
+        Next::Look
+    }
+
+    fn record(&self, reason: &'static str) {
+        let closed = &self.shared.metrics.connections_closed;
+        closed.get_or_create(&Reason { reason }).inc();
+        if matches!(reason, "no_key" | "header" | "stalled") {
+            limited!(info, ip = %self.place.connection.ip, reason, "connection closed");
+        }
+    }
+}

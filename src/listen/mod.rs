@@ -1,0 +1,134 @@
+//! Steps 1 and 2: connections are accepted, encrypted, bounded and watched; each request is handed on with its [`Peer`].
+//!
+//! Invariants: nothing that one client does ends or blocks the accept loop; every connection holds a place in the registry, and
+//! goes when it has shown no valid key in time, says nothing, takes no answer or is old; what a connection can make the process hold before
+//! its key was checked is bounded (`docs/limits.md`).
+//!
+//! - `accept`: the loop; `registry`: places, and who makes room; `open_files`: how many there can be
+//! - `tls`: certificate, key and client CA, swapped without a restart
+//! - `connection`: one connection's task; `activity`: when it has to go; `stream`: its socket; `protocol`: its HTTP's limits
+
+mod accept;
+mod activity;
+mod connection;
+mod open_files;
+mod peer;
+mod protocol;
+mod registry;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+pub use open_files::raise as raise_open_files;
+pub use peer::{Answer, Peer};
+pub use tls::{Tls, TlsError};
+
+use crate::admin::Metrics;
+use crate::config;
+use connection::Shared;
+use registry::Registry;
+
+/// The OTLP ports, bound but not yet accepting.
+#[derive(Debug)]
+pub struct Bound {
+    sockets: Vec<TcpListener>,
+    limits: config::Listen,
+    tls: Option<Arc<Tls>>,
+    metrics: Arc<Metrics>,
+}
+
+/// Binds every address of `limits.otlp`; the error names the one that could not be.
+pub async fn bind(limits: &config::Listen, tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) -> io::Result<Bound> {
+    let mut sockets = Vec::with_capacity(limits.otlp.len());
+    for address in &limits.otlp {
+        let socket = TcpListener::bind(address)
+            .await
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+        sockets.push(socket);
+    }
+    Ok(Bound { sockets, limits: limits.clone(), tls, metrics })
+}
+
+impl Bound {
+    /// The addresses, with the ports that the system chose where the configuration says 0.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.sockets.iter().map(TcpListener::local_addr).collect()
+    }
+
+    /// Accepts from now on, and calls `handler` for each request.
+    pub fn serve<H, F, B>(self, handler: H) -> Listeners
+    where
+        H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (stop, stopping) = watch::channel(false);
+        let registry =
+            Registry::new(self.limits.max_connections, self.limits.max_connections_per_ip, Arc::clone(&self.metrics));
+        let shared = Arc::new(Shared {
+            builder: protocol::builder(self.limits.max_concurrent_streams),
+            limits: self.limits,
+            tls: self.tls,
+            metrics: self.metrics,
+            stopping,
+        });
+        for socket in self.sockets {
+            let mut stopping = shared.stopping.clone();
+            let (serving, handler) = (Arc::clone(&shared), handler.clone());
+            let accepting = accept::run(
+                Arc::clone(&registry),
+                Arc::clone(&shared.metrics),
+                async move || socket.accept().await,
+                move |place, tcp| {
+                    let connection = connection::run(Arc::clone(&serving), place, tcp, handler.clone());
+                    tokio::spawn(connection);
+                },
+            );
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = accepting => {}
+                    _ = stopping.wait_for(|stopping| *stopping) => {}
+                }
+            });
+        }
+        Listeners { registry, stop }
+    }
+}
+
+/// The accepting ports and their connections. Dropping it stops them, as [`Listeners::stop`] does.
+#[derive(Debug)]
+pub struct Listeners {
+    registry: Arc<Registry>,
+    stop: watch::Sender<bool>,
+}
+
+impl Listeners {
+    /// Closes the ports and tells every connection to go (GOAWAY, `Connection: close`) once what is in flight was answered.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Listeners on which nobody can connect.
+    #[cfg(test)]
+    pub(crate) fn without_ports() -> Self {
+        Listeners { registry: Registry::new(0, 0, Arc::default()), stop: watch::channel(false).0 }
+    }
+
+    /// Waits until no connection is open.
+    pub async fn drained(&self) {
+        self.registry.empty().await;
+    }
+}

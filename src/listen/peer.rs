@@ -1,0 +1,202 @@
+//! What a request knows of the connection it came over.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::activity::Activity;
+use super::registry::{self, Registry};
+
+/// Bytes that a connection without a valid key may have sent since its last request was answered; more stay in the
+/// socket. It covers the largest HTTP/1.1 header, and HTTP/2's with the first frame of a body.
+pub(super) const BYTES_WITHOUT_KEY: usize = 64 * 1024;
+
+/// Who sent a request, and over which connection: in each request's extensions.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The client's address; IPv4 mapped into IPv6 is IPv4 here.
+    pub ip: IpAddr,
+    connection: Arc<Connection>,
+    written: Arc<AtomicBool>,
+}
+
+impl Peer {
+    pub(super) fn new(connection: &Arc<Connection>) -> Self {
+        Peer { ip: connection.ip, connection: Arc::clone(connection), written: Arc::default() }
+    }
+
+    /// A peer without a connection, for a request that did not come over one; its answer never counts as arrived.
+    pub fn unconnected(ip: IpAddr) -> Self {
+        Self::new(&Arc::new(Connection::new(ip, 0, registry::nowhere())))
+    }
+
+    /// This connection has shown a valid key: it may stay, and its bodies are read.
+    pub fn mark_authenticated(&self) {
+        self.connection.mark_authenticated();
+    }
+
+    /// Follows what becomes of this request's answer.
+    pub fn answer(&self) -> Answer {
+        Answer { connection: Arc::clone(&self.connection), written: Arc::clone(&self.written) }
+    }
+
+    /// The answer's last byte was handed over.
+    pub(super) fn answer_written(&self) {
+        self.written.store(true, Ordering::Release);
+    }
+}
+
+/// What became of one request's answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    connection: Arc<Connection>,
+    written: Arc<AtomicBool>,
+}
+
+impl Answer {
+    /// Whether the answer was written whole and its connection is open until now. Asked 5 s after the answer was given, `true` says
+    /// that the client has it; `false` says that it may not: the connection or the stream broke, was closed, or the answer is
+    /// still being written.
+    pub fn arrived(&self) -> bool {
+        self.written.load(Ordering::Acquire) && !self.connection.closed.load(Ordering::Acquire)
+    }
+}
+
+/// One open connection, shared by its task, its requests and the registry.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) ip: IpAddr,
+    /// Grows with each connection accepted.
+    pub(super) number: u64,
+    pub(super) activity: Activity,
+    registry: Weak<Registry>,
+    closed: AtomicBool,
+    eviction: Notify,
+    has_place: AtomicBool,
+    /// Bytes read since the last answer, counted only until a valid key was shown.
+    unanswered_bytes: AtomicUsize,
+    reader: Mutex<Option<Waker>>,
+}
+
+impl Connection {
+    pub(super) fn new(ip: IpAddr, number: u64, registry: Weak<Registry>) -> Self {
+        Connection {
+            ip: ip.to_canonical(),
+            number,
+            activity: Activity::new(),
+            registry,
+            closed: AtomicBool::new(false),
+            eviction: Notify::new(),
+            has_place: AtomicBool::new(true),
+            unanswered_bytes: AtomicUsize::new(0),
+            reader: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn mark_authenticated(&self) {
+        if self.activity.authenticate() {
+            if let Some(registry) = self.registry.upgrade() {
+                registry.authenticated(self);
+            }
+            self.wake_reader();
+        }
+    }
+
+    /// Whether more may be read now; if not, the waker is called when it may.
+    pub(super) fn may_read(&self, waker: &Waker) -> bool {
+        let may = || self.activity.authenticated() || self.unanswered_bytes.load(Ordering::Acquire) < BYTES_WITHOUT_KEY;
+        if may() {
+            return true;
+        }
+        *self.reader.lock() = Some(waker.clone());
+        // Asked again: what changed before the waker was left there would wake nobody.
+        may()
+    }
+
+    /// `count` bytes were read.
+    pub(super) fn bytes_came(&self, count: usize) {
+        if !self.activity.authenticated() {
+            self.unanswered_bytes.fetch_add(count, Ordering::AcqRel);
+        }
+        self.activity.bytes_came();
+    }
+
+    /// A request was answered, or nobody waits for its answer any more; what it had sent is no longer held.
+    pub(super) fn request_ends(&self) {
+        self.activity.request_ends();
+        if !self.activity.authenticated() {
+            self.unanswered_bytes.store(0, Ordering::Release);
+            self.wake_reader();
+        }
+    }
+
+    fn wake_reader(&self) {
+        if let Some(waker) = self.reader.lock().take() {
+            waker.wake();
+        }
+    }
+
+    /// Makes the connection's task end at once.
+    pub(super) fn evict(&self) {
+        self.eviction.notify_one();
+    }
+
+    /// Waits until the connection is to end at once.
+    pub(super) async fn eviction(&self) {
+        self.eviction.notified().await;
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_evicted(&self) -> bool {
+        !self.has_place.load(Ordering::Acquire)
+    }
+
+    /// Whether the place was still held; it no longer is.
+    pub(super) fn give_place_back(&self) -> bool {
+        self.has_place.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn closed(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn an_answer_arrived_when_written_and_still_connected() {
+        let peer = Peer::unconnected(IP);
+        let answer = peer.answer();
+        assert!(!answer.arrived());
+        peer.answer_written();
+        assert!(answer.arrived());
+        peer.connection.closed();
+        assert!(!answer.arrived());
+    }
+
+    #[test]
+    fn without_a_key_little_is_read_until_an_answer_or_a_key() {
+        let peer = Peer::unconnected(IP);
+        let connection = &peer.connection;
+        let may_read = || connection.may_read(Waker::noop());
+        connection.bytes_came(BYTES_WITHOUT_KEY - 1);
+        assert!(may_read());
+        connection.bytes_came(1);
+        assert!(!may_read());
+        connection.activity.request_begins(http::Version::HTTP_2);
+        connection.request_ends();
+        assert!(may_read());
+        connection.bytes_came(BYTES_WITHOUT_KEY);
+        assert!(!may_read());
+        peer.mark_authenticated();
+        assert!(may_read());
+    }
+}

@@ -1,0 +1,130 @@
+//! HTTP/1.1 and HTTP/2 with their limits, and the service that counts what is in flight.
+//!
+//! `docs/limits.md` adds up what these constants let all connections together hold.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+
+use super::peer::{Connection, Peer};
+
+/// The largest header of an HTTP/1.1 request, and the most that one read of a body takes from its socket.
+const HTTP1_BUFFER: usize = 32 * 1024;
+/// Header lines of an HTTP/1.1 request.
+const HTTP1_HEADERS: usize = 100;
+/// The largest header of an HTTP/2 request, as RFC 9113 section 6.5.2 counts it.
+const HTTP2_HEADER: u32 = 16 * 1024;
+/// Bytes that a connection, and each of its streams, may have sent that no request has read. A client 50 ms away
+/// sends 20 MB/s through it. Fixed: hyper's adaptive window grows to 16 MiB a connection, and a client that answers PING
+/// late makes it grow.
+const HTTP2_WINDOW: u32 = 1024 * 1024;
+/// A frame is read whole before any of it is counted, and costs much the same whatever its size: four times HTTP/2's default.
+const HTTP2_FRAME: u32 = 64 * 1024;
+/// Bytes of answers waiting in one stream.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+/// Streams that a client opened and reset before they were looked at; over it the connection is closed (CVE-2023-44487).
+const HTTP2_RESET_UNSEEN: usize = 20;
+/// Streams reset here because the client broke the protocol; over it the connection is closed (CVE-2025-8671).
+const HTTP2_RESET_HERE: usize = 128;
+/// A connection on which nothing came for this long is asked whether its client is still there, and closed when it does not answer.
+const HTTP2_PING: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
+
+/// What serves every connection.
+pub(super) fn builder(max_streams: u32) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // `activity` watches the header; hyper's timer would end idle connections too.
+        .header_read_timeout(None)
+        .max_buf_size(HTTP1_BUFFER)
+        .max_headers(HTTP1_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(max_streams)
+        .max_pending_accept_reset_streams(HTTP2_RESET_UNSEEN)
+        .max_local_error_reset_streams(HTTP2_RESET_HERE)
+        .initial_connection_window_size(HTTP2_WINDOW)
+        .initial_stream_window_size(HTTP2_WINDOW)
+        .max_frame_size(HTTP2_FRAME)
+        .max_header_list_size(HTTP2_HEADER)
+        .max_send_buf_size(HTTP2_SEND_BUFFER)
+        .keep_alive_interval(HTTP2_PING.0)
+        .keep_alive_timeout(HTTP2_PING.1);
+    builder
+}
+
+/// Serves one request: the handler finds a [`Peer`] in its extensions, and the connection knows of it until its answer is written.
+pub(super) async fn serve<F, B>(
+    connection: Arc<Connection>,
+    mut request: Request<Incoming>,
+    handler: impl FnOnce(Request<Incoming>) -> F,
+) -> Response<Answering<B>>
+where
+    F: Future<Output = Response<B>>,
+    B: Body,
+{
+    let peer = Peer::new(&connection);
+    connection.activity.request_begins(request.version());
+    let in_flight = InFlight(connection);
+    request.extensions_mut().insert(peer.clone());
+    handler(request).await.map(|body| Answering { body, complete: false, peer, _in_flight: in_flight })
+}
+
+/// A request that is being served, or whose answer is being written.
+struct InFlight(Arc<Connection>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.request_ends();
+    }
+}
+
+/// An answer's body, which notices that it was written whole.
+pub(super) struct Answering<B: Body> {
+    body: B,
+    complete: bool,
+    peer: Peer,
+    _in_flight: InFlight,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        // Trailers are the last frame, after which hyper asks for no more.
+        self.complete |= match &frame {
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+        };
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B: Body> Drop for Answering<B> {
+    fn drop(&mut self) {
+        if self.complete || self.body.is_end_stream() {
+            self.peer.answer_written();
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The socket, with or without TLS, as hyper sees it: watched, and closed so that the last answer arrives.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
+
+use super::peer::Connection;
+
+/// How long, and for how many bytes, a closed connection still takes what its client sends and throws it away. Closing a socket with
+/// unread bytes resets it, and a reset may destroy the answer (401, 413) before the client has read it: RFC 9112 section 9.6.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 8 * 1024 * 1024;
+
+/// A socket with or without TLS.
+#[derive(Debug)]
+pub(super) enum Stream {
+    /// Plaintext.
+    Plain(TcpStream),
+    /// After the handshake.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    fn transport(&mut self) -> Pin<&mut dyn Transport> {
+        match self {
+            Stream::Plain(tcp) => Pin::new(tcp),
+            Stream::Tls(tls) => Pin::new(tls.as_mut()),
+        }
+    }
+
+    fn tcp(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(match self {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_mut().0,
+        })
+    }
+}
+
+trait Transport: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
+
+/// A stream that tells its connection what it does, and reads no more than the connection may send.
+#[derive(Debug)]
+pub(super) struct Watched {
+    stream: Stream,
+    connection: Arc<Connection>,
+    linger: Option<Linger>,
+}
+
+#[derive(Debug)]
+struct Linger {
+    until: Pin<Box<Sleep>>,
+    bytes_left: usize,
+}
+
+impl Watched {
+    pub(super) fn new(stream: Stream, connection: Arc<Connection>) -> Self {
+        Watched { stream, connection, linger: None }
+    }
+
+    fn watch_write<T>(&self, result: Poll<T>) -> Poll<T> {
+        self.connection.activity.write_blocked(result.is_pending());
+        result
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.connection.may_read(context.waker()) {
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        let result = self.stream.transport().poll_read(context, buffer);
+        let count = buffer.filled().len() - before;
+        if count > 0 {
+            self.connection.bytes_came(count);
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = self.stream.transport().poll_write(context, bytes);
+        self.watch_write(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = self.stream.transport().poll_write_vectored(context, slices);
+        self.watch_write(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(tcp) => tcp.is_write_vectored(),
+            Stream::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = self.stream.transport().poll_flush(context);
+        self.watch_write(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(this.stream.transport().poll_shutdown(context))?;
+        }
+        let linger = this
+            .linger
+            .get_or_insert_with(|| Linger { until: Box::pin(tokio::time::sleep(LINGER)), bytes_left: LINGER_BYTES });
+        let mut scratch = [0; 4096];
+        while linger.bytes_left > 0 && linger.until.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let result = ready!(this.stream.tcp().poll_read(context, &mut buffer));
+            let count = buffer.filled().len();
+            if result.is_err() || count == 0 {
+                break;
+            }
+            linger.bytes_left = linger.bytes_left.saturating_sub(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,304 @@
+//! The listeners on real sockets.
+
+mod support;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{StatusCode, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use self::support::{Ca, Client, Gateway, SOON, closed, eventually, limits};
+use crate::admin::metrics::Reason;
+use crate::config;
+
+const SHORT: Duration = Duration::from_millis(200);
+const BOTH: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
+
+#[tokio::test]
+async fn alpn_chooses_the_version_and_plaintext_tells_them_apart() {
+    let (dir, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
+    let gateway = Gateway::start(limits(), ca.write(dir.path(), false)).await;
+    for (alpn, version) in [
+        (&["h2", "http/1.1"][..], Version::HTTP_2),
+        (&["http/1.1"], Version::HTTP_11),
+        (&[], Version::HTTP_11),
+        (&[], Version::HTTP_2),
+    ] {
+        let stream = ca.connect(&gateway, alpn, None).await.expect("TLS");
+        let chosen = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        assert_eq!(chosen, alpn.first().map(|name| name.as_bytes().to_vec()));
+        let mut client = Client::over(stream, version).await;
+        let answer = client.post("/").await.expect("an answer");
+        assert_eq!(answer, (StatusCode::OK, format!("{version:?} 127.0.0.1")));
+    }
+    let gateway = Gateway::plaintext(limits()).await;
+    for version in BOTH {
+        let mut client = gateway.client(version).await;
+        let answer = client.post("/").await.expect("an answer");
+        assert_eq!(answer, (StatusCode::OK, format!("{version:?} 127.0.0.1")));
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_blocks_nobody_and_ends() {
+    let (dir, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
+    let limits = config::Listen { handshake_timeout: SHORT * 5, ..limits() };
+    let gateway = Gateway::start(limits, ca.write(dir.path(), false)).await;
+    let mut silent = gateway.connect().await;
+    let stream = ca.connect(&gateway, &["h2"], None).await.expect("TLS");
+    let mut client = Client::over(stream, Version::HTTP_2).await;
+    client.post("/").await.expect("an answer meanwhile");
+    closed(&mut silent).await;
+    let mut plain = gateway.connect().await;
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
+    closed(&mut plain).await;
+    for reason in ["timeout", "failed"] {
+        let failed = &gateway.metrics.handshakes_failed;
+        let count = failed.get_or_create(&Reason { reason }).get();
+        assert_eq!(count, 1, "{reason}");
+    }
+    client.post("/").await.expect("an answer still");
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_asked_for_when_configured() {
+    let (dir, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
+    let gateway = Gateway::start(limits(), ca.write(dir.path(), true)).await;
+    for (own, admitted) in [(None, false), (Some(Ca::new().sign()), false), (Some(ca.sign()), true)] {
+        // In TLS 1.3 the client is done before the server has looked at its certificate.
+        let answer = match ca.connect(&gateway, &["http/1.1"], own).await {
+            Ok(stream) => Client::over(stream, Version::HTTP_11).await.post("/").await.ok(),
+            Err(_) => None,
+        };
+        assert_eq!(answer.is_some(), admitted);
+    }
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_shown_without_a_restart() {
+    let (dir, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
+    let gateway = Gateway::start(limits(), ca.write(dir.path(), false)).await;
+    let shown = async || {
+        let stream = ca.connect(&gateway, &["h2"], None).await.expect("TLS");
+        stream.get_ref().1.peer_certificates().map(<[_]>::to_vec)
+    };
+    let tls = gateway.tls.clone().expect("TLS");
+    let keeping = tokio::spawn(tls.keep_current());
+    let before = shown().await;
+    std::fs::write(dir.path().join("cert.pem"), "not yet whole").expect("written");
+    assert_eq!(shown().await, before);
+    ca.write(dir.path(), false);
+    tokio::time::timeout(SOON, async {
+        while shown().await == before {
+            tokio::time::sleep(SHORT).await;
+        }
+    })
+    .await
+    .expect("the new certificate in time");
+    keeping.abort();
+}
+
+#[tokio::test]
+async fn an_address_has_its_share_of_connections() {
+    let gateway = Gateway::plaintext(config::Listen { max_connections_per_ip: 2, ..limits() }).await;
+    let mut first = gateway.client(Version::HTTP_2).await;
+    let mut second = gateway.client(Version::HTTP_11).await;
+    first.post("/").await.expect("an answer");
+    second.post("/").await.expect("an answer");
+    closed(&mut gateway.connect().await).await;
+    let refused = &gateway.metrics.connections_refused;
+    let labels = Reason { reason: "per_address" };
+    assert_eq!(refused.get_or_create(&labels).get(), 1);
+    drop(first);
+    eventually(|| gateway.metrics.connections_open.get() == 1).await;
+    let mut third = gateway.client(Version::HTTP_11).await;
+    third.post("/").await.expect("an answer");
+}
+
+#[tokio::test]
+async fn when_full_the_oldest_without_a_key_makes_room() {
+    let gateway = Gateway::plaintext(config::Listen { max_connections: 3, ..limits() }).await;
+    let mut with_key = gateway.client(Version::HTTP_2).await;
+    with_key.post("/").await.expect("an answer");
+    let mut oldest = gateway.client(Version::HTTP_2).await;
+    oldest.send("/", false, Bytes::new()).await.expect("an answer");
+    let mut newer = gateway.client(Version::HTTP_11).await;
+    newer.send("/", false, Bytes::new()).await.expect("an answer");
+    let mut last = gateway.client(Version::HTTP_11).await;
+    last.post("/").await.expect("an answer in the oldest one's place");
+    oldest.closed().await;
+    assert_eq!(gateway.closed("evicted"), 1);
+    newer.post("/").await.expect("an answer");
+    with_key.post("/").await.expect("an answer");
+
+    // All have shown a key: the next one waits its turn in the kernel.
+    let mut waiting = gateway.client(Version::HTTP_11).await;
+    let answer = tokio::spawn(async move { waiting.post("/").await.map(|answer| answer.0) });
+    tokio::time::sleep(SHORT).await;
+    assert!(!answer.is_finished());
+    drop(newer);
+    let status = answer.await.expect("no panic").expect("an answer");
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn without_a_valid_key_a_connection_ends_though_it_is_answered() {
+    let gateway = Gateway::plaintext(config::Listen { first_key_timeout: SHORT, ..limits() }).await;
+    for version in BOTH {
+        let mut with_key = gateway.client(version).await;
+        with_key.post("/").await.expect("an answer");
+        let mut without = gateway.client(version).await;
+        let answer = without.send("/", false, Bytes::new()).await;
+        assert_eq!(answer.expect("an answer").0, StatusCode::OK);
+        without.closed().await;
+        with_key.post("/").await.expect("still open");
+    }
+    let mut silent = gateway.connect().await;
+    closed(&mut silent).await;
+    assert_eq!(gateway.closed("no_key"), 3);
+}
+
+#[tokio::test]
+async fn a_header_that_trickles_in_ends_the_connection() {
+    let gateway = Gateway::plaintext(config::Listen { header_timeout: SHORT, ..limits() }).await;
+    let mut first = gateway.connect().await;
+    trickle(&mut first).await;
+
+    let mut later = gateway.connect().await;
+    let request = b"POST / HTTP/1.1\r\nhost: gateway\r\nkey: valid\r\ncontent-length: 0\r\n\r\n";
+    later.write_all(request).await.expect("sent");
+    let mut answer = [0; 12];
+    later.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    tokio::time::sleep(SHORT * 3).await;
+    assert_eq!(gateway.closed("header"), 1, "an idle connection is not a slow header");
+    trickle(&mut later).await;
+    assert_eq!(gateway.closed("header"), 2);
+}
+
+/// Sends a header a byte at a time, until the gateway has closed the connection.
+async fn trickle(stream: &mut TcpStream) {
+    let sending = async {
+        for byte in b"POST / HTTP/1.1\r\n".iter().chain(std::iter::repeat(&b'x')) {
+            if stream.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(SHORT / 10).await;
+        }
+    };
+    tokio::time::timeout(SOON, sending).await.expect("closed in time");
+}
+
+#[tokio::test]
+async fn an_old_connection_is_asked_to_go_and_finishes_what_it_began() {
+    let gateway = Gateway::plaintext(config::Listen { max_connection_age: SHORT * 2, ..limits() }).await;
+    for version in BOTH {
+        let mut client = gateway.client(version).await;
+        client.post("/").await.expect("an answer");
+        let slow = client.post("/slow");
+        let release = async {
+            eventually(|| gateway.closed("age") > 0).await;
+            tokio::time::sleep(SHORT).await;
+            gateway.slow.add_permits(1);
+        };
+        let (answer, ()) = tokio::join!(slow, release);
+        assert_eq!(answer.expect("an answer").0, StatusCode::OK);
+        client.closed().await;
+        gateway.metrics.connections_closed.clear();
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends() {
+    let gateway = Gateway::plaintext(config::Listen { idle_timeout: SHORT, ..limits() }).await;
+    for version in BOTH {
+        let mut client = gateway.client(version).await;
+        client.post("/").await.expect("an answer");
+        client.closed().await;
+    }
+    assert_eq!(gateway.closed("idle"), 2);
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_is_in_flight() {
+    for version in BOTH {
+        let gateway = Gateway::plaintext(limits()).await;
+        let mut idle = gateway.client(version).await;
+        idle.post("/").await.expect("an answer");
+        let mut busy = gateway.client(version).await;
+        let in_flight = tokio::spawn(async move { (busy.post("/slow").await, busy) });
+        eventually(|| gateway.answers.lock().len() == 2).await;
+        gateway.listeners.stop();
+        idle.closed().await;
+        eventually_refused(&gateway).await;
+        let drained = tokio::time::timeout(SHORT, gateway.listeners.drained()).await;
+        assert!(drained.is_err(), "a request is in flight");
+        gateway.slow.add_permits(1);
+        let (answer, busy) = in_flight.await.expect("no panic");
+        assert_eq!(answer.expect("an answer").0, StatusCode::OK);
+        busy.closed().await;
+        tokio::time::timeout(SOON, gateway.listeners.drained()).await.expect("drained in time");
+    }
+}
+
+async fn eventually_refused(gateway: &Gateway) {
+    tokio::time::timeout(SOON, async {
+        while TcpStream::connect(gateway.address).await.is_ok() {
+            tokio::time::sleep(SHORT / 10).await;
+        }
+    })
+    .await
+    .expect("the port is closed in time");
+}
+
+#[tokio::test]
+async fn a_refusal_arrives_though_the_body_was_not_read() {
+    let gateway = Gateway::plaintext(limits()).await;
+    let body = Bytes::from(vec![0; 3 * 1024 * 1024]);
+    for version in BOTH {
+        for _ in 0..5 {
+            let mut client = gateway.client(version).await;
+            let answer = client.send("/unauthorized", false, body.clone()).await;
+            let (status, _) = answer.expect("the refusal, not a reset");
+            assert_eq!(status, StatusCode::UNAUTHORIZED);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_known_to_have_arrived_only_on_a_connection_that_lives_on() {
+    let gateway = Gateway::plaintext(limits()).await;
+    let arrived = |index: usize| gateway.answers.lock().get(index).is_some_and(|of| of.arrived());
+    for (index, version) in BOTH.into_iter().enumerate() {
+        let (read, cut) = (2 * index, 2 * index + 1);
+        let mut client = gateway.client(version).await;
+        client.post("/").await.expect("an answer");
+        eventually(|| arrived(read)).await;
+        let mut other = gateway.client(version).await;
+        let in_flight = tokio::spawn(async move { other.post("/slow").await.is_ok() });
+        eventually(|| gateway.answers.lock().len() == cut + 1).await;
+        in_flight.abort();
+        eventually(|| gateway.metrics.connections_open.get() == 1).await;
+        gateway.slow.add_permits(1);
+        tokio::time::sleep(SHORT).await;
+        gateway.slow.forget_permits(1);
+        assert!(!arrived(cut), "the stream was cut before its answer");
+        assert!(arrived(read));
+        drop(client);
+        eventually(|| !arrived(read)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_peer_is_the_address_that_connected() {
+    let gateway =
+        Gateway::plaintext(config::Listen { otlp: vec!["[::]:0".parse().expect("an address")], ..limits() }).await;
+    let address = (IpAddr::from([127, 0, 0, 1]), gateway.address.port());
+    let stream = TcpStream::connect(address).await.expect("connected");
+    let mut client = Client::over(stream, Version::HTTP_11).await;
+    let (_, body) = client.post("/").await.expect("an answer");
+    assert_eq!(body, "HTTP/1.1 127.0.0.1", "IPv4, though it came to an IPv6 socket");
+}

@@ -1,0 +1,262 @@
+//! A gateway of one handler, on real sockets, and clients for it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::admin::Metrics;
+use crate::config;
+use crate::listen::{Answer, Listeners, Tls, bind};
+
+/// Longer than anything here takes.
+pub(super) const SOON: Duration = Duration::from_secs(20);
+
+/// Limits under which nothing ends by itself within a test.
+pub(super) fn limits() -> config::Listen {
+    config::Listen {
+        otlp: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        max_connections: 100,
+        max_connections_per_ip: 100,
+        handshake_timeout: SOON,
+        header_timeout: SOON,
+        idle_timeout: SOON * 10,
+        first_key_timeout: SOON,
+        max_connection_age: SOON * 10,
+        connection_age_grace: SOON,
+        max_concurrent_streams: 128,
+        admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+    }
+}
+
+pub(super) struct Gateway {
+    pub(super) address: SocketAddr,
+    pub(super) listeners: Listeners,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) tls: Option<Arc<Tls>>,
+    /// `/slow` is answered once for each permit added here.
+    pub(super) slow: Arc<Semaphore>,
+    /// What became of each answer, in order.
+    pub(super) answers: Arc<Mutex<Vec<Answer>>>,
+}
+
+impl Gateway {
+    pub(super) async fn start(limits: config::Listen, tls: config::Tls) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let tls = Tls::load(&tls, Arc::clone(&metrics)).expect("good files");
+        let bound = bind(&limits, tls.clone(), Arc::clone(&metrics)).await.expect("a free port");
+        let address = bound.addresses().expect("an address")[0];
+        let slow = Arc::new(Semaphore::new(0));
+        let answers: Arc<Mutex<Vec<Answer>>> = Arc::default();
+        let listeners = bound.serve({
+            let (slow, answers) = (Arc::clone(&slow), Arc::clone(&answers));
+            move |request| answer(request, Arc::clone(&slow), Arc::clone(&answers))
+        });
+        Gateway { address, listeners, metrics, tls, slow, answers }
+    }
+
+    pub(super) async fn plaintext(limits: config::Listen) -> Self {
+        Self::start(limits, config::Tls::Plaintext).await
+    }
+
+    pub(super) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("connected")
+    }
+
+    /// An HTTP/1.1 or HTTP/2 client without TLS.
+    pub(super) async fn client(&self, version: Version) -> Client {
+        Client::over(self.connect().await, version).await
+    }
+
+    pub(super) fn closed(&self, reason: &'static str) -> u64 {
+        let labels = crate::admin::metrics::Reason { reason };
+        self.metrics.connections_closed.get_or_create(&labels).get()
+    }
+}
+
+/// `/unauthorized` is refused with the body unread, `/slow` waits, and a request with the header `key` has a valid key.
+async fn answer(
+    request: Request<Incoming>,
+    slow: Arc<Semaphore>,
+    answers: Arc<Mutex<Vec<Answer>>>,
+) -> Response<Full<Bytes>> {
+    let peer = request.extensions().get::<crate::listen::Peer>();
+    let peer = peer.expect("every request has its peer").clone();
+    answers.lock().push(peer.answer());
+    if request.headers().contains_key("key") {
+        peer.mark_authenticated();
+    }
+    let version = format!("{:?} {}", request.version(), peer.ip);
+    let mut response = Response::new(Full::from(version));
+    match request.uri().path() {
+        "/unauthorized" => *response.status_mut() = StatusCode::UNAUTHORIZED,
+        "/slow" => slow.acquire().await.expect("never closed").forget(),
+        _ => {}
+    }
+    response
+}
+
+/// A client of either version.
+pub(super) struct Client {
+    sender: Sender,
+    /// Ends when the connection does.
+    pub(super) ended: JoinHandle<()>,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Client {
+    pub(super) async fn over<S>(stream: S, version: Version) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let io = TokioIo::new(stream);
+        let (sender, ended) = if version == Version::HTTP_2 {
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.expect("a handshake");
+            let ended = tokio::spawn(async move { drop(connection.await) });
+            (Sender::Http2(sender), ended)
+        } else {
+            let (sender, connection) = http1::handshake(io).await.expect("a handshake");
+            let ended = tokio::spawn(async move { drop(connection.await) });
+            (Sender::Http1(sender), ended)
+        };
+        Client { sender, ended }
+    }
+
+    /// POSTs to `path`, with a valid key; the answer's status and body.
+    pub(super) async fn post(&mut self, path: &str) -> hyper::Result<(StatusCode, String)> {
+        self.send(path, true, Bytes::new()).await
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        path: &str,
+        with_key: bool,
+        body: Bytes,
+    ) -> hyper::Result<(StatusCode, String)> {
+        let mut request = Request::post(format!("http://gateway{path}")).header("host", "gateway");
+        if with_key {
+            request = request.header("key", "valid");
+        }
+        let request = request.body(Full::new(body)).expect("a request");
+        let response = match &mut self.sender {
+            Sender::Http1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
+            Sender::Http2(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
+        };
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// Waits until the gateway has closed the connection.
+    pub(super) async fn closed(self) {
+        tokio::time::timeout(SOON, self.ended).await.expect("closed in time").expect("no panic");
+    }
+}
+
+/// Waits until the gateway has closed the socket.
+pub(super) async fn closed(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut rest = Vec::new();
+    // A reset is a close too.
+    let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await.expect("closed in time");
+}
+
+/// Waits until `condition` holds.
+pub(super) async fn eventually(condition: impl Fn() -> bool) {
+    tokio::time::timeout(SOON, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("in time");
+}
+
+/// A CA, and what it signed.
+pub(super) struct Ca(CertifiedIssuer<'static, KeyPair>);
+
+impl Ca {
+    pub(super) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Ca(CertifiedIssuer::self_signed(params, key).expect("a CA"))
+    }
+
+    /// A certificate for `gateway` and its key, in PEM.
+    pub(super) fn sign(&self) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(["gateway".to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// Writes a new pair (and this CA, for clients' certificates) where the configuration looks for them.
+    pub(super) fn write(&self, dir: &Path, ask_clients: bool) -> config::Tls {
+        let (certificate, key) = self.sign();
+        let path = |name| dir.join(name);
+        for (name, text) in [("cert.pem", &certificate), ("key.pem", &key), ("ca.pem", &self.0.pem())] {
+            std::fs::write(path(name), text).expect("written");
+        }
+        config::Tls::Files {
+            cert_file: path("cert.pem"),
+            key_file: path("key.pem"),
+            client_ca_file: ask_clients.then(|| path("ca.pem")),
+        }
+    }
+
+    /// A TLS client that trusts this CA, offers `alpn`, and shows `own`, if any.
+    pub(super) async fn connect(
+        &self,
+        gateway: &Gateway,
+        alpn: &[&str],
+        own: Option<(String, String)>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots);
+        let mut config = match own {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => builder
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")],
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM"),
+                )
+                .expect("a pair"),
+        };
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let name = ServerName::try_from("gateway").expect("a name");
+        TlsConnector::from(Arc::new(config)).connect(name, gateway.connect().await).await
+    }
+}

@@ -1,0 +1,245 @@
+//! Step 2, TLS: what the listeners present and ask for, swapped without a restart.
+//!
+//! Certificate, key and client CA make one `rustls::ServerConfig`, and the whole of it is swapped: a handshake sees the old files
+//! or the new ones, never a mixture. Files that cannot be used change nothing; they are tried again until they can be.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+
+use crate::admin::Metrics;
+use crate::admin::metrics::Outcome;
+use crate::config;
+
+/// How often the files' times are looked at.
+const RELOAD_EVERY: Duration = Duration::from_secs(2);
+
+/// Why the TLS files cannot be used. None of these words holds anything of a key.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not PEM, or lacks what it is to hold.
+    #[error("{path} holds no {expected} in PEM: {source}")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        expected: &'static str,
+        /// What the parser said.
+        source: pem::Error,
+    },
+    /// The certificate and the key do not belong together, or are of a kind that TLS does not take.
+    #[error("certificate and key cannot be used: {0}")]
+    Pair(#[from] rustls::Error),
+    /// The client CA cannot verify anybody.
+    #[error("client CA cannot be used: {0}")]
+    ClientCa(#[from] VerifierBuilderError),
+}
+
+/// The TLS files, and what was last made of them.
+#[derive(Debug)]
+pub struct Tls {
+    files: Files,
+    current: ArcSwap<ServerConfig>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Clone)]
+struct Files {
+    cert: PathBuf,
+    key: PathBuf,
+    client_ca: Option<PathBuf>,
+}
+
+impl Tls {
+    /// Loads the files; `None` when the configuration says plaintext.
+    pub fn load(tls: &config::Tls, metrics: Arc<Metrics>) -> Result<Option<Arc<Self>>, TlsError> {
+        let config::Tls::Files { cert_file, key_file, client_ca_file } = tls else {
+            return Ok(None);
+        };
+        let files = Files { cert: cert_file.clone(), key: key_file.clone(), client_ca: client_ca_file.clone() };
+        let current = ArcSwap::from_pointee(files.load()?);
+        Ok(Some(Arc::new(Tls { files, current, metrics })))
+    }
+
+    /// What the next handshake uses.
+    pub(super) fn current(&self) -> Arc<ServerConfig> {
+        self.current.load_full()
+    }
+
+    /// Loads the files again whenever they change, and at SIGHUP; never ends.
+    pub async fn keep_current(self: Arc<Self>) -> io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut loaded = self.files.stamps();
+        let mut tried = loaded.clone();
+        loop {
+            let asked = tokio::select! {
+                () = tokio::time::sleep(RELOAD_EVERY) => false,
+                _ = hangup.recv() => true,
+            };
+            let now = self.files.stamps();
+            if now == loaded && !asked {
+                continue;
+            }
+            // Files that were refused are tried again, but one complaint for each change is enough.
+            if self.reload(now != tried || asked) {
+                loaded.clone_from(&now);
+            }
+            tried = now;
+        }
+    }
+
+    /// Loads the files now; whether they could be used.
+    pub(super) fn reload(&self, complain: bool) -> bool {
+        let result = self.files.load();
+        let outcome = if result.is_ok() { "ok" } else { "refused" };
+        match result {
+            Ok(config) => {
+                self.current.store(Arc::new(config));
+                tracing::info!(cert_file = %self.files.cert.display(), "certificate loaded again");
+            }
+            Err(error) if complain => {
+                tracing::error!(%error, "changed TLS files cannot be used; the old certificate stays");
+            }
+            Err(_) => return false,
+        }
+        let reloads = &self.metrics.certificate_reloads;
+        reloads.get_or_create(&Outcome { outcome }).inc();
+        outcome == "ok"
+    }
+}
+
+impl Files {
+    fn load(&self) -> Result<ServerConfig, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(path)? {
+                    roots.add(certificate)?;
+                }
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build()?)
+            }
+        };
+        warn_if_others_may_read(&self.key);
+        let key = read(&self.key)?;
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|source| TlsError::Pem {
+            path: self.key.clone(),
+            expected: "private key",
+            source,
+        })?;
+        let mut config = builder.with_single_cert(certificates(&self.cert)?, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Clients that come back resume without a signature, and without a cache in this process.
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        Ok(config)
+    }
+
+    /// What tells that a file was changed or replaced.
+    fn stamps(&self) -> Vec<Option<(SystemTime, u64, u64)>> {
+        use std::os::unix::fs::MetadataExt;
+        [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|path| {
+                let metadata = std::fs::metadata(path).ok()?;
+                Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+            })
+            .collect()
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let refused = |source| TlsError::Pem { path: path.to_owned(), expected: "certificate", source };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().map_err(refused)?;
+    if chain.is_empty() {
+        return Err(refused(pem::Error::NoItemsFound));
+    }
+    Ok(chain)
+}
+
+fn warn_if_others_may_read(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let others = std::fs::metadata(path).is_ok_and(|of| of.permissions().mode() & 0o077 != 0);
+    if others {
+        tracing::warn!(key_file = %path.display(), "others may read the private key; chmod 600 it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+
+    use super::*;
+
+    fn write_pair(dir: &Path, name: &str) -> config::Tls {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+        let (cert_file, key_file) = (dir.join("cert.pem"), dir.join("key.pem"));
+        std::fs::write(&cert_file, cert.pem()).expect("written");
+        std::fs::write(&key_file, signing_key.serialize_pem()).expect("written");
+        config::Tls::Files { cert_file, key_file, client_ca_file: None }
+    }
+
+    #[test]
+    fn a_bad_new_pair_keeps_the_old_one() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let files = write_pair(dir.path(), "one");
+        let metrics = Arc::new(Metrics::default());
+        let tls = Tls::load(&files, metrics).expect("good files").expect("TLS");
+        let before = tls.current();
+
+        let stamps = tls.files.stamps();
+        let key = std::fs::read(dir.path().join("key.pem")).expect("a key");
+        write_pair(dir.path(), "two");
+        assert_ne!(tls.files.stamps(), stamps);
+        let new_key = std::fs::read(dir.path().join("key.pem")).expect("a key");
+        std::fs::write(dir.path().join("key.pem"), key).expect("written");
+        assert!(!tls.reload(true), "the old key does not fit the new certificate");
+        assert!(Arc::ptr_eq(&before, &tls.current()));
+
+        std::fs::write(dir.path().join("key.pem"), new_key).expect("written");
+        assert!(tls.reload(true));
+        assert!(!Arc::ptr_eq(&before, &tls.current()));
+    }
+
+    #[test]
+    fn each_mistake_is_named_with_its_file() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let load = |files: &config::Tls| {
+            let error = Tls::load(files, Arc::default()).expect_err("refused");
+            error.to_string()
+        };
+        let files = write_pair(dir.path(), "one");
+        std::fs::write(dir.path().join("key.pem"), "no key").expect("written");
+        assert!(load(&files).contains("key.pem holds no private key"));
+        write_pair(dir.path(), "one");
+        std::fs::write(dir.path().join("cert.pem"), "").expect("written");
+        assert!(load(&files).contains("cert.pem holds no certificate"));
+        std::fs::remove_file(dir.path().join("cert.pem")).expect("removed");
+        assert!(load(&files).starts_with("cannot read "));
+    }
+}
