@@ -1,272 +1,17 @@
-//! A batch and its file: open while frames are appended, immutable but for its notes once it is sealed.
+//! A sealed batch: immutable but for its notes.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::counts::Counts;
-use super::disk::DiskFile;
-use super::format::frame::{Frame, Meta};
 use super::format::note::{Note, Refused};
-use super::format::record::{Before, HEAD_LEN, Head, Header, Kind, Token};
-use super::format::wire::Writer;
-use super::index::{FrameAt, Index, Part};
+use super::format::record::{Header, Kind};
+use super::index::{Index, Part};
+use super::log::Log;
 use super::store::Store;
 use crate::otlp::Signal;
-
-/// Why frames were not appended.
-#[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// Nothing of them will come back: they may be appended to another batch, or refused.
-    #[error("the frames were not kept: {0}")]
-    NotKept(io::Error),
-    /// The disk refuses every way of taking them back: they come back if the process dies before the batch is delivered.
-    #[error("whether the frames are kept is not known: {0}")]
-    Unknown(io::Error),
-}
-
-/// A batch that takes frames. Its file is made with the first of them.
-pub struct OpenBatch {
-    store: Arc<Store>,
-    header: Header,
-    file: Option<Box<dyn DiskFile>>,
-    /// Bytes that are synced: what the file is cut back to when an append fails.
-    len: u64,
-    records: u32,
-    index: Index,
-    failed: bool,
-}
-
-impl OpenBatch {
-    pub(crate) fn new(store: Arc<Store>, header: Header) -> OpenBatch {
-        OpenBatch { store, header, file: None, len: 0, records: 0, index: Index::default(), failed: false }
-    }
-
-    /// Orders the batches; never used twice in a spool.
-    pub fn sequence(&self) -> u64 {
-        self.header.sequence
-    }
-
-    /// The lane.
-    pub fn signal(&self) -> Signal {
-        self.header.signal
-    }
-
-    /// Whether nothing was appended yet.
-    pub fn is_empty(&self) -> bool {
-        self.index.frames.is_empty()
-    }
-
-    /// Whether an append failed: the batch takes no more frames, and only wants to be sealed.
-    pub fn is_failed(&self) -> bool {
-        self.failed
-    }
-
-    /// Rows over all parts.
-    pub fn rows(&self) -> u64 {
-        self.index.total.rows
-    }
-
-    /// Bytes of the file.
-    pub fn bytes(&self) -> u64 {
-        self.len
-    }
-
-    /// Bytes of columns before compression.
-    pub fn uncompressed(&self) -> u64 {
-        self.index.uncompressed
-    }
-
-    /// Parts so far.
-    pub fn parts(&self) -> usize {
-        self.index.parts.len()
-    }
-
-    /// Appends the frames with one write and one sync (the first time also the directory's): when this returns `Ok` all of them
-    /// survive a crash. Blocks.
-    ///
-    /// # Errors
-    /// See [`AppendError`]; the batch takes no frames from then on, and what it had is still good.
-    pub fn append(&mut self, frames: &[Frame]) -> Result<(), AppendError> {
-        if self.failed {
-            let why = io::Error::other("an earlier write to this file failed");
-            return Err(AppendError::NotKept(why));
-        }
-        let staged = self.stage(frames);
-        if let Err(error) = self.write(&staged.pieces) {
-            self.failed = true;
-            tracing::warn!(file = self.name(), %error, "a write to the spool failed; what was written is taken back");
-            return Err(match self.take_back() {
-                Ok(()) => AppendError::NotKept(error),
-                Err(_) => AppendError::Unknown(error),
-            });
-        }
-        let shares = self.index.shares.clone();
-        for (meta, at, body_len) in &staged.metas {
-            // A frame that this process has just encoded agrees with itself.
-            if self.index.push(meta, *at, *body_len).is_err() {
-                tracing::error!(file = self.name(), "a frame does not agree with its own index");
-            }
-        }
-        self.records += staged.metas.len() as u32;
-        self.len += staged.len;
-        self.store.room.charge(staged.len, &self.index.shares, &shares);
-        Ok(())
-    }
-
-    /// Writes the footer: from then on only notes are added. A footer that cannot be written is not missed: the next start
-    /// writes it.
-    pub fn seal(mut self) -> Batch {
-        self.index.parts.retain(|part| !part.segments.is_empty());
-        let mut meta = Writer::default();
-        self.index.counts.encode(&mut meta);
-        let mut log = Log {
-            name: self.name(),
-            len: self.len,
-            records: self.records,
-            total: self.index.total,
-            broken: self.failed,
-        };
-        let empty = self.is_empty();
-        if let (Some(file), false) = (self.file.as_mut(), empty) {
-            let name = &log.name.clone();
-            if let Err(error) = log.append(file.as_mut(), self.header.token, Kind::Footer, meta.0) {
-                tracing::warn!(file = name, %error, "the footer of a batch could not be written");
-            }
-        }
-        Batch::new(self.store, self.header, self.index, log, VecDeque::new())
-    }
-
-    fn name(&self) -> String {
-        super::file_name(self.header.sequence)
-    }
-
-    fn stage(&mut self, frames: &[Frame]) -> Staged {
-        let mut staged = Staged::default();
-        if self.file.is_none() {
-            staged.push(self.header.encode().into());
-        }
-        let mut before = self.index.total;
-        for (number, frame) in (self.records..).zip(frames) {
-            let ids = self.index.ids(frame);
-            let meta = Meta::of(frame, &ids);
-            let encoded = meta.encode();
-            let at = FrameAt {
-                frame: number,
-                meta_offset: self.len + staged.len + HEAD_LEN as u64,
-                meta_len: u32::try_from(encoded.len()).unwrap_or(u32::MAX),
-                meta_sum: crc32c::crc32c(&encoded),
-            };
-            let body_len = meta.parts.iter().map(|part| part.len).sum();
-            let head =
-                Head { kind: Kind::Frame, number, meta_len: at.meta_len, body_len, before, meta_sum: at.meta_sum };
-            staged.push(head.encode(self.header.token).into());
-            staged.push(encoded.into());
-            frame.parts.iter().for_each(|part| staged.push(part.bytes.clone()));
-            before.requests += meta.requests.len() as u64;
-            before.rows += meta.rows();
-            staged.metas.push((meta, at, body_len));
-        }
-        staged
-    }
-
-    fn write(&mut self, pieces: &[Bytes]) -> io::Result<()> {
-        let first = self.file.is_none();
-        if first {
-            self.file = Some(self.store.disk.create(&self.name())?);
-        }
-        let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        file.append(pieces)?;
-        file.sync()?;
-        if first {
-            self.store.disk.sync_dir("")?;
-        }
-        Ok(())
-    }
-
-    /// Makes sure that nothing past `len` comes back at the next start: cuts the file, or removes it, or leaves a word beside it.
-    fn take_back(&mut self) -> io::Result<()> {
-        let name = self.name();
-        let Some(file) = self.file.as_mut() else {
-            return Ok(());
-        };
-        let cut = file.truncate(self.len).and_then(|()| file.sync());
-        if cut.is_ok() {
-            return Ok(());
-        }
-        if self.len == 0 {
-            let removed = self.store.disk.remove(&name);
-            if removed.and_then(|()| self.store.disk.sync_dir("")).is_ok() {
-                self.file = None;
-                return Ok(());
-            }
-        }
-        self.store.write_cut(self.header.sequence, self.len)
-    }
-}
-
-#[derive(Default)]
-struct Staged {
-    pieces: Vec<Bytes>,
-    len: u64,
-    metas: Vec<(Meta, FrameAt, u64)>,
-}
-
-impl Staged {
-    fn push(&mut self, piece: Bytes) {
-        self.len += piece.len() as u64;
-        self.pieces.push(piece);
-    }
-}
-
-/// The end of a sealed file, where notes go.
-pub(crate) struct Log {
-    pub(crate) name: String,
-    pub(crate) len: u64,
-    pub(crate) records: u32,
-    pub(crate) total: Before,
-    /// A write failed and could not be cut away: what follows `len` is not known, so nothing may be appended after it.
-    pub(crate) broken: bool,
-}
-
-impl Log {
-    /// Appends a record without a body and syncs it.
-    pub(crate) fn append(
-        &mut self,
-        file: &mut dyn DiskFile,
-        token: Token,
-        kind: Kind,
-        meta: Vec<u8>,
-    ) -> io::Result<()> {
-        if self.broken {
-            file.truncate(self.len)?;
-            file.sync()?;
-            self.broken = false;
-        }
-        let head = Head {
-            kind,
-            number: self.records,
-            meta_len: u32::try_from(meta.len()).map_err(io::Error::other)?,
-            body_len: 0,
-            before: self.total,
-            meta_sum: crc32c::crc32c(&meta),
-        };
-        let mut record = head.encode(token);
-        record.extend(meta);
-        let len = record.len() as u64;
-        let written = file.append(&[record.into()]).and_then(|()| file.sync());
-        if let Err(error) = written {
-            self.broken = true;
-            return Err(error);
-        }
-        self.len += len;
-        self.records += 1;
-        Ok(())
-    }
-}
 
 /// What is known of a part's delivery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -283,11 +28,55 @@ pub struct PartState {
     pub only: Option<Vec<Refused>>,
 }
 
+/// (first row, how many) in a part's share of a frame.
+pub type Rows = (u64, u64);
+
+impl PartState {
+    /// The rows of a frame that are refused.
+    pub(crate) fn refused_in(&self, frame: u32) -> Vec<Rows> {
+        ranges(&self.refused, frame)
+    }
+
+    /// The rows of a frame, out of `all`, that the file answers for.
+    pub(crate) fn scope(&self, retried: bool, frame: u32, all: u64) -> Vec<Rows> {
+        match &self.only {
+            Some(only) => ranges(only, frame),
+            None if retried => Vec::new(),
+            None => vec![(0, all)],
+        }
+    }
+
+    /// The rows of a frame, out of `all`, that are still to be delivered: in the scope and not refused.
+    pub(crate) fn to_send(&self, retried: bool, frame: u32, all: u64) -> Vec<Rows> {
+        let mut left = self.scope(retried, frame, all);
+        for (start, rows) in self.refused_in(frame) {
+            let end = start.saturating_add(rows);
+            let outside = left.iter().flat_map(|(first, count)| {
+                let last = first.saturating_add(*count);
+                let before = (*first, start.min(last).saturating_sub(*first));
+                let after = (end.max(*first), last.saturating_sub(end.max(*first)));
+                [before, after]
+            });
+            left = outside.filter(|(_, rows)| *rows > 0).collect();
+        }
+        left
+    }
+}
+
+fn ranges(all: &[Refused], frame: u32) -> Vec<Rows> {
+    let here = all.iter().filter(|one| one.frame == frame);
+    here.map(|one| (one.start, one.rows)).collect()
+}
+
 /// A sealed batch. Its frames never change; what becomes known about its parts is noted.
 pub struct Batch {
     pub(crate) store: Arc<Store>,
     pub(crate) header: Header,
     pub(crate) index: Index,
+    /// Bytes that the spool's room was charged for it.
+    pub(crate) charged: u64,
+    /// What it adds to what is waiting in the spool.
+    pub(crate) waiting: Counts,
     pub(crate) state: Mutex<State>,
 }
 
@@ -305,7 +94,7 @@ pub(crate) struct State {
 }
 
 impl Batch {
-    pub(crate) fn new(store: Arc<Store>, header: Header, index: Index, log: Log, notes: VecDeque<Note>) -> Batch {
+    pub(crate) fn new(store: Arc<Store>, header: Header, index: Index, log: Log, notes: Vec<Note>) -> Batch {
         let mut state = State {
             log,
             parts: vec![PartState::default(); index.parts.len()],
@@ -317,7 +106,7 @@ impl Batch {
         for note in notes {
             state.take(&index, &note);
         }
-        Batch { store, header, index, state: Mutex::new(state) }
+        Batch { store, header, charged: state.log.len, waiting: index.counts.clone(), index, state: Mutex::new(state) }
     }
 
     /// Orders the batches.
@@ -353,6 +142,17 @@ impl Batch {
     /// Bytes of its file.
     pub fn bytes(&self) -> u64 {
         self.state.lock().log.len
+    }
+
+    /// Whether a part has rows that are still to be delivered. What is damaged is only known once the part was read.
+    pub fn is_due(&self, part: u32) -> bool {
+        let state = self.state.lock();
+        let found = self.index.parts.iter().zip(&state.parts).find(|(one, _)| one.id == part);
+        found.is_some_and(|(one, known)| {
+            let due =
+                |segment: &super::Segment| !known.to_send(state.is_retried(), segment.frame, segment.rows).is_empty();
+            !known.is_in && one.segments.iter().any(due)
+        })
     }
 
     /// Whether any part was tried, here or in a process before.
@@ -392,6 +192,11 @@ impl Batch {
 }
 
 impl State {
+    /// Whether a person took the file out of quarantine.
+    pub(crate) fn is_retried(&self) -> bool {
+        self.parts.iter().any(|part| part.only.is_some())
+    }
+
     /// What a note changes.
     pub(crate) fn take(&mut self, index: &Index, note: &Note) {
         let id = match note {
@@ -409,11 +214,11 @@ impl State {
             Note::In { .. } => part.is_in = true,
             Note::Refused(refused) => part.refused.push(refused.clone()),
             Note::Retry { .. } => {
-                *part = PartState {
-                    generation: part.generation + 1,
-                    only: Some(std::mem::take(&mut part.refused)),
-                    ..PartState::default()
-                };
+                let mut only = part.only.take().unwrap_or_default();
+                if !part.refused.is_empty() {
+                    only = std::mem::take(&mut part.refused);
+                }
+                *part = PartState { generation: part.generation + 1, only: Some(only), ..PartState::default() };
             }
         }
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::batch::Batch;
+use super::batch::{Batch, Rows};
 use super::disk::DiskFile;
 use super::format::frame::{Meta, PartMeta};
 use super::index::{FrameAt, Part, Segment};
@@ -31,6 +31,8 @@ pub struct SegmentContents {
     pub bytes: Bytes,
     /// Rows in `bytes`.
     pub rows: u64,
+    /// The rows that are still to be delivered, as (first, how many): all of them in one range, unless some were refused.
+    pub to_send: Vec<Rows>,
     /// (index of the request in the frame, its rows), in the order of the rows.
     pub rows_by_request: Vec<(u32, u32)>,
     /// Rows that tell whether the part is in.
@@ -104,9 +106,16 @@ impl Batch {
             frame: segment.frame,
             bytes,
             rows: segment.rows,
+            to_send: self.to_send(part.id, segment),
             rows_by_request: entry.rows_by_request,
             witnesses: entry.witnesses,
         }))
+    }
+
+    fn to_send(&self, part: u32, segment: &Segment) -> Vec<Rows> {
+        let known = self.state(part);
+        let retried = self.state.lock().is_retried();
+        known.to_send(retried, segment.frame, segment.rows)
     }
 
     fn damaged(&self, frame: u32, part: u32) {

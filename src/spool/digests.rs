@@ -11,6 +11,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
+use super::format::frame::Meta;
+
 /// What a request is known by: the first half of the SHA-256 of its uncompressed bytes. Always used together with its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 16]);
@@ -50,6 +52,15 @@ pub struct Remembered {
     pub digest: Digest,
     /// When it was kept, in milliseconds since 1970.
     pub at_ms: u64,
+}
+
+/// The digests of a frame's requests.
+pub(crate) fn of(meta: &Meta) -> impl Iterator<Item = Remembered> {
+    meta.requests.iter().map(|request| Remembered {
+        key: request.key.clone(),
+        digest: request.digest,
+        at_ms: meta.sealed_ms,
+    })
 }
 
 impl<T> Digests<T> {

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::batch::Batch;
+use super::batch::{Batch, Rows};
 use super::contents::read_meta;
 use super::counts::Counts;
-use super::format::frame::{Meta, PartMeta};
-use super::format::note::Refused;
+use super::digests::{self, Remembered};
+use super::format::frame::{Meta, PartMeta, rows};
 use super::store::Totals;
 
 impl Batch {
@@ -14,59 +14,105 @@ impl Batch {
     /// file is removed, or kept in quarantine when rows of it were refused or damaged. Blocks.
     ///
     /// # Errors
-    /// Whatever the disk says; try again later. The file is still there then, and the counts are as they were.
+    /// Whatever the disk says; try again later. Repeating it counts nothing twice.
     pub fn finish(&self) -> io::Result<()> {
-        let outcome = self.outcome()?;
+        let (outcome, digests) = self.outcome()?;
         let keep = !outcome.quarantined.is_empty() || !outcome.lost.is_empty();
-        self.store.end(self, outcome, keep)
+        self.store.end(self, outcome, digests, keep)
     }
 
-    fn outcome(&self) -> io::Result<Totals> {
-        let mut outcome = Totals { lost: self.index.counts.clone(), ..Totals::default() };
+    /// A person drops what is not known to be in: it is counted as dropped, and the file is removed. Blocks.
+    ///
+    /// # Errors
+    /// As [`Batch::finish`].
+    pub fn drop_rest(&self) -> io::Result<()> {
+        let (outcome, digests) = self.count(true)?;
+        self.store.end(self, outcome, digests, false)
+    }
+
+    /// What became of every row, with the digests of the whole frames. What is neither damaged nor refused counts as stored.
+    pub(crate) fn outcome(&self) -> io::Result<(Totals, Vec<Remembered>)> {
+        self.count(false)
+    }
+
+    /// As [`Batch::outcome`]; with `drop`, all rows of parts that are not known to be in count as dropped.
+    fn count(&self, drop: bool) -> io::Result<(Totals, Vec<Remembered>)> {
+        let mut outcome = Totals { lost: self.waiting.clone(), ..Totals::default() };
+        let mut digests = Vec::new();
         let state = self.state.lock();
+        if self.index.frames.is_empty() {
+            return Ok((outcome, digests));
+        }
+        let retried = state.is_retried();
         let file = self.store.disk.open(&state.log.name)?;
         for at in &self.index.frames {
             let Some(meta) = read_meta(file.as_ref(), at)? else {
                 continue;
             };
-            let mut known = Counts::default();
-            for request in &meta.requests {
-                known.add_requests(&request.key, 1);
+            digests.extend(digests::of(&meta));
+            if !retried {
+                let mut known = Counts::default();
+                meta.requests.iter().for_each(|request| known.add_requests(&request.key, 1));
+                outcome.lost.subtract(&known);
+                outcome.stored.add(&known);
             }
-            outcome.stored.add(&known);
-            outcome.lost.subtract(&known);
             for part in &meta.parts {
-                if state.damaged.contains(&(at.frame, part.id)) {
+                let place = self.index.parts.iter().position(|one| one.id == part.id);
+                let known = place.and_then(|place| state.parts.get(place));
+                let (Some(known), false) = (known, state.damaged.contains(&(at.frame, part.id))) else {
                     continue;
+                };
+                let scope = known.scope(retried, at.frame, rows(&part.rows_by_request));
+                let refused = known.refused_in(at.frame);
+                let mut counted = split(&meta, part, &scope, &refused);
+                outcome.lost.subtract(&counted.sum());
+                if drop && !known.is_in {
+                    counted.dropped = counted.sum();
+                    counted.stored = Counts::default();
+                    counted.quarantined = Counts::default();
                 }
-                let of = self.index.parts.iter().position(|one| one.id == part.id);
-                let refused = of.and_then(|place| state.parts.get(place)).map(|part| &part.refused);
-                split(&meta, part, at.frame, refused.map_or(&[], Vec::as_slice), &mut outcome);
+                outcome.add(&counted);
             }
         }
-        outcome.lost.add(&state.lost);
-        Ok(outcome)
+        digests.sort_by(|a, b| (a.at_ms, &a.key).cmp(&(b.at_ms, &b.key)));
+        Ok((outcome, digests))
+    }
+
+    /// What the file still answers for: all that its frames held, or after a person's retry only what was refused.
+    pub(crate) fn answers_for(&self) -> io::Result<Counts> {
+        let state = self.state.lock();
+        if !state.is_retried() {
+            let mut all = self.index.counts.clone();
+            all.add(&state.lost);
+            return Ok(all);
+        }
+        drop(state);
+        let (outcome, _) = self.outcome()?;
+        Ok(outcome.sum())
     }
 }
 
-/// Counts a whole segment's rows as stored or quarantined.
-fn split(meta: &Meta, part: &PartMeta, frame: u32, refused: &[Refused], outcome: &mut Totals) {
-    let mut start = 0u64;
+/// What became of a whole segment's rows that lie in `scope`: stored, or in quarantine where they are refused.
+fn split(meta: &Meta, part: &PartMeta, scope: &[Rows], refused: &[Rows]) -> Totals {
+    let (mut counted, mut start) = (Totals::default(), 0u64);
     for (request, rows) in &part.rows_by_request {
-        let (rows, end) = (u64::from(*rows), start + u64::from(*rows));
-        let overlap = |one: &Refused| {
-            let (from, to) = (one.start.max(start), one.start.saturating_add(one.rows).min(end));
-            to.saturating_sub(from)
-        };
-        let here = refused.iter().filter(|one| one.frame == frame);
-        let bad = here.map(overlap).sum::<u64>().min(rows);
+        let end = start + u64::from(*rows);
+        let rows = overlap(scope, start, end);
+        let bad = overlap(refused, start, end).min(rows);
         if let Some(request) = meta.requests.get(*request as usize) {
-            let mut all = Counts::default();
-            all.add_rows(&request.key, &part.name.table, rows);
-            outcome.lost.subtract(&all);
-            outcome.stored.add_rows(&request.key, &part.name.table, rows - bad);
-            outcome.quarantined.add_rows(&request.key, &part.name.table, bad);
+            counted.stored.add_rows(&request.key, &part.name.table, rows - bad);
+            counted.quarantined.add_rows(&request.key, &part.name.table, bad);
         }
         start = end;
     }
+    counted
+}
+
+/// Rows of `start..end` that are in one of the ranges.
+fn overlap(ranges: &[Rows], start: u64, end: u64) -> u64 {
+    let each = ranges.iter().map(|(first, rows)| {
+        let (from, to) = (start.max(*first), first.saturating_add(*rows).min(end));
+        to.saturating_sub(from)
+    });
+    each.sum::<u64>().min(end - start)
 }

@@ -1,7 +1,5 @@
 //! Step 8, spool: keeps batches until the sink has them. One batch = one file.
 
-#![allow(dead_code)]
-
 mod batch;
 mod contents;
 mod counts;
@@ -10,38 +8,55 @@ pub mod disk;
 mod finish;
 mod format;
 mod index;
+mod journal;
+mod log;
+mod open;
+mod recover;
 mod room;
+mod scan;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-pub use batch::{AppendError, Batch, OpenBatch, PartState};
+pub use batch::{Batch, PartState, Rows};
 pub use contents::{Contents, SegmentContents};
 pub use counts::Counts;
-pub use digests::{Digest, Digests};
+pub use digests::{Digest, Digests, Remembered};
 pub use format::frame::{Frame, FramePart, Request};
 pub use format::note::{Note, Refused};
 pub use format::record::{Header, Token};
 pub use index::{Part, Segment};
+pub use open::{AppendError, OpenBatch};
+pub use recover::{OpenError, Recovered};
 pub use room::Limits;
 pub use store::Totals;
 
 use crate::otlp::Signal;
 use crate::reply::Away;
-use disk::MemoryDisk;
+use disk::{Disk, MemoryDisk};
 use room::Room;
-use store::Store;
+use store::{Book, Store};
 
 /// Where files with damaged or refused rows are kept for people.
 pub const QUARANTINE: &str = "quarantine";
+
+/// How much a spool may hold, and how long it remembers digests.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Room.
+    pub limits: Limits,
+    /// How long a digest counts.
+    pub digest_ttl: Duration,
+}
 
 /// Batches on a disk. Every method that says so blocks: it is not for a reactor.
 pub struct Spool {
@@ -56,10 +71,35 @@ impl Spool {
             store: Arc::new(Store {
                 disk: Box::new(MemoryDisk::default()),
                 room: Room::new(Limits::NONE),
-                totals: Mutex::default(),
+                waiting: Mutex::default(),
+                book: Book::Memory(Mutex::default()),
             }),
             next_sequence: AtomicU64::new(0),
         }
+    }
+
+    /// Opens the spool on a disk and recovers what is there. Blocks: it reads the metas of every file.
+    ///
+    /// # Errors
+    /// The disk refuses what every start needs, or a file is of another version.
+    pub fn open(disk: Box<dyn Disk>, settings: &Settings) -> Result<(Spool, Recovered), OpenError> {
+        let (book, journaled) = recover::open_book(disk.as_ref(), settings)?;
+        let store = Arc::new(Store { disk, room: Room::new(settings.limits), waiting: Mutex::default(), book });
+        let (recovered, next_sequence) = recover::recover(&store, settings, journaled)?;
+        if let Err(error) = store.make_reserve() {
+            tracing::warn!(%error, "no room for the spool's reserve: a full disk will have to be emptied by hand");
+        }
+        let spool = Spool { store, next_sequence: AtomicU64::new(next_sequence) };
+        Ok((spool, recovered))
+    }
+
+    /// Leaves the word that this process ends in peace, with the digests that still count. Nothing may be appended
+    /// afterwards. Blocks.
+    ///
+    /// # Errors
+    /// Whatever the disk says; the next start then takes every young digest for one that counts.
+    pub fn stop(&self, remembered: &[Remembered]) -> io::Result<()> {
+        recover::write_clean_stop(&self.store, remembered)
     }
 
     /// A new batch. No file is made before its first frame.
@@ -83,7 +123,25 @@ impl Spool {
 
     /// What became of everything that is no longer waiting, over all processes that this spool has seen.
     pub fn totals(&self) -> Totals {
-        self.store.totals.lock().clone()
+        self.store.totals()
+    }
+
+    /// What was acknowledged and is not known to be in: accepted = these and [`Spool::totals`] together.
+    pub fn waiting(&self) -> Counts {
+        self.store.waiting.lock().clone()
+    }
+
+    /// Bytes used, whole spool and by key.
+    pub fn used(&self) -> (u64, BTreeMap<Arc<str>, u64>) {
+        (self.store.room.used(), self.store.room.used_by_key())
+    }
+
+    /// Whether there is room for anybody.
+    ///
+    /// # Errors
+    /// [`Away::Spool`].
+    pub fn has_room(&self) -> Result<(), Away> {
+        self.store.room.check_all(self.store.disk.as_ref())
     }
 
     /// Keeps a small file, such as the last known schema, so that it survives a crash whole. Blocks.

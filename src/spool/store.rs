@@ -5,8 +5,13 @@ use std::io;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::QUARANTINE;
+use super::batch::Batch;
 use super::counts::Counts;
+use super::digests::Remembered;
 use super::disk::Disk;
+use super::format::wire::{Malformed, Reader, Writer};
+use super::journal::{Event, Journal};
 use super::room::Room;
 
 /// Room that is kept for notes, so that a full disk can still be emptied.
@@ -17,7 +22,16 @@ const RESERVE_BYTES: usize = 4 << 20;
 pub(crate) struct Store {
     pub(crate) disk: Box<dyn Disk>,
     pub(crate) room: Room,
-    pub(crate) totals: Mutex<Totals>,
+    pub(crate) waiting: Mutex<Counts>,
+    pub(crate) book: Book,
+}
+
+/// Where it is written down what became of batches.
+pub(crate) enum Book {
+    /// In memory, as the batches are.
+    Memory(Mutex<Totals>),
+    /// On disk.
+    Journal(Mutex<Journal>),
 }
 
 /// What became of everything that was ever acknowledged here and is no longer waiting.
@@ -92,20 +106,57 @@ impl Store {
 }
 
 impl Store {
-    /// Counts what became of a batch, then takes its file away.
-    pub(crate) fn end(&self, batch: &super::Batch, outcome: Totals, keep: bool) -> io::Result<()> {
-        let name = batch.state.lock().log.name.clone();
-        let bytes = batch.bytes();
-        if keep {
-            self.disk.rename(&name, &format!("{}/{name}", super::QUARANTINE))?;
-            self.disk.sync_dir(super::QUARANTINE)?;
-        } else {
-            self.disk.remove(&name)?;
+    /// Counts what became of a batch, then takes its file away: out of the spool, or into quarantine.
+    pub(crate) fn end(&self, batch: &Batch, outcome: Totals, digests: Vec<Remembered>, keep: bool) -> io::Result<()> {
+        let name = super::file_name(batch.sequence());
+        match &self.book {
+            Book::Memory(totals) => {
+                self.put_away(&name, keep)?;
+                totals.lock().add(&outcome);
+            }
+            Book::Journal(journal) => {
+                let event = Event::Ended { sequence: batch.sequence(), keep, outcome, digests };
+                let mut journal = journal.lock();
+                if !journal.known.ended.contains_key(&batch.sequence()) {
+                    self.with_reserve(|| journal.append(self.disk.as_ref(), &event))?;
+                }
+                self.put_away(&name, keep)?;
+                self.remove_cut(batch.sequence())?;
+                journal.forget(batch.sequence());
+            }
         }
-        self.disk.sync_dir("")?;
-        self.room.release(bytes, &batch.index.shares);
-        self.totals.lock().add(&outcome);
+        self.room.release(batch.charged, &batch.index.shares);
+        self.waiting.lock().subtract(&batch.waiting);
         Ok(())
+    }
+
+    /// Removes a batch's file or moves it into quarantine, for good. A file that is not there was put away before.
+    pub(crate) fn put_away(&self, name: &str, keep: bool) -> io::Result<()> {
+        let gone = if keep { self.disk.rename(name, &format!("{QUARANTINE}/{name}")) } else { self.disk.remove(name) };
+        match gone {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        if keep {
+            self.disk.sync_dir(QUARANTINE)?;
+        }
+        self.disk.sync_dir("")
+    }
+
+    /// A batch whose file is cut or gone needs no word beside it.
+    pub(crate) fn remove_cut(&self, sequence: u64) -> io::Result<()> {
+        match self.disk.remove(&super::cut_name(sequence)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.disk.sync_dir(""),
+        }
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        match &self.book {
+            Book::Memory(totals) => totals.lock().clone(),
+            Book::Journal(journal) => journal.lock().known.totals.clone(),
+        }
     }
 }
 
@@ -116,5 +167,30 @@ impl Totals {
         self.quarantined.add(&other.quarantined);
         self.lost.add(&other.lost);
         self.dropped.add(&other.dropped);
+    }
+
+    /// All four together.
+    pub(crate) fn sum(&self) -> Counts {
+        let mut sum = self.stored.clone();
+        sum.add(&self.quarantined);
+        sum.add(&self.lost);
+        sum.add(&self.dropped);
+        sum
+    }
+
+    pub(crate) fn encode(&self, out: &mut Writer) {
+        self.stored.encode(out);
+        self.quarantined.encode(out);
+        self.lost.encode(out);
+        self.dropped.encode(out);
+    }
+
+    pub(crate) fn decode(from: &mut Reader<'_>) -> Result<Totals, Malformed> {
+        Ok(Totals {
+            stored: Counts::decode(from)?,
+            quarantined: Counts::decode(from)?,
+            lost: Counts::decode(from)?,
+            dropped: Counts::decode(from)?,
+        })
     }
 }

@@ -61,19 +61,21 @@ impl Header {
     }
 
     /// The header at the start of a file, from whichever copy is whole.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Header, Malformed> {
-        let copies = bytes.chunks_exact(HEADER_COPY).take(2);
-        let mut whole = copies.filter_map(|copy| Self::decode_copy(copy).ok());
-        whole.next().ok_or(Malformed)
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Header, HeaderError> {
+        let mut copies = bytes.chunks_exact(HEADER_COPY).take(2).map(Self::decode_copy);
+        let first = copies.next().unwrap_or(Err(HeaderError::Unreadable));
+        first.or_else(|error| copies.next().unwrap_or(Err(error)))
     }
 
-    fn decode_copy(copy: &[u8]) -> Result<Header, Malformed> {
+    fn decode_copy(copy: &[u8]) -> Result<Header, HeaderError> {
         let (fields, sum) = copy.split_last_chunk().ok_or(Malformed)?;
         let mut reader = Reader(fields);
-        let known =
-            crc32c::crc32c(fields) == u32::from_le_bytes(*sum) && reader.array()? == MAGIC && reader.u16()? == VERSION;
-        if !known {
-            return Err(Malformed);
+        if crc32c::crc32c(fields) != u32::from_le_bytes(*sum) || reader.array()? != MAGIC {
+            return Err(HeaderError::Unreadable);
+        }
+        let version = reader.u16()?;
+        if version != VERSION {
+            return Err(HeaderError::Version(version));
         }
         let signal = usize::from(reader.u16()?);
         Ok(Header {
@@ -82,6 +84,23 @@ impl Header {
             token: Token(reader.array()?),
             created_ms: reader.u64()?,
         })
+    }
+}
+
+/// Why a file's header cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeaderError {
+    /// Neither copy is what was written.
+    #[error("no readable header")]
+    Unreadable,
+    /// The file is whole, and of another version of otelgate.
+    #[error("layout version {0}; this otelgate knows {VERSION}")]
+    Version(u16),
+}
+
+impl From<Malformed> for HeaderError {
+    fn from(_: Malformed) -> HeaderError {
+        HeaderError::Unreadable
     }
 }
 

@@ -1,0 +1,253 @@
+//! The start: what earlier processes left is put in order, and every batch that is not known to be in is delivered.
+//!
+//! Nothing here gives up: what cannot be read is put into quarantine, counted and logged once a file, and the start goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::digests::Remembered;
+use super::format::note::Note;
+use super::format::record::{HEADER_LEN, HeaderError, Kind};
+use super::format::wire::{Reader, Writer};
+use super::journal::{self, Journal};
+use super::log::Log;
+use super::scan::{Scan, scan};
+use super::store::{Book, Store};
+use super::{QUARANTINE, Settings, now_ms};
+
+/// Says that the process before this one ended in peace, and which digests it still remembered.
+const CLEAN_STOP: &str = "clean-stop";
+
+/// What a start found.
+#[derive(Default)]
+pub struct Recovered {
+    /// To be delivered, in this order: those already tried first, then by sequence number.
+    pub batches: Vec<Batch>,
+    /// Digests that count. After a start that no clean stop preceded: every digest that is young enough.
+    pub digests: Vec<Remembered>,
+    /// Whether the process before this one ended in peace, or there was none.
+    pub clean: bool,
+    /// Files that were torn: cut after their last whole frame.
+    pub torn: u64,
+    /// Files with damage between whole records.
+    pub damaged: u64,
+    /// Files without a readable header, moved into quarantine as they are.
+    pub unreadable: u64,
+}
+
+/// Why a spool cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk refuses what every start needs.
+    #[error("the spool cannot be opened: {0}")]
+    Io(#[from] io::Error),
+    /// A batch was written by another version of otelgate.
+    #[error(
+        "{file} has layout version {version}, which this otelgate does not know; start the version that wrote it, and let it deliver"
+    )]
+    Version {
+        /// The file.
+        file: String,
+        /// Its version.
+        version: u16,
+    },
+}
+
+/// The files of a spool folder.
+struct Files {
+    batches: BTreeMap<u64, u64>,
+    cuts: BTreeSet<u64>,
+    next_sequence: u64,
+}
+
+/// Opens the journal, before anything else is looked at.
+pub(crate) fn open_book(disk: &dyn super::disk::Disk, settings: &Settings) -> io::Result<(Book, Vec<Remembered>)> {
+    let ttl_ms = u64::try_from(settings.digest_ttl.as_millis()).unwrap_or(u64::MAX);
+    let (mut journal, digests) = Journal::open(disk, ttl_ms)?;
+    journal.remove_old(disk);
+    Ok((Book::Journal(journal.into()), digests))
+}
+
+/// Brings the folder in order; returns what is to be delivered and the next sequence number.
+pub(crate) fn recover(
+    store: &Arc<Store>,
+    settings: &Settings,
+    journaled: Vec<Remembered>,
+) -> Result<(Recovered, u64), OpenError> {
+    let stopped = load_clean_stop(store)?;
+    let first = store.disk.list("")?.iter().all(|(name, _)| sequence_of(name, ".batch").is_none());
+    let mut recovered =
+        Recovered { clean: stopped.is_some() || (first && journaled.is_empty()), ..Recovered::default() };
+    let since_ms = now_ms().saturating_sub(u64::try_from(settings.digest_ttl.as_millis()).unwrap_or(u64::MAX));
+    let mut files = list(store)?;
+    put_ended_away(store, &mut files)?;
+    let mut digests = Vec::new();
+    for (sequence, len) in &files.batches {
+        recover_file(store, *sequence, *len, files.cuts.contains(sequence), since_ms, &mut recovered, &mut digests)?;
+    }
+    for orphan in files.cuts.iter().filter(|cut| !files.batches.contains_key(cut)) {
+        store.remove_cut(*orphan)?;
+    }
+    recovered.digests = match stopped {
+        Some(remembered) => remembered,
+        None => journaled.into_iter().chain(digests).collect(),
+    };
+    match store.disk.remove(CLEAN_STOP) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => store.disk.sync_dir("")?,
+    }
+    recovered.batches.sort_by_key(|batch| (!batch.is_tried(), batch.sequence()));
+    Ok((recovered, files.next_sequence))
+}
+
+/// Leaves the word that this process ends in peace. Nothing may be appended afterwards.
+pub(crate) fn write_clean_stop(store: &Store, remembered: &[Remembered]) -> io::Result<()> {
+    let mut payload = Writer::default();
+    journal::encode_digests(remembered, &mut payload);
+    store.replace(CLEAN_STOP, &journal::seal(&payload.0))
+}
+
+fn load_clean_stop(store: &Store) -> io::Result<Option<Vec<Remembered>>> {
+    let Some(bytes) = store.load(CLEAN_STOP)? else {
+        return Ok(None);
+    };
+    let payload = journal::unseal(&mut Reader(&bytes));
+    Ok(payload.and_then(|payload| journal::decode_digests(&mut Reader(payload))).ok())
+}
+
+fn sequence_of(name: &str, ending: &str) -> Option<u64> {
+    name.strip_suffix(ending)?.parse().ok()
+}
+
+fn list(store: &Store) -> io::Result<Files> {
+    let mut files = Files { batches: BTreeMap::new(), cuts: BTreeSet::new(), next_sequence: 0 };
+    for (name, len) in store.disk.list("")? {
+        if name.ends_with(".new") {
+            store.disk.remove(&name)?;
+        } else if let Some(sequence) = sequence_of(&name, ".batch") {
+            files.batches.insert(sequence, len);
+        } else if let Some(sequence) = sequence_of(&name, ".cut") {
+            files.cuts.insert(sequence);
+        }
+    }
+    let kept = store.disk.list(QUARANTINE)?;
+    let kept = kept.iter().filter_map(|(name, _)| sequence_of(name, ".batch"));
+    let here = files.batches.keys().chain(&files.cuts).copied();
+    files.next_sequence = here.chain(kept).map(|last| last.saturating_add(1)).max().unwrap_or(0);
+    if let Book::Journal(journal) = &store.book {
+        files.next_sequence = files.next_sequence.max(journal.lock().known.next_sequence);
+    }
+    Ok(files)
+}
+
+/// Finishes what a process before this one began: batches that are counted already go away.
+fn put_ended_away(store: &Store, files: &mut Files) -> io::Result<()> {
+    let Book::Journal(journal) = &store.book else {
+        return Ok(());
+    };
+    let mut journal = journal.lock();
+    for (sequence, keep) in journal.known.ended.clone() {
+        if files.batches.remove(&sequence).is_some() {
+            store.put_away(&super::file_name(sequence), keep)?;
+        }
+        journal.forget(sequence);
+    }
+    Ok(())
+}
+
+fn recover_file(
+    store: &Arc<Store>,
+    sequence: u64,
+    len: u64,
+    cut: bool,
+    since_ms: u64,
+    recovered: &mut Recovered,
+    digests: &mut Vec<Remembered>,
+) -> Result<(), OpenError> {
+    let name = super::file_name(sequence);
+    let file = store.disk.open(&name)?;
+    let size = if cut { len.min(load_cut(store, sequence)?) } else { len };
+    let scan = match scan(file.as_ref(), size) {
+        Err(HeaderError::Version(version)) => return Err(OpenError::Version { file: name, version }),
+        Err(HeaderError::Unreadable) if size <= HEADER_LEN as u64 => None,
+        Err(HeaderError::Unreadable) => {
+            recovered.unreadable += 1;
+            tracing::error!(
+                file = name,
+                bytes = size,
+                "a spool file has no readable header; it is kept in quarantine as it is"
+            );
+            store.put_away(&name, true)?;
+            return Ok(());
+        }
+        Ok(scan) => Some(scan),
+    };
+    // Torn before its first frame was synced: nobody was told that it is kept.
+    let Some(scan) = scan.filter(|scan| scan.sealed || scan.damaged || !scan.index.frames.is_empty()) else {
+        recovered.torn += 1;
+        store.put_away(&name, false)?;
+        store.remove_cut(sequence)?;
+        return Ok(());
+    };
+    digests.extend(scan.digests(file.as_ref(), since_ms));
+    recovered.torn += u64::from(scan.end < size);
+    recovered.damaged += u64::from(scan.damaged);
+    let batch = take_up(store, name, len, scan)?;
+    if cut && !batch.state.lock().log.broken {
+        store.remove_cut(sequence)?;
+    }
+    recovered.batches.push(batch);
+    Ok(())
+}
+
+/// An unreadable word cuts nothing away that may have been acknowledged.
+fn load_cut(store: &Store, sequence: u64) -> io::Result<u64> {
+    let bytes = store.load(&super::cut_name(sequence))?;
+    let len = bytes.and_then(|bytes| bytes.first_chunk().copied().map(u64::from_le_bytes));
+    Ok(len.unwrap_or(u64::MAX))
+}
+
+/// Makes a sealed batch of what a file holds: its torn tail is cut, its footer written where it is missing.
+fn take_up(store: &Arc<Store>, name: String, len: u64, scan: Scan) -> io::Result<Batch> {
+    let torn_after_seal = scan.sealed && scan.end < scan.size;
+    if scan.damaged {
+        tracing::error!(
+            file = name,
+            lost_rows = scan.lost.total_rows(),
+            lost_requests = scan.lost.total_requests(),
+            "a spool file is damaged; its whole frames are delivered, the file is kept in quarantine"
+        );
+    } else if scan.end < len {
+        tracing::warn!(
+            file = name,
+            bytes = len - scan.end,
+            "a spool file is torn; it is cut after its last whole frame"
+        );
+    }
+    let mut log = Log { name, len: scan.end, records: scan.records, total: scan.total, broken: scan.end < len };
+    if !scan.sealed || log.broken {
+        let mut meta = Writer::default();
+        scan.index.counts.encode(&mut meta);
+        let mut file = store.disk.open(&log.name)?;
+        // Not needed now: what cannot be cut or written is cut before the first note.
+        let _ = log.append(file.as_mut(), scan.header.token, Kind::Footer, meta.0);
+    }
+    let maybe_tried = scan.damaged || torn_after_seal;
+    let mut notes = scan.notes;
+    if maybe_tried {
+        // A note that cannot be read may have said so.
+        notes.extend(scan.index.parts.iter().map(|part| Note::Tried { part: part.id }));
+    }
+    let mut batch = Batch::new(store.clone(), scan.header, scan.index, log, notes);
+    {
+        let mut state = batch.state.lock();
+        state.lost = scan.lost;
+        state.logged = scan.damaged;
+    }
+    batch.waiting = batch.answers_for()?;
+    store.waiting.lock().add(&batch.waiting);
+    store.room.charge(batch.charged, &batch.index.shares, &BTreeMap::new());
+    Ok(batch)
+}
