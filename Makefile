@@ -2,8 +2,10 @@
 
 SHELL := bash
 CARGO ?= cargo
+# Folder of the collector configuration that ClickStack ships.
+CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run test bench clickhouse deny advisories fmt clippy clean-run
+.PHONY: help run test bench oracle clickhouse deny advisories fmt clippy clean-run
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -15,6 +17,11 @@ run: clickhouse ## start ClickHouse and otelgate, send telemetry through both, s
 test: clickhouse ## all tests, against a real ClickHouse
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+
+oracle: clickhouse ## compare every row with ClickStack's collector (SEED=…, REQUESTS=… repeat a run)
+	$(CARGO) build --workspace --bins
+	target/debug/oracle --collector "$$(dev/oracle/build-collector.sh)" --configs $(CLICKSTACK_COLLECTOR) \
+	    $(if $(SEED),--seed $(SEED)) $(if $(REQUESTS),--requests $(REQUESTS))
 
 bench: clickhouse ## decode and encode alone, then the whole process (benches/README.md)
 	$(CARGO) bench --bench encode

@@ -22,8 +22,15 @@ pub struct ClickHouse {
     pub password: String,
     admin: (String, String),
     data: PathBuf,
-    port: u16,
+    ports: Ports,
     process: Option<Process>,
+}
+
+/// The embedded server's ports.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    http: u16,
+    native: Option<u16>,
 }
 
 impl ClickHouse {
@@ -33,6 +40,18 @@ impl ClickHouse {
     /// # Errors
     /// It does not start; the message says what is missing.
     pub async fn start(data: &Path, port: u16) -> Result<ClickHouse> {
+        Self::start_on(data, Ports { http: port, native: None }).await
+    }
+
+    /// As [`ClickHouse::start`], with a port for ClickHouse's native protocol too.
+    ///
+    /// # Errors
+    /// As [`ClickHouse::start`].
+    pub async fn start_with_native_port(data: &Path, native: u16) -> Result<ClickHouse> {
+        Self::start_on(data, Ports { http: 0, native: Some(native) }).await
+    }
+
+    async fn start_on(data: &Path, ports: Ports) -> Result<ClickHouse> {
         let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
         if let Ok(url) = std::env::var("CLICKHOUSE_URL") {
             return Ok(ClickHouse {
@@ -41,35 +60,38 @@ impl ClickHouse {
                 password: variable("CLICKHOUSE_PASSWORD", ""),
                 admin: (variable("CLICKHOUSE_ADMIN_USER", "default"), variable("CLICKHOUSE_ADMIN_PASSWORD", "")),
                 data: data.to_owned(),
-                port,
+                ports,
                 process: None,
             });
         }
-        let (process, url) = Self::launch(data, port).await?;
+        let (process, url) = Self::launch(data, ports).await?;
         let password =
             std::fs::read_to_string(data.join("ingest.password")).context("clickhouse-dev left no ingest.password")?;
-        let port = url.rsplit_once(':').context("no port in the ready line")?.1.parse()?;
+        let http = url.rsplit_once(':').context("no port in the ready line")?.1.parse()?;
         Ok(ClickHouse {
             url,
             user: "hyperdx_ingest".to_owned(),
             password: password.trim().to_owned(),
             admin: ("default".to_owned(), String::new()),
             data: data.to_owned(),
-            port,
+            ports: Ports { http, ..ports },
             process: Some(process),
         })
     }
 
-    async fn launch(data: &Path, port: u16) -> Result<(Process, String)> {
+    async fn launch(data: &Path, ports: Ports) -> Result<(Process, String)> {
         std::fs::create_dir_all(data)?;
         let mut command = Command::new(binary("clickhouse-dev")?);
         command
             .arg("--data")
             .arg(data)
             .arg("--http-port")
-            .arg(port.to_string())
+            .arg(ports.http.to_string())
             .args(["--database", "otel", "--database", "otel_test_*", "--until-stdin-closes"])
             .env_remove("CLICKHOUSE_PASSWORD");
+        if let Some(native) = ports.native {
+            command.arg("--tcp-port").arg(native.to_string());
+        }
         Process::start(&mut command, Some(&data.join("clickhouse-dev.log")), PATIENCE).await
     }
 
@@ -95,7 +117,7 @@ impl ClickHouse {
     /// # Errors
     /// It does not start.
     pub async fn start_again(&mut self) -> Result<()> {
-        let (process, _) = Self::launch(&self.data, self.port).await?;
+        let (process, _) = Self::launch(&self.data, self.ports).await?;
         self.process = Some(process);
         Ok(())
     }
@@ -105,15 +127,18 @@ impl ClickHouse {
     /// # Errors
     /// ClickHouse refuses it or does not answer.
     pub async fn query(&self, sql: &str, format: &str) -> Result<String> {
+        Ok(String::from_utf8(self.query_bytes(sql, format).await?)?)
+    }
+
+    /// As [`ClickHouse::query`], for rows that are no UTF-8.
+    ///
+    /// # Errors
+    /// As [`ClickHouse::query`].
+    pub async fn query_bytes(&self, sql: &str, format: &str) -> Result<Vec<u8>> {
         let client =
             clickhouse::Client::default().with_url(&self.url).with_user(&self.admin.0).with_password(&self.admin.1);
-        let bytes = client
-            .query(sql)
-            .fetch_bytes(format)?
-            .collect()
-            .await
-            .with_context(|| format!("ClickHouse refused: {sql}"))?;
-        Ok(String::from_utf8(bytes.to_vec())?)
+        let refused = || format!("ClickHouse refused: {sql}");
+        Ok(client.query(sql).fetch_bytes(format)?.collect().await.with_context(refused)?.to_vec())
     }
 
     /// A single number.

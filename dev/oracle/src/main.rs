@@ -1,0 +1,72 @@
+//! `oracle`, behind `make oracle`: the same random requests go to otelgate and to ClickStack's collector, into two databases of
+//! one ClickHouse, and every column of every row is compared.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "a command line tool")]
+
+mod branches;
+mod collector;
+mod compare;
+mod generate;
+mod known;
+mod send;
+mod sides;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use prost::Message;
+
+use generate::Generator;
+use sides::Sides;
+
+/// Compares the rows that otelgate writes with those of ClickStack's collector.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Seed of the requests; a fresh one when absent. It is printed, and repeats the run.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Requests of each signal.
+    #[arg(long, default_value_t = 1000)]
+    requests: usize,
+    /// The collector's program, as `oracle/build.sh` builds it.
+    #[arg(long)]
+    collector: PathBuf,
+    /// Folder of ClickStack's collector configuration.
+    #[arg(long)]
+    configs: PathBuf,
+    /// Differences that are printed in full.
+    #[arg(long, default_value_t = 20)]
+    show: usize,
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let Some(configs) = collector::configs(&args.configs) else {
+        println!("skipped: ClickStack's collector configuration is not at {}", args.configs.display());
+        return Ok(ExitCode::SUCCESS);
+    };
+    let seed = args.seed.unwrap_or_else(rand::random);
+    println!("oracle: seed {seed}, {} requests a signal", args.requests);
+    let mut generator = Generator::new(seed);
+    let traces: Vec<_> = (0..args.requests).map(|_| generator.traces().encode_to_vec()).collect();
+    let logs: Vec<ExportLogsServiceRequest> = (0..args.requests).map(|_| generator.logs()).collect();
+    let metrics: Vec<_> = (0..args.requests).map(|_| generator.metrics().encode_to_vec()).collect();
+
+    let sides = Sides::start(&args.collector, &configs).await?;
+    sides.send("/v1/traces", &traces).await?;
+    sides.send("/v1/metrics", &metrics).await?;
+    sides.send("/v1/logs", &logs.iter().map(Message::encode_to_vec).collect::<Vec<_>>()).await?;
+    let mut failed = false;
+    for table in sides::TABLES {
+        failed |= !sides.compare(table, args.show).await?;
+    }
+    failed |= !branches::report(&generator.branches, &sides.logs().await?);
+    println!("{}", if failed { "FAILED: see above" } else { "every column of every row agrees" });
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
