@@ -1,27 +1,138 @@
-//! The open chunk.
+//! The open chunk of a signal: requests are appended, then committed or rolled back; sealing turns every part into one
+//! compressed Native block and leaves the chunk empty.
 
-use super::factory::EncoderFactory;
+use std::sync::Arc;
+
+use super::compress::Compressor;
+use super::factory::{EncoderFactory, EncoderSettings};
+use super::native;
+use super::part::{Part, Parts};
+use super::walk::{Request, Scratch};
 use crate::otlp::Signal;
-use crate::sink::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, SealedPart};
+use crate::sink::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, SealedPart, Witness};
 
-pub(super) struct Chunk;
+/// An open chunk.
+pub(super) struct Chunk {
+    factory: EncoderFactory,
+    signal: Signal,
+    parts: Parts,
+    compressor: Compressor,
+    scratch: Scratch,
+    raw: Vec<u8>,
+    /// The last serial number given to a resource, scope or metric.
+    serial: u64,
+    requests: u32,
+    /// What the last `append` found, until it is committed or rolled back.
+    pending: bool,
+}
 
 impl Chunk {
-    pub(super) fn new(_factory: EncoderFactory, _signal: Signal) -> Chunk {
-        Chunk
+    pub(super) fn new(factory: EncoderFactory, signal: Signal) -> Chunk {
+        let settings = factory.settings();
+        Chunk {
+            factory,
+            signal,
+            compressor: Compressor::new(settings.compression),
+            parts: Parts::new(settings),
+            scratch: Scratch::default(),
+            raw: Vec::new(),
+            serial: 0,
+            requests: 0,
+            pending: false,
+        }
+    }
+
+    /// Goes by the current settings; only while the chunk is empty.
+    fn follow_settings(&mut self) {
+        let settings: Arc<EncoderSettings> = self.factory.settings();
+        if !Arc::ptr_eq(&settings, &self.parts.settings) {
+            self.compressor = Compressor::new(settings.compression);
+            self.parts = Parts::new(settings);
+        }
+    }
+
+    fn seal_part(&mut self, part: &Part) -> SealedPart {
+        /// What the idle buffer for a block may hold on to.
+        const KEEP: usize = 8 << 20;
+        self.raw.clear();
+        native::block(part, &mut self.raw);
+        let bytes = self.compressor.frames(&self.raw);
+        let uncompressed = self.raw.len() as u64;
+        self.raw.clear();
+        self.raw.shrink_to(KEEP);
+        let witness = |marks: &Vec<_>| {
+            let mut row = Vec::new();
+            native::row(part, marks, &mut row);
+            Witness(row)
+        };
+        SealedPart {
+            name: part.name().clone(),
+            columns: part.plan().columns().clone(),
+            bytes,
+            uncompressed,
+            rows_by_request: part.rows_by_request().to_vec(),
+            witnesses: part.witnesses().iter().map(witness).collect(),
+        }
     }
 }
 
 impl ChunkEncoder for Chunk {
-    fn append(&mut self, _request: &[u8], _growth: &Growth) -> Result<Appended, EncodeError> {
-        Err(EncodeError::Malformed { what: "nothing is encoded yet", at: 0 })
+    fn append(&mut self, request: &[u8], growth: &Growth) -> Result<Appended, EncodeError> {
+        self.rollback();
+        if self.requests == 0 {
+            self.follow_settings();
+        }
+        let scratch = std::mem::take(&mut self.scratch);
+        let mut walk = Request::new(&mut self.parts, *growth, &mut self.serial, scratch);
+        let outcome = walk.walk(self.signal, request);
+        let appended = Appended { records: walk.rows.records, column_bytes: walk.rows.bytes };
+        self.scratch = walk.into_scratch();
+        self.pending = true;
+        match outcome {
+            Ok(()) => Ok(appended),
+            Err(fault) => {
+                self.rollback();
+                Err(fault.within(request))
+            }
+        }
     }
-    fn commit(&mut self) {}
-    fn rollback(&mut self) {}
+
+    fn commit(&mut self) {
+        if self.pending {
+            self.parts.commit(self.requests);
+            self.requests += 1;
+            self.pending = false;
+        }
+    }
+
+    fn rollback(&mut self) {
+        if self.pending {
+            self.parts.roll_back();
+            self.pending = false;
+        }
+    }
+
     fn size(&self) -> ChunkSize {
-        ChunkSize::default()
+        let mut size = ChunkSize { requests: self.requests, ..ChunkSize::default() };
+        for part in &self.parts.open {
+            let (rows, bytes) = part.committed();
+            size.rows += rows as u64;
+            size.column_bytes += bytes;
+            size.parts += u32::from(rows > 0);
+        }
+        size
     }
+
     fn seal(&mut self) -> Vec<SealedPart> {
-        Vec::new()
+        self.rollback();
+        let open = std::mem::take(&mut self.parts.open);
+        self.parts.forget();
+        let mut sealed = Vec::with_capacity(open.len());
+        for part in open {
+            sealed.push(self.seal_part(&part));
+            self.parts.keep(part);
+        }
+        self.requests = 0;
+        sealed
     }
 }

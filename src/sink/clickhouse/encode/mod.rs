@@ -8,21 +8,35 @@
 //! | `wire` | protobuf's wire format: fields, varints, groups |
 //! | `value` | `AnyValue` and its text, as ClickStack's collector writes it |
 //! | `walk` | resource, scope and records: the same field numbers in all three signals |
-//! | `traces`, `logs`, `metrics` | a record's field numbers, and the column that each goes to |
+//! | `traces`, `logs`, `metrics`, `points` | a record's field numbers, and the column that each goes to |
 //! | `part` | the open parts of a chunk; the row's day; growth; what is repeated from the row before |
-//! | `column`, `dictionary` | the buffers, marks in them, and their Native bytes |
+//! | `days` | which day a time lies on |
+//! | `column`, `dictionary` | the buffers, and marks in them |
+//! | `native` | a block's bytes |
 //! | `compress` | ClickHouse's compressed frames |
 //! | `chunk` | the [`ChunkEncoder`](crate::sink::ChunkEncoder): commit, roll back, seal |
 //!
 //! `table` and `plan` say what the tables are and how this server's tables differ. `docs/native-blocks.md` explains
 //! the bytes.
 
-#![allow(dead_code)]
-
 mod chunk;
+mod clickstack;
+mod column;
+mod compress;
+mod days;
+mod dictionary;
 mod factory;
+mod logs;
+mod metrics;
+mod native;
+mod part;
 mod plan;
+mod points;
 mod table;
+mod traces;
+mod value;
+mod walk;
+mod wire;
 
 pub use factory::{Compression, EncoderFactory, EncoderSettings};
 pub use plan::{Plans, SchemaError, TablePlan};

@@ -113,7 +113,7 @@ impl TablePlan {
 /// The plans of all tables; what an encoder needs to know about a server.
 #[derive(Debug, Clone)]
 pub struct Plans {
-    by_kind: Vec<TablePlan>,
+    by_kind: Vec<Arc<TablePlan>>,
 }
 
 impl Plans {
@@ -126,7 +126,7 @@ impl Plans {
         let mut errors = Vec::new();
         for kind in TableKind::ALL {
             match plans.iter().find(|plan| plan.kind == kind) {
-                Some(plan) => by_kind.push(plan.clone()),
+                Some(plan) => by_kind.push(Arc::new(plan.clone())),
                 None => errors.push(SchemaError::MissingTable { table: kind.table() }),
             }
         }
@@ -134,7 +134,7 @@ impl Plans {
     }
 
     /// The plan of a table.
-    pub fn get(&self, kind: TableKind) -> &TablePlan {
+    pub fn get(&self, kind: TableKind) -> &Arc<TablePlan> {
         &self.by_kind[kind.index()]
     }
 }

@@ -81,6 +81,108 @@ impl TableKind {
     }
 }
 
+/// Columns that are the same in all rows of one resource, scope or metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    Resource,
+    Scope,
+    Metric,
+}
+
+impl Group {
+    pub(super) const COUNT: usize = 3;
+}
+
+/// Where a table keeps what the resource and the scope say.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) service_name: usize,
+    pub(super) resource_attributes: usize,
+    pub(super) resource_schema_url: Option<usize>,
+    pub(super) scope_name: usize,
+    pub(super) scope_version: usize,
+    pub(super) scope_attributes: Option<usize>,
+    pub(super) scope_dropped: Option<usize>,
+    pub(super) scope_schema_url: Option<usize>,
+    groups: [&'static [usize]; Group::COUNT],
+}
+
+impl TableKind {
+    /// Where the table keeps what the resource and the scope say.
+    pub(super) const fn places(self) -> &'static Places {
+        match self {
+            TableKind::Traces => &SPAN_PLACES,
+            TableKind::Logs | TableKind::Sessions => &LOG_PLACES,
+            _ => &METRIC_PLACES,
+        }
+    }
+
+    /// The columns of a group.
+    pub(super) const fn group(self, group: Group) -> &'static [usize] {
+        self.places().groups[group as usize]
+    }
+
+    /// The column whose day names the row's partition.
+    pub(super) const fn time_column(self) -> usize {
+        match self {
+            TableKind::Traces => span::TIMESTAMP,
+            TableKind::Logs | TableKind::Sessions => log::TIMESTAMP,
+            _ => gauge::TIME,
+        }
+    }
+}
+
+const SPAN_PLACES: Places = Places {
+    service_name: span::SERVICE_NAME,
+    resource_attributes: span::RESOURCE_ATTRIBUTES,
+    resource_schema_url: None,
+    scope_name: span::SCOPE_NAME,
+    scope_version: span::SCOPE_VERSION,
+    scope_attributes: None,
+    scope_dropped: None,
+    scope_schema_url: None,
+    groups: [&[span::SERVICE_NAME, span::RESOURCE_ATTRIBUTES], &[span::SCOPE_NAME, span::SCOPE_VERSION], &[]],
+};
+
+const LOG_PLACES: Places = Places {
+    service_name: log::SERVICE_NAME,
+    resource_attributes: log::RESOURCE_ATTRIBUTES,
+    resource_schema_url: Some(log::RESOURCE_SCHEMA_URL),
+    scope_name: log::SCOPE_NAME,
+    scope_version: log::SCOPE_VERSION,
+    scope_attributes: Some(log::SCOPE_ATTRIBUTES),
+    scope_dropped: None,
+    scope_schema_url: Some(log::SCOPE_SCHEMA_URL),
+    groups: [
+        &[log::SERVICE_NAME, log::RESOURCE_ATTRIBUTES, log::RESOURCE_SCHEMA_URL],
+        &[log::SCOPE_NAME, log::SCOPE_VERSION, log::SCOPE_ATTRIBUTES, log::SCOPE_SCHEMA_URL],
+        &[],
+    ],
+};
+
+/// All five metric tables begin with the same columns.
+const METRIC_PLACES: Places = Places {
+    service_name: gauge::SERVICE_NAME,
+    resource_attributes: gauge::RESOURCE_ATTRIBUTES,
+    resource_schema_url: Some(gauge::RESOURCE_SCHEMA_URL),
+    scope_name: gauge::SCOPE_NAME,
+    scope_version: gauge::SCOPE_VERSION,
+    scope_attributes: Some(gauge::SCOPE_ATTRIBUTES),
+    scope_dropped: Some(gauge::SCOPE_DROPPED),
+    scope_schema_url: Some(gauge::SCOPE_SCHEMA_URL),
+    groups: [
+        &[gauge::SERVICE_NAME, gauge::RESOURCE_ATTRIBUTES, gauge::RESOURCE_SCHEMA_URL],
+        &[
+            gauge::SCOPE_NAME,
+            gauge::SCOPE_VERSION,
+            gauge::SCOPE_ATTRIBUTES,
+            gauge::SCOPE_DROPPED,
+            gauge::SCOPE_SCHEMA_URL,
+        ],
+        &[gauge::METRIC_NAME, gauge::METRIC_DESCRIPTION, gauge::METRIC_UNIT],
+    ],
+};
+
 /// A column that the encoder can write.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ColumnSpec {
@@ -112,7 +214,7 @@ pub(super) enum ValueKind {
 /// Lists a table's columns and names each one's place.
 macro_rules! columns {
     ($module:ident: $($place:ident $name:literal $kind:ident $(array $array:literal)? $(optional $optional:literal)?,)+) => {
-        #[allow(missing_docs)]
+        #[allow(dead_code, reason = "the metric tables share their first columns' places")]
         pub(super) mod $module {
             use super::{ColumnSpec, ValueKind};
 

@@ -1,8 +1,5 @@
 //! A body, compressed or not, gRPC or HTTP, protobuf or JSON, becomes one uncompressed protobuf request.
 
-#[cfg(test)]
-mod tests;
-
 use bytes::Bytes;
 use http_body::Body;
 

@@ -1,0 +1,387 @@
+//! One column of an open part: values are appended, marked, taken back, and at last written as Native bytes.
+//!
+//! What is appended is kept as the bytes that the block will carry, so that sealing copies and computes nothing but the
+//! width of dictionary numbers. Invariant: a column that is cut to a [`Mark`] is as it was when the mark was taken.
+
+use super::dictionary::Dictionary;
+use super::plan::{ColumnFormat, ValueFormat};
+use super::value::{Attribute, Json, prefixed};
+use super::wire::{Fault, put_string};
+
+/// A column's buffers.
+#[derive(Debug)]
+pub(super) struct Column {
+    /// How many elements there are up to the end of each row, for an array.
+    pub(super) ends: Option<Vec<u64>>,
+    pub(super) data: Data,
+}
+
+/// The values of a column, or of all its arrays one after another.
+#[derive(Debug)]
+pub(super) enum Data {
+    /// The table does not have the column.
+    Absent,
+    Text(Strings),
+    Dictionary(Numbers),
+    Fixed(Fixed),
+    Map(Map),
+    Json(Strings),
+}
+
+/// Strings, each with its length in front.
+#[derive(Debug, Default)]
+pub(super) struct Strings {
+    pub(super) bytes: Vec<u8>,
+    last: usize,
+}
+
+/// Strings as numbers into a dictionary.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) numbers: Vec<u32>,
+    pub(super) dictionary: Dictionary,
+}
+
+/// Numbers of one width.
+#[derive(Debug)]
+pub(super) struct Fixed {
+    pub(super) bytes: Vec<u8>,
+    pub(super) kind: FixedKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FixedKind {
+    Seconds,
+    Ticks(i64),
+    Byte,
+    Two,
+    Four,
+    Eight,
+}
+
+impl FixedKind {
+    pub(super) fn width(self) -> usize {
+        match self {
+            FixedKind::Byte => 1,
+            FixedKind::Two => 2,
+            FixedKind::Four | FixedKind::Seconds => 4,
+            FixedKind::Eight | FixedKind::Ticks(_) => 8,
+        }
+    }
+}
+
+/// Maps from string to string.
+#[derive(Debug)]
+pub(super) struct Map {
+    pub(super) ends: Vec<u64>,
+    pub(super) keys: Keys,
+    pub(super) values: Vec<u8>,
+    last_keys: usize,
+    last_values: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum Keys {
+    Dictionary(Numbers),
+    Text(Vec<u8>),
+}
+
+/// How far each of a column's buffers reached at some moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) rows: usize,
+    pub(super) data: usize,
+    pub(super) keys: usize,
+    pub(super) values: usize,
+    pub(super) dictionary: usize,
+}
+
+/// Nanoseconds since 1970 as whole seconds, rounded down, in 32 bits: as Go and ClickHouse's DateTime count them, around and around.
+pub(super) fn seconds(nanos: u64) -> u32 {
+    (nanos.cast_signed().div_euclid(1_000_000_000).cast_unsigned() & u64::from(u32::MAX)) as u32
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// An id in lower-case hex.
+pub(super) fn hex<const N: usize>(id: &[u8; N]) -> [[u8; 2]; N] {
+    id.map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]])
+}
+
+impl Column {
+    /// An empty column; without a format it swallows what it is given.
+    pub(super) fn new(format: Option<&ColumnFormat>) -> Column {
+        let Some(format) = format else {
+            return Column { ends: None, data: Data::Absent };
+        };
+        let fixed = |kind| Data::Fixed(Fixed { bytes: Vec::new(), kind });
+        let data = match &format.values {
+            ValueFormat::Text => Data::Text(Strings::default()),
+            ValueFormat::Dictionary => Data::Dictionary(Numbers::default()),
+            ValueFormat::Seconds { .. } => fixed(FixedKind::Seconds),
+            ValueFormat::Ticks { nanos, .. } => fixed(FixedKind::Ticks(*nanos)),
+            ValueFormat::Integer { width: 1 } => fixed(FixedKind::Byte),
+            ValueFormat::Integer { width: 2 } => fixed(FixedKind::Two),
+            ValueFormat::Integer { width: 4 } => fixed(FixedKind::Four),
+            ValueFormat::Integer { .. } | ValueFormat::Double => fixed(FixedKind::Eight),
+            ValueFormat::Map { dictionary } => Data::Map(Map {
+                ends: Vec::new(),
+                keys: if *dictionary { Keys::Dictionary(Numbers::default()) } else { Keys::Text(Vec::new()) },
+                values: Vec::new(),
+                last_keys: 0,
+                last_values: 0,
+            }),
+            ValueFormat::Json => Data::Json(Strings::default()),
+        };
+        Column { ends: format.array.then(Vec::new), data }
+    }
+
+    /// Appends a string; returns by how many bytes the column grew, as all that append do.
+    #[inline]
+    pub(super) fn text(&mut self, text: &[u8]) -> usize {
+        match &mut self.data {
+            Data::Text(strings) => strings.push(text),
+            Data::Dictionary(numbers) => numbers.push(text),
+            _ => 0,
+        }
+    }
+
+    /// Appends a time, in nanoseconds since 1970.
+    #[inline]
+    pub(super) fn time(&mut self, nanos: u64) -> usize {
+        let Data::Fixed(fixed) = &mut self.data else {
+            return 0;
+        };
+        match fixed.kind {
+            FixedKind::Seconds => fixed.bytes.extend_from_slice(&seconds(nanos).to_le_bytes()),
+            FixedKind::Ticks(1) => fixed.bytes.extend_from_slice(&nanos.to_le_bytes()),
+            FixedKind::Ticks(tick) => {
+                let ticks = nanos.cast_signed() / tick;
+                fixed.bytes.extend_from_slice(&ticks.to_le_bytes());
+            }
+            _ => {}
+        }
+        fixed.kind.width()
+    }
+
+    /// Appends an integer (or a double's bits): its low bytes, as many as the column's type has.
+    #[inline]
+    pub(super) fn integer(&mut self, value: u64) -> usize {
+        let Data::Fixed(fixed) = &mut self.data else {
+            return 0;
+        };
+        let bytes = value.to_le_bytes();
+        match fixed.kind {
+            FixedKind::Byte => fixed.bytes.push(bytes[0]),
+            FixedKind::Two => fixed.bytes.extend_from_slice(&bytes[..2]),
+            FixedKind::Four => fixed.bytes.extend_from_slice(&bytes[..4]),
+            _ => fixed.bytes.extend_from_slice(&bytes),
+        }
+        fixed.kind.width()
+    }
+
+    /// Appends a map (or an object) of attributes that are sorted by key and lie `depth` messages deep.
+    pub(super) fn attributes(&mut self, attributes: &[Attribute<'_>], depth: u8, max: u64) -> Result<usize, Fault> {
+        match &mut self.data {
+            Data::Map(map) => map.push(attributes, depth, max),
+            Data::Json(strings) => {
+                strings.last = strings.bytes.len();
+                prefixed(&mut strings.bytes, |out| Json::new(out, max).object(attributes.to_vec(), depth))?;
+                Ok(strings.bytes.len() - strings.last)
+            }
+            _ => Ok(0),
+        }
+    }
+
+    /// Appends the last row's value once more. Not for arrays.
+    #[inline]
+    pub(super) fn repeat(&mut self) -> usize {
+        match &mut self.data {
+            Data::Absent => 0,
+            Data::Text(strings) | Data::Json(strings) => strings.repeat(),
+            Data::Dictionary(numbers) => {
+                numbers.numbers.extend_from_within(numbers.numbers.len().saturating_sub(1)..);
+                4
+            }
+            Data::Fixed(fixed) => {
+                let width = fixed.kind.width();
+                fixed.bytes.extend_from_within(fixed.bytes.len().saturating_sub(width)..);
+                width
+            }
+            Data::Map(map) => map.repeat(),
+        }
+    }
+
+    /// Ends a row of an array that got so many elements.
+    #[inline]
+    pub(super) fn close(&mut self, elements: usize) -> usize {
+        match &mut self.ends {
+            Some(ends) => {
+                ends.push(ends.last().copied().unwrap_or(0) + elements as u64);
+                8
+            }
+            None => 0,
+        }
+    }
+
+    /// Where the column ends now.
+    pub(super) fn mark(&self) -> Mark {
+        let mut mark = Mark { rows: self.ends.as_ref().map_or(0, Vec::len), ..Mark::default() };
+        match &self.data {
+            Data::Absent => {}
+            Data::Text(strings) | Data::Json(strings) => mark.data = strings.bytes.len(),
+            Data::Dictionary(numbers) => {
+                mark.data = numbers.numbers.len();
+                mark.dictionary = numbers.dictionary.len();
+            }
+            Data::Fixed(fixed) => mark.data = fixed.bytes.len(),
+            Data::Map(map) => {
+                mark.data = map.ends.len();
+                mark.values = map.values.len();
+                match &map.keys {
+                    Keys::Dictionary(numbers) => {
+                        mark.keys = numbers.numbers.len();
+                        mark.dictionary = numbers.dictionary.len();
+                    }
+                    Keys::Text(bytes) => mark.keys = bytes.len(),
+                }
+            }
+        }
+        mark
+    }
+
+    /// Takes back what was appended since the mark.
+    pub(super) fn truncate(&mut self, mark: Mark) {
+        if let Some(ends) = &mut self.ends {
+            ends.truncate(mark.rows);
+        }
+        match &mut self.data {
+            Data::Absent => {}
+            Data::Text(strings) | Data::Json(strings) => strings.bytes.truncate(mark.data),
+            Data::Dictionary(numbers) => {
+                numbers.numbers.truncate(mark.data);
+                numbers.dictionary.truncate(mark.dictionary);
+            }
+            Data::Fixed(fixed) => fixed.bytes.truncate(mark.data),
+            Data::Map(map) => {
+                map.ends.truncate(mark.data);
+                map.values.truncate(mark.values);
+                match &mut map.keys {
+                    Keys::Dictionary(numbers) => {
+                        numbers.numbers.truncate(mark.keys);
+                        numbers.dictionary.truncate(mark.dictionary);
+                    }
+                    Keys::Text(bytes) => bytes.truncate(mark.keys),
+                }
+            }
+        }
+    }
+
+    /// Empties the column; a buffer keeps its memory up to `keep` bytes.
+    pub(super) fn clear(&mut self, keep: usize) {
+        fn empty<T>(buffer: &mut Vec<T>, keep: usize) {
+            buffer.clear();
+            buffer.shrink_to(keep / size_of::<T>());
+        }
+        if let Some(ends) = &mut self.ends {
+            empty(ends, keep);
+        }
+        let numbers = |numbers: &mut Numbers| {
+            empty(&mut numbers.numbers, keep);
+            numbers.dictionary.clear(keep);
+        };
+        match &mut self.data {
+            Data::Absent => {}
+            Data::Text(strings) | Data::Json(strings) => empty(&mut strings.bytes, keep),
+            Data::Dictionary(dictionary) => numbers(dictionary),
+            Data::Fixed(fixed) => empty(&mut fixed.bytes, keep),
+            Data::Map(map) => {
+                empty(&mut map.ends, keep);
+                empty(&mut map.values, keep);
+                match &mut map.keys {
+                    Keys::Dictionary(dictionary) => numbers(dictionary),
+                    Keys::Text(bytes) => empty(bytes, keep),
+                }
+            }
+        }
+    }
+}
+
+impl Strings {
+    #[inline]
+    fn push(&mut self, text: &[u8]) -> usize {
+        self.last = self.bytes.len();
+        put_string(&mut self.bytes, text);
+        self.bytes.len() - self.last
+    }
+
+    #[inline]
+    fn repeat(&mut self) -> usize {
+        let start = self.last;
+        self.last = self.bytes.len();
+        self.bytes.extend_from_within(start..);
+        self.last - start
+    }
+}
+
+impl Numbers {
+    #[inline]
+    fn push(&mut self, text: &[u8]) -> usize {
+        let (number, grown) = self.dictionary.number(text);
+        self.numbers.push(number);
+        4 + grown
+    }
+}
+
+impl Map {
+    fn push(&mut self, attributes: &[Attribute<'_>], depth: u8, max: u64) -> Result<usize, Fault> {
+        self.last_values = self.values.len();
+        let mut grown = 8;
+        match &mut self.keys {
+            Keys::Dictionary(numbers) => {
+                self.last_keys = numbers.numbers.len();
+                for attribute in attributes {
+                    grown += numbers.push(&attribute.key);
+                }
+            }
+            Keys::Text(bytes) => {
+                self.last_keys = bytes.len();
+                for attribute in attributes {
+                    put_string(bytes, &attribute.key);
+                }
+                grown += bytes.len() - self.last_keys;
+            }
+        }
+        for attribute in attributes {
+            attribute.value.put_string(&mut self.values, depth + 1, max)?;
+        }
+        self.ends.push(self.ends.last().copied().unwrap_or(0) + attributes.len() as u64);
+        Ok(grown + self.values.len() - self.last_values)
+    }
+
+    #[inline]
+    fn repeat(&mut self) -> usize {
+        let start = self.last_values;
+        self.last_values = self.values.len();
+        self.values.extend_from_within(start..);
+        let mut grown = 8 + self.last_values - start;
+        match &mut self.keys {
+            Keys::Dictionary(numbers) => {
+                let start = self.last_keys;
+                self.last_keys = numbers.numbers.len();
+                numbers.numbers.extend_from_within(start..);
+                grown += 4 * (self.last_keys - start);
+            }
+            Keys::Text(bytes) => {
+                let start = self.last_keys;
+                self.last_keys = bytes.len();
+                bytes.extend_from_within(start..);
+                grown += self.last_keys - start;
+            }
+        }
+        let end = self.ends.last().copied().unwrap_or(0);
+        let before = self.ends.len().checked_sub(2).map_or(0, |at| self.ends[at]);
+        self.ends.push(end + (end - before));
+        grown
+    }
+}

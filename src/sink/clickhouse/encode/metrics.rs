@@ -1,0 +1,124 @@
+//! Metrics: the five kinds of data points, their field numbers, and the columns that the fields go to. A row is a data point.
+
+use super::part::Part;
+use super::points;
+use super::table::{Group, TableKind, gauge as column};
+use super::walk::{Request, checked_attribute};
+use super::wire::{Fault, Field, Fields};
+
+/// What stands in every row of a metric.
+#[derive(Debug, Default)]
+pub(super) struct Metric<'a> {
+    name: &'a [u8],
+    description: &'a [u8],
+    unit: &'a [u8],
+    pub(super) serial: u64,
+    /// Its kind's message; more than one when it came in pieces.
+    pub(super) points: Vec<&'a [u8]>,
+    pub(super) temporality: u64,
+    pub(super) monotonic: bool,
+}
+
+impl<'a> Metric<'a> {
+    /// An empty metric that uses this list's memory.
+    pub(super) fn with(points: Vec<&'a [u8]>) -> Metric<'a> {
+        Metric { points, ..Metric::default() }
+    }
+
+    fn clear(&mut self, serial: u64) {
+        self.points.clear();
+        *self = Metric { serial, points: std::mem::take(&mut self.points), ..Metric::default() };
+    }
+
+    /// Writes the metric's own columns.
+    pub(super) fn put(&self, part: &mut Part) {
+        if part.repeat(Group::Metric, self.serial) {
+            return;
+        }
+        let before = part.bytes();
+        part.text(column::METRIC_NAME, self.name);
+        part.text(column::METRIC_DESCRIPTION, self.description);
+        part.text(column::METRIC_UNIT, self.unit);
+        part.written(Group::Metric, self.serial, before);
+    }
+}
+
+/// Reads a metric and appends its data points' rows. A metric without data has no rows.
+pub(super) fn metric<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: u8) -> Result<(), Fault> {
+    let serial = request.next_serial();
+    let metric = &mut request.metric;
+    metric.clear(serial);
+    let mut kind = None;
+    let mut fields = Fields::new(bytes, depth);
+    while let Some((number, field)) = fields.next()? {
+        match (number, field) {
+            (1, Field::Len(name)) => metric.name = name,
+            (2, Field::Len(text)) => metric.description = text,
+            (3, Field::Len(unit)) => metric.unit = unit,
+            (5 | 7 | 9 | 10 | 11, Field::Len(message)) => {
+                // Of several kinds the last one counts; pieces of one kind belong together.
+                let this = kind_of(number);
+                if kind != Some(this) {
+                    metric.points.clear();
+                }
+                kind = Some(this);
+                metric.points.push(message);
+            }
+            (12, Field::Len(entry)) => drop(checked_attribute(entry, fields.inner_depth()?)?),
+            (1..=3 | 5 | 7 | 9..=12, _) => return fields.wrong_type(),
+            _ => {}
+        }
+    }
+    let Some(kind) = kind else {
+        return Ok(());
+    };
+    let depth = fields.inner_depth()?;
+    for piece in 0..request.metric.points.len() {
+        read_kind(request, kind, piece, depth)?;
+    }
+    for piece in 0..request.metric.points.len() {
+        let message = request.metric.points[piece];
+        let mut fields = Fields::new(message, depth);
+        while let Some((number, field)) = fields.next()? {
+            if let (1, Field::Len(point)) = (number, field) {
+                let depth = fields.inner_depth()?;
+                match kind {
+                    TableKind::Histogram => points::histogram(request, point, depth)?,
+                    TableKind::ExponentialHistogram => points::exponential(request, point, depth)?,
+                    TableKind::Summary => points::summary(request, point, depth)?,
+                    _ => points::number(request, kind, point, depth)?,
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn kind_of(number: u32) -> TableKind {
+    match number {
+        5 => TableKind::Gauge,
+        7 => TableKind::Sum,
+        9 => TableKind::Histogram,
+        10 => TableKind::ExponentialHistogram,
+        _ => TableKind::Summary,
+    }
+}
+
+/// Reads what a kind's message says besides its points.
+fn read_kind(request: &mut Request<'_, '_>, kind: TableKind, piece: usize, depth: u8) -> Result<(), Fault> {
+    let metric = &mut request.metric;
+    let mut fields = Fields::new(metric.points[piece], depth);
+    let has_temporality = !matches!(kind, TableKind::Gauge | TableKind::Summary);
+    while let Some((number, field)) = fields.next()? {
+        match (number, field) {
+            (1, Field::Len(_)) => {}
+            (2, Field::Varint(value)) if has_temporality => metric.temporality = value,
+            (3, Field::Varint(flag)) if kind == TableKind::Sum => metric.monotonic = flag != 0,
+            (1, _) => return fields.wrong_type(),
+            (2, _) if has_temporality => return fields.wrong_type(),
+            (3, _) if kind == TableKind::Sum => return fields.wrong_type(),
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! ClickHouse's Native format, as its HTTP interface takes it: the number of columns and rows, then each column's name,
+//! type and values. `docs/native-blocks.md` has the layout.
+
+use super::column::{Column, Data, Keys, Map, Mark, Numbers};
+use super::dictionary::Dictionary;
+use super::part::Part;
+use super::wire::{put_string, put_varint};
+
+/// `LowCardinality`: the version of its layout in which a block brings its own keys.
+const SHARED_DICTIONARIES: u64 = 1;
+/// `LowCardinality`: the block brings keys, and they replace those before.
+const BRINGS_KEYS: u64 = 1 << 9 | 1 << 10;
+/// `JSON`: values come as text.
+const JSON_AS_TEXT: u64 = 1;
+
+/// Writes all rows of a part as one block.
+pub(super) fn block(part: &Part, out: &mut Vec<u8>) {
+    header(part, part.rows(), out, |column, out| column.write(out));
+}
+
+/// Writes the row that begins at these marks as a block of its own.
+pub(super) fn row(part: &Part, marks: &[Mark], out: &mut Vec<u8>) {
+    let mut marks = marks.iter();
+    header(part, 1, out, |column, out| {
+        column.write_row(marks.next().copied().unwrap_or_default(), out);
+    });
+}
+
+fn header(part: &Part, rows: usize, out: &mut Vec<u8>, mut values: impl FnMut(&Column, &mut Vec<u8>)) {
+    let plan = part.plan();
+    put_varint(out, plan.columns().len());
+    put_varint(out, rows);
+    let mut names = plan.columns().iter();
+    for (column, format) in part.columns().iter().zip(plan.formats()) {
+        let Some(format) = format else {
+            // A mark is there for it, a name is not.
+            values(column, out);
+            continue;
+        };
+        put_string(out, names.next().map_or(&[], |name| name.as_bytes()));
+        put_string(out, format.type_name.as_bytes());
+        values(column, out);
+    }
+}
+
+impl Column {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.prefix(out);
+        if let Some(ends) = &self.ends {
+            put_u64s(out, ends.iter().copied());
+        }
+        match &self.data {
+            Data::Absent => {}
+            Data::Text(strings) | Data::Json(strings) => out.extend_from_slice(&strings.bytes),
+            Data::Dictionary(numbers) => put_numbers(&numbers.dictionary, &numbers.numbers, out),
+            Data::Fixed(fixed) => out.extend_from_slice(&fixed.bytes),
+            Data::Map(map) => {
+                put_u64s(out, map.ends.iter().copied());
+                match &map.keys {
+                    Keys::Dictionary(numbers) => put_numbers(&numbers.dictionary, &numbers.numbers, out),
+                    Keys::Text(bytes) => out.extend_from_slice(bytes),
+                }
+                out.extend_from_slice(&map.values);
+            }
+        }
+    }
+
+    /// What stands before the values of some types.
+    fn prefix(&self, out: &mut Vec<u8>) {
+        match &self.data {
+            Data::Dictionary(_) | Data::Map(Map { keys: Keys::Dictionary(_), .. }) => {
+                out.extend_from_slice(&SHARED_DICTIONARIES.to_le_bytes())
+            }
+            Data::Json(_) => out.extend_from_slice(&JSON_AS_TEXT.to_le_bytes()),
+            _ => {}
+        }
+    }
+
+    fn write_row(&self, mark: Mark, out: &mut Vec<u8>) {
+        self.prefix(out);
+        let count = match &self.ends {
+            Some(ends) => {
+                let elements = span(ends, mark.rows, 1).1;
+                put_u64s(out, [elements as u64].into_iter());
+                elements
+            }
+            None => 1,
+        };
+        match &self.data {
+            Data::Absent => {}
+            Data::Text(strings) | Data::Json(strings) => {
+                out.extend_from_slice(some_strings(&strings.bytes, mark.data, count))
+            }
+            Data::Dictionary(numbers) => numbers.write_some(mark.data, count, out),
+            Data::Fixed(fixed) => {
+                let len = count * fixed.kind.width();
+                out.extend_from_slice(fixed.bytes.get(mark.data..mark.data + len).unwrap_or_default());
+            }
+            Data::Map(map) => map.write_some(mark, count, out),
+        }
+    }
+}
+
+impl Map {
+    fn write_some(&self, mark: Mark, count: usize, out: &mut Vec<u8>) {
+        let (before, entries) = span(&self.ends, mark.data, count);
+        put_u64s(out, self.ends[mark.data..mark.data + count].iter().map(|end| end - before));
+        match &self.keys {
+            Keys::Dictionary(numbers) => numbers.write_some(mark.keys, entries, out),
+            Keys::Text(bytes) => out.extend_from_slice(some_strings(bytes, mark.keys, entries)),
+        }
+        out.extend_from_slice(some_strings(&self.values, mark.values, entries));
+    }
+}
+
+impl Numbers {
+    fn write_some(&self, start: usize, count: usize, out: &mut Vec<u8>) {
+        let mut dictionary = Dictionary::default();
+        let numbers: Vec<u32> = self.numbers[start..start + count]
+            .iter()
+            .map(|number| dictionary.number(self.dictionary.get(*number)).0)
+            .collect();
+        put_numbers(&dictionary, &numbers, out);
+    }
+}
+
+/// Where `count` rows from `row` on begin, and how many elements they have.
+fn span(ends: &[u64], row: usize, count: usize) -> (u64, usize) {
+    let end_of = |rows: usize| rows.checked_sub(1).and_then(|at| ends.get(at)).copied().unwrap_or(0);
+    let before = end_of(row);
+    (before, usize::try_from(end_of(row + count) - before).unwrap_or(0))
+}
+
+/// `count` strings from `start` on, each with its length in front.
+fn some_strings(bytes: &[u8], start: usize, count: usize) -> &[u8] {
+    let mut end = start;
+    for _ in 0..count {
+        let mut len = 0_usize;
+        for shift in (0..).step_by(7) {
+            let byte = bytes[end];
+            end += 1;
+            len |= usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        end += len;
+    }
+    &bytes[start..end]
+}
+
+fn put_u64s(out: &mut Vec<u8>, numbers: impl ExactSizeIterator<Item = u64>) {
+    let start = out.len();
+    out.resize(start + 8 * numbers.len(), 0);
+    for (bytes, number) in out[start..].as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
+        *bytes = number.to_le_bytes();
+    }
+}
+
+/// Writes a dictionary and the numbers into it, in the narrowest width. Nothing at all when there is no number.
+fn put_numbers(dictionary: &Dictionary, numbers: &[u32], out: &mut Vec<u8>) {
+    if numbers.is_empty() {
+        return;
+    }
+    let width_code = match dictionary.len() {
+        0..0x101 => 0_u64,
+        0x101..0x1_0001 => 1,
+        _ => 2,
+    };
+    out.extend_from_slice(&(BRINGS_KEYS | width_code).to_le_bytes());
+    out.extend_from_slice(&(dictionary.len() as u64).to_le_bytes());
+    out.extend_from_slice(dictionary.bytes());
+    out.extend_from_slice(&(numbers.len() as u64).to_le_bytes());
+    let start = out.len();
+    out.resize(start + (numbers.len() << width_code), 0);
+    let target = &mut out[start..];
+    match width_code {
+        0 => {
+            for (byte, number) in target.iter_mut().zip(numbers) {
+                *byte = number.to_le_bytes()[0];
+            }
+        }
+        1 => {
+            for (bytes, number) in target.as_chunks_mut::<2>().0.iter_mut().zip(numbers) {
+                let [low, high, ..] = number.to_le_bytes();
+                *bytes = [low, high];
+            }
+        }
+        _ => {
+            for (bytes, number) in target.as_chunks_mut::<4>().0.iter_mut().zip(numbers) {
+                *bytes = number.to_le_bytes();
+            }
+        }
+    }
+}

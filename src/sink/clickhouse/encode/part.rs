@@ -1,0 +1,384 @@
+//! The open parts of a chunk: one set of columns for each table and day that its records touch.
+//!
+//! A row is begun, gets one value (or one list of values) in every column, and that is all: there is no end of a row.
+//! What the resource, the scope and the metric say is written for the first of their rows and copied from the row
+//! before for the others. Invariant: cut to what was committed, a part is as it was before the request.
+
+use std::sync::Arc;
+
+use super::column::{Column, Data, FixedKind, Mark, hex, seconds};
+use super::days::Day;
+use super::factory::EncoderSettings;
+use super::plan::{TablePlan, ValueFormat};
+use super::table::{Group, TableKind};
+use super::value::{Attribute, Value};
+use super::wire::Fault;
+use crate::sink::PartName;
+
+/// How many rows of a part are kept to find it by.
+const WITNESSES: usize = 8;
+
+/// The columns of one table and day.
+#[derive(Debug)]
+pub(super) struct Part {
+    kind: TableKind,
+    name: PartName,
+    day: Day,
+    plan: Arc<TablePlan>,
+    columns: Vec<Column>,
+    rows: usize,
+    bytes: u64,
+    max_bytes: u64,
+    groups: [Written; Group::COUNT],
+    committed: Committed,
+    rows_by_request: Vec<(u32, u32)>,
+    candidate: Option<(u64, Vec<Mark>)>,
+    witnesses: Vec<Vec<Mark>>,
+}
+
+/// What the last row says of its resource, scope or metric.
+#[derive(Debug, Clone, Copy, Default)]
+struct Written {
+    serial: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Committed {
+    rows: usize,
+    bytes: u64,
+    marks: Vec<Mark>,
+}
+
+impl Part {
+    pub(super) fn new(kind: TableKind, day: Day, settings: &EncoderSettings) -> Part {
+        let plan = settings.plans.get(kind);
+        let columns: Vec<Column> = plan.formats().iter().map(|format| Column::new(format.as_ref())).collect();
+        let marks = columns.iter().map(Column::mark).collect();
+        Part {
+            kind,
+            name: PartName { table: plan.table().clone(), day: day.number },
+            day,
+            plan: plan.clone(),
+            columns,
+            rows: 0,
+            bytes: 0,
+            max_bytes: u64::MAX,
+            groups: [Written::default(); Group::COUNT],
+            committed: Committed { marks, ..Committed::default() },
+            rows_by_request: Vec::new(),
+            candidate: None,
+            witnesses: Vec::new(),
+        }
+    }
+
+    /// Begins a row. The row with the request's highest score is remembered as its witness.
+    pub(super) fn begin(&mut self, score: u64, max_bytes: u64) {
+        self.max_bytes = max_bytes;
+        self.rows += 1;
+        if self.witnesses.len() < WITNESSES && self.candidate.as_ref().is_none_or(|best| best.0 < score) {
+            let mut marks = self.candidate.take().map_or_else(Vec::new, |best| best.1);
+            marks.clear();
+            marks.extend(self.columns.iter().map(Column::mark));
+            self.candidate = Some((score, marks));
+        }
+    }
+
+    pub(super) fn text(&mut self, place: usize, text: &[u8]) {
+        self.bytes += self.columns[place].text(text) as u64;
+    }
+
+    /// An id in hex; nothing when it is absent or all zeros.
+    pub(super) fn id<const N: usize>(&mut self, place: usize, id: Option<&[u8; N]>) {
+        match id.filter(|id| **id != [0; N]) {
+            Some(id) => self.text(place, hex(id).as_flattened()),
+            None => self.text(place, &[]),
+        }
+    }
+
+    /// An id in hex, zeros when it is absent.
+    pub(super) fn full_id<const N: usize>(&mut self, place: usize, id: Option<&[u8; N]>) {
+        self.text(place, hex(id.unwrap_or(&[0; N])).as_flattened());
+    }
+
+    pub(super) fn time(&mut self, place: usize, nanos: u64) {
+        self.bytes += self.columns[place].time(nanos) as u64;
+    }
+
+    pub(super) fn integer(&mut self, place: usize, value: u64) {
+        self.bytes += self.columns[place].integer(value) as u64;
+    }
+
+    pub(super) fn double(&mut self, place: usize, value: f64) {
+        self.integer(place, value.to_bits());
+    }
+
+    /// A map; `depth` is that of the attributes' messages. Sorts them.
+    pub(super) fn attributes(
+        &mut self,
+        place: usize,
+        attributes: &mut [Attribute<'_>],
+        depth: u8,
+    ) -> Result<(), Fault> {
+        sort(attributes);
+        self.sorted_attributes(place, attributes, depth)
+    }
+
+    /// A map of attributes that are sorted already.
+    pub(super) fn sorted_attributes(
+        &mut self,
+        place: usize,
+        attributes: &[Attribute<'_>],
+        depth: u8,
+    ) -> Result<(), Fault> {
+        let grown = self.columns[place].attributes(attributes, depth, self.max_bytes)?;
+        self.bytes += grown as u64;
+        Ok(())
+    }
+
+    /// The text of a value that lies `depth` messages deep.
+    pub(super) fn value(&mut self, place: usize, value: &Value<'_>, depth: u8) -> Result<(), Fault> {
+        if let Value::Text(text) = value {
+            self.text(place, text);
+        } else if let Value::Empty = value {
+            self.text(place, &[]);
+        } else {
+            let mut text = Vec::new();
+            value.put_text(&mut text, depth, self.max_bytes)?;
+            self.text(place, &text);
+        }
+        Ok(())
+    }
+
+    /// Ends the row's list of so many elements.
+    pub(super) fn close(&mut self, places: &[usize], elements: usize) {
+        for place in places {
+            self.bytes += self.columns[*place].close(elements) as u64;
+        }
+    }
+
+    /// Copies a group's columns from the row before, if that has the same resource, scope or metric; else `false`.
+    pub(super) fn repeat(&mut self, group: Group, serial: u64) -> bool {
+        if self.groups[group as usize].serial != serial {
+            return false;
+        }
+        for place in self.kind.group(group) {
+            self.bytes += self.columns[*place].repeat() as u64;
+        }
+        true
+    }
+
+    /// Notes that the group's columns were written, of which the part had `before` bytes then.
+    pub(super) fn written(&mut self, group: Group, serial: u64, before: u64) {
+        self.groups[group as usize] = Written { serial, bytes: self.bytes - before };
+    }
+
+    /// How many bytes the groups with these serials add to a row, as far as it is known.
+    pub(super) fn repeated_bytes(&self, serials: [u64; Group::COUNT]) -> u64 {
+        self.groups
+            .iter()
+            .zip(serials)
+            .filter(|(written, serial)| written.serial == *serial)
+            .map(|(written, _)| written.bytes)
+            .sum()
+    }
+
+    /// Whether the request has rows here that are not committed yet.
+    pub(super) fn touched(&self) -> bool {
+        self.rows > self.committed.rows
+    }
+
+    fn commit(&mut self, request: u32) {
+        if !self.touched() {
+            return;
+        }
+        let rows = self.rows - self.committed.rows;
+        // Bounded by Growth's max_records.
+        self.rows_by_request.push((request, u32::try_from(rows).unwrap_or(u32::MAX)));
+        self.committed.rows = self.rows;
+        self.committed.bytes = self.bytes;
+        self.committed.marks.clear();
+        self.committed.marks.extend(self.columns.iter().map(Column::mark));
+        self.witnesses.extend(self.candidate.take().map(|best| best.1));
+    }
+
+    fn roll_back(&mut self) {
+        if !self.touched() {
+            return;
+        }
+        for (column, mark) in self.columns.iter_mut().zip(&self.committed.marks) {
+            column.truncate(*mark);
+        }
+        self.rows = self.committed.rows;
+        self.bytes = self.committed.bytes;
+        self.groups = [Written::default(); Group::COUNT];
+        self.candidate = None;
+    }
+
+    /// Empties the part and gives it another day.
+    pub(super) fn reuse(&mut self, day: Day) {
+        /// What an idle buffer may hold on to.
+        const KEEP: usize = 4 << 20;
+        for column in &mut self.columns {
+            column.clear(KEEP);
+        }
+        self.name.day = day.number;
+        self.day = day;
+        self.rows = 0;
+        self.bytes = 0;
+        self.groups = [Written::default(); Group::COUNT];
+        self.committed.rows = 0;
+        self.committed.bytes = 0;
+        self.committed.marks.clear();
+        self.committed.marks.extend(self.columns.iter().map(Column::mark));
+        self.rows_by_request.clear();
+        self.candidate = None;
+        self.witnesses.clear();
+    }
+
+    pub(super) fn kind(&self) -> TableKind {
+        self.kind
+    }
+
+    pub(super) fn name(&self) -> &PartName {
+        &self.name
+    }
+
+    pub(super) fn plan(&self) -> &TablePlan {
+        &self.plan
+    }
+
+    pub(super) fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Rows and bytes that are committed.
+    pub(super) fn committed(&self) -> (usize, u64) {
+        (self.committed.rows, self.committed.bytes)
+    }
+
+    pub(super) fn rows_by_request(&self) -> &[(u32, u32)] {
+        &self.rows_by_request
+    }
+
+    pub(super) fn witnesses(&self) -> &[Vec<Mark>] {
+        &self.witnesses
+    }
+}
+
+/// Sorts attributes by key, equal keys in the order in which they came, as the collector's exporter does.
+pub(super) fn sort(attributes: &mut [Attribute<'_>]) {
+    if !attributes.is_sorted_by(|one, other| one.key <= other.key) {
+        attributes.sort_by(|one, other| one.key.cmp(&other.key));
+    }
+}
+
+/// All open parts of a chunk.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) settings: Arc<EncoderSettings>,
+    pub(super) open: Vec<Part>,
+    /// Emptied parts, for their buffers.
+    spare: Vec<Part>,
+    /// The part of each table that got the last row.
+    last: [usize; TableKind::ALL.len()],
+}
+
+impl Parts {
+    pub(super) fn new(settings: Arc<EncoderSettings>) -> Parts {
+        Parts { settings, open: Vec::new(), spare: Vec::new(), last: [usize::MAX; TableKind::ALL.len()] }
+    }
+
+    /// The place in `open` of the part that a row with this time belongs to.
+    pub(super) fn find(&mut self, kind: TableKind, nanos: u64) -> usize {
+        let last = self.last[kind.index()];
+        if let Some(part) = self.open.get(last)
+            && part.kind == kind
+            && part.day.contains(part.kept(nanos))
+        {
+            return last;
+        }
+        let place = self.find_slowly(kind, nanos);
+        self.last[kind.index()] = place;
+        place
+    }
+
+    #[cold]
+    fn find_slowly(&mut self, kind: TableKind, nanos: u64) -> usize {
+        let found = self.open.iter().position(|part| part.kind == kind && part.day.contains(part.kept(nanos)));
+        if let Some(place) = found {
+            return place;
+        }
+        let plan = self.settings.plans.get(kind);
+        let (nanos, zone) = match plan.formats()[kind.time_column()].as_ref().map(|format| &format.values) {
+            Some(ValueFormat::Seconds { zone }) => (kept(FixedKind::Seconds, nanos), zone.as_ref()),
+            Some(ValueFormat::Ticks { nanos: tick, zone }) => (kept(FixedKind::Ticks(*tick), nanos), zone.as_ref()),
+            _ => (nanos.cast_signed(), None),
+        };
+        let day = Day::of(nanos, zone.unwrap_or(&self.settings.zone));
+        let part = match self.spare.iter().position(|part| part.kind == kind) {
+            Some(at) => {
+                let mut part = self.spare.swap_remove(at);
+                part.reuse(day);
+                part
+            }
+            None => Part::new(kind, day, &self.settings),
+        };
+        self.open.push(part);
+        self.open.len() - 1
+    }
+
+    pub(super) fn commit(&mut self, request: u32) {
+        for part in &mut self.open {
+            part.commit(request);
+        }
+    }
+
+    pub(super) fn roll_back(&mut self) {
+        for part in &mut self.open {
+            part.roll_back();
+        }
+        while let Some(part) = self.open.pop_if(|part| part.rows == 0) {
+            self.keep(part);
+        }
+    }
+
+    /// Keeps an emptied part's buffers, of one part a table.
+    pub(super) fn keep(&mut self, part: Part) {
+        if self.spare.iter().all(|spare| spare.kind != part.kind) {
+            self.spare.push(part);
+        }
+    }
+
+    /// Forgets which parts got the last rows; after all were taken out.
+    pub(super) fn forget(&mut self) {
+        self.last = [usize::MAX; TableKind::ALL.len()];
+    }
+}
+
+impl Part {
+    /// A time as the part's table keeps it.
+    fn kept(&self, nanos: u64) -> i64 {
+        match &self.columns[self.kind.time_column()].data {
+            Data::Fixed(fixed) => kept(fixed.kind, nanos),
+            _ => nanos.cast_signed(),
+        }
+    }
+}
+
+/// A time as a column of this kind keeps it, in nanoseconds again.
+fn kept(kind: FixedKind, nanos: u64) -> i64 {
+    match kind {
+        FixedKind::Seconds => i64::from(seconds(nanos)) * 1_000_000_000,
+        FixedKind::Ticks(tick) => nanos.cast_signed() / tick * tick,
+        _ => nanos.cast_signed(),
+    }
+}

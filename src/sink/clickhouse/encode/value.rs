@@ -1,0 +1,392 @@
+//! `AnyValue`, and its text as ClickStack's collector writes it (pdata's `AsString`): a string as it is, `true` or `false`,
+//! integers in decimal, doubles as Go's JSON prints them, bytes in base64, arrays and maps as Go's JSON.
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use super::wire::{Fault, Field, Fields, put_string, put_varint};
+
+/// A value, its arrays and maps still as they are on the wire.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Value<'a> {
+    #[default]
+    Empty,
+    Text(Cow<'a, [u8]>),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Bytes(&'a [u8]),
+    /// An `ArrayValue`. A copy only where the wire held it in pieces.
+    Array(Cow<'a, [u8]>),
+    /// A `KeyValueList`.
+    Map(Cow<'a, [u8]>),
+}
+
+impl<'a> Value<'a> {
+    /// Reads an `AnyValue` that lies `depth` messages deep over this one, as protobuf merges a message that comes in pieces.
+    pub(super) fn merge(&mut self, bytes: &'a [u8], depth: u8) -> Result<(), Fault> {
+        let mut fields = Fields::new(bytes, depth);
+        while let Some((number, field)) = fields.next()? {
+            let value = match (number, field) {
+                (1, Field::Len(text)) => Value::Text(Cow::Borrowed(text)),
+                (2, Field::Varint(flag)) => Value::Bool(flag != 0),
+                (3, Field::Varint(int)) => Value::Int(int.cast_signed()),
+                (4, Field::Fixed64(bits)) => Value::Double(f64::from_bits(bits)),
+                (5 | 6, Field::Len(list)) => {
+                    fields.inner_depth()?;
+                    if self.join(number == 5, list) {
+                        continue;
+                    }
+                    let list = Cow::Borrowed(list);
+                    if number == 5 { Value::Array(list) } else { Value::Map(list) }
+                }
+                (7, Field::Len(bytes)) => Value::Bytes(bytes),
+                // An index into a table of strings that only profiles have.
+                (8, Field::Varint(_)) => Value::Empty,
+                (1..=8, _) => return fields.wrong_type(),
+                _ => continue,
+            };
+            // What is replaced is never written, so nobody else finds out whether it was well-formed.
+            self.check(depth)?;
+            *self = value;
+        }
+        Ok(())
+    }
+
+    /// Appends a further piece of a list to the same kind of list, if that is what this value is.
+    fn join(&mut self, array: bool, piece: &[u8]) -> bool {
+        match self {
+            Value::Array(list) if array => list.to_mut().extend_from_slice(piece),
+            Value::Map(list) if !array => list.to_mut().extend_from_slice(piece),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether the arrays and maps in it are well-formed; `depth` is its own.
+    pub(super) fn check(&self, depth: u8) -> Result<(), Fault> {
+        let (list, array) = match self {
+            Value::Array(list) => (list, true),
+            Value::Map(list) => (list, false),
+            _ => return Ok(()),
+        };
+        let mut fields = Fields::new(list, Fields::new(list, depth).inner_depth()?);
+        while let Some((number, field)) = fields.next()? {
+            match (number, field) {
+                (1, Field::Len(any)) if array => {
+                    let mut value = Value::Empty;
+                    value.merge(any, fields.inner_depth()?)?;
+                    value.check(fields.inner_depth()?)?;
+                }
+                (1, Field::Len(entry)) => {
+                    let depth = fields.inner_depth()?;
+                    Attribute::read(entry, depth)?.value.check(depth + 1)?;
+                }
+                (1, _) => return fields.wrong_type(),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends its text as ClickHouse's String: the length, then the bytes.
+    pub(super) fn put_string(&self, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault> {
+        if let Value::Text(text) = self {
+            put_string(out, text);
+            return Ok(());
+        }
+        prefixed(out, |out| self.put_text(out, depth, max))
+    }
+
+    /// Appends its text.
+    pub(super) fn put_text(&self, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault> {
+        match self {
+            Value::Empty => {}
+            Value::Text(text) => out.extend_from_slice(text),
+            Value::Bool(flag) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
+            Value::Int(int) => put_int(out, *int),
+            Value::Double(double) if double.is_finite() => put_double(out, *double),
+            Value::Double(double) => {
+                out.extend_from_slice(b"json: unsupported value: ");
+                out.extend_from_slice(match double {
+                    _ if double.is_nan() => b"NaN",
+                    _ if double.is_sign_positive() => b"+Inf",
+                    _ => b"-Inf",
+                });
+            }
+            Value::Bytes(bytes) => put_base64(out, bytes),
+            Value::Array(_) | Value::Map(_) => {
+                let start = out.len();
+                let mut json = Json::new(out, max);
+                json.value(self, depth)?;
+                if json.unsupported {
+                    out.truncate(start);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A key and its value.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Attribute<'a> {
+    pub(super) key: Cow<'a, [u8]>,
+    pub(super) value: Value<'a>,
+}
+
+impl<'a> Attribute<'a> {
+    /// Reads a `KeyValue` that lies `depth` messages deep.
+    pub(super) fn read(bytes: &'a [u8], depth: u8) -> Result<Attribute<'a>, Fault> {
+        let mut key: &[u8] = &[];
+        let mut value = Value::Empty;
+        let mut fields = Fields::new(bytes, depth);
+        while let Some((number, field)) = fields.next()? {
+            match (number, field) {
+                (1, Field::Len(text)) => key = text,
+                (2, Field::Len(any)) => value.merge(any, fields.inner_depth()?)?,
+                (3, Field::Varint(_)) => {}
+                (1..=3, _) => return fields.wrong_type(),
+                _ => {}
+            }
+        }
+        Ok(Attribute { key: Cow::Borrowed(key), value })
+    }
+}
+
+/// Appends what `text` appends, with its length in front.
+pub(super) fn prefixed<E>(out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+    let start = out.len();
+    out.push(0);
+    text(out)?;
+    let len = out.len() - start - 1;
+    if len < 0x80 {
+        out[start] = len as u8;
+        return Ok(());
+    }
+    let end = out.len();
+    put_varint(out, len);
+    let prefix = out.len() - end;
+    // The prefix, written behind the text, goes in front of it over the byte that was kept free.
+    out[start..].rotate_right(prefix);
+    out.copy_within(start + prefix + 1.., start + prefix);
+    out.pop();
+    Ok(())
+}
+
+/// Appends an integer in decimal.
+pub(super) fn put_int(out: &mut Vec<u8>, int: i64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = int.unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if int < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends a finite double as Go's JSON prints it: the shortest digits that read back the same, with an exponent
+/// below 1e-6 and from 1e21 on.
+fn put_double(out: &mut Vec<u8>, double: f64) {
+    let size = double.abs();
+    // Writing to a Vec cannot fail.
+    if size == 0.0 || (1e-6..1e21).contains(&size) {
+        let _ = write!(out, "{double}");
+        return;
+    }
+    let start = out.len();
+    let _ = write!(out, "{double:e}");
+    let exponent = out[start..].iter().position(|byte| *byte == b'e');
+    if let Some(at) = exponent.map(|at| start + at + 1)
+        && out.get(at).is_some_and(|byte| *byte != b'-')
+    {
+        out.insert(at, b'+');
+    }
+}
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Appends bytes in base64 with padding (RFC 4648, section 4).
+fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let digit = |bits: u32, shift: u32| BASE64[(bits >> shift & 0x3f) as usize];
+    let (whole, rest) = bytes.as_chunks::<3>();
+    for [a, b, c] in whole {
+        let bits = u32::from_be_bytes([0, *a, *b, *c]);
+        out.extend([digit(bits, 18), digit(bits, 12), digit(bits, 6), digit(bits, 0)]);
+    }
+    match rest {
+        [a] => {
+            let bits = u32::from_be_bytes([0, *a, 0, 0]);
+            out.extend([digit(bits, 18), digit(bits, 12), b'=', b'=']);
+        }
+        [a, b] => {
+            let bits = u32::from_be_bytes([0, *a, *b, 0]);
+            out.extend([digit(bits, 18), digit(bits, 12), digit(bits, 6), b'=']);
+        }
+        _ => {}
+    }
+}
+
+/// Writes values as Go's `encoding/json` does: keys sorted, the last of equal keys kept, `<`, `>` and `&` escaped.
+pub(super) struct Json<'o> {
+    out: &'o mut Vec<u8>,
+    start: usize,
+    max: u64,
+    /// Something cannot be said in JSON (an infinity, not-a-number) and stands there as null; Go writes nothing at all then.
+    pub(super) unsupported: bool,
+}
+
+impl<'o> Json<'o> {
+    /// Appends to `out`, at most about `max` bytes.
+    pub(super) fn new(out: &'o mut Vec<u8>, max: u64) -> Json<'o> {
+        let start = out.len();
+        Json { out, start, max, unsupported: false }
+    }
+
+    /// Appends a value that lies `depth` messages deep.
+    pub(super) fn value(&mut self, value: &Value<'_>, depth: u8) -> Result<(), Fault> {
+        match value {
+            Value::Empty => self.out.extend_from_slice(b"null"),
+            Value::Text(text) => self.string(text)?,
+            Value::Double(double) if !double.is_finite() => {
+                self.unsupported = true;
+                self.out.extend_from_slice(b"null");
+            }
+            // An empty byte slice is Go's nil slice.
+            Value::Bytes([]) => self.out.extend_from_slice(b"null"),
+            Value::Bytes(bytes) => {
+                self.out.push(b'"');
+                put_base64(self.out, bytes);
+                self.out.push(b'"');
+            }
+            Value::Bool(_) | Value::Int(_) | Value::Double(_) => {
+                value.put_text(self.out, depth, self.max)?;
+            }
+            Value::Array(list) => self.array(list, depth)?,
+            Value::Map(list) => self.map(list, depth)?,
+        }
+        Ok(())
+    }
+
+    fn array(&mut self, list: &[u8], depth: u8) -> Result<(), Fault> {
+        let depth = Fields::new(list, depth).inner_depth()?;
+        let mut fields = Fields::new(list, depth);
+        self.out.push(b'[');
+        let mut first = true;
+        while let Some((number, field)) = fields.next()? {
+            match (number, field) {
+                (1, Field::Len(any)) => {
+                    if !first {
+                        self.out.push(b',');
+                    }
+                    first = false;
+                    let depth = fields.inner_depth()?;
+                    let mut value = Value::Empty;
+                    value.merge(any, depth)?;
+                    self.value(&value, depth)?;
+                }
+                (1, _) => return fields.wrong_type(),
+                _ => {}
+            }
+        }
+        self.out.push(b']');
+        Ok(())
+    }
+
+    fn map(&mut self, list: &[u8], depth: u8) -> Result<(), Fault> {
+        let depth = Fields::new(list, depth).inner_depth()?;
+        let attributes = entries(list, depth)?;
+        self.object(attributes, depth + 1)
+    }
+
+    /// Appends attributes as an object; `depth` is that of their `KeyValue`s.
+    pub(super) fn object(&mut self, mut attributes: Vec<Attribute<'_>>, depth: u8) -> Result<(), Fault> {
+        attributes.sort_by(|one, other| one.key.cmp(&other.key));
+        self.out.push(b'{');
+        let mut first = true;
+        for (index, attribute) in attributes.iter().enumerate() {
+            if attributes.get(index + 1).is_some_and(|next| next.key == attribute.key) {
+                attribute.value.check(depth + 1)?;
+                continue;
+            }
+            if !first {
+                self.out.push(b',');
+            }
+            first = false;
+            self.string(&attribute.key)?;
+            self.out.push(b':');
+            self.value(&attribute.value, depth + 1)?;
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    fn string(&mut self, text: &[u8]) -> Result<(), Fault> {
+        self.out.push(b'"');
+        for chunk in text.utf8_chunks() {
+            self.escaped(chunk.valid());
+            for _ in chunk.invalid() {
+                self.out.extend_from_slice(b"\\ufffd");
+            }
+        }
+        self.out.push(b'"');
+        if (self.out.len() - self.start) as u64 > self.max {
+            return Err(Fault::TooLarge("max_column_bytes", self.max));
+        }
+        Ok(())
+    }
+
+    fn escaped(&mut self, text: &str) {
+        let bytes = text.as_bytes();
+        let mut plain = 0;
+        for (at, &byte) in bytes.iter().enumerate() {
+            let short: Option<&[u8]> = match byte {
+                b'"' => Some(b"\\\""),
+                b'\\' => Some(b"\\\\"),
+                b'\n' => Some(b"\\n"),
+                b'\r' => Some(b"\\r"),
+                b'\t' => Some(b"\\t"),
+                0x08 => Some(b"\\b"),
+                0x0c => Some(b"\\f"),
+                0x00..0x20 | b'<' | b'>' | b'&' => None,
+                // U+2028 and U+2029 end a line in JavaScript.
+                0xe2 if matches!(bytes[at..], [_, 0x80, 0xa8 | 0xa9, ..]) => None,
+                _ => continue,
+            };
+            self.out.extend_from_slice(&bytes[plain..at]);
+            plain = at + 1;
+            if let Some(short) = short {
+                self.out.extend_from_slice(short);
+            } else if byte == 0xe2 {
+                self.out.extend_from_slice(b"\\u202");
+                self.out.push(if bytes[at + 2] == 0xa8 { b'8' } else { b'9' });
+                plain = at + 3;
+            } else {
+                let _ = write!(self.out, "\\u{byte:04x}");
+            }
+        }
+        self.out.extend_from_slice(&bytes[plain..]);
+    }
+}
+
+/// The entries of a `KeyValueList` that lies `depth` messages deep.
+pub(super) fn entries(list: &[u8], depth: u8) -> Result<Vec<Attribute<'_>>, Fault> {
+    let mut attributes = Vec::new();
+    let mut fields = Fields::new(list, depth);
+    while let Some((number, field)) = fields.next()? {
+        match (number, field) {
+            (1, Field::Len(entry)) => attributes.push(Attribute::read(entry, fields.inner_depth()?)?),
+            (1, _) => return fields.wrong_type(),
+            _ => {}
+        }
+    }
+    Ok(attributes)
+}

@@ -1,0 +1,235 @@
+//! Protobuf's wire format, as far as it is needed to walk a message's fields without building it.
+//!
+//! What it takes and what it refuses is what prost takes and refuses: varints of more than 64 bits, field number 0,
+//! lengths past the end, groups that do not match, and nesting deeper than [`MAX_DEPTH`] are errors; a field that nobody asked for is
+//! stepped over. Nothing here panics or recurses, whatever the bytes are.
+
+use crate::sink::EncodeError;
+
+/// How deep messages (and unknown groups) may lie in each other, the request itself not counted; prost's limit.
+pub(super) const MAX_DEPTH: u8 = 100;
+
+/// Why a request cannot be encoded. Kept small, for it is in the result of every step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// What is wrong, and the address in memory of the byte where it was seen.
+    Malformed(&'static str, usize),
+    /// The name of the limit in [`Growth`](crate::sink::Growth) that is passed, and its value.
+    TooLarge(&'static str, u64),
+}
+
+impl Fault {
+    /// Names the place by its distance from the request's first byte (0 when it lies in a copy).
+    pub(super) fn within(self, request: &[u8]) -> EncodeError {
+        match self {
+            Fault::Malformed(what, address) => {
+                let at = address.wrapping_sub(request.as_ptr().addr());
+                EncodeError::Malformed { what, at: if at <= request.len() { at } else { 0 } }
+            }
+            Fault::TooLarge(limit, max) => EncodeError::TooLarge { limit, max },
+        }
+    }
+}
+
+/// One field's value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Field<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Len(&'a [u8]),
+    Fixed32(u32),
+    /// A group; stepped over.
+    Group,
+}
+
+/// The fields of one message.
+#[derive(Debug, Clone)]
+pub(super) struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    depth: u8,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a message that lies `depth` messages deep in the request.
+    #[inline]
+    pub(super) fn new(bytes: &'a [u8], depth: u8) -> Fields<'a> {
+        Fields { bytes, at: 0, depth }
+    }
+
+    /// The next field's number and value, or `None` at the end.
+    #[inline]
+    pub(super) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, Fault> {
+        if self.at >= self.bytes.len() {
+            return Ok(None);
+        }
+        let (number, wire) = self.key()?;
+        let field = match wire {
+            0 => Field::Varint(self.varint()?),
+            1 => Field::Fixed64(u64::from_le_bytes(self.take()?)),
+            2 => Field::Len(self.len()?),
+            3 => {
+                self.skip_group(number)?;
+                Field::Group
+            }
+            5 => Field::Fixed32(u32::from_le_bytes(self.take()?)),
+            _ => return Err(self.fault("a field with an unknown wire type")),
+        };
+        Ok(Some((number, field)))
+    }
+
+    /// How deep the messages in this message lie.
+    ///
+    /// # Errors
+    /// Past [`MAX_DEPTH`].
+    #[inline]
+    pub(super) fn inner_depth(&self) -> Result<u8, Fault> {
+        if self.depth >= MAX_DEPTH {
+            return Err(self.fault("messages nested too deeply"));
+        }
+        Ok(self.depth + 1)
+    }
+
+    /// A known field with another wire type than its own.
+    #[cold]
+    pub(super) fn wrong_type<T>(&self) -> Result<T, Fault> {
+        Err(self.fault("a field with the wrong wire type"))
+    }
+
+    /// A fault where the walk stands.
+    #[cold]
+    pub(super) fn fault(&self, what: &'static str) -> Fault {
+        Fault::Malformed(what, self.bytes.as_ptr().addr().wrapping_add(self.at))
+    }
+
+    #[inline]
+    fn key(&mut self) -> Result<(u32, u8), Fault> {
+        let key = self.varint()?;
+        match u32::try_from(key) {
+            Ok(key) if key >= 8 => Ok((key >> 3, (key & 7) as u8)),
+            _ => Err(self.fault("a field number out of range")),
+        }
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64, Fault> {
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Fault> {
+        let mut value = 0_u64;
+        for (index, &byte) in self.bytes[self.at..].iter().take(10).enumerate() {
+            if index == 9 && byte > 1 {
+                break;
+            }
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if byte < 0x80 {
+                self.at += index + 1;
+                return Ok(value);
+            }
+        }
+        Err(self.fault("a number cut short or over 64 bits"))
+    }
+
+    #[inline]
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        match self.bytes[self.at..].first_chunk::<N>() {
+            Some(bytes) => {
+                self.at += N;
+                Ok(*bytes)
+            }
+            None => Err(self.fault("a field cut short")),
+        }
+    }
+
+    #[inline]
+    fn len(&mut self) -> Result<&'a [u8], Fault> {
+        let len = self.varint()?;
+        let rest = &self.bytes[self.at..];
+        match usize::try_from(len) {
+            Ok(len) if len <= rest.len() => {
+                self.at += len;
+                Ok(&rest[..len])
+            }
+            _ => Err(self.fault("a length past the end")),
+        }
+    }
+
+    #[cold]
+    fn skip_group(&mut self, number: u32) -> Result<(), Fault> {
+        let mut open = vec![number];
+        while let Some(&innermost) = open.last() {
+            let (number, wire) = self.key()?;
+            match wire {
+                0 => drop(self.varint()?),
+                1 => drop(self.take::<8>()?),
+                2 => drop(self.len()?),
+                3 if open.len() + usize::from(self.depth) >= usize::from(MAX_DEPTH) => {
+                    return Err(self.fault("groups nested too deeply"));
+                }
+                3 => open.push(number),
+                4 if number == innermost => drop(open.pop()),
+                4 => return Err(self.fault("the end of another group")),
+                5 => drop(self.take::<4>()?),
+                _ => return Err(self.fault("a field with an unknown wire type")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of a packed field of varints.
+pub(super) fn packed_varints(bytes: &[u8], mut each: impl FnMut(u64)) -> Result<(), Fault> {
+    let mut fields = Fields::new(bytes, 0);
+    while fields.at < bytes.len() {
+        each(fields.varint()?);
+    }
+    Ok(())
+}
+
+/// The numbers of a packed field of 64-bit numbers.
+pub(super) fn packed_fixed64(bytes: &[u8], mut each: impl FnMut(u64)) -> Result<(), Fault> {
+    let (numbers, rest) = bytes.as_chunks::<8>();
+    if !rest.is_empty() {
+        let address = rest.as_ptr().addr();
+        return Err(Fault::Malformed("a packed field cut short", address));
+    }
+    for number in numbers {
+        each(u64::from_le_bytes(*number));
+    }
+    Ok(())
+}
+
+/// A varint as an `int32` or an enum: its low 32 bits.
+pub(super) fn int32(value: u64) -> i32 {
+    ((value & u64::from(u32::MAX)) as u32).cast_signed()
+}
+
+/// Undoes protobuf's zigzag encoding of a `sint32`.
+pub(super) fn zigzag32(value: u64) -> i32 {
+    let low = int32(value).cast_unsigned();
+    (low >> 1).cast_signed() ^ -((low & 1).cast_signed())
+}
+
+/// Appends a number in the variable-length format that protobuf and ClickHouse share.
+#[inline]
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: usize) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a string in ClickHouse's format: its length, then its bytes.
+#[inline]
+pub(super) fn put_string(out: &mut Vec<u8>, text: &[u8]) {
+    put_varint(out, text.len());
+    out.extend_from_slice(text);
+}
