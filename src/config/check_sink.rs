@@ -66,11 +66,19 @@ fn password(s: &Section<'_>) -> Secret {
     if !s.has("password") {
         s.mistake("password", "is missing; write \"${env:CLICKHOUSE_PASSWORD}\" or \"${file:…}\"");
     }
-    let password = s.text("password").map(|text| text.resolved).unwrap_or_default();
-    if password.contains(char::is_control) {
+    let Some(text) = s.text("password") else {
+        return Secret::new("");
+    };
+    if text.resolved.contains(char::is_control) {
         s.mistake("password", "holds a line break or another control character");
     }
-    Secret::new(password)
+    if text.written == text.resolved && !text.written.is_empty() && s.reader.is_readable_by_others() {
+        s.warning(
+            "password",
+            "stands in a file that every user of this machine can read; chmod 600, or write a reference",
+        );
+    }
+    Secret::new(text.resolved)
 }
 
 fn url(text: &str) -> Result<Uri, String> {

@@ -51,6 +51,11 @@ impl<'w> Reader<'w> {
         Ok(self.dir.join(super::value::word(text)?))
     }
 
+    /// Whether every user of the machine can read this file.
+    pub(super) fn is_readable_by_others(&self) -> bool {
+        self.surroundings.readable_by_others(&self.file)
+    }
+
     /// What was found, in the order of the lines.
     pub(super) fn into_remarks(self) -> Remarks {
         let mut remarks = self.remarks.into_inner();

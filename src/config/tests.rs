@@ -303,3 +303,34 @@ fn a_value_from_elsewhere_is_hashed() {
     assert!(none.is_empty() && warnings.len() == 1);
     assert!(keys_of("kes: []").unwrap_err().to_string().contains("did you mean `keys`?"));
 }
+
+#[test]
+fn a_password_that_everybody_can_read_is_warned_of() {
+    let sink = |password: &str| {
+        format!("{FILES}sink: {{ clickhouse: {{ url: 'https://c:8443', password: '{password}' }} }}\n")
+    };
+    let public = || surroundings().public("/o/otelgate.yaml");
+    let literal = load_with(public(), &sink("hunter2")).unwrap();
+    assert!(lines(literal.warnings)[0].contains("chmod 600"));
+    assert!(load_with(public(), &sink("${env:PW}")).unwrap().warnings.is_empty());
+    assert!(load_text(&sink("hunter2")).unwrap().warnings.is_empty());
+}
+
+proptest::proptest! {
+    /// A file that somebody spoils by accident is refused or taken, and never ends the program: keys.yaml is reread while it serves.
+    #[test]
+    fn no_text_panics(cuts in proptest::collection::vec((0.0..1.0f64, 0..8usize, "[-a-z0-9:{}\\[\\]\"'#&*!|>%@~ \\n\\t]{0,6}"), 1..6)) {
+        for example in [include_str!("../../otelgate.example.yaml"), include_str!("../../keys.example.yaml")] {
+            let mut text: Vec<char> = example.chars().collect();
+            for (at, length, instead) in &cuts {
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+                let at = (at * text.len() as f64) as usize;
+                let end = (at + length).min(text.len());
+                text.splice(at..end, instead.chars());
+            }
+            let text: String = text.into_iter().collect();
+            let _ = load_text(&text);
+            let _ = keys_of(&text);
+        }
+    }
+}
