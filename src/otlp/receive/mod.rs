@@ -1,5 +1,8 @@
 //! A body, compressed or not, gRPC or HTTP, protobuf or JSON, becomes one uncompressed protobuf request.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use http_body::Body;
 
