@@ -103,7 +103,7 @@ impl Activity {
         self.idle_since.store(0, Ordering::Relaxed);
     }
 
-    /// A request's answer was handed over whole, or nobody waits for it any more.
+    /// A request was answered, or nobody waits for its answer any more.
     pub(super) fn request_ends(&self) {
         if self.in_flight.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.idle_since.store(self.now(), Ordering::Relaxed);

@@ -27,7 +27,7 @@ use crate::admin::metrics::Reason;
 use crate::config;
 use crate::limited;
 
-/// After GOAWAY, a connection with nothing in flight for this long is closed; the client has had time to see it.
+/// After GOAWAY, a connection with nothing in flight for this long is closed: time to write the last answer, and for the client to see it.
 const QUIET_AFTER_BOW: Duration = Duration::from_secs(1);
 
 /// What every connection is served with.

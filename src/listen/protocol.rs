@@ -63,7 +63,8 @@ pub(super) fn builder(max_streams: u32) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Serves one request: the handler finds a [`Peer`] in its extensions, and the connection knows of it until its answer is written.
+/// Serves one request: the handler finds a [`Peer`] in its extensions, and the request is in flight until the handler has answered. Writing
+/// the answer is not counted: who watches the health service is answered for as long as it listens, and must not keep a stop waiting.
 pub(super) async fn serve<F, B>(
     connection: Arc<Connection>,
     mut request: Request<Incoming>,
@@ -75,12 +76,12 @@ where
 {
     let peer = Peer::new(&connection);
     connection.activity.request_begins(request.version());
-    let in_flight = InFlight(connection);
+    let _in_flight = InFlight(connection);
     request.extensions_mut().insert(peer.clone());
-    handler(request).await.map(|body| Answering { body, complete: false, peer, _in_flight: in_flight })
+    handler(request).await.map(|body| Answering { body, complete: false, peer })
 }
 
-/// A request that is being served, or whose answer is being written.
+/// A request that is being served.
 struct InFlight(Arc<Connection>);
 
 impl Drop for InFlight {
@@ -94,7 +95,6 @@ pub(super) struct Answering<B: Body> {
     body: B,
     complete: bool,
     peer: Peer,
-    _in_flight: InFlight,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {

@@ -244,6 +244,41 @@ async fn a_stop_answers_what_is_in_flight() {
     }
 }
 
+#[tokio::test]
+async fn a_watcher_that_is_answered_for_ever_does_not_keep_a_stop_waiting() {
+    for version in BOTH {
+        let gateway = Gateway::plaintext(limits()).await;
+        let mut client = gateway.client(version).await;
+        let watcher = tokio::spawn(async move { client.post("/endless").await.is_ok() });
+        eventually(|| gateway.answers.lock().len() == 1).await;
+        gateway.listeners.stop();
+        tokio::time::timeout(SOON, gateway.listeners.drained()).await.expect("drained in time");
+        assert!(!watcher.await.expect("no panic"));
+    }
+}
+
+#[tokio::test]
+async fn with_a_valid_key_large_bodies_arrive_whole() {
+    let (dir, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
+    let gateway = Gateway::start(limits(), ca.write(dir.path(), false)).await;
+    let body = Bytes::from(vec![7; 5_000_000]);
+    for version in BOTH {
+        let stream = ca.connect(&gateway, &[], None).await.expect("TLS");
+        let mut client = Client::over(stream, version).await;
+        let answer = client.send("/read", true, body.clone()).await;
+        assert_eq!(answer.expect("an answer").1, "Ok(5000000)");
+    }
+}
+
+#[tokio::test]
+async fn without_a_valid_key_a_body_is_left_in_the_socket() {
+    let gateway = Gateway::plaintext(config::Listen { first_key_timeout: SHORT, ..limits() }).await;
+    let body = Bytes::from(vec![7; 512 * 1024]);
+    let mut client = gateway.client(Version::HTTP_2).await;
+    let answer = client.send("/read", false, body).await;
+    assert!(answer.is_err(), "the handler got no more than the start of it");
+}
+
 async fn eventually_refused(gateway: &Gateway) {
     tokio::time::timeout(SOON, async {
         while TcpStream::connect(gateway.address).await.is_ok() {

@@ -1,12 +1,17 @@
 //! A gateway of one handler, on real sockets, and clients for it.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
+use http_body::{Body, Frame};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -92,12 +97,12 @@ impl Gateway {
     }
 }
 
-/// `/unauthorized` is refused with the body unread, `/slow` waits, and a request with the header `key` has a valid key.
+/// `/unauthorized` is refused with the body unread, `/slow` waits, `/read` reads its body, `/endless` is never done answering, and a request with the header `key` has a valid key.
 async fn answer(
     request: Request<Incoming>,
     slow: Arc<Semaphore>,
     answers: Arc<Mutex<Vec<Answer>>>,
-) -> Response<Full<Bytes>> {
+) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
     let peer = request.extensions().get::<crate::listen::Peer>();
     let peer = peer.expect("every request has its peer").clone();
     answers.lock().push(peer.answer());
@@ -105,13 +110,31 @@ async fn answer(
         peer.mark_authenticated();
     }
     let version = format!("{:?} {}", request.version(), peer.ip);
-    let mut response = Response::new(Full::from(version));
-    match request.uri().path() {
+    let mut response = Response::new(Full::from(version).boxed_unsync());
+    let path = request.uri().path().to_owned();
+    match path.as_str() {
+        "/endless" => *response.body_mut() = UnsyncBoxBody::new(Endless),
+        "/read" => {
+            let read = request.into_body().collect().await.map(|body| body.to_bytes().len());
+            *response.body_mut() = Full::from(format!("{read:?}")).boxed_unsync();
+        }
         "/unauthorized" => *response.status_mut() = StatusCode::UNAUTHORIZED,
         "/slow" => slow.acquire().await.expect("never closed").forget(),
         _ => {}
     }
     response
+}
+
+/// A body that never comes to its end.
+struct Endless;
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
 }
 
 /// A client of either version.
