@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run test bench oracle clickhouse deny advisories fmt clippy clean-run
+.PHONY: help run test bench bench-peers oracle clickhouse deny advisories fmt clippy clean-run
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,10 +23,14 @@ oracle: clickhouse ## compare every row with ClickStack's collector (SEED=…, R
 	target/debug/oracle --collector "$$(dev/oracle/build-collector.sh)" --configs $(CLICKSTACK_COLLECTOR) \
 	    $(if $(SEED),--seed $(SEED)) $(if $(REQUESTS),--requests $(REQUESTS))
 
-bench: clickhouse ## decode and encode alone, then the whole process (benches/README.md)
+bench: clickhouse ## decode and encode alone, then what the whole process costs (benches/README.md)
 	$(CARGO) bench --bench encode
 	$(CARGO) build --release --workspace --bins
-	benches/whole.sh
+	target/release/otelgate-bench --without-spool
+
+bench-peers: clickhouse ## otelgate and ClickStack's collector in turn, under the same load
+	$(CARGO) build --release --workspace --bins
+	target/release/otelgate-bench --collector "$$(dev/oracle/build-collector.sh)" --configs $(CLICKSTACK_COLLECTOR)
 
 clickhouse: ## fetch the ClickHouse library once (not when CLICKHOUSE_URL names a running server)
 	@[ -n "$$CLICKHOUSE_URL" ] || scripts/fetch-clickhouse.sh

@@ -95,6 +95,11 @@ impl ClickHouse {
         Process::start(&mut command, Some(&data.join("clickhouse-dev.log")), PATIENCE).await
     }
 
+    /// The embedded server's native port, when it was asked for one.
+    pub fn native_port(&self) -> Option<u16> {
+        self.ports.native
+    }
+
     /// The embedded server's process; none when `CLICKHOUSE_URL` named a server.
     pub fn process(&self) -> Option<&Process> {
         self.process.as_ref()

@@ -4,11 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use local_stack::{ClickHouse, Gateway};
+use local_stack::{COLLECTOR_TOKEN, ClickHouse, Collector, CollectorSetup, Gateway, free_port};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::collector::{Collector, TOKEN, free_port};
 use crate::compare::{Rows, compare, not_default};
 use crate::send::send_all;
 
@@ -51,8 +50,15 @@ impl Sides {
         let theirs = gateway(&folder, &clickhouse, THEIRS).await?;
         theirs.process.stop(Duration::from_secs(30)).await?;
         let gateway = gateway(&folder, &clickhouse, OURS).await?;
-        let collector =
-            Collector::start(program, configs, folder.path(), native_port, &clickhouse.password, THEIRS).await?;
+        let collector = Collector::start(CollectorSetup {
+            program,
+            configs,
+            folder: folder.path(),
+            clickhouse: &clickhouse,
+            database: THEIRS,
+            tls: None,
+        })
+        .await?;
         Ok(Sides { clickhouse, gateway, collector, _folder: folder })
     }
 
@@ -60,7 +66,7 @@ impl Sides {
     pub(crate) async fn send(&self, path: &str, bodies: &[Vec<u8>]) -> Result<()> {
         let (ours, theirs) = tokio::join!(
             send_all(&self.gateway.otlp[0], path, KEY, bodies),
-            send_all(&self.collector.http, path, TOKEN, bodies)
+            send_all(&self.collector.http, path, COLLECTOR_TOKEN, bodies)
         );
         ours.and(theirs)
     }

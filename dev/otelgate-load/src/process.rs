@@ -1,8 +1,7 @@
-//! What other processes spent while the load ran: CPU seconds and peak memory, from `/proc`.
+//! What other processes spent while the load ran: CPU seconds and peak memory, as its own kernel counts it.
 
-use std::fs;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
+use process_cost::{cpu_seconds, peak_memory};
 use serde::Serialize;
 
 /// A process given as `NAME=PID`.
@@ -46,26 +45,6 @@ pub(crate) fn difference(processes: &[Named], before: &[f64]) -> Result<Vec<Cost
             })
         })
         .collect()
-}
-
-/// User and system time (fields 14 and 15 of `/proc/PID/stat`), in seconds; Linux counts in hundredths there.
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = read(pid, "stat")?;
-    let after_name = stat.rsplit_once(')').context("unexpected /proc/PID/stat")?.1;
-    let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
-    Ok(ticks / 100.0)
-}
-
-fn peak_memory(pid: u32) -> Result<u64> {
-    let status = read(pid, "status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in /proc/PID/status")?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib * 1024)
-}
-
-fn read(pid: u32, file: &str) -> Result<String> {
-    fs::read_to_string(format!("/proc/{pid}/{file}"))
-        .with_context(|| format!("process {pid} cannot be read; is it running?"))
 }
 
 #[cfg(test)]

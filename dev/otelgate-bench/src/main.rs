@@ -1,0 +1,80 @@
+//! `otelgate-bench`, behind `make bench` and `make bench-peers`: what a whole gateway costs, and what it makes ClickHouse spend.
+//!
+//! The gateways take turns under the same load against the same engine, in one run of this program, because machines
+//! differ more from hour to hour than gateways do. A run in which rows stored differ from records acknowledged is void.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "a command line tool")]
+
+mod gateways;
+mod measure;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+
+use gateways::Kind;
+use measure::Bench;
+
+/// Measures CPU seconds per million records, memory, latency and parts of whole gateways, and of ClickHouse behind them.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    /// The collector's program; with it the collector takes turns with otelgate.
+    #[arg(long, requires = "configs")]
+    collector: Option<PathBuf>,
+    /// Folder of ClickStack's collector configuration.
+    #[arg(long)]
+    configs: Option<PathBuf>,
+    /// Times that every gateway takes its turn; medians are reported.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Signals.
+    #[arg(long, value_delimiter = ',', default_value = "traces,logs,metrics")]
+    signals: Vec<String>,
+    /// Records a second of each run; 0 is as fast as it goes.
+    #[arg(long, value_delimiter = ',', default_value = "0,10000")]
+    rates: Vec<u64>,
+    /// Length of a run, as otelgate-load takes it.
+    #[arg(long, default_value = "15s")]
+    duration: String,
+    /// Records a request.
+    #[arg(long, default_value_t = 1000)]
+    records: u32,
+    /// Measure otelgate without a spool too.
+    #[arg(long)]
+    without_spool: bool,
+    /// Where each run's figures go, one JSON object a line.
+    #[arg(long, default_value = "target/bench.jsonl")]
+    raw: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    let mut kinds = vec![Kind::Otelgate { spool: true }];
+    if args.without_spool {
+        kinds.push(Kind::Otelgate { spool: false });
+    }
+    if args.collector.is_some() {
+        kinds.push(Kind::Collector);
+    }
+    let bench = Bench::start(&args).await?;
+    let mut runs = Vec::new();
+    for round in 1..=args.rounds {
+        for signal in &args.signals {
+            for rate in &args.rates {
+                for kind in &kinds {
+                    let run = bench.run(*kind, signal, *rate, runs.len()).await?;
+                    println!("round {round} of {}: {}", args.rounds, report::line(&run));
+                    report::append(&args.raw, &run)?;
+                    runs.push(run);
+                }
+            }
+        }
+    }
+    report::medians(&runs);
+    Ok(())
+}
