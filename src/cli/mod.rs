@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use otelgate::config::{self, Loaded, Mistakes, Remark};
 
-/// The secure public edge in front of ClickStack: takes OTLP over gRPC and HTTP, checks the ingestion key, and stores the telemetry in
-/// ClickHouse. Nothing is acknowledged before it is safe.
+/// The secure public edge in front of ClickStack: takes OTLP over gRPC and HTTP, checks the ingestion key, and stores
+/// the telemetry in ClickHouse. Nothing is acknowledged before it is safe.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -26,8 +26,8 @@ struct Arguments {
 enum Command {
     /// Check a configuration and the files it names
     ///
-    /// Names every mistake of the configuration and of keys.yaml at once, as file:line:column, and exits 2. Also tries whether
-    /// certificate and key can be read and belong together. Opens no socket and asks no server.
+    /// Names every mistake of the configuration and of keys.yaml at once, as file:line:column, and exits 2. Also tries
+    /// whether certificate and key can be read and belong together. Opens no socket and asks no server.
     Check(ConfigFile),
     /// Make ingestion keys
     #[command(subcommand)]

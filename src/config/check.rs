@@ -53,9 +53,11 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
 }
 
 fn listen(s: &Section<'_>) -> Listen {
+    // An address that was reported already is not followed by what the default's address would be reported for.
     let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    let default = if s.has("otlp") { Vec::new() } else { vec![any(4317), any(4318)] };
     let listen = Listen {
-        otlp: s.list("otlp", address).unwrap_or_else(|| vec![any(4317), any(4318)]),
+        otlp: s.list("otlp", address).unwrap_or(default),
         admin: s.or("admin", SocketAddr::from(([127, 0, 0, 1], 9317)), address),
         max_connections: s.or("max_connections", 10_000, count),
         max_connections_per_ip: s.or("max_connections_per_ip", 256, count),
@@ -147,8 +149,8 @@ pub(super) const DEFAULT_LIMITS: KeyLimits = KeyLimits {
     burst: Duration::from_secs(2),
 };
 
-/// The limits of one key, or the defaults for all; after a mistake those that held before, so that it is reported once. What `burst` saves up is at least one, and fits the limiter's 32 bits
-/// (bytes are counted in KiB there).
+/// The limits of one key, or the defaults for all; after a mistake those that held before, so that it is reported once.
+/// What `burst` saves up is at least one, and fits the limiter's 32 bits (bytes are counted in KiB there).
 pub(super) fn key_limits(s: &Section<'_>, default: KeyLimits) -> KeyLimits {
     let limits = KeyLimits {
         requests_per_second: s.or("requests_per_second", default.requests_per_second, count),

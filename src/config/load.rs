@@ -17,7 +17,8 @@ pub struct Loaded {
     pub warnings: Vec<Remark>,
 }
 
-/// Reads the configuration in `file`, the files it names, and keys.yaml. Relative paths begin at the folder of the file that names them.
+/// Reads the configuration in `file`, the files it names, and keys.yaml. Relative paths begin at the folder of the file
+/// that names them.
 ///
 /// # Errors
 /// Every mistake at once, each with file, line and remedy.

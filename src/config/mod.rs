@@ -1,8 +1,8 @@
 //! What the person running otelgate wrote, and what of it is valid.
 //!
-//! Two types, two steps: `yaml` reads the text into a tree that knows its lines, and `check` turns that into a [`Config`] or into every
-//! mistake at once. Both are pure: they open no socket, and see the environment and other files only through
-//! [`Surroundings`]. Everything behind them may trust a [`Config`].
+//! Two types, two steps: `yaml` reads the text into a tree that knows its lines, and `check` turns that into a
+//! [`Config`] or into every mistake at once. Both are pure: they open no socket, and see the environment and other
+//! files only through [`Surroundings`]. Everything behind them may trust a [`Config`].
 //!
 //! [`load`] is the way in; `section` is how fields are asked for, and why an unknown one cannot pass.
 
@@ -220,7 +220,8 @@ pub struct Batch {
     pub commit_interval: Duration,
     /// A chunk with this many rows is sealed at once.
     pub max_chunk_rows: u64,
-    /// Without a spool: all who wait for a batch that the sink has not taken this long after it was opened are refused together.
+    /// Without a spool: all who wait for a batch that the sink has not taken this long after it was opened are refused
+    /// together.
     pub deadline: Duration,
 }
 

@@ -1,8 +1,8 @@
 //! Reads fields out of a file's tree, and collects every mistake on the way instead of ending at the first.
 //!
-//! Invariants: a field that nobody asked for is a mistake (a [`Section`] closes itself after its reader ran, and what was
-//! asked for is what is known); a value that is wrong is reported and its default goes on, so that all
-//! later checks run too; no message shows what a reference was replaced by.
+//! Invariants: a field that nobody asked for is a mistake (a [`Section`] closes itself after its reader ran, and what
+//! was asked for is what is known); a value that is wrong is reported and its default goes on, so that all later checks
+//! run too; no message shows what a reference was replaced by.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,8 @@ impl<'w> Reader<'w> {
         }
     }
 
-    /// Reads the file, or `None` after the one mistake that keeps it from being read at all; `remedy` is for a file that is not there.
+    /// Reads the file, or `None` after the one mistake that keeps it from being read at all; `remedy` is for a file
+    /// that is not there.
     pub(super) fn document<T>(&self, remedy: &str, read: impl FnOnce(&Section<'_>) -> T) -> Option<T> {
         let top = Mark { line: 1, column: 1 };
         let root = match self.surroundings.read(&self.file).map(String::from_utf8) {

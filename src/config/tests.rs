@@ -142,6 +142,7 @@ fn plaintext_is_said_aloud() {
         "1 tls.plaintext:",
         "keep one",
     );
+    only("listen: { otlp: localhost:4317 }\ntls: { plaintext: true }\n", "1 listen.otlp:", "IP address");
     only("tls: { cert_file: certs/server.crt }\n", "1 tls.key_file:", "is missing");
     only("tls: { key_file: certs/server.key }\n", "1 tls.cert_file:", "is missing");
     let no_tls = mistakes(SINK);
@@ -317,7 +318,8 @@ fn a_password_that_everybody_can_read_is_warned_of() {
 }
 
 proptest::proptest! {
-    /// A file that somebody spoils by accident is refused or taken, and never ends the program: keys.yaml is reread while it serves.
+    /// A file that somebody spoils by accident is refused or taken, and never ends the program: keys.yaml is reread
+    /// while it serves.
     #[test]
     fn no_text_panics(cuts in proptest::collection::vec((0.0..1.0f64, 0..8usize, "[-a-z0-9:{}\\[\\]\"'#&*!|>%@~ \\n\\t]{0,6}"), 1..6)) {
         for example in [include_str!("../../otelgate.example.yaml"), include_str!("../../keys.example.yaml")] {

@@ -1,7 +1,7 @@
 //! Where keys come from, and the ring in which a presented key is found.
 //!
-//! Invariants: only digests are held, so neither a dump of the memory nor a log can show a key; a reload replaces all keys at
-//! once and takes away nothing from a key that stayed the same; a file with a mistake replaces nothing.
+//! Invariants: only digests are held, so neither a dump of the memory nor a log can show a key; a reload replaces all
+//! keys at once and takes away nothing from a key that stayed the same; a file with a mistake replaces nothing.
 
 mod new;
 mod reload;
@@ -23,7 +23,8 @@ pub use reload::{KeysFile, watch};
 pub struct Key {
     /// What keys.yaml says of it.
     pub entry: KeyEntry,
-    /// What it has used. Shared by the old and the new [`Key`] when a reload changed neither its digest nor its name nor its limits.
+    /// What it has used. Shared by the old and the new [`Key`] when a reload changed neither its digest nor its name
+    /// nor its limits.
     pub state: Arc<KeyState>,
 }
 
@@ -31,8 +32,8 @@ type ByDigest = HashMap<[u8; 32], Arc<Key>>;
 
 /// All keys by the SHA-256 of their value; replaced as a whole by a reload.
 ///
-/// A hash map's comparison is not constant-time, and need not be: what is compared is the digest of the presented bytes, which nobody can
-/// steer without inverting SHA-256, so its timing tells nothing about any key.
+/// A hash map's comparison is not constant-time, and need not be: what is compared is the digest of the presented
+/// bytes, which nobody can steer without inverting SHA-256, so its timing tells nothing about any key.
 #[derive(Debug)]
 pub struct KeyRing {
     keys: ArcSwap<ByDigest>,
@@ -56,7 +57,8 @@ impl KeyRing {
         KeyRing { keys: ArcSwap::from_pointee(keys) }
     }
 
-    /// The key whose digest is that of the presented bytes. Whether it is enabled and not expired is the caller's to check.
+    /// The key whose digest is that of the presented bytes. Whether it is enabled and not expired is the caller's to
+    /// check.
     pub fn find(&self, presented: &[u8]) -> Option<Arc<Key>> {
         let digest: [u8; 32] = Sha256::digest(presented).into();
         self.keys.load().get(&digest).cloned()

@@ -1,8 +1,8 @@
 //! keys.yaml, read again when it changes and at SIGHUP.
 //!
-//! The file is polled instead of watched: a ConfigMap, an editor and a bind mount each change a file in their own way, and what all of them
-//! change is what a look at the path every few seconds sees. The bytes are compared, not only their time, because a
-//! file can change twice in one tick of its clock.
+//! The file is polled instead of watched: a ConfigMap, an editor and a bind mount each change a file in their own way,
+//! and what all of them change is what a look at the path every few seconds sees. The bytes are compared, not only
+//! their time, because a file can change twice in one tick of its clock.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,13 +27,14 @@ pub struct KeysFile {
 }
 
 impl KeysFile {
-    /// The file that the ring's keys were read from; the first look compares with what stands there by then, and loads it.
+    /// The file that the ring's keys were read from; the first look compares with what stands there by then, and loads
+    /// it.
     pub fn new(path: PathBuf, defaults: KeyLimits) -> Self {
         KeysFile { path, defaults, seen: None }
     }
 
-    /// Replaces the ring's keys by the file's, if the file is not the one last seen (`force`: even then). A file with a mistake, or none, leaves
-    /// the ring as it is; every mistake is logged once.
+    /// Replaces the ring's keys by the file's, if the file is not the one last seen (`force`: even then). A file with a
+    /// mistake, or none, leaves the ring as it is; every mistake is logged once.
     pub fn look(&mut self, ring: &KeyRing, surroundings: &dyn Surroundings, force: bool) {
         let digest = surroundings.read(&self.path).ok().map(|bytes| Sha256::digest(bytes).into());
         if digest == self.seen && !force {
@@ -61,8 +62,8 @@ fn replace(ring: &KeyRing, entries: Vec<KeyEntry>) {
     }
 }
 
-/// Looks at the file for ever: every two seconds, and at once at SIGHUP. A key whose `value` stands in the environment or another file is read
-/// again only at SIGHUP or when keys.yaml itself changes.
+/// Looks at the file for ever: every two seconds, and at once at SIGHUP. A key whose `value` stands in the environment
+/// or another file is read again only at SIGHUP or when keys.yaml itself changes.
 ///
 /// # Errors
 /// The signal cannot be listened to.
