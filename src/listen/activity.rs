@@ -149,7 +149,7 @@ impl Activity {
         // A header and a blocked write can begin at any moment, so the next look is never far.
         let mut next = now + times.header.min(STALLED) / 2;
         for (since, limit, verdict) in rules {
-            let Some(due) = since.map(|since| since + limit) else {
+            let Some(due) = since.and_then(|since| since.checked_add(limit)) else {
                 continue;
             };
             if due <= now {

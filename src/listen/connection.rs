@@ -125,7 +125,7 @@ impl<'a> Watch<'a> {
             idle: limits.idle_timeout,
             first_key: limits.first_key_timeout,
             // Clients that came together do not go together.
-            age: limits.max_connection_age.mul_f64(rand::random_range(0.9..=1.1)),
+            age: jitter(limits.max_connection_age),
             age_grace: limits.connection_age_grace,
         };
         Watch { shared, place, times, stopping: shared.stopping.clone(), look_at: Instant::now(), bowed: None }
@@ -155,7 +155,7 @@ impl<'a> Watch<'a> {
                 self.record(reason);
                 Next::Close
             }
-            Verdict::Bow(reason, grace) => self.bow(reason, Some(Instant::now() + grace)),
+            Verdict::Bow(reason, grace) => self.bow(reason, Instant::now().checked_add(grace)),
         }
     }
 
@@ -189,4 +189,10 @@ impl<'a> Watch<'a> {
             limited!(info, ip = %self.place.connection.ip, reason, "connection closed");
         }
     }
+}
+
+/// `age` ± 10 %.
+fn jitter(age: Duration) -> Duration {
+    let seconds = age.as_secs_f64() * rand::random_range(0.9..=1.1);
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }

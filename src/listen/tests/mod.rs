@@ -328,6 +328,22 @@ async fn an_answer_is_known_to_have_arrived_only_on_a_connection_that_lives_on()
 }
 
 #[tokio::test]
+async fn a_header_that_is_too_large_is_refused() {
+    let gateway = Gateway::plaintext(limits()).await;
+    let mut stream = gateway.connect().await;
+    let header = format!("POST / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(40 * 1024));
+    stream.write_all(header.as_bytes()).await.expect("sent");
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 431");
+    let mut client = gateway.client(Version::HTTP_2).await;
+    let path = format!("/{}", "x".repeat(20 * 1024));
+    let answer = client.post(&path).await.expect("an answer");
+    assert_eq!(answer.0, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    assert_eq!(gateway.answers.lock().len(), 0, "neither came to the handler");
+}
+
+#[tokio::test]
 async fn the_peer_is_the_address_that_connected() {
     let gateway =
         Gateway::plaintext(config::Listen { otlp: vec!["[::]:0".parse().expect("an address")], ..limits() }).await;
