@@ -8,7 +8,7 @@ mod buffer;
 mod call;
 mod frame;
 mod inflate;
-mod json;
+pub(crate) mod json;
 mod memory;
 mod receive;
 mod signal;

@@ -19,7 +19,7 @@ mod message;
 mod text;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use bytes::Bytes;
 use serde::de::DeserializeSeed;

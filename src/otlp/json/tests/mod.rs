@@ -1,6 +1,6 @@
 //! Transcoded JSON against opentelemetry-proto's own JSON and protobuf, and each rule of OTLP/JSON by example.
 
-mod random;
+pub(crate) mod random;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;

@@ -23,10 +23,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// A source of random messages.
-pub(super) struct Random(StdRng);
+pub(crate) struct Random(StdRng);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Random(StdRng::seed_from_u64(seed))
     }
 
@@ -120,7 +120,7 @@ impl Random {
         }
     }
 
-    pub(super) fn traces(&mut self) -> ExportTraceServiceRequest {
+    pub(crate) fn traces(&mut self) -> ExportTraceServiceRequest {
         ExportTraceServiceRequest {
             resource_spans: self.many(2, |random| ResourceSpans {
                 resource: random.maybe(Random::resource),
@@ -167,7 +167,7 @@ impl Random {
         }
     }
 
-    pub(super) fn logs(&mut self) -> ExportLogsServiceRequest {
+    pub(crate) fn logs(&mut self) -> ExportLogsServiceRequest {
         ExportLogsServiceRequest {
             resource_logs: self.many(2, |random| ResourceLogs {
                 resource: random.maybe(Random::resource),
@@ -197,7 +197,7 @@ impl Random {
         }
     }
 
-    pub(super) fn metrics(&mut self) -> ExportMetricsServiceRequest {
+    pub(crate) fn metrics(&mut self) -> ExportMetricsServiceRequest {
         ExportMetricsServiceRequest {
             resource_metrics: self.many(2, |random| ResourceMetrics {
                 resource: random.maybe(Random::resource),

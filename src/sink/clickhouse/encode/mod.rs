@@ -38,6 +38,9 @@ mod value;
 mod walk;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use factory::{Compression, EncoderFactory, EncoderSettings};
 pub use plan::{Plans, SchemaError, TablePlan};
 pub use table::TableKind;

@@ -1,0 +1,289 @@
+//! The encoder's columns against columns computed from prost's messages, for any request in any order of bytes.
+
+mod expected;
+mod reader;
+mod scramble;
+
+use jiff::tz::TimeZone;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use proptest::prelude::*;
+use prost::Message;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use self::expected::Tables;
+use self::scramble::{Type, scramble};
+use super::*;
+use crate::otlp::Signal;
+use crate::otlp::json::tests::random::Random;
+use crate::sink::{EncodeError, Growth, SealedPart};
+
+const ANY_GROWTH: Growth = Growth { max_records: u64::MAX, max_column_bytes: u64::MAX, max_parts: u32::MAX };
+
+fn factory(compression: Compression) -> EncoderFactory {
+    EncoderFactory::new(EncoderSettings {
+        plans: Plans::clickstack().unwrap(),
+        zone: TimeZone::UTC,
+        compression,
+        transform_logs: false,
+    })
+}
+
+/// A request in prost's own bytes.
+fn random_request(signal: Signal, seed: u64) -> Vec<u8> {
+    let mut random = Random::new(seed);
+    let mut rng = StdRng::seed_from_u64(seed);
+    match signal {
+        Signal::Traces => {
+            let mut request = random.traces();
+            for group in &mut request.resource_spans {
+                name_service(group.resource.as_mut().map(|resource| &mut resource.attributes), &mut rng);
+                for span in group.scope_spans.iter_mut().flat_map(|scope| &mut scope.spans) {
+                    mend::<16>(&mut span.trace_id, &mut rng);
+                    mend::<8>(&mut span.span_id, &mut rng);
+                    mend::<8>(&mut span.parent_span_id, &mut rng);
+                    special_values(&mut span.attributes, &mut rng);
+                    for link in &mut span.links {
+                        mend::<16>(&mut link.trace_id, &mut rng);
+                        mend::<8>(&mut link.span_id, &mut rng);
+                    }
+                }
+            }
+            request.encode_to_vec()
+        }
+        Signal::Logs => {
+            let mut request = random.logs();
+            for group in &mut request.resource_logs {
+                name_service(group.resource.as_mut().map(|resource| &mut resource.attributes), &mut rng);
+                for record in group.scope_logs.iter_mut().flat_map(|scope| &mut scope.log_records) {
+                    mend::<16>(&mut record.trace_id, &mut rng);
+                    mend::<8>(&mut record.span_id, &mut rng);
+                    special_values(&mut record.attributes, &mut rng);
+                    if rng.random_bool(0.2) {
+                        record.attributes.push(entry("rr-web.event", Value::IntValue(1)));
+                    }
+                }
+            }
+            request.encode_to_vec()
+        }
+        Signal::Metrics => {
+            let bytes = random.metrics().encode_to_vec();
+            let mut request = ExportMetricsServiceRequest::decode(bytes.as_slice()).unwrap();
+            mend_exemplars(&mut request, &mut rng);
+            request.encode_to_vec()
+        }
+    }
+}
+
+fn mend_exemplars(request: &mut ExportMetricsServiceRequest, rng: &mut StdRng) {
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    for group in &mut request.resource_metrics {
+        name_service(group.resource.as_mut().map(|resource| &mut resource.attributes), rng);
+        for metric in group.scope_metrics.iter_mut().flat_map(|scope| &mut scope.metrics) {
+            let exemplars: Vec<_> = match &mut metric.data {
+                Some(Data::Gauge(gauge)) => gauge.data_points.iter_mut().flat_map(|p| &mut p.exemplars).collect(),
+                Some(Data::Sum(sum)) => sum.data_points.iter_mut().flat_map(|p| &mut p.exemplars).collect(),
+                Some(Data::Histogram(h)) => h.data_points.iter_mut().flat_map(|p| &mut p.exemplars).collect(),
+                Some(Data::ExponentialHistogram(h)) => {
+                    h.data_points.iter_mut().flat_map(|p| &mut p.exemplars).collect()
+                }
+                _ => Vec::new(),
+            };
+            for exemplar in exemplars {
+                mend::<8>(&mut exemplar.span_id, rng);
+                mend::<16>(&mut exemplar.trace_id, rng);
+            }
+        }
+    }
+}
+
+/// Gives an id one of the lengths that OTLP knows.
+fn mend<const N: usize>(id: &mut Vec<u8>, rng: &mut StdRng) {
+    id.resize(N, 0);
+    match rng.random_range(0..4) {
+        0 => id.clear(),
+        1 => id.fill(0),
+        _ => {}
+    }
+}
+
+fn entry(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+fn name_service(attributes: Option<&mut Vec<KeyValue>>, rng: &mut StdRng) {
+    if let Some(attributes) = attributes
+        && rng.random_bool(0.7)
+    {
+        attributes.push(entry("service.name", Value::StringValue("shop".to_owned())));
+        attributes.push(entry("service.name", Value::IntValue(2)));
+    }
+}
+
+/// Values that the shared generator does not make: not finite, and text that Go's JSON escapes.
+fn special_values(attributes: &mut Vec<KeyValue>, rng: &mut StdRng) {
+    use opentelemetry_proto::tonic::common::v1::ArrayValue;
+    if rng.random_bool(0.5) {
+        return;
+    }
+    let double = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e21, 9.9e-7, 1e-6, 123_456.75][rng.random_range(0..7)];
+    attributes.push(entry("double", Value::DoubleValue(double)));
+    let text = Value::StringValue("<a href=\"x\">&\u{2028}\u{2029}\u{8}\u{c}\u{1f}".to_owned());
+    let values = vec![AnyValue { value: Some(Value::DoubleValue(double)) }, AnyValue { value: Some(text) }];
+    attributes.push(entry("array", Value::ArrayValue(ArrayValue { values: values.clone() })));
+    attributes.push(entry("text", Value::ArrayValue(ArrayValue { values: values[1..].to_vec() })));
+}
+
+fn expected(signal: Signal, request: &[u8], tables: &mut Tables) {
+    match signal {
+        Signal::Traces => expected::traces(&ExportTraceServiceRequest::decode(request).unwrap(), tables),
+        Signal::Logs => expected::logs(&ExportLogsServiceRequest::decode(request).unwrap(), tables),
+        Signal::Metrics => expected::metrics(&ExportMetricsServiceRequest::decode(request).unwrap(), tables),
+    }
+}
+
+fn read(sealed: &[SealedPart]) -> Tables {
+    let mut tables = Tables::new();
+    for part in sealed {
+        let raw = reader::inflate(&part.bytes);
+        assert_eq!(raw.len() as u64, part.uncompressed);
+        let rows = reader::rows(&raw);
+        assert_eq!(rows.len() as u64, part.rows());
+        let names: Vec<&str> = rows[0].iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, part.columns.iter().map(|name| &**name).collect::<Vec<_>>());
+        for witness in &part.witnesses {
+            let found = reader::rows(&witness.0);
+            assert!(found.len() == 1 && rows.contains(&found[0]));
+        }
+        assert_eq!(part.witnesses.len(), part.rows_by_request.len().min(8));
+        let rows = rows.into_iter().map(|row| row.into_iter().collect()).collect();
+        tables.insert((part.name.table.to_string(), part.name.day), rows);
+    }
+    tables
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn columns_are_those_of_the_decoded_messages(seed: u64, signal in 0..3_usize, method in 0..3) {
+        let signal = Signal::ALL[signal];
+        let compression = [Compression::Lz4, Compression::Zstd, Compression::None][method as usize];
+        let mut encoder = factory(compression).encoder(signal);
+        let mut rng = StdRng::seed_from_u64(seed);
+        // The second chunk reuses the first one's buffers.
+        for _chunk in 0..2 {
+            let mut tables = Tables::new();
+            for _ in 0..4 {
+                let request = random_request(signal, rng.random());
+                let scrambled = scramble(Type::Request(signal), &request, &mut rng);
+                encoder.append(&scrambled, &ANY_GROWTH).unwrap();
+                if rng.random_bool(0.3) {
+                    encoder.rollback();
+                } else {
+                    encoder.commit();
+                    expected(signal, &scrambled, &mut tables);
+                }
+            }
+            let rows: usize = tables.values().map(Vec::len).sum();
+            prop_assert_eq!(encoder.size().rows, rows as u64);
+            prop_assert_eq!(encoder.size().parts as usize, tables.len());
+            let found = read(&encoder.seal());
+            for (key, rows) in &tables {
+                let found = found.get(key);
+                prop_assert!(found.is_some(), "{:?} is missing", key);
+                for (row, found) in rows.iter().zip(found.unwrap()) {
+                    for (column, cell) in row {
+                        prop_assert_eq!(Some(cell), found.get(column), "{:?} {}", key, column);
+                    }
+                    prop_assert_eq!(row.len(), found.len());
+                }
+            }
+            prop_assert_eq!(found.len(), tables.len());
+        }
+    }
+
+    #[test]
+    fn damaged_requests_leave_no_trace(seed: u64, signal in 0..3_usize, cuts: [u16; 8]) {
+        let signal = Signal::ALL[signal];
+        let whole = random_request(signal, seed);
+        let mut encoder = factory(Compression::None).encoder(signal);
+        encoder.append(&whole, &ANY_GROWTH).unwrap();
+        encoder.commit();
+        let before = encoder.size();
+        for cut in cuts {
+            if whole.is_empty() { break; }
+            let at = usize::from(cut) % whole.len();
+            let mut damaged = whole.clone();
+            damaged[at] ^= (cut >> 8) as u8 | 1;
+            for bytes in [&whole[..at], &damaged] {
+                let outcome = encoder.append(bytes, &ANY_GROWTH);
+                prop_assert!(outcome.is_ok() || encoder.size() == before);
+                encoder.rollback();
+            }
+        }
+        prop_assert_eq!(encoder.size(), before);
+        let mut fresh = factory(Compression::None).encoder(signal);
+        fresh.append(&whole, &ANY_GROWTH).unwrap();
+        fresh.commit();
+        prop_assert_eq!(read(&encoder.seal()), read(&fresh.seal()));
+    }
+}
+
+#[test]
+fn a_large_resource_is_not_repeated_past_the_limit() {
+    use opentelemetry_proto::tonic::resource::v1::Resource;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+    let request = ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            resource: Some(Resource {
+                attributes: vec![entry("large", Value::StringValue("x".repeat(1 << 20)))],
+                ..Resource::default()
+            }),
+            scope_spans: vec![ScopeSpans { spans: vec![Span::default(); 100_000], ..ScopeSpans::default() }],
+            ..ResourceSpans::default()
+        }],
+    };
+    let mut encoder = factory(Compression::Lz4).encoder(Signal::Traces);
+    let outcome = encoder.append(&request.encode_to_vec(), &Growth::default());
+    assert_eq!(outcome, Err(EncodeError::TooLarge { limit: "max_column_bytes", max: 128 << 20 }));
+    assert_eq!(encoder.size().rows, 0);
+}
+
+#[test]
+fn records_and_parts_are_limited() {
+    let request = otlp_samples::Samples::new(1).traces_bytes(100);
+    let mut encoder = factory(Compression::Lz4).encoder(Signal::Traces);
+    let few = Growth { max_records: 99, ..Growth::default() };
+    assert_eq!(encoder.append(&request, &few), Err(EncodeError::TooLarge { limit: "max_records", max: 99 }));
+    let none = Growth { max_parts: 0, ..Growth::default() };
+    assert_eq!(encoder.append(&request, &none), Err(EncodeError::TooLarge { limit: "max_parts", max: 0 }));
+    assert_eq!(encoder.append(&request, &Growth::default()).map(|appended| appended.records), Ok(100));
+}
+
+#[test]
+fn values_nest_a_hundred_messages_deep_and_no_deeper() {
+    use opentelemetry_proto::tonic::common::v1::ArrayValue;
+    let nested = |levels: usize| {
+        let mut value = Value::IntValue(1);
+        for _ in 0..levels {
+            value = Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(value) }] });
+        }
+        let mut request = ExportLogsServiceRequest::default();
+        request.resource_logs.push(Default::default());
+        request.resource_logs[0].scope_logs.push(Default::default());
+        request.resource_logs[0].scope_logs[0].log_records.push(Default::default());
+        request.resource_logs[0].scope_logs[0].log_records[0].body = Some(AnyValue { value: Some(value) });
+        request.encode_to_vec()
+    };
+    let mut encoder = factory(Compression::Lz4).encoder(Signal::Logs);
+    for levels in 40..60 {
+        let request = nested(levels);
+        let taken = encoder.append(&request, &Growth::default()).is_ok();
+        assert_eq!(taken, ExportLogsServiceRequest::decode(request.as_slice()).is_ok(), "{levels}");
+    }
+}
