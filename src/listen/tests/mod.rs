@@ -15,6 +15,8 @@ use crate::admin::metrics::Reason;
 use crate::config;
 
 const SHORT: Duration = Duration::from_millis(200);
+/// A limit that is waited for, and within which a busy machine gets a request through.
+const LIMIT: Duration = Duration::from_millis(1500);
 const BOTH: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
 #[tokio::test]
@@ -45,7 +47,7 @@ async fn alpn_chooses_the_version_and_plaintext_tells_them_apart() {
 #[tokio::test]
 async fn a_handshake_that_does_not_come_blocks_nobody_and_ends() {
     let (dir, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
-    let limits = config::Listen { handshake_timeout: SHORT * 5, ..limits() };
+    let limits = config::Listen { handshake_timeout: LIMIT, ..limits() };
     let gateway = Gateway::start(limits, ca.write(dir.path(), false)).await;
     let mut silent = gateway.connect().await;
     let stream = ca.connect(&gateway, &["h2"], None).await.expect("TLS");
@@ -146,7 +148,7 @@ async fn when_full_the_oldest_without_a_key_makes_room() {
 
 #[tokio::test]
 async fn without_a_valid_key_a_connection_ends_though_it_is_answered() {
-    let gateway = Gateway::plaintext(config::Listen { first_key_timeout: SHORT, ..limits() }).await;
+    let gateway = Gateway::plaintext(config::Listen { first_key_timeout: LIMIT, ..limits() }).await;
     for version in BOTH {
         let mut with_key = gateway.client(version).await;
         with_key.post("/").await.expect("an answer");
@@ -163,7 +165,7 @@ async fn without_a_valid_key_a_connection_ends_though_it_is_answered() {
 
 #[tokio::test]
 async fn a_header_that_trickles_in_ends_the_connection() {
-    let gateway = Gateway::plaintext(config::Listen { header_timeout: SHORT, ..limits() }).await;
+    let gateway = Gateway::plaintext(config::Listen { header_timeout: LIMIT, ..limits() }).await;
     let mut first = gateway.connect().await;
     trickle(&mut first).await;
 
@@ -173,7 +175,7 @@ async fn a_header_that_trickles_in_ends_the_connection() {
     let mut answer = [0; 12];
     later.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 200");
-    tokio::time::sleep(SHORT * 3).await;
+    tokio::time::sleep(LIMIT * 2).await;
     assert_eq!(gateway.closed("header"), 1, "an idle connection is not a slow header");
     trickle(&mut later).await;
     assert_eq!(gateway.closed("header"), 2);
@@ -194,7 +196,7 @@ async fn trickle(stream: &mut TcpStream) {
 
 #[tokio::test]
 async fn an_old_connection_is_asked_to_go_and_finishes_what_it_began() {
-    let gateway = Gateway::plaintext(config::Listen { max_connection_age: SHORT * 2, ..limits() }).await;
+    let gateway = Gateway::plaintext(config::Listen { max_connection_age: LIMIT, ..limits() }).await;
     for version in BOTH {
         let mut client = gateway.client(version).await;
         client.post("/").await.expect("an answer");
@@ -213,7 +215,7 @@ async fn an_old_connection_is_asked_to_go_and_finishes_what_it_began() {
 
 #[tokio::test]
 async fn an_idle_connection_ends() {
-    let gateway = Gateway::plaintext(config::Listen { idle_timeout: SHORT, ..limits() }).await;
+    let gateway = Gateway::plaintext(config::Listen { idle_timeout: LIMIT, ..limits() }).await;
     for version in BOTH {
         let mut client = gateway.client(version).await;
         client.post("/").await.expect("an answer");
@@ -272,7 +274,7 @@ async fn with_a_valid_key_large_bodies_arrive_whole() {
 
 #[tokio::test]
 async fn without_a_valid_key_a_body_is_left_in_the_socket() {
-    let gateway = Gateway::plaintext(config::Listen { first_key_timeout: SHORT, ..limits() }).await;
+    let gateway = Gateway::plaintext(config::Listen { first_key_timeout: LIMIT, ..limits() }).await;
     let body = Bytes::from(vec![7; 512 * 1024]);
     let mut client = gateway.client(Version::HTTP_2).await;
     let answer = client.send("/read", false, body).await;
