@@ -70,7 +70,7 @@ fn base64(bytes: &[u8]) -> String {
             DIGITS[usize::from_str_radix(&six, 2).unwrap()] as char
         })
         .collect();
-    while text.len() % 4 != 0 {
+    while !text.len().is_multiple_of(4) {
         text.push('=');
     }
     text
