@@ -1,0 +1,269 @@
+//! What a failed insert means: may it be in, can trying again help, must a person do something first.
+//!
+//! One table of ClickHouse's exception codes, nothing else. The invariant: a code is classed as "known not to be in" only when
+//! ClickHouse raises it before the part of a single block is committed. Whatever may come later, or is not in the table, is
+//! [`Outcome::Unknown`], which costs a look and loses nothing.
+
+use http::StatusCode;
+
+use crate::sink::Outcome;
+
+/// Longest text of the server that is passed on, in characters.
+const MAX_MESSAGE: usize = 300;
+
+/// Why a statement was not answered with success.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The statement cannot have run: no connection, or the body was not sent to its end.
+    #[error("{0}")]
+    NotSent(String),
+    /// The statement was sent whole, and no answer came.
+    #[error("{0}")]
+    Lost(String),
+    /// ClickHouse answered with an exception.
+    #[error("ClickHouse says {}: {message}", name(*.code))]
+    Exception {
+        /// ClickHouse's exception code.
+        code: u16,
+        /// Its text, cut to a readable length.
+        message: String,
+    },
+    /// An answer that is not ClickHouse's own, for example a proxy's.
+    #[error("HTTP status {status} without a ClickHouse exception: {message}")]
+    Http {
+        /// The status.
+        status: u16,
+        /// The beginning of its body.
+        message: String,
+    },
+}
+
+/// What follows from a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Raised before anything is written; goes away by itself.
+    Retry,
+    /// Raised before anything is written; this has to be done.
+    Hold(&'static str),
+    /// The bytes are at fault; nothing of them is written.
+    Refused,
+    /// May be raised when the part is in already.
+    Unknown,
+}
+
+use Class::{Hold, Refused, Retry, Unknown};
+
+const SCHEMA: &str = "the table has changed; compare it with `otelgate schema print`";
+const TABLE: &str = "create it with `otelgate schema apply`, or set create_schema: true";
+const LOGIN: &str = "check user and password in sink.clickhouse";
+const SETTINGS: &str =
+    "the user's profile forbids a setting that inserts need; give the ingest user a profile without constraints";
+const VERSION: &str =
+    "this server does not understand the insert; is it older than the versions in docs/clickhouse.md?";
+
+/// Code, ClickHouse's name of it, and what follows. Sorted by code.
+const CODES: &[(u16, &str, Class)] = &[
+    (6, "CANNOT_PARSE_TEXT", Refused),
+    (8, "THERE_IS_NO_COLUMN", Hold(SCHEMA)),
+    (10, "NOT_FOUND_COLUMN_IN_BLOCK", Hold(SCHEMA)),
+    (16, "NO_SUCH_COLUMN_IN_TABLE", Hold(SCHEMA)),
+    (20, "NUMBER_OF_COLUMNS_DOESNT_MATCH", Hold(SCHEMA)),
+    (26, "CANNOT_PARSE_QUOTED_STRING", Refused),
+    (27, "CANNOT_PARSE_INPUT_ASSERTION_FAILED", Refused),
+    (33, "CANNOT_READ_ALL_DATA", Refused),
+    (36, "BAD_ARGUMENTS", Hold(VERSION)),
+    (38, "CANNOT_PARSE_DATE", Refused),
+    (40, "CHECKSUM_DOESNT_MATCH", Refused),
+    (41, "CANNOT_PARSE_DATETIME", Refused),
+    (44, "ILLEGAL_COLUMN", Hold(SCHEMA)),
+    (46, "UNKNOWN_FUNCTION", Hold(VERSION)),
+    (47, "UNKNOWN_IDENTIFIER", Hold(SCHEMA)),
+    (50, "UNKNOWN_TYPE", Hold(VERSION)),
+    (53, "TYPE_MISMATCH", Hold(SCHEMA)),
+    (60, "UNKNOWN_TABLE", Hold(TABLE)),
+    (62, "SYNTAX_ERROR", Hold(VERSION)),
+    (70, "CANNOT_CONVERT_TYPE", Hold(SCHEMA)),
+    (72, "CANNOT_PARSE_NUMBER", Refused),
+    (73, "UNKNOWN_FORMAT", Hold(VERSION)),
+    (81, "UNKNOWN_DATABASE", Hold("create the database, or correct sink.clickhouse.database")),
+    (89, "UNKNOWN_COMPRESSION_METHOD", Refused),
+    (115, "UNKNOWN_SETTING", Hold(VERSION)),
+    (117, "INCORRECT_DATA", Refused),
+    (128, "TOO_LARGE_ARRAY_SIZE", Refused),
+    (131, "TOO_LARGE_STRING_SIZE", Refused),
+    (159, "TIMEOUT_EXCEEDED", Unknown),
+    (164, "READONLY", Hold("the user's profile has readonly = 1, which blocks inserts")),
+    (192, "UNKNOWN_USER", Hold(LOGIN)),
+    (193, "WRONG_PASSWORD", Hold(LOGIN)),
+    (194, "REQUIRED_PASSWORD", Hold(LOGIN)),
+    (195, "IP_ADDRESS_NOT_ALLOWED", Hold("admit this host in the ingest user's networks")),
+    (201, "QUOTA_EXCEEDED", Unknown),
+    (202, "TOO_MANY_SIMULTANEOUS_QUERIES", Retry),
+    (209, "SOCKET_TIMEOUT", Unknown),
+    (210, "NETWORK_ERROR", Unknown),
+    (216, "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING", Retry),
+    (218, "TABLE_IS_DROPPED", Hold(TABLE)),
+    (225, "NO_ZOOKEEPER", Unknown),
+    (236, "ABORTED", Unknown),
+    (241, "MEMORY_LIMIT_EXCEEDED", Unknown),
+    (242, "TABLE_IS_READ_ONLY", Retry),
+    (243, "NOT_ENOUGH_SPACE", Unknown),
+    (252, "TOO_MANY_PARTS", Retry),
+    (271, "CANNOT_DECOMPRESS", Refused),
+    (285, "TOO_FEW_LIVE_REPLICAS", Retry),
+    (286, "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE", Retry),
+    (291, "DATABASE_ACCESS_DENIED", Hold("grant the ingest user its rights (docs/clickhouse.md)")),
+    (319, "UNKNOWN_STATUS_OF_INSERT", Unknown),
+    (349, "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN", Refused),
+    (394, "QUERY_WAS_CANCELLED", Unknown),
+    (432, "UNKNOWN_CODEC", Refused),
+    (439, "CANNOT_SCHEDULE_TASK", Unknown),
+    (452, "SETTING_CONSTRAINT_VIOLATION", Hold(SETTINGS)),
+    (469, "VIOLATED_CONSTRAINT", Refused),
+    (473, "DEADLOCK_AVOIDED", Retry),
+    (497, "ACCESS_DENIED", Hold("grant the ingest user its rights (docs/clickhouse.md)")),
+    (516, "AUTHENTICATION_FAILED", Hold(LOGIN)),
+    (745, "SERVER_OVERLOADED", Retry),
+    (999, "KEEPER_EXCEPTION", Unknown),
+    (1001, "STD_EXCEPTION", Unknown),
+    (1002, "UNKNOWN_EXCEPTION", Unknown),
+];
+
+/// ACCESS_DENIED, where a look may have to do without `system.processes`.
+pub(super) const ACCESS_DENIED: u16 = 497;
+
+fn entry(code: u16) -> Option<&'static (u16, &'static str, Class)> {
+    let at = CODES.binary_search_by_key(&code, |entry| entry.0).ok()?;
+    CODES.get(at)
+}
+
+/// `TOO_MANY_PARTS (252)`, or `exception 9999`.
+fn name(code: u16) -> String {
+    match entry(code) {
+        Some((_, name, _)) => format!("{name} ({code})"),
+        None => format!("exception {code}"),
+    }
+}
+
+impl Failure {
+    /// What it means for an insert of one block into one part.
+    pub fn outcome(&self) -> Outcome {
+        let why = self.with_remedy();
+        match self.class() {
+            Retry => Outcome::Retry { why, after: None },
+            Hold(_) => Outcome::Hold { why },
+            Refused => Outcome::Refused { why },
+            Unknown => Outcome::Unknown { why },
+        }
+    }
+
+    /// Another server may be better off: this one does not answer, or says that it cannot write now.
+    pub fn is_servers(&self) -> bool {
+        match self {
+            Failure::NotSent(_) | Failure::Lost(_) | Failure::Http { .. } => true,
+            Failure::Exception { .. } => matches!(self.class(), Retry | Unknown),
+        }
+    }
+
+    fn class(&self) -> Class {
+        match self {
+            Failure::NotSent(_) => Retry,
+            Failure::Lost(_) => Unknown,
+            Failure::Exception { code, .. } => entry(*code).map_or(Unknown, |entry| entry.2),
+            Failure::Http { status, .. } => http_class(*status),
+        }
+    }
+
+    /// In words, with what to do about it where a person can do something.
+    pub fn with_remedy(&self) -> String {
+        match self.class() {
+            Hold(remedy) => format!("{self}; {remedy}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// A status without ClickHouse's own code: something between here and there speaks.
+fn http_class(status: u16) -> Class {
+    match StatusCode::from_u16(status) {
+        Ok(StatusCode::TOO_MANY_REQUESTS) => Retry,
+        Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Hold(LOGIN),
+        Ok(StatusCode::PAYLOAD_TOO_LARGE) => Refused,
+        Ok(status) if status.is_redirection() || status.is_client_error() => {
+            Hold("is sink.clickhouse.url ClickHouse's HTTP port?")
+        }
+        _ => Unknown,
+    }
+}
+
+/// A server's text, cut to a readable length.
+pub(super) fn readable(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut short: String = text.trim().chars().take(MAX_MESSAGE).collect();
+    if text.trim().chars().nth(MAX_MESSAGE).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exception(code: u16) -> Outcome {
+        let message = "text".to_owned();
+        Failure::Exception { code, message }.outcome()
+    }
+
+    #[test]
+    fn codes_are_sorted_and_unique() {
+        assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn each_class_becomes_its_outcome() {
+        for (code, name, class) in CODES {
+            let outcome = exception(*code);
+            match (class, &outcome) {
+                (Retry, Outcome::Retry { why, .. })
+                | (Unknown, Outcome::Unknown { why })
+                | (Refused, Outcome::Refused { why }) => assert!(why.contains(name)),
+                (Hold(remedy), Outcome::Hold { why }) => {
+                    assert!(why.contains(name) && why.ends_with(remedy));
+                }
+                _ => panic!("{code} {name}: {class:?} became {outcome:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_may_be_in() {
+        assert!(matches!(exception(49), Outcome::Unknown { .. }), "LOGICAL_ERROR");
+        assert!(matches!(exception(60_000), Outcome::Unknown { .. }));
+        let lost = Failure::Lost("reset".to_owned()).outcome();
+        assert!(matches!(lost, Outcome::Unknown { .. }));
+        let not_sent = Failure::NotSent("connection refused".to_owned()).outcome();
+        assert!(matches!(not_sent, Outcome::Retry { .. }));
+    }
+
+    #[test]
+    fn a_proxys_answers() {
+        let of = |status| {
+            let message = String::new();
+            Failure::Http { status, message }.outcome()
+        };
+        assert!(matches!(of(429), Outcome::Retry { .. }));
+        assert!(matches!(of(502), Outcome::Unknown { .. }));
+        assert!(matches!(of(504), Outcome::Unknown { .. }));
+        assert!(matches!(of(401), Outcome::Hold { .. }));
+        assert!(matches!(of(404), Outcome::Hold { .. }));
+        assert!(matches!(of(301), Outcome::Hold { .. }));
+        assert!(matches!(of(413), Outcome::Refused { .. }));
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        assert_eq!(readable(b" short \n"), "short");
+        assert_eq!(readable("é".repeat(400).as_bytes()).chars().count(), MAX_MESSAGE + 1);
+    }
+}

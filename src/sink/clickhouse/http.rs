@@ -1,0 +1,291 @@
+//! ClickHouse's HTTP interface: one statement, one answer, and what is known when there is no answer.
+//!
+//! The official `clickhouse` crate reads the schema (`schema::read`). Inserts, statements whose failure has to be
+//! told apart by its code, and looks go through here, because the crate hands an exception on as text only. User and
+//! password travel in headers, never in a URL, and nothing here prints them.
+
+use std::error::Error as _;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::body::Pieces;
+use super::error::{Failure, readable};
+use crate::config;
+
+/// Longest answer that is read; an insert's is empty, a look's one line.
+const MAX_ANSWER: usize = 1 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Below the shortest time after which a ClickHouse server closes an idle connection (3 s in older ones).
+const POOL_IDLE: Duration = Duration::from_secs(2);
+
+/// A connector for http and https that the crate's client and this one share.
+pub(super) type Connector = HttpsConnector<HttpConnector>;
+
+/// Why no connection can be attempted at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The CA file cannot be read.
+    #[error("cannot read the certificates in {path}: {why}")]
+    CaFile {
+        /// `sink.clickhouse.ca_file`.
+        path: String,
+        /// In words.
+        why: String,
+    },
+    /// The TLS library refuses the certificates.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// A user's name or password that cannot be sent in a header.
+    #[error("sink.clickhouse.{0} holds a character that cannot be sent in an HTTP header")]
+    Credential(&'static str),
+}
+
+/// The connector: certificates are checked against `ca_file`, or the public CAs.
+pub(super) fn connector(ca_file: Option<&Path>) -> Result<Connector, SetupError> {
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let tls = match ca_file {
+        None => builder.with_webpki_roots().with_no_client_auth(),
+        Some(path) => builder.with_root_certificates(roots(path)?).with_no_client_auth(),
+    };
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    tcp.set_keepalive(Some(Duration::from_secs(60)));
+    Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp))
+}
+
+fn roots(path: &Path) -> Result<rustls::RootCertStore, SetupError> {
+    let failed = |why: String| SetupError::CaFile { path: path.display().to_string(), why };
+    let mut roots = rustls::RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
+        roots.add(certificate).map_err(|error| failed(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(failed("it holds no certificate".to_owned()));
+    }
+    Ok(roots)
+}
+
+/// Sends statements as the ingest user.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    client: Client<Connector, Pieces>,
+    user: HeaderValue,
+    password: HeaderValue,
+}
+
+/// A statement's parameters in the URL: settings, and the statement itself when the body is data.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parameters(String);
+
+impl Parameters {
+    /// Adds `name=value`.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.push(if self.0.is_empty() { '?' } else { '&' });
+        self.0.push_str(name);
+        self.0.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+                self.0.push(char::from(byte));
+            } else {
+                self.0.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        self
+    }
+}
+
+impl Http {
+    pub(super) fn new(connector: Connector, config: &config::ClickHouse) -> Result<Http, SetupError> {
+        let user = HeaderValue::from_str(&config.user).map_err(|_| SetupError::Credential("user"))?;
+        let mut password =
+            HeaderValue::from_str(config.password.expose()).map_err(|_| SetupError::Credential("password"))?;
+        password.set_sensitive(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Ok(Http { client, user, password })
+    }
+
+    /// Posts a statement to a server and reads the answer's body.
+    ///
+    /// # Errors
+    /// [`Failure`]; no answer within `timeout` is one.
+    pub(super) async fn post(
+        &self,
+        server: &Uri,
+        parameters: Parameters,
+        content_type: Option<HeaderValue>,
+        body: Vec<Bytes>,
+        timeout: Duration,
+    ) -> Result<Bytes, Failure> {
+        let (body, sent) = Pieces::new(body);
+        let exchange = async {
+            let request = self.request(server, &parameters, content_type, body)?;
+            let response = self.client.request(request).await.map_err(|error| {
+                if error.is_connect() || !sent.whole() {
+                    Failure::NotSent(format!("{}: {}", Server(server), causes(&error)))
+                } else {
+                    Failure::Lost(format!("{}: {}", Server(server), causes(&error)))
+                }
+            })?;
+            answer(server, response).await
+        };
+        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
+            let why = format!("{}: no answer within {timeout:?}", Server(server));
+            Err(if sent.whole() { Failure::Lost(why) } else { Failure::NotSent(why) })
+        })
+    }
+
+    fn request(
+        &self,
+        server: &Uri,
+        parameters: &Parameters,
+        content_type: Option<HeaderValue>,
+        body: Pieces,
+    ) -> Result<Request<Pieces>, Failure> {
+        let uri = format!("{}{}", base(server), parameters.0);
+        let mut request =
+            Request::post(uri).body(body).map_err(|error| Failure::NotSent(format!("{}: {error}", Server(server))))?;
+        let headers = request.headers_mut();
+        headers.insert("x-clickhouse-user", self.user.clone());
+        headers.insert("x-clickhouse-key", self.password.clone());
+        if let Some(content_type) = content_type {
+            headers.insert(CONTENT_TYPE, content_type);
+        }
+        Ok(request)
+    }
+}
+
+/// Scheme, host, port and path of a server's address, ready for a query string: without user information.
+pub(super) fn base(server: &Uri) -> String {
+    let host = server.host().unwrap_or_default();
+    let port = server.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    let path = server.path().trim_end_matches('/');
+    let scheme = server.scheme_str().unwrap_or("http");
+    format!("{scheme}://{host}{port}{path}/")
+}
+
+/// A server's address in a message.
+pub(super) struct Server<'a>(pub(super) &'a Uri);
+
+impl std::fmt::Display for Server<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(base(self.0).trim_end_matches('/'))
+    }
+}
+
+/// The answer's body, or the exception in its headers or, late, in its body.
+async fn answer(server: &Uri, response: Response<Incoming>) -> Result<Bytes, Failure> {
+    let (head, body) = response.into_parts();
+    let code = exception_code(&head.headers);
+    let body = match Limited::new(body, MAX_ANSWER).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            return Err(Failure::Lost(format!("{}: the answer is too long", Server(server))));
+        }
+        // The head said what the body would only have explained.
+        Err(_) if code.is_some() => Bytes::new(),
+        Err(error) => {
+            return Err(Failure::Lost(format!("{}: the answer was cut: {error}", Server(server))));
+        }
+    };
+    let message = || readable(&body);
+    match code.or_else(|| late_exception(&head.headers, &body)) {
+        Some(code) => Err(Failure::Exception { code, message: message() }),
+        None if head.status == StatusCode::OK => Ok(body),
+        None => Err(Failure::Http { status: head.status.as_u16(), message: message() }),
+    }
+}
+
+fn exception_code(headers: &HeaderMap) -> Option<u16> {
+    let code = headers.get("x-clickhouse-exception-code")?;
+    // A code that cannot be read is an exception all the same; 0 is in no table, so it may be in.
+    Some(code.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(0))
+}
+
+/// An exception after the 200 was sent: a last block `__exception__`, tag, `Code: N. …`, length, tag, `__exception__`, where the tag
+/// was announced in a header (25.11 and newer). Older servers end the body with the exception itself.
+fn late_exception(headers: &HeaderMap, body: &[u8]) -> Option<u16> {
+    const MARK: &[u8] = b"__exception__";
+    const CODE: &[u8] = b"Code: ";
+    let text = match headers.get("x-clickhouse-exception-tag") {
+        Some(tag) => {
+            let opening = [MARK, b"\r\n", tag.as_bytes(), b"\r\n"].concat();
+            let at = memchr::memmem::find(body, &opening)?;
+            body.get(at + opening.len()..)?
+        }
+        None => body,
+    };
+    let at = memchr::memmem::find(text, CODE)?;
+    let digits = text.get(at + CODE.len()..)?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    let is_exception = memchr::memmem::find(digits, b". DB::").is_some_and(|at| at == end);
+    if headers.get("x-clickhouse-exception-tag").is_none() && !is_exception {
+        return None;
+    }
+    let code = std::str::from_utf8(digits.get(..end)?).ok()?;
+    Some(code.parse().unwrap_or(0))
+}
+
+/// An error and what caused it, in one line.
+fn causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_escaped() {
+        let parameters = Parameters::default().with("query", "INSERT INTO `a b` (x)").with("b", "1");
+        assert_eq!(parameters.0, "?query=INSERT%20INTO%20%60a%20b%60%20%28x%29&b=1");
+    }
+
+    #[test]
+    fn addresses_lose_their_user_information() {
+        let uri: Uri = "https://user:secret@host:8443/path/".parse().unwrap();
+        assert_eq!(base(&uri), "https://host:8443/path/");
+        assert_eq!(Server(&uri).to_string(), "https://host:8443/path");
+        let uri: Uri = "http://[::1]:8123".parse().unwrap();
+        assert_eq!(base(&uri), "http://[::1]:8123/");
+    }
+
+    #[test]
+    fn late_exceptions_are_found() {
+        let mut headers = HeaderMap::new();
+        let old = b"Code: 241. DB::Exception: Memory limit (version 24.8)\n";
+        assert_eq!(late_exception(&headers, old), Some(241));
+        assert_eq!(late_exception(&headers, b"Code: none"), None);
+        assert_eq!(late_exception(&headers, b""), None);
+        headers.insert("x-clickhouse-exception-tag", HeaderValue::from_static("abcd"));
+        let new = b"\r\n__exception__\r\nabcd\r\nCode: 252. DB::Exception: x\n30 abcd\r\n__exception__\r\n";
+        assert_eq!(late_exception(&headers, new), Some(252));
+        assert_eq!(late_exception(&headers, b"Code: 1. DB::Exception: a log's body"), None);
+    }
+}

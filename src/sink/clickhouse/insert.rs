@@ -1,0 +1,171 @@
+//! One part, one insert: the statement, the settings that it depends on, and the body as it lies in the spool.
+//!
+//! Invariant: whatever a user's profile says, the body becomes one block, and so one part, under one token.
+
+use std::time::Duration;
+
+use http::Uri;
+
+use super::error::Failure;
+use super::http::{Http, Parameters};
+use super::schema::{Table, identifier, literal};
+use crate::sink::PartDelivery;
+
+/// More rows and bytes than any batch has: blocks are joined until the body's end.
+const NEVER_FULL_ROWS: &str = "1000000000";
+const NEVER_FULL_BYTES: &str = "1099511627776";
+
+/// Every setting that an insert's meaning depends on.
+const SETTINGS: [(&str, &str); 14] = [
+    // The batch is ours already; 26.x would gather it with others and forget the token.
+    ("async_insert", "0"),
+    ("insert_deduplicate", "1"),
+    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
+    // One block: rows and bytes of all frames are joined before anything is written.
+    ("min_insert_block_size_rows", NEVER_FULL_ROWS),
+    ("min_insert_block_size_bytes", NEVER_FULL_BYTES),
+    ("max_insert_block_size", NEVER_FULL_ROWS),
+    ("max_insert_threads", "1"),
+    ("max_threads", "1"),
+    ("parallel_view_processing", "0"),
+    // The gateway cuts by partition itself; a limit here could only refuse what is right.
+    ("max_partitions_per_insert_block", "0"),
+    ("insert_null_as_default", "1"),
+    ("decompress", "1"),
+    // The status line waits for the outcome.
+    ("wait_end_of_query", "1"),
+    ("timeout_overflow_mode", "throw"),
+];
+
+/// How an insert is limited in time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// How long the client waits.
+    pub(super) timeout: Duration,
+    /// How long the server tries.
+    pub(super) execution: Duration,
+}
+
+/// Makes one attempt.
+///
+/// # Errors
+/// [`Failure`].
+pub(super) async fn insert(
+    http: &Http,
+    server: &Uri,
+    database: &str,
+    table: Option<&Table>,
+    part: &PartDelivery,
+    limits: Limits,
+) -> Result<(), Failure> {
+    let statement = statement(database, table, part)?;
+    let execution = limits.execution.as_secs_f64().to_string();
+    let mut parameters = Parameters::default();
+    for (name, value) in SETTINGS {
+        parameters = parameters.with(name, value);
+    }
+    let parameters = parameters
+        .with("max_execution_time", &execution)
+        .with("insert_deduplication_token", &part.token)
+        .with("query_id", &query_id(part))
+        .with("query", &statement);
+    let answer = http.post(server, parameters, None, part.body.clone(), limits.timeout).await?;
+    if answer.is_empty() {
+        Ok(())
+    } else {
+        // An insert has nothing to say: whatever this is, it is not a plain yes.
+        Err(Failure::Lost(format!("{server}: an insert was answered with {} bytes", answer.len())))
+    }
+}
+
+/// What the ids of all attempts under a token begin with.
+pub(super) fn query_id_prefix(token: &str) -> String {
+    format!("otelgate-{token}-")
+}
+
+/// Each attempt's own: an id that is still running would be refused, and an earlier process counted its attempts from 0 too.
+fn query_id(part: &PartDelivery) -> String {
+    let own: u32 = rand::random();
+    format!("{}{}-{own:08x}", query_id_prefix(&part.token), part.attempt)
+}
+
+fn statement(database: &str, table: Option<&Table>, part: &PartDelivery) -> Result<String, Failure> {
+    let columns: Vec<String> = part.columns.iter().map(|column| identifier(column)).collect();
+    let columns = columns.join(", ");
+    let into = format!("INSERT INTO {}.{} ({columns})", identifier(database), identifier(&part.name.table));
+    let Some((start, count)) = part.only_rows else {
+        return Ok(format!("{into} FORMAT Native"));
+    };
+    let structure = table
+        .and_then(|table| structure(table, &part.columns))
+        .ok_or_else(|| Failure::NotSent("the table's columns are not known".to_owned()))?;
+    let end = start.saturating_add(count);
+    Ok(format!(
+        "{into} SELECT {columns} FROM input({}) \
+         WHERE rowNumberInAllBlocks() >= {start} AND rowNumberInAllBlocks() < {end} FORMAT Native",
+        literal(&structure)
+    ))
+}
+
+/// `name type, name type, …` of these columns; none when the table has lost one of them.
+pub(super) fn structure(table: &Table, columns: &[std::sync::Arc<str>]) -> Option<String> {
+    let each: Option<Vec<String>> =
+        columns.iter().map(|column| Some(format!("{} {}", identifier(column), table.type_of(column)?))).collect();
+    Some(each?.join(", "))
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::PartName;
+    use crate::sink::clickhouse::schema::Column;
+
+    fn part(only_rows: Option<(u64, u64)>) -> PartDelivery {
+        PartDelivery {
+            name: PartName { table: "otel_traces".into(), day: 0 },
+            columns: ["SpanId".into(), "Events.Name".into()].into(),
+            token: "t".to_owned(),
+            attempt: 2,
+            rows: 10,
+            body: Vec::new(),
+            witnesses: Vec::new(),
+            only_rows,
+        }
+    }
+
+    fn table() -> Table {
+        let column = |name: &str, type_name: &str| Column {
+            name: name.to_owned(),
+            type_name: type_name.to_owned(),
+            default_kind: String::new(),
+        };
+        Table {
+            columns: vec![column("SpanId", "String"), column("Events.Name", "Array(LowCardinality(String))")],
+            ..Table::default()
+        }
+    }
+
+    #[test]
+    fn statements_name_the_columns() {
+        assert_eq!(
+            statement("otel", None, &part(None)).unwrap(),
+            "INSERT INTO otel.otel_traces (SpanId, `Events.Name`) FORMAT Native"
+        );
+    }
+
+    #[test]
+    fn rows_are_cut_out_by_the_server() {
+        let sql = statement("otel", Some(&table()), &part(Some((3, 4)))).unwrap();
+        assert!(sql.contains("FROM input('SpanId String, `Events.Name` Array(LowCardinality(String))')"));
+        assert!(sql.contains("rowNumberInAllBlocks() >= 3 AND rowNumberInAllBlocks() < 7 FORMAT Native"));
+        assert!(statement("otel", None, &part(Some((3, 4)))).is_err());
+    }
+
+    #[test]
+    fn attempts_share_a_prefix_and_nothing_else() {
+        let (one, other) = (query_id(&part(None)), query_id(&part(None)));
+        assert!(one.starts_with("otelgate-t-2-"));
+        assert_ne!(one, other);
+    }
+}

@@ -1,0 +1,167 @@
+//! Look before you believe: are a part's witnesses in the table?
+//!
+//! First the old attempts must be over: their query ids are gone from `system.processes`, where a user sees its own, or,
+//! where that may not be read, a settle time has passed. Then the witnesses, one-row blocks of the part's columns, travel with one
+//! query as a table of their own, and are searched by time and sorting key and by equality of all their columns.
+//! Rows are compared as text in which every value has one form: times are numbers, maps are sorted (a server may keep a map's entries in
+//! an order of its own), a NaN equals itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::error::{ACCESS_DENIED, Failure};
+use super::insert::{query_id_prefix, structure};
+use super::query::Query;
+use super::schema::{Table, identifier, literal};
+use crate::sink::{Look, PartDelivery};
+
+/// Where `system.processes` may not be read: an insert that nobody waits for is over after this.
+const SETTLE: Duration = Duration::from_secs(60);
+/// An attempt that was still in a socket's buffer at the first glance has begun at the second.
+const SECOND_GLANCE: Duration = Duration::from_millis(500);
+/// How long an old attempt is waited for before the answer is "ask again later".
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The name that the witnesses have as a table.
+const WITNESSES: &str = "otelgate_witnesses";
+/// UNKNOWN_IDENTIFIER: the sorting key uses a column that is not inserted.
+const UNKNOWN_IDENTIFIER: u16 = 47;
+
+/// Looks on one server. `last_attempt`: no attempt is younger.
+pub(super) async fn look(
+    query: Query<'_>,
+    database: &str,
+    table: &Table,
+    part: &PartDelivery,
+    last_attempt: Instant,
+) -> Look {
+    if let Err(why) = old_attempts_end(query, &part.token, last_attempt).await {
+        return Look::Unclear { why };
+    }
+    match find(query, database, table, part).await {
+        Ok(true) => Look::Present,
+        Ok(false) => Look::Absent,
+        Err(why) => Look::Unclear { why },
+    }
+}
+
+async fn old_attempts_end(query: Query<'_>, token: &str, last_attempt: Instant) -> Result<(), String> {
+    let running = format!(
+        "SELECT count() FROM system.processes WHERE startsWith(query_id, {}) FORMAT TabSeparated",
+        literal(&query_id_prefix(token))
+    );
+    let begun = Instant::now();
+    let mut glances = 0;
+    while glances < 2 {
+        match query.run(&running).await {
+            Ok(answer) if answer.trim_ascii() == b"0" => glances += 1,
+            Ok(_) => glances = 0,
+            Err(Failure::Exception { code: ACCESS_DENIED, .. }) => {
+                sleep_until(last_attempt + SETTLE).await;
+                return Ok(());
+            }
+            Err(failure) => return Err(failure.to_string()),
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err("an old attempt is still running".to_owned());
+        }
+        if glances < 2 {
+            sleep(SECOND_GLANCE).await;
+        }
+    }
+    Ok(())
+}
+
+async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelivery) -> Result<bool, String> {
+    if part.witnesses.is_empty() {
+        return Err("the part has no witnesses".to_owned());
+    }
+    let structure = structure(table, &part.columns).ok_or("the table has lost a column")?;
+    let blocks: Vec<&[u8]> = part.witnesses.iter().map(|witness| witness.0.as_slice()).collect();
+    let mut by_key = !table.sorting_key.is_empty();
+    loop {
+        let statement = statement(database, table, part, by_key);
+        match query.run_with(&statement, WITNESSES, &structure, &blocks).await {
+            Ok(answer) => return Ok(answer.trim_ascii() == b"1"),
+            Err(Failure::Exception { code: UNKNOWN_IDENTIFIER, .. }) if by_key => by_key = false,
+            Err(failure) => return Err(failure.to_string()),
+        }
+    }
+}
+
+/// 1 when each different witness is in the table, otherwise 0.
+fn statement(database: &str, table: &Table, part: &PartDelivery, by_key: bool) -> String {
+    let row = row_text(table, &part.columns);
+    let mut place = Vec::new();
+    // The time by itself too: it decides on the partition, whatever the key begins with.
+    let time = part.columns.iter().find(|column| matches!(&***column, "Timestamp" | "TimeUnix"));
+    if let Some(time) = time {
+        place.push(format!("{time} IN (SELECT {time} FROM {WITNESSES})"));
+    }
+    if by_key {
+        place.push(format!("({key}) IN (SELECT {key} FROM {WITNESSES})", key = table.sorting_key));
+    }
+    let place = if place.is_empty() { "1".to_owned() } else { place.join(" AND ") };
+    let (database, name) = (identifier(database), identifier(&part.name.table));
+    format!(
+        "SELECT (SELECT uniqExact(text) FROM (SELECT {row} AS text FROM {database}.{name} WHERE {place}) \
+         WHERE text IN (SELECT {row} FROM {WITNESSES})) = (SELECT uniqExact({row}) FROM {WITNESSES}) \
+         FORMAT TabSeparated"
+    )
+}
+
+/// An expression for all columns of a row as one text.
+fn row_text(table: &Table, columns: &[Arc<str>]) -> String {
+    let values: Vec<String> =
+        columns.iter().map(|column| value(&identifier(column), table.type_of(column).unwrap_or_default())).collect();
+    format!("toString(tuple({}))", values.join(", "))
+}
+
+fn value(column: &str, type_name: &str) -> String {
+    let element = type_name.strip_prefix("Array(").and_then(|rest| rest.strip_suffix(')'));
+    match element {
+        Some(element) => match scalar("x", element) {
+            Some(expression) => format!("arrayMap(x -> {expression}, {column})"),
+            None => column.to_owned(),
+        },
+        None => scalar(column, type_name).unwrap_or_else(|| column.to_owned()),
+    }
+}
+
+/// The one form of a value whose own text has several, or says less than the value; none for all others.
+fn scalar(value: &str, type_name: &str) -> Option<String> {
+    if type_name.starts_with("Map(") {
+        Some(format!("arraySort(CAST({value} AS Array(Tuple(String, String))))"))
+    } else if type_name.starts_with("DateTime64") {
+        Some(format!("reinterpretAsInt64({value})"))
+    } else if type_name.starts_with("DateTime") {
+        Some(format!("toUnixTimestamp({value})"))
+    } else if type_name.starts_with("JSON") {
+        Some(format!("toString({value})"))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_has_one_form() {
+        assert_eq!(value("Body", "String"), "Body");
+        assert_eq!(value("Timestamp", "DateTime64(9)"), "reinterpretAsInt64(Timestamp)");
+        assert_eq!(value("TimeUnix", "DateTime('UTC')"), "toUnixTimestamp(TimeUnix)");
+        assert_eq!(
+            value("`Events.Timestamp`", "Array(DateTime64(9))"),
+            "arrayMap(x -> reinterpretAsInt64(x), `Events.Timestamp`)"
+        );
+        assert_eq!(value("BucketCounts", "Array(UInt64)"), "BucketCounts");
+        assert_eq!(
+            value("Attributes", "Map(LowCardinality(String), String)"),
+            "arraySort(CAST(Attributes AS Array(Tuple(String, String))))"
+        );
+        assert_eq!(value("LogAttributes", "JSON(max_dynamic_paths=8)"), "toString(LogAttributes)");
+    }
+}

@@ -1,0 +1,64 @@
+//! Statements other than inserts, to one server, whose failure is told apart by its code.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Uri};
+
+use super::error::Failure;
+use super::http::{Http, Parameters};
+
+/// Longest time for a statement that is no insert.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One server to ask.
+#[derive(Clone, Copy)]
+pub(super) struct Query<'a> {
+    pub(super) http: &'a Http,
+    pub(super) server: &'a Uri,
+}
+
+impl Query<'_> {
+    /// Runs a statement and reads its answer.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn run(&self, statement: &str) -> Result<Bytes, Failure> {
+        let parameters = Parameters::default().with("wait_end_of_query", "1");
+        let body = vec![Bytes::copy_from_slice(statement.as_bytes())];
+        self.http.post(self.server, parameters, None, body, TIMEOUT).await
+    }
+
+    /// Runs a statement that reads a table which comes with it: Native blocks under a name and with these columns.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn run_with(
+        &self,
+        statement: &str,
+        table: &str,
+        structure: &str,
+        blocks: &[&[u8]],
+    ) -> Result<Bytes, Failure> {
+        let parameters = Parameters::default()
+            .with("wait_end_of_query", "1")
+            .with(&format!("{table}_format"), "Native")
+            .with(&format!("{table}_structure"), structure);
+        // The data is anybody's: a boundary that cannot be guessed cannot be in it.
+        let boundary = format!("{:032x}", rand::random::<u128>());
+        let mut body = Vec::new();
+        for (name, file, content) in
+            [("query", "", [statement.as_bytes()].as_slice()), (table, "; filename=\"blocks\"", blocks)]
+        {
+            body.extend_from_slice(
+                format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").as_bytes(),
+            );
+            content.iter().for_each(|piece| body.extend_from_slice(piece));
+            body.extend_from_slice(b"\r\n");
+        }
+        body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+        let content_type = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))
+            .map_err(|error| Failure::NotSent(error.to_string()))?;
+        self.http.post(self.server, parameters, Some(content_type), vec![Bytes::from(body)], TIMEOUT).await
+    }
+}

@@ -1,0 +1,49 @@
+//! Creates what is missing, as the ingest user, and says what it did.
+
+use super::ddl::Statement;
+use crate::sink::clickhouse::error::Failure;
+use crate::sink::clickhouse::query::Query;
+
+/// What became of one table or view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Its name, without the database.
+    pub name: &'static str,
+    /// `false`: it was there before and is left as it is.
+    pub created: bool,
+}
+
+/// A table or view that could not be created.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot create {name}: {}", .failure.with_remedy())]
+pub struct ApplyError {
+    /// Its name, without the database; `the schema` when not even the list of tables was answered.
+    pub name: &'static str,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// Runs the statements of what is not there yet, in order.
+///
+/// # Errors
+/// The first statement that fails; what was created before it stays.
+pub(in crate::sink::clickhouse) async fn apply(
+    query: Query<'_>,
+    database: &str,
+    statements: &[Statement],
+) -> Result<Vec<Done>, ApplyError> {
+    let failed = |name| move |failure| ApplyError { name, failure };
+    let list =
+        format!("SELECT name FROM system.tables WHERE database = {} FORMAT TabSeparatedRaw", super::literal(database));
+    let answer = query.run(&list).await.map_err(failed("the schema"))?;
+    let answer = String::from_utf8_lossy(&answer);
+    let mut done = Vec::new();
+    for statement in statements {
+        let created = !answer.lines().any(|name| name == statement.name);
+        if created {
+            query.run(&statement.sql).await.map_err(failed(statement.name))?;
+        }
+        done.push(Done { name: statement.name, created });
+    }
+    Ok(done)
+}

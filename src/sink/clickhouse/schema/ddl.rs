@@ -1,0 +1,231 @@
+//! The statements that create ClickStack's tables, indexes and views, in the order in which they can run.
+//!
+//! Everything that a person may want to read about a table stands in `sql/*.sql`; filled in here are the database, the time to live and
+//! what differs between servers. Pure: no server is asked.
+
+use std::time::Duration;
+
+use super::version::Version;
+use crate::config::Ttl;
+
+/// One table or view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// Its name, without the database.
+    pub name: &'static str,
+    /// `CREATE … IF NOT EXISTS …`, without a semicolon.
+    pub sql: String,
+}
+
+/// What the templates leave open.
+struct Filling<'a> {
+    database: &'a str,
+    ttl: &'a Ttl,
+    text_indexes: bool,
+}
+
+/// The columns that the logs' rollup counts.
+const LOG_COLUMNS: [&str; 14] = [
+    "SeverityText",
+    "ServiceName",
+    "ScopeName",
+    "ScopeVersion",
+    "ResourceSchemaUrl",
+    "ScopeSchemaUrl",
+    "__hdx_materialized_k8s.cluster.name",
+    "__hdx_materialized_k8s.container.name",
+    "__hdx_materialized_k8s.deployment.name",
+    "__hdx_materialized_k8s.namespace.name",
+    "__hdx_materialized_k8s.node.name",
+    "__hdx_materialized_k8s.pod.name",
+    "__hdx_materialized_k8s.pod.uid",
+    "__hdx_materialized_deployment.environment.name",
+];
+
+/// The columns that the traces' rollup counts.
+const TRACE_COLUMNS: [&str; 6] = ["ServiceName", "SpanName", "SpanKind", "StatusCode", "ScopeName", "ScopeVersion"];
+
+/// The five tables of metrics: the columns that each has after those that all share.
+const METRICS: [(&str, &str); 5] = [
+    ("otel_metrics_gauge", include_str!("sql/otel_metrics_gauge.columns.sql")),
+    ("otel_metrics_sum", include_str!("sql/otel_metrics_sum.columns.sql")),
+    ("otel_metrics_histogram", include_str!("sql/otel_metrics_histogram.columns.sql")),
+    ("otel_metrics_exponential_histogram", include_str!("sql/otel_metrics_exponential_histogram.columns.sql")),
+    ("otel_metrics_summary", include_str!("sql/otel_metrics_summary.columns.sql")),
+];
+
+/// All tables and views for a server of this version.
+pub fn statements(database: &str, ttl: &Ttl, version: Version) -> Vec<Statement> {
+    let filling = Filling { database, ttl, text_indexes: version.has_text_indexes() };
+    let mut all = vec![
+        filling.table("otel_logs", include_str!("sql/otel_logs.sql"), ttl.logs, Expiry::TIMESTAMP),
+        filling.rollup("otel_logs_kv_rollup_15m", ttl.logs),
+        filling.view("otel_logs_attr_kv_rollup_15m_mv", "otel_logs", "otel_logs_kv_rollup_15m", &LOG_COLUMNS),
+        filling.table("otel_traces", include_str!("sql/otel_traces.sql"), ttl.traces, Expiry::TRACES),
+        filling.rollup("otel_traces_kv_rollup_15m", ttl.traces),
+        filling.view("otel_traces_kv_rollup_15m_mv", "otel_traces", "otel_traces_kv_rollup_15m", &TRACE_COLUMNS),
+        filling.table("hyperdx_sessions", include_str!("sql/hyperdx_sessions.sql"), ttl.sessions, Expiry::SESSIONS),
+    ];
+    all.extend(METRICS.map(|(name, columns)| filling.metrics(name, columns)));
+    all
+}
+
+/// What a row's age is counted from.
+#[derive(Clone, Copy)]
+struct Expiry {
+    /// For a time to live of whole days.
+    days: &'static str,
+    /// For any other.
+    seconds: &'static str,
+}
+
+impl Expiry {
+    const TIMESTAMP: Expiry = Expiry::by("toDateTime(Timestamp)");
+    const SESSIONS: Expiry = Expiry::by("TimestampTime");
+    const ROLLUP: Expiry = Expiry::by("Timestamp");
+    const METRICS: Expiry = Expiry::by("toDateTime(TimeUnix)");
+    /// ClickStack counts from the day's start, which would cut a time to live of hours short.
+    const TRACES: Expiry = Expiry { days: "toDate(Timestamp)", seconds: "toDateTime(Timestamp)" };
+
+    const fn by(expression: &'static str) -> Expiry {
+        Expiry { days: expression, seconds: expression }
+    }
+
+    /// The TTL clause, rounded to whole seconds; none for zero.
+    fn clause(self, ttl: Duration) -> String {
+        const DAY: u64 = 24 * 60 * 60;
+        match ttl.as_secs() {
+            0 => String::new(),
+            seconds if seconds.is_multiple_of(DAY) => {
+                format!("TTL {} + toIntervalDay({})", self.days, seconds / DAY)
+            }
+            seconds => format!("TTL {} + toIntervalSecond({seconds})", self.seconds),
+        }
+    }
+}
+
+impl Filling<'_> {
+    fn table(&self, name: &'static str, template: &str, ttl: Duration, expiry: Expiry) -> Statement {
+        let (items, words, id) = if self.text_indexes {
+            ("text(tokenizer = 'array')", "text(tokenizer = 'splitByNonAlpha')", "text(tokenizer = 'array')")
+        } else {
+            (
+                "bloom_filter(0.01) GRANULARITY 1",
+                "tokenbf_v1(32768, 3, 0) GRANULARITY 8",
+                "bloom_filter(0.001) GRANULARITY 1",
+            )
+        };
+        let sql = template
+            .replace("{database}", &identifier(self.database))
+            .replace("{table}", name)
+            .replace("{text_items}", items)
+            .replace("{text_words}", words)
+            .replace("{text_id}", id)
+            .replace("{ttl}\n", &with_line_end(expiry.clause(ttl)))
+            .trim_end()
+            .to_owned();
+        Statement { name, sql }
+    }
+
+    fn rollup(&self, name: &'static str, ttl: Duration) -> Statement {
+        self.table(name, include_str!("sql/kv_rollup_15m.sql"), ttl, Expiry::ROLLUP)
+    }
+
+    fn metrics(&self, name: &'static str, columns: &str) -> Statement {
+        let template = include_str!("sql/otel_metrics.sql").replace("{columns}", columns.trim_end());
+        self.table(name, &template, self.ttl.metrics, Expiry::METRICS)
+    }
+
+    fn view(&self, name: &'static str, source: &str, target: &str, columns: &[&str]) -> Statement {
+        let pairs: Vec<String> =
+            columns.iter().map(|column| format!("    ('{column}', toString(source.{}))", identifier(column))).collect();
+        let sql = include_str!("sql/kv_rollup_15m_mv.sql")
+            .replace("{database}", &identifier(self.database))
+            .replace("{view}", name)
+            .replace("{table}", target)
+            .replace("{source}", source)
+            .replace("{pairs}", &pairs.join(",\n"))
+            .trim_end()
+            .to_owned();
+        Statement { name, sql }
+    }
+}
+
+fn with_line_end(line: String) -> String {
+    if line.is_empty() { line } else { line + "\n" }
+}
+
+/// A name as it stands in a statement: quoted where it has to be.
+pub fn identifier(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if plain { name.to_owned() } else { format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`")) }
+}
+
+/// A text as a literal in a statement.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn ttl(each: Duration) -> Ttl {
+        Ttl { logs: each, traces: each, metrics: each, sessions: each }
+    }
+
+    fn sql_of(name: &str, ttl_each: Duration, version: Version) -> String {
+        let all = statements("otel", &ttl(ttl_each), version);
+        all.into_iter().find(|statement| statement.name == name).unwrap().sql
+    }
+
+    #[test]
+    fn nothing_is_left_to_fill_in() {
+        for statement in statements("otel", &ttl(DAY), Version::NEWEST) {
+            assert!(!statement.sql.contains(['{', '}']), "{}", statement.sql);
+            assert!(statement.sql.starts_with("CREATE "));
+            assert!(statement.sql.contains(&format!("otel.{}", statement.name)));
+        }
+    }
+
+    #[test]
+    fn older_servers_get_bloom_filters_where_newer_ones_get_text_indexes() {
+        let newer = sql_of("otel_logs", DAY, Version::new(26, 2));
+        let older = sql_of("otel_logs", DAY, Version::new(26, 1));
+        assert!(newer.contains("lower(Body) TYPE text(tokenizer = 'splitByNonAlpha')"));
+        assert!(!older.contains("text("));
+        assert!(older.contains("lower(Body) TYPE tokenbf_v1(32768, 3, 0) GRANULARITY 8"));
+        assert!(older.contains("mapKeys(LogAttributes) TYPE bloom_filter(0.01) GRANULARITY 1"));
+    }
+
+    #[test]
+    fn time_to_live_is_days_or_seconds() {
+        let of = |ttl| sql_of("otel_traces", ttl, Version::NEWEST);
+        assert!(of(30 * DAY).contains("TTL toDate(Timestamp) + toIntervalDay(30)\n"));
+        assert!(of(Duration::from_secs(5400)).contains("TTL toDateTime(Timestamp) + toIntervalSecond(5400)\n"));
+        assert!(!of(Duration::ZERO).contains("TTL "));
+    }
+
+    #[test]
+    fn every_table_and_rollup_has_a_deduplication_window() {
+        for statement in statements("otel", &ttl(DAY), Version::NEWEST) {
+            let is_table = statement.sql.starts_with("CREATE TABLE");
+            assert_eq!(
+                is_table,
+                statement.sql.contains("non_replicated_deduplication_window = 10000"),
+                "{}",
+                statement.name
+            );
+        }
+    }
+
+    #[test]
+    fn names_and_texts_cannot_leave_their_quotes() {
+        assert_eq!(identifier("otel_logs"), "otel_logs");
+        assert_eq!(identifier("a`; DROP"), "`a\\`; DROP`");
+        assert_eq!(literal("it's \\"), "'it\\'s \\\\'");
+    }
+}

@@ -1,0 +1,19 @@
+//! The tables: what they look like when otelgate creates them, and what they look like on this server.
+//!
+//! `ddl` writes the statements, `apply` runs what is missing, `read` asks a server for its facts, `grants` judges the user's
+//! rights. What is written follows the server's facts, never the assumption that the tables are otelgate's own.
+
+mod apply;
+mod ddl;
+mod facts;
+mod grants;
+mod read;
+mod version;
+
+pub(super) use apply::apply;
+pub use apply::{ApplyError, Done};
+pub use ddl::{Statement, identifier, literal, statements};
+pub use facts::{Column, ServerSchema, Table};
+pub(super) use grants::warnings;
+pub(super) use read::{read, show_grants};
+pub use version::{NotAVersion, Version};

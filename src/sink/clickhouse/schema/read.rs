@@ -1,0 +1,134 @@
+//! Asks a server for its facts, through the official `clickhouse` crate.
+
+use std::collections::BTreeMap;
+
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+
+use super::facts::{Column, ServerSchema, Table};
+
+#[derive(Row, Deserialize)]
+struct TableRow {
+    name: String,
+    engine: String,
+    engine_full: String,
+    sorting_key: String,
+}
+
+#[derive(Row, Deserialize)]
+struct ColumnRow {
+    table: String,
+    name: String,
+    r#type: String,
+    default_kind: String,
+}
+
+/// Reads version, time zone, tables and columns of a database.
+///
+/// # Errors
+/// When the server does not answer, or refuses the user.
+pub(in crate::sink::clickhouse) async fn read(
+    client: &Client,
+    database: &str,
+) -> Result<ServerSchema, clickhouse::error::Error> {
+    let (version, timezone) = client.query("SELECT version(), timezone()").fetch_one::<(String, String)>().await?;
+    let defaults = client
+        .query("SELECT name, value FROM system.merge_tree_settings WHERE name LIKE '%deduplication_window%'")
+        .fetch_all::<(String, String)>()
+        .await?
+        .into_iter()
+        .collect();
+    let rows = client
+        .query(
+            "SELECT name, engine, engine_full, sorting_key FROM system.tables \
+             WHERE database = ? AND engine NOT LIKE '%View' AND name NOT LIKE '.inner%'",
+        )
+        .bind(database)
+        .fetch_all::<TableRow>()
+        .await?;
+    let mut tables: BTreeMap<String, Table> =
+        rows.into_iter().map(|row| (row.name.clone(), table(row, &defaults))).collect();
+    let columns = client
+        .query("SELECT table, name, type, default_kind FROM system.columns WHERE database = ? ORDER BY table, position")
+        .bind(database)
+        .fetch_all::<ColumnRow>()
+        .await?;
+    for row in columns {
+        if let Some(table) = tables.get_mut(&row.table) {
+            table.columns.push(Column { name: row.name, type_name: row.r#type, default_kind: row.default_kind });
+        }
+    }
+    Ok(ServerSchema { version, timezone, tables })
+}
+
+/// What the user may do, one GRANT statement an entry.
+///
+/// # Errors
+/// When the server does not answer.
+pub(in crate::sink::clickhouse) async fn show_grants(client: &Client) -> Result<Vec<String>, clickhouse::error::Error> {
+    client.query("SHOW GRANTS").fetch_all::<String>().await
+}
+
+fn table(row: TableRow, defaults: &BTreeMap<String, String>) -> Table {
+    let setting = |name: &str| -> Option<u64> {
+        let own = own_setting(&row.engine_full, name);
+        own.or_else(|| defaults.get(name).map(String::as_str))?.parse().ok()
+    };
+    let replicated = row.engine.starts_with("Replicated") || row.engine.starts_with("Shared");
+    let (window, seconds) = if replicated {
+        (setting("replicated_deduplication_window"), setting("replicated_deduplication_window_seconds"))
+    } else if row.engine.ends_with("MergeTree") {
+        (setting("non_replicated_deduplication_window"), None)
+    } else {
+        (None, None)
+    };
+    Table {
+        engine: row.engine,
+        sorting_key: row.sorting_key,
+        deduplication_window: window.unwrap_or(0),
+        deduplication_seconds: seconds,
+        columns: Vec::new(),
+    }
+}
+
+/// The value of a setting in a table's definition, `… SETTINGS a = 1, b = 2`.
+fn own_setting<'a>(engine_full: &'a str, name: &str) -> Option<&'a str> {
+    let (_, settings) = engine_full.rsplit_once(" SETTINGS ")?;
+    settings.split(", ").find_map(|setting| {
+        let (found, value) = setting.split_once(" = ")?;
+        (found == name).then_some(value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(engine: &str, settings: &str) -> TableRow {
+        TableRow {
+            name: "t".to_owned(),
+            engine: engine.to_owned(),
+            engine_full: format!("{engine} ORDER BY a SETTINGS {settings}"),
+            sorting_key: "a".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_tables_own_window_goes_before_the_servers() {
+        let defaults = BTreeMap::from([
+            ("non_replicated_deduplication_window".to_owned(), "0".to_owned()),
+            ("replicated_deduplication_window".to_owned(), "10000".to_owned()),
+            ("replicated_deduplication_window_seconds".to_owned(), "3600".to_owned()),
+        ]);
+        let of = |engine, settings| {
+            let table = table(row(engine, settings), &defaults);
+            (table.deduplication_window, table.deduplication_seconds)
+        };
+        assert_eq!(of("MergeTree", "index_granularity = 8192"), (0, None));
+        let own = "index_granularity = 8192, non_replicated_deduplication_window = 10000";
+        assert_eq!(of("MergeTree", own), (10_000, None));
+        assert_eq!(of("SharedMergeTree", own), (10_000, Some(3600)));
+        assert_eq!(of("ReplicatedMergeTree", "replicated_deduplication_window = 5"), (5, Some(3600)));
+        assert_eq!(of("Distributed", own), (0, None));
+    }
+}

@@ -1,0 +1,16 @@
+CREATE TABLE IF NOT EXISTS {database}.{table}
+(
+    Timestamp DateTime,
+    ColumnIdentifier LowCardinality(String),
+    Key LowCardinality(String),
+    Value String,
+    count UInt64,
+    INDEX idx_count_minmax count TYPE minmax GRANULARITY 1,
+    INDEX idx_timestamp_minmax Timestamp TYPE minmax GRANULARITY 1
+)
+ENGINE = SummingMergeTree
+PARTITION BY toDate(Timestamp)
+ORDER BY (ColumnIdentifier, Key, Timestamp, Value)
+{ttl}
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1,
+    non_replicated_deduplication_window = 10000

@@ -1,0 +1,126 @@
+//! Several addresses: which one is used now, and which one took an insert whose outcome is unknown.
+//!
+//! One server is used until it fails; then the next. An insert whose outcome is unknown stays with the server that may have it, because
+//! only there can it be looked for, unless the servers are replicas that share their tokens.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::Uri;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// The addresses.
+#[derive(Debug)]
+pub(super) struct Servers {
+    all: Vec<Uri>,
+    current: AtomicUsize,
+    doubts: Mutex<HashMap<String, Doubt>>,
+    since: Instant,
+}
+
+/// The last attempt of an insert whose outcome is unknown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doubt {
+    pub(super) server: usize,
+    pub(super) at: Instant,
+}
+
+impl Servers {
+    pub(super) fn new(all: Vec<Uri>) -> Servers {
+        Servers { all, current: AtomicUsize::new(0), doubts: Mutex::default(), since: Instant::now() }
+    }
+
+    /// The address with this number; numbers come from this type only.
+    pub(super) fn uri(&self, server: usize) -> &Uri {
+        &self.all[server % self.all.len()]
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The server that is used now.
+    pub(super) fn current(&self) -> usize {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    /// The server for an insert: where the token may be already, unless the table is replicated; otherwise the current one.
+    pub(super) fn for_insert(&self, token: &str, replicated: bool) -> usize {
+        match self.doubt(token) {
+            Some(doubt) if !replicated => doubt.server,
+            _ => self.current(),
+        }
+    }
+
+    /// A server failed: the next one is used, unless somebody has moved on already.
+    pub(super) fn failed(&self, server: usize) -> bool {
+        let next = (server + 1) % self.all.len();
+        next != server && self.current.compare_exchange(server, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// An attempt under this token ended without an answer.
+    pub(super) fn doubted(&self, token: &str, server: usize) {
+        let at = Instant::now();
+        self.doubts.lock().insert(token.to_owned(), Doubt { server, at });
+    }
+
+    /// What became of the token is known, or it is not used any more.
+    pub(super) fn settled(&self, token: &str) {
+        self.doubts.lock().remove(token);
+    }
+
+    /// The last attempt under this token, if this process made it.
+    pub(super) fn doubt(&self, token: &str) -> Option<Doubt> {
+        self.doubts.lock().get(token).copied()
+    }
+
+    /// No attempt under this token is younger than this.
+    pub(super) fn last_attempt(&self, token: &str) -> Instant {
+        self.doubt(token).map_or(self.since, |doubt| doubt.at)
+    }
+
+    /// Where a token's rows may lie: the server that took the last attempt, or, when an earlier process made it, any.
+    pub(super) fn suspects(&self, token: &str) -> Vec<usize> {
+        match self.doubt(token) {
+            Some(doubt) => vec![doubt.server],
+            None => (0..self.all.len()).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three() -> Servers {
+        let uri = |host: &str| format!("http://{host}:8123").parse().unwrap();
+        Servers::new(["a", "b", "c"].map(uri).to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_server_is_used_until_it_fails() {
+        let servers = three();
+        assert_eq!(servers.for_insert("t", false), 0);
+        assert!(servers.failed(0));
+        assert!(!servers.failed(0), "two inserts that fail together move on once");
+        assert_eq!(servers.current(), 1);
+        servers.failed(1);
+        servers.failed(2);
+        assert_eq!(servers.current(), 0);
+    }
+
+    #[tokio::test]
+    async fn doubt_stays_with_the_server_that_may_have_it() {
+        let servers = three();
+        servers.doubted("t", 0);
+        servers.failed(0);
+        assert_eq!(servers.for_insert("t", false), 0);
+        assert_eq!(servers.for_insert("t", true), 1);
+        assert_eq!(servers.suspects("t"), [0]);
+        assert_eq!(servers.suspects("from an earlier process"), [0, 1, 2]);
+        servers.settled("t");
+        assert_eq!(servers.for_insert("t", false), 1);
+    }
+}

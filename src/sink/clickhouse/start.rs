@@ -1,0 +1,216 @@
+//! What is settled before the first insert: the tables are there, their columns can be written, the user may do what it must and not
+//! much more. The facts are read again every minute, and soon after something was held, so that a table
+//! that was changed or comes back is taken up.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tokio::sync::{Notify, watch};
+
+use super::ClickHouse;
+use super::encode::{Compression, EncoderFactory, EncoderSettings, Plans, SchemaError, TableKind, TablePlan};
+use super::error::Failure;
+use super::http::{Connector, Http, SetupError, base, connector};
+use super::query::Query;
+use super::schema::{self, ApplyError, Done, ServerSchema, Version};
+use super::servers::Servers;
+use crate::config;
+
+/// Between two readings of the facts.
+const EVERY: Duration = Duration::from_secs(60);
+/// Between two readings when something is held, or nothing could be read yet.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Why the sink cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Nothing can be attempted.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// ClickHouse does not answer, or refuses the user.
+    #[error("{}", .0.with_remedy())]
+    Away(#[from] Failure),
+    /// A table or view could not be created.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The facts could not be read.
+    #[error("cannot read the schema: {0}")]
+    Read(#[from] clickhouse::error::Error),
+    /// The tables cannot be written.
+    #[error("the tables cannot be written: {}", lines(.0))]
+    Schema(Vec<SchemaError>),
+}
+
+impl StartError {
+    /// ClickHouse did not answer; everything else is for a person to mend.
+    pub fn is_away(&self) -> bool {
+        matches!(self, StartError::Away(Failure::NotSent(_) | Failure::Lost(_)))
+    }
+}
+
+fn lines(errors: &[SchemaError]) -> String {
+    let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    all.join("; ")
+}
+
+impl ClickHouse {
+    /// Settles the schema and makes the sink. `known` is what an earlier process knew: with it the sink starts though ClickHouse is
+    /// away, and settles the rest when it is back.
+    ///
+    /// # Errors
+    /// [`StartError`], only without `known`.
+    pub async fn connect(
+        config: config::ClickHouse,
+        known: Option<ServerSchema>,
+    ) -> Result<Arc<ClickHouse>, StartError> {
+        let connector = connector(config.ca_file.as_deref())?;
+        let http = Http::new(connector.clone(), &config)?;
+        let servers = Servers::new(config.urls.clone());
+        let settled = settle_any(&connector, &http, &servers, &config).await;
+        let away = settled.is_err();
+        let schema = match (settled, known) {
+            (Ok(schema), _) => schema,
+            (Err(error), Some(known)) => {
+                tracing::warn!(%error, "ClickHouse's tables are taken to be as they were last");
+                known
+            }
+            (Err(error), None) => return Err(error),
+        };
+        let encoders = EncoderFactory::new(encoder_settings(&schema)?);
+        let (schema, _) = watch::channel(Arc::new(schema));
+        let reread = Arc::new(Notify::new());
+        let sink = Arc::new(ClickHouse { config, connector, http, servers, encoders, schema, reread: reread.clone() });
+        tokio::spawn(keep_reading(Arc::downgrade(&sink), reread, away));
+        Ok(sink)
+    }
+
+    async fn read_again(&self, settle: bool) -> Result<(), StartError> {
+        let found = if settle {
+            settle_any(&self.connector, &self.http, &self.servers, &self.config).await?
+        } else {
+            let client = client(&self.connector, &self.servers, &self.config);
+            schema::read(&client, &self.config.database).await?
+        };
+        if **self.schema.borrow() != found {
+            self.encoders.replace(encoder_settings(&found)?);
+            tracing::info!("ClickHouse's tables have changed; they are written as they are now");
+            self.schema.send_replace(Arc::new(found));
+        }
+        Ok(())
+    }
+}
+
+/// Ends with the sink, which it holds only while it reads.
+async fn keep_reading(sink: Weak<ClickHouse>, reread: Arc<Notify>, mut away: bool) {
+    loop {
+        let held = async {
+            reread.notified().await;
+            tokio::time::sleep(SOON).await;
+        };
+        let _ = tokio::time::timeout(if away { SOON } else { EVERY }, held).await;
+        let Some(sink) = sink.upgrade() else { return };
+        match sink.read_again(away).await {
+            Ok(()) => away = false,
+            Err(error) => tracing::warn!(%error, "ClickHouse's tables are taken to be as they were last"),
+        }
+    }
+}
+
+/// Creates what is missing, as `schema apply` does.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn apply_schema(config: &config::ClickHouse) -> Result<Vec<Done>, StartError> {
+    let http = Http::new(connector(config.ca_file.as_deref())?, config)?;
+    let servers = Servers::new(config.urls.clone());
+    let query = Query { http: &http, server: servers.uri(0) };
+    create_missing(query, config).await
+}
+
+async fn create_missing(query: Query<'_>, config: &config::ClickHouse) -> Result<Vec<Done>, StartError> {
+    let version = query.run("SELECT version() FORMAT TabSeparatedRaw").await?;
+    let version: Version = String::from_utf8_lossy(&version).trim().parse().unwrap_or(Version::NEWEST);
+    let statements = schema::statements(&config.database, &config.ttl, version);
+    Ok(schema::apply(query, &config.database, &statements).await?)
+}
+
+/// Tries each server once; the last one's error is what is said.
+async fn settle_any(
+    connector: &Connector,
+    http: &Http,
+    servers: &Servers,
+    config: &config::ClickHouse,
+) -> Result<ServerSchema, StartError> {
+    let mut attempts = servers.len();
+    loop {
+        let server = servers.current();
+        let query = Query { http, server: servers.uri(server) };
+        let settled = settle(&client(connector, servers, config), query, config).await;
+        attempts -= 1;
+        if settled.is_ok() || attempts == 0 {
+            return settled;
+        }
+        servers.failed(server);
+    }
+}
+
+async fn settle(
+    client: &clickhouse::Client,
+    query: Query<'_>,
+    config: &config::ClickHouse,
+) -> Result<ServerSchema, StartError> {
+    query.run("SELECT 1").await?;
+    if config.create_schema {
+        for done in create_missing(query, config).await?.iter().filter(|done| done.created) {
+            tracing::info!(table = done.name, "created");
+        }
+    }
+    for warning in schema::warnings(&config.user, &config.database, &schema::show_grants(client).await?) {
+        tracing::warn!("{warning}");
+    }
+    let found = schema::read(client, &config.database).await?;
+    encoder_settings(&found)?;
+    Ok(found)
+}
+
+/// The crate's client for the server that is used now.
+fn client(connector: &Connector, servers: &Servers, config: &config::ClickHouse) -> clickhouse::Client {
+    let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .build(connector.clone());
+    clickhouse::Client::with_http_client(http)
+        .with_url(base(servers.uri(servers.current())))
+        .with_user(&config.user)
+        .with_password(config.password.expose())
+}
+
+fn encoder_settings(schema: &ServerSchema) -> Result<EncoderSettings, StartError> {
+    let mut plans = Vec::new();
+    let mut errors = Vec::new();
+    for kind in TableKind::ALL {
+        let Some(table) = schema.tables.get(kind.table()) else {
+            errors.push(SchemaError::MissingTable { table: kind.table() });
+            continue;
+        };
+        let columns: Vec<(String, String)> = table
+            .columns
+            .iter()
+            .filter(|column| column.is_insertable())
+            .map(|column| (column.name.clone(), column.type_name.clone()))
+            .collect();
+        match TablePlan::check(kind, kind.table(), &columns) {
+            Ok(plan) => plans.push(plan),
+            Err(found) => errors.extend(found),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(StartError::Schema(errors));
+    }
+    let plans = Plans::new(plans).map_err(StartError::Schema)?;
+    let zone = TimeZone::get(&schema.timezone).unwrap_or_else(|error| {
+        tracing::warn!(%error, zone = schema.timezone, "the server's time zone is not known here; days are cut in UTC");
+        TimeZone::UTC
+    });
+    Ok(EncoderSettings { plans, zone, compression: Compression::default(), transform_logs: true })
+}
