@@ -2,6 +2,7 @@
 
 mod check;
 mod keys;
+mod schema;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ enum Command {
     /// Make ingestion keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Show or create the tables in ClickHouse
+    #[command(subcommand)]
+    Schema(Schema),
 }
 
 #[derive(Debug, Args)]
@@ -53,11 +57,26 @@ enum Keys {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Schema {
+    /// Print the SQL that creates the tables, views and indexes, with the configured TTLs
+    ///
+    /// For an administrator who creates them, so that the ingest user needs only INSERT and SELECT. Asks no server; the
+    /// statements are for the newest version of ClickHouse.
+    Print(ConfigFile),
+    /// Create the tables, views and indexes that are missing, as the configured user
+    ///
+    /// Changes nothing that is there already.
+    Apply(ConfigFile),
+}
+
 /// Parses the arguments and does what they ask.
 pub(crate) fn run() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Check(file) => check::run(&file.config),
         Command::Keys(Keys::New { name }) => keys::new(&name),
+        Command::Schema(Schema::Print(file)) => schema::print(&file.config),
+        Command::Schema(Schema::Apply(file)) => schema::apply(&file.config),
     };
     let Err(error) = done else {
         return ExitCode::SUCCESS;

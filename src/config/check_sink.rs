@@ -57,8 +57,8 @@ fn clickhouse(s: &Section<'_>) -> ClickHouse {
 }
 
 fn ttl(s: &Section<'_>) -> Ttl {
-    let days = |name| s.or(name, 30 * DAY, whole_days);
-    Ttl { logs: days("logs"), traces: days("traces"), metrics: days("metrics"), sessions: days("sessions") }
+    let after = |name| s.or(name, 30 * DAY, time_to_live);
+    Ttl { logs: after("logs"), traces: after("traces"), metrics: after("metrics"), sessions: after("sessions") }
 }
 
 /// Never shown, not even as it is written: it may stand there literally.
@@ -120,10 +120,10 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Rows go away by day: a table's partitions are days.
-fn whole_days(text: &str) -> Result<Duration, String> {
+/// `0s` keeps rows for ever. ClickHouse counts in seconds.
+fn time_to_live(text: &str) -> Result<Duration, String> {
     match time(text)? {
-        time if time >= DAY && time.as_secs() % DAY.as_secs() == 0 && time.subsec_nanos() == 0 => Ok(time),
-        _ => Err("is not a number of days, at least one; write for example 30d".to_owned()),
+        time if time.subsec_nanos() == 0 => Ok(time),
+        _ => Err("is not a whole number of seconds; write for example 30d, or 0s to keep rows for ever".to_owned()),
     }
 }

@@ -1,0 +1,26 @@
+//! `otelgate schema print|apply`
+
+use std::path::Path;
+
+use anyhow::Context;
+use otelgate::config::SinkConfig;
+use otelgate::sink::clickhouse::apply_schema;
+use otelgate::sink::clickhouse::schema::{Version, statements};
+
+pub(super) fn print(file: &Path) -> anyhow::Result<()> {
+    let SinkConfig::ClickHouse(clickhouse) = super::load(file)?.config.sink;
+    let all = statements(&clickhouse.database, &clickhouse.ttl, Version::NEWEST);
+    let text: String = all.iter().map(|statement| format!("{};\n\n", statement.sql.trim_end())).collect();
+    super::print(text)
+}
+
+pub(super) fn apply(file: &Path) -> anyhow::Result<()> {
+    let SinkConfig::ClickHouse(clickhouse) = super::load(file)?.config.sink;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    for done in runtime.block_on(apply_schema(&clickhouse))? {
+        let what = if done.created { "created" } else { "is there already" };
+        super::print(format_args!("{}.{}: {what}\n", clickhouse.database, done.name))?;
+    }
+    Ok(())
+}
