@@ -55,7 +55,7 @@ pub(super) async fn collect<M: Memory, B>(mut memory: M, body: B, bounds: &Bound
 where
     B: Body<Data = Bytes>,
 {
-    let prefix = if bounds.grpc { 5 } else { 0 };
+    let prefix = if bounds.grpc { frame::PREFIX_BYTES } else { 0 };
     let most = bounds.max.saturating_add(prefix);
     if body.size_hint().lower() > most {
         return Err(too_large(bounds.max));

@@ -8,7 +8,9 @@ use super::buffer::{len, too_large};
 use crate::reply::Refusal;
 
 /// Bytes before a message.
-pub(super) const PREFIX: usize = 5;
+const PREFIX: usize = 5;
+/// The same, where bytes are counted.
+pub(super) const PREFIX_BYTES: u64 = 5;
 
 /// How many bytes the body has when its first bytes are `start`: known once the prefix is there, and refused at once when that is too many.
 ///
@@ -22,7 +24,7 @@ pub(super) fn total(start: &[u8], max: u64) -> Result<Option<u64>, Refusal> {
     if length > max {
         return Err(too_large(max));
     }
-    Ok(Some(length + 5))
+    Ok(Some(length + PREFIX_BYTES))
 }
 
 /// The one message of a whole body, and how it is compressed.
