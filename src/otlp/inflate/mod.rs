@@ -2,7 +2,7 @@
 //! takes a body only when it is whole. No other code calls a decompressor on what a client sent (`clippy.toml` sees to it).
 //!
 //! A small body can inflate to a thousand times its size, so its length says little about the work: the first [`INLINE`] bytes of output are
-//! made where the request is, which for most requests is all of it and takes well under a millisecond, and the rest on a thread for blocking
+//! made where the request is, which for most requests is all of it (the number is an estimate of a millisecond's work, not a measurement), and the rest on a thread for blocking
 //! work, where it holds up no connection.
 
 mod deflate;

@@ -10,8 +10,8 @@
 //! - a name that comes twice is what the same field twice is in protobuf: the last number or string counts, messages merge, lists append;
 //! - values nest 128 deep at the most.
 //!
-//! A refusal says where, and which of OTLP's fields; it never repeats what was sent. A large text is transcoded off the reactor: at a few hundred
-//! MB a second, [`INLINE`] is about a millisecond.
+//! A refusal says where, and which of OTLP's fields; it never repeats what was sent. A large text is transcoded off the reactor, from [`INLINE`]
+//! bytes on.
 
 mod descriptor;
 mod encode;
