@@ -114,7 +114,6 @@ pub(super) fn structure(table: &Table, columns: &[std::sync::Arc<str>]) -> Optio
     Some(each?.join(", "))
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

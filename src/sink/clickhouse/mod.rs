@@ -64,7 +64,7 @@ impl ClickHouse {
     }
 
     fn query(&self, server: usize) -> Query<'_> {
-        Query { http: &self.http, server: self.servers.uri(server) }
+        Query::new(&self.http, self.servers.uri(server))
     }
 
     async fn insert(&self, part: &PartDelivery) -> Outcome {
@@ -116,12 +116,10 @@ impl ClickHouse {
         let mut why = String::new();
         for _ in 0..self.servers.len() {
             let server = self.servers.current();
-            let asked = tokio::time::timeout(READY_TIMEOUT, self.query(server).run("SELECT 1")).await;
-            why = match asked {
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(failure)) => failure.to_string(),
-                Err(_) => format!("{}: no answer within {READY_TIMEOUT:?}", http::Server(self.servers.uri(server))),
-            };
+            match self.query(server).within(READY_TIMEOUT).run("SELECT 1").await {
+                Ok(_) => return Ok(()),
+                Err(failure) => why = failure.to_string(),
+            }
             self.servers.failed(server);
         }
         Err(why)

@@ -14,11 +14,21 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// One server to ask.
 #[derive(Clone, Copy)]
 pub(super) struct Query<'a> {
-    pub(super) http: &'a Http,
-    pub(super) server: &'a Uri,
+    http: &'a Http,
+    server: &'a Uri,
+    timeout: Duration,
 }
 
-impl Query<'_> {
+impl<'a> Query<'a> {
+    pub(super) fn new(http: &'a Http, server: &'a Uri) -> Query<'a> {
+        Query { http, server, timeout: TIMEOUT }
+    }
+
+    /// Waits no longer than this.
+    pub(super) fn within(self, timeout: Duration) -> Query<'a> {
+        Query { timeout, ..self }
+    }
+
     /// Runs a statement and reads its answer.
     ///
     /// # Errors
@@ -26,7 +36,7 @@ impl Query<'_> {
     pub(super) async fn run(&self, statement: &str) -> Result<Bytes, Failure> {
         let parameters = Parameters::default().with("wait_end_of_query", "1");
         let body = vec![Bytes::copy_from_slice(statement.as_bytes())];
-        self.http.post(self.server, parameters, None, body, TIMEOUT).await
+        self.http.post(self.server, parameters, None, body, self.timeout).await
     }
 
     /// Runs a statement that reads a table which comes with it: Native blocks under a name and with these columns.
@@ -59,6 +69,6 @@ impl Query<'_> {
         body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
         let content_type = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))
             .map_err(|error| Failure::NotSent(error.to_string()))?;
-        self.http.post(self.server, parameters, Some(content_type), vec![Bytes::from(body)], TIMEOUT).await
+        self.http.post(self.server, parameters, Some(content_type), vec![Bytes::from(body)], self.timeout).await
     }
 }

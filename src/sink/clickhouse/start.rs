@@ -22,6 +22,9 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Between two readings when something is held, or nothing could be read yet.
 const SOON: Duration = Duration::from_secs(5);
 
+/// A server that has not answered its first question after this long is away.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
 /// Why the sink cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -124,7 +127,7 @@ async fn keep_reading(sink: Weak<ClickHouse>, reread: Arc<Notify>, mut away: boo
 pub async fn apply_schema(config: &config::ClickHouse) -> Result<Vec<Done>, StartError> {
     let http = Http::new(connector(config.ca_file.as_deref())?, config)?;
     let servers = Servers::new(config.urls.clone());
-    let query = Query { http: &http, server: servers.uri(0) };
+    let query = Query::new(&http, servers.uri(0));
     create_missing(query, config).await
 }
 
@@ -145,7 +148,7 @@ async fn settle_any(
     let mut attempts = servers.len();
     loop {
         let server = servers.current();
-        let query = Query { http, server: servers.uri(server) };
+        let query = Query::new(http, servers.uri(server));
         let settled = settle(&client(connector, servers, config), query, config).await;
         attempts -= 1;
         if settled.is_ok() || attempts == 0 {
@@ -160,7 +163,7 @@ async fn settle(
     query: Query<'_>,
     config: &config::ClickHouse,
 ) -> Result<ServerSchema, StartError> {
-    query.run("SELECT 1").await?;
+    query.within(FIRST_ANSWER).run("SELECT 1").await?;
     if config.create_schema {
         for done in create_missing(query, config).await?.iter().filter(|done| done.created) {
             tracing::info!(table = done.name, "created");

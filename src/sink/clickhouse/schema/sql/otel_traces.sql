@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS {database}.otel_traces
     INDEX idx_lower_span_name lower(SpanName) TYPE tokenbf_v1(32768, 3, 0) GRANULARITY 8,
     INDEX idx_res_attr_items arrayMap(arr -> concat(arr.1, '=', arr.2), CAST(ResourceAttributes AS Array(Tuple(String, String)))) TYPE {text_items},
     INDEX idx_res_attr_key mapKeys(ResourceAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX idx_rum_session_id `__hdx_materialized_rum.sessionId` TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX idx_rum_session_id __hdx_materialized_rum.sessionId TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_span_attr_items arrayMap(arr -> concat(arr.1, '=', arr.2), CAST(SpanAttributes AS Array(Tuple(String, String)))) TYPE {text_items},
     INDEX idx_span_attr_key mapKeys(SpanAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1
