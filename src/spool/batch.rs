@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::counts::Counts;
 use super::format::note::{Note, Refused};
-use super::format::record::{Header, Kind};
+use super::format::record::Header;
 use super::index::{Index, Part};
 use super::log::Log;
 use super::store::Store;
@@ -181,10 +181,9 @@ impl Batch {
     /// Whatever the disk says. What the notes announce must not be done then.
     pub fn note(&self, notes: &[Note]) -> io::Result<()> {
         let mut state = self.state.lock();
-        let encoded = Note::encode_all(notes);
         self.store.with_reserve(|| {
             let mut file = self.store.disk.open(&state.log.name)?;
-            state.log.append(file.as_mut(), self.header.token, Kind::Note, encoded.clone())
+            state.log.append(&self.store, file.as_mut(), &self.header, notes)
         })?;
         notes.iter().for_each(|note| state.take(&self.index, note));
         Ok(())

@@ -10,6 +10,8 @@ mod format;
 mod index;
 mod journal;
 mod log;
+#[cfg(test)]
+mod model;
 mod open;
 mod recover;
 mod room;

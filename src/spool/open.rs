@@ -10,9 +10,8 @@ use super::counts::Counts;
 use super::disk::DiskFile;
 use super::format::frame::{Frame, Meta};
 use super::format::record::{HEAD_LEN, Head, Header, Kind};
-use super::format::wire::Writer;
 use super::index::{FrameAt, Index};
-use super::log::Log;
+use super::log::{Footer, Log};
 use super::store::Store;
 use crate::otlp::Signal;
 
@@ -118,25 +117,22 @@ impl OpenBatch {
         Ok(())
     }
 
-    /// Writes the footer: from then on only notes are added. A footer that cannot be written is not missed: the next start
-    /// writes it.
+    /// Writes the footer: from then on only notes are added. A footer that cannot be written now is written with the first note.
     pub fn seal(mut self) -> Batch {
         self.index.parts.retain(|part| !part.segments.is_empty());
-        let mut meta = Writer::default();
-        self.index.counts.encode(&mut meta);
         let mut log = Log {
             name: self.name(),
             len: self.len,
             records: self.records,
             total: self.index.total,
             broken: self.failed,
+            footer: Some(Footer { counts: self.index.counts.clone(), torn: Vec::new() }),
         };
         let empty = self.is_empty();
-        if let (Some(file), false) = (self.file.as_mut(), empty) {
-            let name = &log.name.clone();
-            if let Err(error) = log.append(file.as_mut(), self.header.token, Kind::Footer, meta.0) {
-                tracing::warn!(file = name, %error, "the footer of a batch could not be written");
-            }
+        if let (Some(file), false) = (self.file.as_mut(), empty)
+            && let Err(error) = log.append(&self.store, file.as_mut(), &self.header, &[])
+        {
+            tracing::warn!(file = log.name, %error, "the footer of a batch could not be written yet");
         }
         let mut batch = Batch::new(self.store, self.header, self.index, log, Vec::new());
         batch.charged = self.len;
@@ -164,8 +160,15 @@ impl OpenBatch {
                 meta_sum: crc32c::crc32c(&encoded),
             };
             let body_len = meta.parts.iter().map(|part| part.len).sum();
-            let head =
-                Head { kind: Kind::Frame, number, meta_len: at.meta_len, body_len, before, meta_sum: at.meta_sum };
+            let head = Head {
+                kind: Kind::Frame,
+                number,
+                group: self.records,
+                meta_len: at.meta_len,
+                body_len,
+                before,
+                meta_sum: at.meta_sum,
+            };
             staged.push(head.encode(self.header.token).into());
             staged.push(encoded.into());
             frame.parts.iter().for_each(|part| staged.push(part.bytes.clone()));

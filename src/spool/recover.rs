@@ -9,10 +9,10 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::digests::Remembered;
 use super::format::note::Note;
-use super::format::record::{HEADER_LEN, HeaderError, Kind};
+use super::format::record::{HEADER_LEN, HeaderError};
 use super::format::wire::{Reader, Writer};
 use super::journal::{self, Journal};
-use super::log::Log;
+use super::log::{Footer, Log};
 use super::scan::{Scan, scan};
 use super::store::{Book, Store};
 use super::{QUARANTINE, Settings, now_ms};
@@ -29,7 +29,7 @@ pub struct Recovered {
     pub digests: Vec<Remembered>,
     /// Whether the process before this one ended in peace, or there was none.
     pub clean: bool,
-    /// Files that were torn: cut after their last whole frame.
+    /// Files whose last write was torn; nobody was told that it is kept, as far as can be told.
     pub torn: u64,
     /// Files with damage between whole records.
     pub damaged: u64,
@@ -192,12 +192,9 @@ fn recover_file(
         return Ok(());
     };
     digests.extend(scan.digests(file.as_ref(), since_ms));
-    recovered.torn += u64::from(scan.end < size);
+    recovered.torn += u64::from(scan.end < size || (!scan.sealed && !scan.torn.is_empty()));
     recovered.damaged += u64::from(scan.damaged);
-    let batch = take_up(store, name, len, scan)?;
-    if cut && !batch.state.lock().log.broken {
-        store.remove_cut(sequence)?;
-    }
+    let batch = take_up(store, name, len, cut, scan)?;
     recovered.batches.push(batch);
     Ok(())
 }
@@ -210,7 +207,7 @@ fn load_cut(store: &Store, sequence: u64) -> io::Result<u64> {
 }
 
 /// Makes a sealed batch of what a file holds: its torn tail is cut, its footer written where it is missing.
-fn take_up(store: &Arc<Store>, name: String, len: u64, scan: Scan) -> io::Result<Batch> {
+fn take_up(store: &Arc<Store>, name: String, len: u64, cut: bool, scan: Scan) -> io::Result<Batch> {
     let torn_after_seal = scan.sealed && scan.end < scan.size;
     if scan.damaged {
         tracing::error!(
@@ -219,26 +216,36 @@ fn take_up(store: &Arc<Store>, name: String, len: u64, scan: Scan) -> io::Result
             lost_requests = scan.lost.total_requests(),
             "a spool file is damaged; its whole frames are delivered, the file is kept in quarantine"
         );
-    } else if scan.end < len {
+    } else if scan.end < len || (!scan.sealed && !scan.torn.is_empty()) {
         tracing::warn!(
             file = name,
             bytes = len - scan.end,
-            "a spool file is torn; it is cut after its last whole frame"
+            frames = scan.torn.len(),
+            "the last write to a spool file is torn, and was not acknowledged; what is whole of it is delivered"
         );
     }
-    let mut log = Log { name, len: scan.end, records: scan.records, total: scan.total, broken: scan.end < len };
-    if !scan.sealed || log.broken {
-        let mut meta = Writer::default();
-        scan.index.counts.encode(&mut meta);
-        let mut file = store.disk.open(&log.name)?;
-        // Not needed now: what cannot be cut or written is cut before the first note.
-        let _ = log.append(file.as_mut(), scan.header.token, Kind::Footer, meta.0);
-    }
-    let maybe_tried = scan.damaged || torn_after_seal;
+    let mut counts = scan.index.counts.clone();
+    counts.add(&scan.lost);
+    let mut log = Log {
+        name,
+        len: scan.end,
+        records: scan.records,
+        total: scan.total,
+        broken: scan.end < len || cut,
+        footer: (!scan.sealed).then_some(Footer { counts, torn: scan.torn }),
+    };
     let mut notes = scan.notes;
-    if maybe_tried {
+    if scan.damaged || torn_after_seal {
         // A note that cannot be read may have said so.
         notes.extend(scan.index.parts.iter().map(|part| Note::Tried { part: part.id }));
+    }
+    let mut file = store.disk.open(&log.name)?;
+    if torn_after_seal {
+        // Once the tail is cut nothing else says it.
+        store.with_reserve(|| log.append(store, file.as_mut(), &scan.header, &notes))?;
+    } else if !scan.sealed {
+        // Not needed now: what cannot be cut or written is cut and written with the first note.
+        let _ = log.append(store, file.as_mut(), &scan.header, &[]);
     }
     let mut batch = Batch::new(store.clone(), scan.header, scan.index, log, notes);
     {

@@ -1,6 +1,7 @@
 //! Reading a file that a process before this one left: whatever its bytes are, this neither panics nor makes room for more than
 //! they are.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use super::disk::DiskFile;
 use super::format::frame::Meta;
 use super::format::note::Note;
 use super::format::record::{Before, HEAD_LEN, HEADER_LEN, Head, Header, HeaderError, Kind, Token};
-use super::format::wire::Reader;
 use super::index::{FrameAt, Index};
+use super::log::Footer;
 
 /// A read that fails this often counts as damage: the start goes on.
 const READ_ATTEMPTS: usize = 3;
@@ -38,6 +39,8 @@ pub(crate) struct Scan {
     /// Something between two whole records is not what was written.
     pub(crate) damaged: bool,
     pub(crate) lost: Counts,
+    /// Records between the whole ones that were torn in the last write: nobody was told that they are kept.
+    pub(crate) torn: Vec<u32>,
 }
 
 /// Reads a file's first `size` bytes; frames' bodies only where a torn tail must be found.
@@ -62,6 +65,7 @@ pub(crate) fn scan(file: &dyn DiskFile, size: u64) -> Result<Scan, HeaderError> 
             total: Before::default(),
             damaged: false,
             lost: Counts::default(),
+            torn: Vec::new(),
         },
         frames: Vec::new(),
         footer: None,
@@ -76,7 +80,7 @@ struct Walk<'a> {
     token: Token,
     scan: Scan,
     frames: Vec<Found>,
-    footer: Option<Counts>,
+    footer: Option<Footer>,
 }
 
 /// A record whose head and meta are whole.
@@ -137,7 +141,7 @@ impl Walk<'_> {
         self.scan.damaged |= gap;
         self.scan.total = record.head.before;
         if record.head.kind == Kind::Footer {
-            self.footer = Counts::decode(&mut Reader(&record.meta)).ok();
+            self.footer = Footer::decode(&record.meta).ok();
             return;
         }
         match Note::decode_all(&record.meta) {
@@ -147,15 +151,20 @@ impl Walk<'_> {
     }
 
     fn finish(mut self) -> Scan {
-        if !self.scan.sealed {
+        if self.scan.sealed {
+            self.scan.torn = self.footer.as_ref().map(|footer| footer.torn.clone()).unwrap_or_default();
+            let torn = &self.scan.torn;
+            self.frames.retain(|found| !torn.contains(&found.head.number));
+        } else {
             self.cut_torn_bodies();
         }
         let sealed_total = self.scan.sealed.then_some(self.scan.total);
-        let mut total = Before::default();
-        for found in &self.frames {
-            self.scan.damaged |= found.gap;
-            self.scan.lose(total, found.head.before);
-            total = found.after();
+        let (mut total, mut next) = (Before::default(), 0);
+        for found in std::mem::take(&mut self.frames) {
+            if found.gap || found.head.number != next {
+                self.judge_gap(next, found.head.number, total, found.head.before);
+            }
+            (total, next) = (found.after(), found.head.number.saturating_add(1));
             if self.scan.index.push(&found.meta, found.at, found.head.body_len).is_err() {
                 self.scan.damaged = true;
                 self.scan.lost.add(&Counts::of(&found.meta));
@@ -163,7 +172,7 @@ impl Walk<'_> {
         }
         self.scan.lose(total, sealed_total.unwrap_or(total));
         self.scan.total = sealed_total.unwrap_or(total);
-        if let Some(mut whole) = self.footer {
+        if let Some(Footer { counts: mut whole, .. }) = self.footer {
             // The footer knows whose rows they were.
             whole.subtract(&self.scan.index.counts);
             self.scan.lost = whole;
@@ -171,7 +180,17 @@ impl Walk<'_> {
         self.scan
     }
 
-    /// The last frames of a file that was never sealed may be whole in their heads and torn in their bodies.
+    /// The records `from..to` are not there: torn when all of them are known to be, damaged otherwise.
+    fn judge_gap(&mut self, from: u32, to: u32, seen: Before, known: Before) {
+        if from < to && (from..to).all(|number| self.scan.torn.contains(&number)) {
+            return;
+        }
+        self.scan.damaged = true;
+        self.scan.lose(seen, known);
+    }
+
+    /// In the last write of a file that was never sealed any frame may be torn: it was never acknowledged, as far as can be
+    /// told. At the end it is cut; before a whole one it is passed over.
     fn cut_torn_bodies(&mut self) {
         while let Some(last) = self.frames.pop() {
             if self.body_is_whole(&last.meta, &last.at) {
@@ -181,6 +200,18 @@ impl Walk<'_> {
             self.scan.end = last.previous_end;
             self.scan.records = self.frames.last().map_or(0, |frame| frame.at.frame.saturating_add(1));
         }
+        let Some(last) = self.frames.last().map(|last| last.head) else {
+            return;
+        };
+        let frames = std::mem::take(&mut self.frames);
+        let whole = |found: &Found| found.head.number < last.group || self.body_is_whole(&found.meta, &found.at);
+        let frames: Vec<Found> = frames.into_iter().filter(whole).collect();
+        let known: BTreeSet<u32> = frames.iter().map(|found| found.head.number).collect();
+        // A number that the file has no room for is not believed.
+        let most = u32::try_from(self.size / HEAD_LEN as u64).unwrap_or(u32::MAX);
+        let missing = (last.group..last.number.min(most)).filter(|number| !known.contains(number));
+        self.scan.torn = missing.collect();
+        self.frames = frames;
     }
 
     fn body_is_whole(&self, meta: &Meta, at: &FrameAt) -> bool {

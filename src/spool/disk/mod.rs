@@ -4,6 +4,8 @@
 //! (or gone, or renamed) after a crash once `sync_dir` said yes; without that, everything is possible. Names are relative to the
 //! spool's folder. All calls may block: they are not for a reactor.
 
+#[cfg(test)]
+pub(crate) mod faulty;
 mod memory;
 mod real;
 

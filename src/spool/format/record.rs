@@ -12,7 +12,7 @@ const HEADER_COPY: usize = 64;
 /// Bytes of the header: it is written twice, so that a flipped bit in it costs nothing.
 pub(crate) const HEADER_LEN: usize = 2 * HEADER_COPY;
 /// Bytes of a record's head.
-pub(crate) const HEAD_LEN: usize = 60;
+pub(crate) const HEAD_LEN: usize = 64;
 
 /// A batch's own name for deduplication: random, made when the batch is opened, never used for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -126,6 +126,8 @@ pub(crate) struct Head {
     pub(crate) kind: Kind,
     /// The record's place in its file, from 0: damage in one record renames no other.
     pub(crate) number: u32,
+    /// The first record of the write that brought it: what one sync covers is known to be there together, or not known at all.
+    pub(crate) group: u32,
     pub(crate) meta_len: u32,
     pub(crate) body_len: u64,
     pub(crate) before: Before,
@@ -142,6 +144,7 @@ impl Head {
             Kind::Note => 3,
         });
         writer.u32(self.number);
+        writer.u32(self.group);
         writer.u32(self.meta_len);
         writer.u64(self.body_len);
         writer.u64(self.before.requests);
@@ -166,6 +169,7 @@ impl Head {
                 _ => return Err(Malformed),
             },
             number: reader.u32()?,
+            group: reader.u32()?,
             meta_len: reader.u32()?,
             body_len: reader.u64()?,
             before: Before { requests: reader.u64()?, rows: reader.u64()? },
@@ -200,6 +204,7 @@ mod tests {
             let head = Head {
                 kind: Kind::Note,
                 number: 5,
+                group: 4,
                 meta_len: 3,
                 body_len: u64::MAX,
                 before: Before { requests: 1, rows: 2 },

@@ -1,0 +1,337 @@
+//! A disk for tests: after a crash, what was not synced is there, partly there, or not; names that were not synced may vanish;
+//! writes end short, the disk is full, syncs fail, and a bit may flip.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::{Disk, DiskFile};
+
+const SECTOR: usize = 512;
+
+/// How likely each call fails.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Faults {
+    /// A write ends short, on a full disk or a broken one.
+    pub(crate) write: f64,
+    /// A sync fails; what of the file survives is then open for ever.
+    pub(crate) sync: f64,
+    /// Anything else fails.
+    pub(crate) other: f64,
+    /// The process dies at this call.
+    pub(crate) crash_in: Option<u32>,
+}
+
+/// See the module; clones are the same disk.
+#[derive(Clone)]
+pub(crate) struct FaultyDisk(Arc<Mutex<Platter>>);
+
+struct Platter {
+    rng: StdRng,
+    faults: Faults,
+    dead: bool,
+    inodes: Vec<Inode>,
+    names: HashMap<String, usize>,
+    synced_names: HashMap<String, usize>,
+    /// Changes of names that no `sync_dir` has covered, in order.
+    unsynced: Vec<Vec<(String, Option<usize>)>>,
+}
+
+#[derive(Default)]
+struct Inode {
+    current: Vec<u8>,
+    synced: Vec<u8>,
+    /// Both agree up to here at least.
+    common: usize,
+    /// A sync of these bytes failed: what `synced` has of them stays, whatever a later sync says.
+    limbo: Range<usize>,
+    flipped: bool,
+}
+
+struct FaultyFile {
+    disk: FaultyDisk,
+    inode: usize,
+}
+
+impl FaultyDisk {
+    pub(crate) fn new(seed: u64) -> FaultyDisk {
+        FaultyDisk(Arc::new(Mutex::new(Platter {
+            rng: StdRng::seed_from_u64(seed),
+            faults: Faults::default(),
+            dead: false,
+            inodes: Vec::new(),
+            names: HashMap::new(),
+            synced_names: HashMap::new(),
+            unsynced: Vec::new(),
+        })))
+    }
+
+    pub(crate) fn set(&self, faults: Faults) {
+        self.0.lock().faults = faults;
+    }
+
+    /// Whether the process died: answers of calls since then reached nobody.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.0.lock().dead
+    }
+
+    /// Power comes back: only what may have survived is there.
+    pub(crate) fn restart(&self) {
+        let mut platter = self.0.lock();
+        let Platter { rng, inodes, names, synced_names, unsynced, .. } = &mut *platter;
+        let survive = rng.random_range(0..=unsynced.len());
+        for change in unsynced.drain(..).take(survive) {
+            apply(synced_names, change);
+        }
+        unsynced.clear();
+        *names = synced_names.clone();
+        for inode in inodes.iter_mut() {
+            let survived = inode.survivor(rng);
+            *inode = Inode {
+                common: survived.len(),
+                current: survived.clone(),
+                synced: survived,
+                limbo: 0..0,
+                flipped: inode.flipped,
+            };
+        }
+        platter.dead = false;
+        platter.faults = Faults::default();
+    }
+
+    /// Flips a bit of a file whose name ends so, no file twice; `None` when there is none.
+    pub(crate) fn flip(&self, ending: &str) -> Option<String> {
+        let mut platter = self.0.lock();
+        let all = platter.names.iter().filter(|(name, _)| name.ends_with(ending) && !name.contains('/'));
+        let mut all: Vec<(String, usize)> = all.map(|(name, inode)| (name.clone(), *inode)).collect();
+        all.retain(|(_, inode)| !platter.inodes[*inode].current.is_empty() && !platter.inodes[*inode].flipped);
+        all.sort();
+        if all.is_empty() {
+            return None;
+        }
+        let pick = platter.rng.random_range(0..all.len());
+        let (name, inode) = all.swap_remove(pick);
+        let len = platter.inodes[inode].current.len();
+        let (at, bit) = (platter.rng.random_range(0..len), platter.rng.random_range(0..8));
+        platter.inodes[inode].current[at] ^= 1 << bit;
+        platter.inodes[inode].synced[at] ^= 1 << bit;
+        platter.inodes[inode].flipped = true;
+        Some(format!("{name} at {at} of {len}"))
+    }
+}
+
+impl Inode {
+    /// One of the contents that a crash may leave.
+    fn survivor(&self, rng: &mut StdRng) -> Vec<u8> {
+        let all = self.after_sync();
+        match rng.random_range(0..4) {
+            0 => self.synced.clone(),
+            1 => all,
+            2 => {
+                let keep = rng.random_range(self.common..=all.len().max(self.common));
+                all[..keep.min(all.len())].to_vec()
+            }
+            _ => {
+                let mut torn = all;
+                let mut at = self.common;
+                while at < torn.len() {
+                    let end = ((at / SECTOR + 1) * SECTOR).min(torn.len());
+                    if rng.random() {
+                        torn[at..end].fill(0);
+                    }
+                    at = end;
+                }
+                torn
+            }
+        }
+    }
+
+    /// What a sync that succeeds leaves.
+    fn after_sync(&self) -> Vec<u8> {
+        let mut all = self.current.clone();
+        for at in self.limbo.clone() {
+            all[at] = self.synced.get(at).copied().unwrap_or(0);
+        }
+        all
+    }
+
+    fn sync(&mut self) {
+        self.synced = self.after_sync();
+        self.common = self.synced.len();
+    }
+
+    fn fail_sync(&mut self, rng: &mut StdRng) {
+        self.synced = self.survivor(rng);
+        let start = if self.limbo.is_empty() { self.common } else { self.limbo.start.min(self.common) };
+        self.limbo = start..self.current.len();
+        self.common = self.common.min(self.synced.len());
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.current.truncate(len);
+        self.common = self.common.min(len);
+        self.limbo = self.limbo.start.min(len)..self.limbo.end.min(len);
+    }
+}
+
+impl Platter {
+    /// Whether this call goes through, fails, or is the one at which the process dies.
+    fn gate(&mut self, likely: f64) -> io::Result<()> {
+        if let Some(left) = self.faults.crash_in.as_mut() {
+            self.dead |= *left == 0;
+            *left = left.saturating_sub(1);
+        }
+        if self.dead {
+            return Err(io::Error::other("the process is dead"));
+        }
+        if self.rng.random_bool(likely) {
+            return Err(io::Error::other("the disk says EIO"));
+        }
+        Ok(())
+    }
+
+    /// A change of names: one that fails may have happened all the same.
+    fn change(&mut self, change: Vec<(String, Option<usize>)>) -> io::Result<()> {
+        let alive = !self.dead;
+        let outcome = self.gate(self.faults.other);
+        if outcome.is_ok() || (alive && self.rng.random()) {
+            apply(&mut self.names, change.clone());
+            self.unsynced.push(change);
+        }
+        outcome
+    }
+}
+
+fn apply(names: &mut HashMap<String, usize>, change: Vec<(String, Option<usize>)>) {
+    for (name, inode) in change {
+        match inode {
+            Some(inode) => names.insert(name, inode),
+            None => names.remove(&name),
+        };
+    }
+}
+
+fn folder(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let mut platter = self.0.lock();
+        if platter.names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        platter.inodes.push(Inode::default());
+        let inode = platter.inodes.len() - 1;
+        platter.change(vec![(name.to_owned(), Some(inode))])?;
+        Ok(Box::new(FaultyFile { disk: self.clone(), inode }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let mut platter = self.0.lock();
+        platter.gate(0.0)?;
+        let inode = *platter.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(FaultyFile { disk: self.clone(), inode }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut platter = self.0.lock();
+        let inode = *platter.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        platter.change(vec![(from.to_owned(), None), (to.to_owned(), Some(inode))])
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut platter = self.0.lock();
+        if !platter.names.contains_key(name) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        platter.change(vec![(name.to_owned(), None)])
+    }
+
+    fn list(&self, of: &str) -> io::Result<Vec<(String, u64)>> {
+        let mut platter = self.0.lock();
+        platter.gate(0.0)?;
+        let here = platter.names.iter().filter(|(name, _)| folder(name) == of);
+        let file = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+        Ok(here.map(|(name, inode)| (file(name), platter.inodes[*inode].current.len() as u64)).collect())
+    }
+
+    fn sync_dir(&self, of: &str) -> io::Result<()> {
+        let mut platter = self.0.lock();
+        let likely = platter.faults.sync;
+        platter.gate(likely)?;
+        let changes = std::mem::take(&mut platter.unsynced);
+        for change in changes {
+            if change.iter().any(|(name, _)| folder(name) == of) {
+                apply(&mut platter.synced_names, change);
+            } else {
+                platter.unsynced.push(change);
+            }
+        }
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn append(&mut self, pieces: &[Bytes]) -> io::Result<()> {
+        let mut platter = self.disk.0.lock();
+        let alive = !platter.dead;
+        let likely = platter.faults.write;
+        let bytes = pieces.concat();
+        let mut outcome = platter.gate(likely);
+        let mut keep = bytes.len();
+        if outcome.is_err() {
+            keep = if alive { platter.rng.random_range(0..=bytes.len()) } else { 0 };
+            if !platter.dead && platter.rng.random() {
+                outcome = Err(io::ErrorKind::StorageFull.into());
+            }
+        }
+        platter.inodes[self.inode].current.extend(&bytes[..keep]);
+        outcome
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut platter = self.disk.0.lock();
+        let likely = platter.faults.sync;
+        let outcome = platter.gate(likely);
+        let Platter { rng, inodes, dead, .. } = &mut *platter;
+        match &outcome {
+            Ok(()) => inodes[self.inode].sync(),
+            Err(_) if !*dead => inodes[self.inode].fail_sync(rng),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let mut platter = self.disk.0.lock();
+        platter.gate(0.0)?;
+        let from = usize::try_from(offset).map_err(io::Error::other)?;
+        let bytes = from.checked_add(len).and_then(|to| platter.inodes[self.inode].current.get(from..to));
+        bytes.map(Bytes::copy_from_slice).ok_or(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        let mut platter = self.disk.0.lock();
+        let likely = platter.faults.other;
+        platter.gate(likely)?;
+        platter.inodes[self.inode].truncate(usize::try_from(len).map_err(io::Error::other)?);
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        let mut platter = self.disk.0.lock();
+        platter.gate(0.0)?;
+        Ok(platter.inodes[self.inode].current.len() as u64)
+    }
+}
