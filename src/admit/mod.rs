@@ -1,7 +1,7 @@
 //! Steps 3, 4 and 7: who sends (authenticate), may they send now (admit), and what it costs their key (charge).
 //!
 //! Each step takes the step's before it and hands on a type of its own with private fields, so a request that skipped a step
-//! does not compile: [`Authenticated`] → [`Admitted`] → (receive, encode) → `Charged`.
+//! does not compile: [`Authenticated`] → [`Admitted`] → (receive, encode) → [`Charged`].
 //!
 //! Invariants: the key is checked before a body byte is read; one key's excess never slows another key (every rate and
 //! count is the key's own, and memory has a share a key); nothing here waits.
@@ -18,6 +18,7 @@ use std::time::{Instant, SystemTime};
 
 use http::HeaderMap;
 
+use crate::batch::Encoded;
 use crate::config::{KeyLimits, RequestLimits};
 use crate::keys::{Key, KeyRing};
 use crate::otlp::{self, Signal};
@@ -78,6 +79,11 @@ pub struct Admitted {
     memory: Reservation,
 }
 
+/// A request whose records lie in an open chunk, uncommitted, and whose cost its key has paid.
+pub struct Charged<'a> {
+    encoded: Encoded<'a>,
+}
+
 impl Admission {
     /// `max_failures_per_minute` failed authentications of an address are answered with 401, the next ones of that minute with 429.
     pub fn new(keys: Arc<KeyRing>, max_failures_per_minute: u32, limits: &RequestLimits) -> Self {
@@ -123,6 +129,36 @@ impl Admission {
         memory.grow(REQUEST_OVERHEAD)?;
         key.state.limiter.charge_request()?;
         Ok(Admitted { key, signal, memory })
+    }
+
+    /// Step 7: what the encoded request costs its key, its uncompressed bytes and its records, both or neither. What was charged stays charged
+    /// when the request is later refused because the sink is away: the work was done.
+    ///
+    /// # Errors
+    /// [`Refusal::OverLimit`] or [`Refusal::TooLarge`]; the encoded records are rolled back.
+    pub fn charge<'a>(&self, encoded: Encoded<'a>) -> Result<Charged<'a>, Refusal> {
+        let limiter = &encoded.key().state.limiter;
+        limiter.charge_volume(encoded.bytes(), encoded.appended().records)?;
+        Ok(Charged { encoded })
+    }
+}
+
+impl Charged<'_> {
+    /// Uncompressed bytes of the request.
+    pub fn bytes(&self) -> u64 {
+        self.encoded.bytes()
+    }
+
+    /// Spans, log records or data points.
+    pub fn records(&self) -> u64 {
+        self.encoded.appended().records
+    }
+}
+
+impl<'a> Charged<'a> {
+    /// The encoded request, to be committed.
+    pub fn into_encoded(self) -> Encoded<'a> {
+        self.encoded
     }
 }
 

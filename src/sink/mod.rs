@@ -5,7 +5,10 @@
 //! the sink's business but `deliver`'s, the same for every sink.
 
 pub mod clickhouse;
+pub mod deliver;
 mod encoder;
+#[cfg(test)]
+pub(crate) mod fake;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -20,6 +20,8 @@ pub struct PartState {
     pub tried: bool,
     /// Known to be in.
     pub is_in: bool,
+    /// Refused as a whole once: it goes piece by piece.
+    pub split: bool,
     /// Which token it goes under.
     pub generation: u32,
     /// Rows that are refused for good.
@@ -199,7 +201,7 @@ impl State {
     /// What a note changes.
     pub(crate) fn take(&mut self, index: &Index, note: &Note) {
         let id = match note {
-            Note::Tried { part } | Note::In { part } | Note::Retry { part } => *part,
+            Note::Tried { part } | Note::In { part } | Note::Retry { part } | Note::Split { part } => *part,
             Note::NewToken { part, .. } => *part,
             Note::Refused(refused) => refused.part,
         };
@@ -211,6 +213,7 @@ impl State {
             Note::Tried { .. } => part.tried = true,
             Note::NewToken { generation, .. } => part.generation = *generation,
             Note::In { .. } => part.is_in = true,
+            Note::Split { .. } => part.split = true,
             Note::Refused(refused) => part.refused.push(refused.clone()),
             Note::Retry { .. } => {
                 let mut only = part.only.take().unwrap_or_default();

@@ -17,7 +17,8 @@ impl Batch {
     /// Whatever the disk says; try again later. Repeating it counts nothing twice.
     pub fn finish(&self) -> io::Result<()> {
         let (outcome, digests) = self.outcome()?;
-        let keep = !outcome.quarantined.is_empty() || !outcome.lost.is_empty();
+        let imperfect = !outcome.quarantined.is_empty() || !outcome.lost.is_empty();
+        let keep = imperfect && self.store.disk.is_durable();
         self.store.end(self, outcome, digests, keep)
     }
 
@@ -28,6 +29,14 @@ impl Batch {
     pub fn drop_rest(&self) -> io::Result<()> {
         let (outcome, digests) = self.count(true)?;
         self.store.end(self, outcome, digests, false)
+    }
+
+    /// Nothing of the batch was acknowledged or is in the sink: its file goes away uncounted. Blocks.
+    ///
+    /// # Errors
+    /// As [`Batch::finish`].
+    pub fn abandon(&self) -> io::Result<()> {
+        self.store.end(self, Totals::default(), Vec::new(), false)
     }
 
     /// What became of every row, with the digests of the whole frames. What is neither damaged nor refused counts as stored.

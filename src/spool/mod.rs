@@ -104,6 +104,11 @@ impl Spool {
         recover::write_clean_stop(&self.store, remembered)
     }
 
+    /// Whether what is appended survives the process, so that it may be acknowledged before the sink has it.
+    pub fn is_durable(&self) -> bool {
+        self.store.disk.is_durable()
+    }
+
     /// A new batch. No file is made before its first frame.
     pub fn batch(&self, signal: Signal) -> OpenBatch {
         let header = Header {

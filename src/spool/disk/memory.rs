@@ -68,6 +68,10 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn is_durable(&self) -> bool {
+        false
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(u64::MAX)
     }

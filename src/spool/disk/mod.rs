@@ -54,6 +54,11 @@ pub trait Disk: Send + Sync + 'static {
     /// Whatever the disk says; what survives is then unknown.
     fn sync_dir(&self, folder: &str) -> io::Result<()>;
 
+    /// Whether anything survives the process.
+    fn is_durable(&self) -> bool {
+        true
+    }
+
     /// Bytes that may still be written.
     ///
     /// # Errors

@@ -61,6 +61,16 @@ impl Frame {
         Frame { requests, parts: parts.collect(), sealed_ms: crate::spool::now_ms() }
     }
 
+    /// Bytes over all parts, as they are sent.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes.len() as u64).sum()
+    }
+
+    /// Bytes over all parts, before compression.
+    pub fn uncompressed(&self) -> u64 {
+        self.parts.iter().map(|part| part.uncompressed).sum()
+    }
+
     /// Rows over all parts.
     pub fn rows(&self) -> u64 {
         self.parts.iter().map(|part| rows(&part.rows_by_request)).sum()

@@ -26,6 +26,11 @@ pub enum Note {
     },
     /// These rows are refused for good and are not delivered again; they are kept in quarantine.
     Refused(Refused),
+    /// The sink refuses the part as a whole: from now on it goes piece by piece, each under a token of its own.
+    Split {
+        /// The part.
+        part: u32,
+    },
     /// A person asked for it: what was refused of the part is delivered once more.
     Retry {
         /// The part.
@@ -56,6 +61,7 @@ impl Note {
             Note::In { part } => (2, part),
             Note::Refused(refused) => (3, &refused.part),
             Note::Retry { part } => (4, part),
+            Note::Split { part } => (5, part),
         };
         out.varint(kind);
         out.u32(*part);
@@ -67,7 +73,7 @@ impl Note {
                 out.u64(refused.rows);
                 out.text(&refused.why);
             }
-            Note::Tried { .. } | Note::In { .. } | Note::Retry { .. } => {}
+            Note::Tried { .. } | Note::In { .. } | Note::Retry { .. } | Note::Split { .. } => {}
         }
     }
 
@@ -85,6 +91,7 @@ impl Note {
                 why: from.text()?,
             }),
             4 => Note::Retry { part },
+            5 => Note::Split { part },
             _ => return Err(Malformed),
         })
     }
@@ -117,6 +124,7 @@ mod tests {
             Note::In { part: u32::MAX },
             Note::Refused(Refused { part: 0, frame: 4, start: 5, rows: 6, why: "no".into() }),
             Note::Retry { part: 7 },
+            Note::Split { part: 8 },
         ];
         let bytes = Note::encode_all(&notes);
         assert_eq!(Note::decode_all(&bytes), Ok(notes));

@@ -1,0 +1,112 @@
+//! An open chunk: one encoder and the requests that were committed to it.
+//!
+//! Whoever encodes owns the chunk for that time, so nobody queues for a lock while a request is encoded; a chunk whose
+//! encoder panics is gone with its owner, and those who waited for it are refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::ticket::Waiting;
+use crate::otlp::Signal;
+use crate::sink::{ChunkEncoder, Sink};
+use crate::spool::{Frame, Request};
+
+/// A chunk with this many bytes of columns is sealed at once: sealing one takes some 10 ms of a core.
+const MAX_CHUNK_BYTES: u64 = 8 << 20;
+/// A chunk that touches this many parts is sealed at once, as a batch is.
+const MAX_CHUNK_PARTS: u32 = 64;
+/// An encoder that held more than this is not kept for the next chunk, so that one huge request does not keep its memory for ever.
+const MAX_SPARE_BYTES: u64 = 4 * MAX_CHUNK_BYTES;
+/// A request of this many bytes that is not kept may have grown the buffers past that, unseen.
+const MAX_FORGOTTEN_BYTES: u64 = 1 << 20;
+
+/// An open chunk of one signal.
+pub(super) struct Chunk {
+    pub(super) encoder: Box<dyn ChunkEncoder>,
+    requests: Vec<Request>,
+    waiting: Vec<Waiting>,
+    due: Option<Instant>,
+    grown: bool,
+}
+
+/// A sealed chunk, and who waits for it: one a request, in the order of the frame's requests.
+pub(super) struct Sealed {
+    pub(super) frame: Frame,
+    pub(super) waiting: Vec<Waiting>,
+}
+
+impl Chunk {
+    pub(super) fn new(encoder: Box<dyn ChunkEncoder>) -> Self {
+        Chunk { encoder, requests: Vec::new(), waiting: Vec::new(), due: None, grown: false }
+    }
+
+    /// Commits what the encoder was given last. True when it is the first of this chunk.
+    pub(super) fn commit(&mut self, note: Request, waiting: Waiting, interval: Duration) -> bool {
+        self.encoder.commit();
+        self.requests.push(note);
+        self.waiting.push(waiting);
+        let first = self.due.is_none();
+        if first {
+            self.due = Some(Instant::now() + interval);
+        }
+        first
+    }
+
+    /// A request of this size was appended and not kept.
+    pub(super) fn was_grown_by(&mut self, bytes: u64) {
+        self.grown |= bytes > MAX_FORGOTTEN_BYTES;
+    }
+
+    /// When it is to be sealed; `None` while it is empty.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether it is to be sealed without waiting for its time.
+    pub(super) fn full(&self, max_rows: u64) -> bool {
+        let size = self.encoder.size();
+        size.rows >= max_rows || size.column_bytes >= MAX_CHUNK_BYTES || size.parts >= MAX_CHUNK_PARTS
+    }
+
+    /// Seals it and gives the encoder back, unless its buffers grew too large to be kept. CPU-heavy.
+    pub(super) fn seal(mut self) -> (Sealed, Option<Box<dyn ChunkEncoder>>) {
+        let spare = !self.grown && self.encoder.size().column_bytes <= MAX_SPARE_BYTES;
+        let frame = Frame::new(self.requests, self.encoder.seal());
+        let (before, after) = (frame.uncompressed(), frame.bytes());
+        for waiting in &mut self.waiting {
+            waiting.compressed(before, after);
+        }
+        let sealed = Sealed { frame, waiting: self.waiting };
+        (sealed, spare.then_some(self.encoder))
+    }
+}
+
+/// Encoders of one signal whose buffers wait for the next chunk.
+pub(super) struct Encoders {
+    sink: Arc<dyn Sink>,
+    signal: Signal,
+    spare: Mutex<Vec<Box<dyn ChunkEncoder>>>,
+    keep: usize,
+}
+
+impl Encoders {
+    /// Keeps at most `keep` of them.
+    pub(super) fn new(sink: Arc<dyn Sink>, signal: Signal, keep: usize) -> Self {
+        Encoders { sink, signal, spare: Mutex::new(Vec::with_capacity(keep)), keep }
+    }
+
+    pub(super) fn take(&self) -> Box<dyn ChunkEncoder> {
+        let spare = self.spare.lock().pop();
+        spare.unwrap_or_else(|| self.sink.encoder(self.signal))
+    }
+
+    pub(super) fn give_back(&self, encoder: Box<dyn ChunkEncoder>) {
+        let mut spare = self.spare.lock();
+        if spare.len() < self.keep {
+            spare.push(encoder);
+        }
+    }
+}

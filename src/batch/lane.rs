@@ -1,0 +1,259 @@
+//! A signal's open chunks, from a request's bytes to a sealed frame.
+//!
+//! An open chunk is taken off the stack while a request is encoded and put back after: cores that encode at the same time each
+//! work on a chunk of their own, and when requests come one at a time they share the topmost. A chunk is sealed `commit_interval`
+//! after its first request, or when it is full, always off the reactor: sealing sorts dictionaries and compresses.
+//!
+//! A small request is encoded where it is, on the reactor's thread: handing it to another costs more than the some 100 µs that
+//! 100 KiB take. A larger one tells the runtime to move the other tasks of this thread elsewhere first.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::chunk::{Chunk, Encoders, Sealed};
+use super::ticket::{Pending, Ticket, Waiting};
+use crate::admit::Admitted;
+use crate::config;
+use crate::keys::Key;
+use crate::otlp::{Memory, Signal};
+use crate::reply::Refusal;
+use crate::sink::{Appended, EncodeError, Growth, Sink};
+use crate::spool::{Digest, Request};
+
+/// Requests above this are encoded with the reactor out of the way.
+const INLINE_BYTES: usize = 128 << 10;
+
+/// The open chunks of one signal.
+pub(super) struct Lane {
+    commit_interval: Duration,
+    max_chunk_rows: u64,
+    encoders: Encoders,
+    open: Mutex<Open>,
+    first_request: Notify,
+    stopping: AtomicBool,
+    frames: mpsc::UnboundedSender<Sealed>,
+    pending: Arc<Pending>,
+}
+
+#[derive(Default)]
+struct Open {
+    chunks: Vec<Chunk>,
+    /// Chunks that are being encoded into, and so are missing from the stack.
+    out: usize,
+}
+
+/// A request whose records lie in an open chunk, uncommitted. Dropped, it leaves no trace.
+pub struct Encoded<'a> {
+    chunk: Uncommitted<'a>,
+    admitted: Admitted,
+    request: Bytes,
+    appended: Appended,
+}
+
+/// A chunk whose encoder holds a request that is not committed: rolled back and open again when dropped.
+struct Uncommitted<'a> {
+    lane: &'a Arc<Lane>,
+    chunk: Option<Chunk>,
+    column_bytes: u64,
+}
+
+impl Lane {
+    pub(super) fn start(
+        signal: Signal,
+        sink: Arc<dyn Sink>,
+        rules: &config::Batch,
+        pending: Arc<Pending>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Sealed>) {
+        let (frames, receiver) = mpsc::unbounded_channel();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let lane = Arc::new(Lane {
+            commit_interval: rules.commit_interval,
+            max_chunk_rows: rules.max_chunk_rows,
+            encoders: Encoders::new(sink, signal, 2 * threads),
+            open: Mutex::default(),
+            first_request: Notify::new(),
+            stopping: AtomicBool::new(false),
+            frames,
+            pending,
+        });
+        tokio::spawn(lane.clone().seal_what_is_due());
+        (lane, receiver)
+    }
+
+    /// Appends a request's records to an open chunk, and counts the columns against its memory.
+    pub(super) fn encode(
+        self: &Arc<Self>,
+        mut admitted: Admitted,
+        request: Bytes,
+        growth: &Growth,
+    ) -> Result<Encoded<'_>, Refusal> {
+        let mut chunk = self.take();
+        let append = || chunk.encoder.append(&request, growth);
+        let appended = match off_the_reactor(request.len(), append) {
+            Ok(appended) => appended,
+            Err(error) => {
+                chunk.was_grown_by(request.len() as u64);
+                self.put_back(chunk);
+                return Err(refusal(error));
+            }
+        };
+        let chunk = Uncommitted { lane: self, chunk: Some(chunk), column_bytes: appended.column_bytes };
+        admitted.grow(appended.column_bytes)?;
+        Ok(Encoded { chunk, admitted, request, appended })
+    }
+
+    /// Seals every chunk at once from now on, those that are open too.
+    pub(super) fn stop(self: &Arc<Self>) {
+        self.stopping.store(true, Ordering::Release);
+        let chunks = std::mem::take(&mut self.open.lock().chunks);
+        for chunk in chunks.into_iter().filter(|chunk| chunk.due().is_some()) {
+            self.seal(chunk);
+        }
+    }
+
+    fn take(&self) -> Chunk {
+        let mut open = self.open.lock();
+        open.out += 1;
+        let chunk = open.chunks.pop();
+        drop(open);
+        chunk.unwrap_or_else(|| Chunk::new(self.encoders.take()))
+    }
+
+    /// The chunk's owner is done with it: it is sealed when its time has come, and open again otherwise.
+    fn put_back(self: &Arc<Self>, chunk: Chunk) {
+        let due = chunk.due().is_some_and(|due| {
+            due <= Instant::now() || self.stopping.load(Ordering::Acquire) || chunk.full(self.max_chunk_rows)
+        });
+        let mut open = self.open.lock();
+        open.out -= 1;
+        if due {
+            drop(open);
+            self.seal(chunk);
+        } else {
+            open.chunks.push(chunk);
+        }
+    }
+
+    fn seal(self: &Arc<Self>, chunk: Chunk) {
+        let lane = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let (sealed, encoder) = chunk.seal();
+            if let Some(encoder) = encoder {
+                lane.encoders.give_back(encoder);
+            }
+            // The receiver is gone only when the process ends; those who wait are refused then.
+            drop(lane.frames.send(sealed));
+        });
+    }
+
+    /// The lane's clock: wakes with a chunk's first request and sleeps until the earliest open chunk is due. A chunk that is being
+    /// encoded into at that moment is sealed by its owner instead.
+    async fn seal_what_is_due(self: Arc<Self>) {
+        loop {
+            match self.next_look() {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => self.first_request.notified().await,
+            }
+            let now = Instant::now();
+            let due = |chunk: &mut Chunk| chunk.due().is_some_and(|due| due <= now);
+            let chunks: Vec<Chunk> = self.open.lock().chunks.extract_if(.., due).collect();
+            for chunk in chunks {
+                self.seal(chunk);
+            }
+        }
+    }
+
+    /// When an open chunk may be due; `None`: not before somebody commits a chunk's first request.
+    fn next_look(&self) -> Option<Instant> {
+        let open = self.open.lock();
+        let earliest = open.chunks.iter().filter_map(Chunk::due).min();
+        earliest.or_else(|| (open.out > 0).then(|| Instant::now() + self.commit_interval))
+    }
+}
+
+impl Encoded<'_> {
+    /// Whose request it is.
+    pub fn key(&self) -> &Arc<Key> {
+        self.admitted.key()
+    }
+
+    /// Its records and bytes of columns, to be charged.
+    pub fn appended(&self) -> Appended {
+        self.appended
+    }
+
+    /// Its uncompressed bytes, to be charged.
+    pub fn bytes(&self) -> u64 {
+        self.request.len() as u64
+    }
+
+    /// Commits it to its chunk. From now on it is kept or refused with the batch that it comes to lie in.
+    pub(crate) fn commit(self) -> Ticket {
+        let Encoded { chunk, mut admitted, request, appended } = self;
+        if appended.records == 0 {
+            return Ticket::nothing_to_keep();
+        }
+        let note = Request {
+            key: admitted.key().entry.name.as_str().into(),
+            bytes: request.len() as u64,
+            digest: Digest::of(&request),
+        };
+        admitted.shrink(note.bytes);
+        drop(request);
+        let (waiting, ticket) = Waiting::new(admitted, appended.column_bytes, &chunk.lane.pending);
+        chunk.commit(note, waiting);
+        ticket
+    }
+}
+
+impl Uncommitted<'_> {
+    fn commit(mut self, note: Request, waiting: Waiting) {
+        let Some(mut chunk) = self.chunk.take() else {
+            return;
+        };
+        let first = chunk.commit(note, waiting, self.lane.commit_interval);
+        self.lane.put_back(chunk);
+        if first {
+            self.lane.first_request.notify_one();
+        }
+    }
+}
+
+impl Drop for Uncommitted<'_> {
+    fn drop(&mut self) {
+        if let Some(mut chunk) = self.chunk.take() {
+            chunk.encoder.rollback();
+            chunk.was_grown_by(self.column_bytes);
+            self.lane.put_back(chunk);
+        }
+    }
+}
+
+/// Runs CPU-bound work on `bytes` of input; large work moves the thread's other tasks to another thread first, where the runtime can.
+fn off_the_reactor<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let can_move =
+        || Handle::try_current().is_ok_and(|runtime| matches!(runtime.runtime_flavor(), RuntimeFlavor::MultiThread));
+    if bytes > INLINE_BYTES && can_move() { tokio::task::block_in_place(work) } else { work() }
+}
+
+fn refusal(error: EncodeError) -> Refusal {
+    match error {
+        EncodeError::Malformed { .. } => Refusal::Malformed(error.to_string()),
+        EncodeError::TooLarge { limit, max } => Refusal::TooLarge {
+            limit: match limit {
+                "max_records" => "request.max_records",
+                "max_column_bytes" => "request.max_column_bytes",
+                "max_parts" => "request.max_parts",
+                other => other,
+            },
+            max,
+        },
+    }
+}

@@ -1,0 +1,168 @@
+//! Requests through a lane: what is answered, when, and what leaves no trace.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::admit::tests::{REQUEST, entry};
+use crate::admit::{Admission, Charged};
+use crate::config::KeyEntry;
+use crate::keys::KeyRing;
+use crate::otlp::{Call, Protocol};
+use crate::reply::Away;
+use crate::sink::Outcome;
+use crate::sink::fake::{Act, FakeSink};
+
+const RULES: config::Batch = config::Batch {
+    max_rows: 1000,
+    max_bytes: 1 << 20,
+    max_uncompressed_bytes: 1 << 22,
+    max_parts: 64,
+    max_age: Duration::from_secs(1),
+    commit_interval: Duration::from_millis(10),
+    max_chunk_rows: 100,
+    deadline: Duration::from_secs(8),
+};
+
+/// The production path from an admitted request on, over a sink in memory.
+struct Path {
+    sink: Arc<FakeSink>,
+    admission: Admission,
+    lanes: Lanes,
+}
+
+impl Path {
+    fn new(spool: Spool) -> Self {
+        let sink = FakeSink::new();
+        let mut limits = entry("good");
+        limits.limits.requests_per_second = 1_000_000;
+        limits.limits.records_per_second = 1_000_000;
+        let keys = Arc::new(KeyRing::new(vec![KeyEntry { name: "k".into(), ..limits }]));
+        let dyn_sink: Arc<dyn Sink> = sink.clone();
+        let metrics = Arc::default();
+        let deliveries = Deliveries::new(dyn_sink.clone(), 2, Arc::clone(&metrics));
+        let lanes = Lanes::start(&dyn_sink, &Arc::new(spool), &deliveries, RULES, &REQUEST, &metrics);
+        Path { sink, admission: Admission::new(keys, 3, &REQUEST), lanes }
+    }
+
+    fn charge(&self, request: &str) -> Result<Charged<'_>, Refusal> {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("authorization", "good".parse().unwrap());
+        let who = self.admission.authenticate(&headers, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        let admitted = self.admission.admit(who, Signal::Logs)?;
+        let call = Call { protocol: Protocol::HttpProtobuf, signal: Signal::Logs, compression: None };
+        let request = Bytes::copy_from_slice(request.as_bytes());
+        self.admission.charge(self.lanes.encode(Received { admitted, call, request })?)
+    }
+
+    fn send(&self, request: &str) -> Ticket {
+        self.lanes.keep(self.charge(request).unwrap())
+    }
+}
+
+fn away(answer: Result<Kept, Refusal>) -> Away {
+    match answer {
+        Err(Refusal::Unavailable { away, .. }) => away,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_spool_a_request_is_answered_when_its_batch_is_in() {
+    let path = Path::new(Spool::in_memory());
+    path.sink.always("b", Some(Act::Wait(Duration::from_secs(3))));
+    let began = tokio::time::Instant::now();
+    let (one, two) = (path.send("r1 a=2"), path.send("r2 a=1 b=1"));
+    assert!(one.await.unwrap().rejected().is_none());
+    assert!(began.elapsed() >= RULES.max_age && began.elapsed() < Duration::from_secs(2));
+    two.await.unwrap();
+    assert!(began.elapsed() >= RULES.max_age + Duration::from_secs(3));
+    assert_eq!(path.sink.stored("a"), [("r1".into(), 2), ("r2".into(), 1)].into());
+    assert_eq!(path.sink.tokens("a").len(), 1);
+    assert_eq!((path.admission.memory().used(), path.lanes.waiting()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_or_dropped_leaves_no_trace() {
+    let path = Path::new(Spool::in_memory());
+    assert!(matches!(path.charge("bad"), Err(Refusal::Malformed(_))));
+    assert!(matches!(path.charge("many a=1001"), Err(Refusal::TooLarge { limit: "request.max_records", .. })));
+    drop(path.charge("dropped a=5").unwrap());
+    path.send("r1 a=1").await.unwrap();
+    assert_eq!(path.sink.stored("a"), [("r1".into(), 1)].into());
+    assert_eq!(path.admission.memory().used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_records_is_kept_at_once() {
+    let path = Path::new(Spool::in_memory());
+    path.sink.always("a", Some(Act::Say(Outcome::Retry { why: "away".into(), after: None })));
+    path.send("empty").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_deadline_all_are_refused_together_and_nothing_is_sent_after() {
+    let path = Path::new(Spool::in_memory());
+    path.sink.always("a", Some(Act::Say(Outcome::Retry { why: "away".into(), after: None })));
+    let began = tokio::time::Instant::now();
+    let first = path.send("r1 a=1");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Its batch waits behind the first one and is never sealed.
+    let second = path.send("r2 a=1");
+    assert_eq!(away(first.await), Away::Sink);
+    assert!(began.elapsed() >= RULES.deadline && began.elapsed() < RULES.deadline + Duration::from_millis(100));
+    path.sink.always("a", None);
+    second.await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(path.sink.stored("a"), [("r2".into(), 1)].into());
+    assert_eq!(path.admission.memory().used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_stays_unknown_is_said_so_and_settled_afterwards() {
+    let path = Path::new(Spool::in_memory());
+    path.sink.script("a", [Act::StoreAndSay(Outcome::Unknown { why: "cut".into() })]);
+    path.sink.always("a", Some(Act::Wait(Duration::from_secs(20))));
+    assert_eq!(away(path.send("r1 a=1").await), Away::Unknown);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(path.sink.stored("a"), [("r1".into(), 1)].into());
+    path.sink.always("a", None);
+    path.send("r2 a=1").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sent_poison_is_told_and_nobody_else() {
+    let path = Path::new(Spool::in_memory());
+    let good = path.send("r1 a=1 b=1");
+    let poison = path.send("poison a=2");
+    assert!(good.await.unwrap().rejected().is_none());
+    assert!(matches!(poison.await, Err(Refusal::Malformed(_))));
+    assert_eq!(path.sink.stored("a"), [("r1".into(), 1)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_chunk_and_a_full_batch_do_not_wait() {
+    let path = Path::new(Spool::in_memory());
+    let began = tokio::time::Instant::now();
+    let tickets: Vec<Ticket> = (0..20).map(|n| path.send(&format!("r{n} a=100"))).collect();
+    for ticket in tickets {
+        ticket.await.unwrap();
+    }
+    assert!(began.elapsed() < RULES.max_age);
+    assert_eq!(path.sink.tokens("a").len(), 2, "two batches of 1000 rows");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clean_stop_delivers_what_is_open() {
+    let path = Path::new(Spool::in_memory());
+    let began = tokio::time::Instant::now();
+    let ticket = path.send("r1 a=1");
+    path.lanes.stop().await;
+    ticket.await.unwrap();
+    assert!(began.elapsed() < RULES.max_age);
+    path.send("late a=1").await.unwrap();
+    assert_eq!(path.sink.stored("a").len(), 2);
+}

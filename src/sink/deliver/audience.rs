@@ -1,0 +1,137 @@
+//! Without a spool: the requests that wait until their batch is in, and what each of them is told.
+//!
+//! A request lies in one frame and may feed several parts; it is answered as soon as all of them are settled. Rows that the sink
+//! refuses for good are counted against the request that they came from and nobody else.
+
+use std::sync::Arc;
+
+use crate::batch::{Rejected, Waiting};
+use crate::reply::{Away, Refusal};
+use crate::sink::PartName;
+use crate::spool::{Frame, Part};
+
+/// Who waits for a batch.
+#[derive(Default)]
+pub(crate) struct Audience {
+    requests: Vec<Listener>,
+    parts: Vec<Share>,
+}
+
+/// One request; `waiting` is gone once it was answered.
+struct Listener {
+    waiting: Option<Waiting>,
+    open_parts: u32,
+    rows: u64,
+    refused: u64,
+    why: Option<Arc<str>>,
+}
+
+/// Whose rows lie in a part, segment by segment in the order of the file.
+struct Share {
+    name: PartName,
+    columns: Arc<[Arc<str>]>,
+    segments: Vec<Vec<Rows>>,
+}
+
+/// The rows of one request in one segment.
+struct Rows {
+    request: usize,
+    rows: u64,
+}
+
+impl Audience {
+    /// Takes up a frame, in the order in which frames are appended, and who waits for it: one a request, in the frame's order.
+    pub(crate) fn join(&mut self, frame: &Frame, waiting: Vec<Waiting>) {
+        let first = self.requests.len();
+        self.requests.extend(waiting.into_iter().map(Listener::new));
+        for part in &frame.parts {
+            let mut segment = Vec::with_capacity(part.rows_by_request.len());
+            for (request, rows) in &part.rows_by_request {
+                let request = first.saturating_add(*request as usize);
+                let rows = u64::from(*rows);
+                if let Some(listener) = self.requests.get_mut(request) {
+                    listener.open_parts += 1;
+                    listener.rows += rows;
+                    segment.push(Rows { request, rows });
+                }
+            }
+            self.share(&part.name, &part.columns).segments.push(segment);
+        }
+    }
+
+    /// Rows of a part's segment are refused for good; they count when the part is settled.
+    pub(super) fn refused(&mut self, part: &Part, segment: usize, rows: (u64, u64), why: &Arc<str>) {
+        let (from, to) = (rows.0, rows.0.saturating_add(rows.1));
+        let Some(share) = self.parts.iter().find(|share| share.is(part)) else {
+            return;
+        };
+        let mut start = 0;
+        for of in share.segments.get(segment).into_iter().flatten() {
+            let end = start + of.rows;
+            let refused = end.min(to).saturating_sub(start.max(from));
+            if let (1.., Some(listener)) = (refused, self.requests.get_mut(of.request)) {
+                listener.refused += refused;
+                listener.why = Some(why.clone());
+            }
+            start = end;
+        }
+    }
+
+    /// A part is settled: who waited for nothing else is answered.
+    pub(super) fn settled(&mut self, part: &Part) {
+        let Some(share) = self.parts.iter().find(|share| share.is(part)) else {
+            return;
+        };
+        for of in share.segments.iter().flatten() {
+            if let Some(listener) = self.requests.get_mut(of.request) {
+                listener.open_parts = listener.open_parts.saturating_sub(1);
+                if listener.open_parts == 0 {
+                    listener.answer();
+                }
+            }
+        }
+    }
+
+    /// Everybody who still waits is refused.
+    pub(crate) fn refuse_all(&mut self, away: Away) {
+        for listener in &mut self.requests {
+            if let Some(waiting) = listener.waiting.take() {
+                waiting.refused(crate::batch::unavailable(away));
+            }
+        }
+    }
+
+    fn share(&mut self, name: &PartName, columns: &Arc<[Arc<str>]>) -> &mut Share {
+        let known = |share: &Share| share.name == *name && share.columns == *columns;
+        let place = self.parts.iter().position(known).unwrap_or_else(|| {
+            self.parts.push(Share { name: name.clone(), columns: columns.clone(), segments: Vec::new() });
+            self.parts.len() - 1
+        });
+        &mut self.parts[place]
+    }
+}
+
+impl Share {
+    fn is(&self, part: &Part) -> bool {
+        self.name == part.name && self.columns == part.columns
+    }
+}
+
+impl Listener {
+    fn new(waiting: Waiting) -> Self {
+        Listener { waiting: Some(waiting), open_parts: 0, rows: 0, refused: 0, why: None }
+    }
+
+    fn answer(&mut self) {
+        let Some(waiting) = self.waiting.take() else {
+            return;
+        };
+        match &self.why {
+            None => waiting.kept(),
+            Some(why) if self.refused >= self.rows => {
+                waiting.refused(Refusal::Malformed(format!("the storage refuses it: {why}")));
+            }
+            Some(why) => waiting.kept_but(Rejected { records: self.refused, why: why.clone() }),
+        }
+    }
+}

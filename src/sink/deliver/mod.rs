@@ -1,0 +1,260 @@
+//! When a batch is sent, under which token, and when it is believed to be in: the same for every sink.
+//!
+//! Each part of a sealed batch is a job in its table's queue; a table has up to `inserts_per_table` workers. What was tried by an earlier
+//! process goes first, then the oldest batch. A worker that pauses after a failure keeps its place, so a sink that is away is
+//! asked by a few inserts and not by the whole backlog. A job that is held waits apart: it takes no worker from other jobs, and a table that is held holds
+//! no other.
+//!
+//! Read on in [`doubt`] (what follows from an answer), [`part`] (one part's course), [`piece`] (splitting what is refused),
+//! [`shipment`] (when a batch may still be given up) and [`audience`] (who is told what).
+
+mod audience;
+mod doubt;
+mod part;
+mod piece;
+mod shipment;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub(crate) use audience::Audience;
+pub use watch::TableHealth;
+
+use crate::admin::metrics::{Metrics, OfSignal};
+use crate::otlp::Signal;
+use crate::sink::Sink;
+use crate::spool::Batch;
+use part::{Job, Turn};
+use shipment::{Shipment, blocking};
+use watch::Watch;
+
+/// Pause of a job that waits for a person.
+const HELD_PAUSE: Duration = Duration::from_secs(15);
+/// Pause before the disk is asked again to let a finished batch go.
+const FINISH_PAUSE: Duration = Duration::from_secs(5);
+
+/// All deliveries of the process.
+pub struct Deliveries {
+    sink: Arc<dyn Sink>,
+    watch: Watch,
+    inserts_per_table: usize,
+    tables: Mutex<BTreeMap<Arc<str>, Table>>,
+    lanes: [Backlog; 3],
+}
+
+/// A table's queue.
+#[derive(Default)]
+struct Table {
+    queue: BTreeMap<Rank, Job>,
+    working: usize,
+    held: usize,
+}
+
+/// Tried by an earlier process first (`false` sorts before `true`), then the oldest batch.
+type Rank = (bool, u64, u32);
+
+/// What a lane has to deliver, without what is held.
+#[derive(Default)]
+struct Backlog {
+    parts: AtomicUsize,
+    none: Notify,
+}
+
+impl Deliveries {
+    /// Delivers to `sink`, at most `inserts_per_table` at a time for one table.
+    pub fn new(sink: Arc<dyn Sink>, inserts_per_table: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Deliveries {
+            sink,
+            watch: Watch::new(metrics),
+            inserts_per_table: inserts_per_table.max(1),
+            tables: Mutex::default(),
+            lanes: Default::default(),
+        })
+    }
+
+    /// Takes over a sealed batch. Without a spool somebody waits for it, until `deadline`.
+    pub(crate) fn take(self: &Arc<Self>, batch: Batch, waiting: Option<(Audience, Instant)>) {
+        let (audience, deadline) = waiting.unzip();
+        let batch = Arc::new(batch);
+        let shipment = Shipment::new(batch.clone(), audience);
+        self.count_batch(&batch, 1);
+        if let Some(deadline) = deadline {
+            let shipment = shipment.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep_until(deadline).await;
+                shipment.deadline();
+            });
+        }
+        for (place, part) in batch.parts().iter().enumerate() {
+            self.lane(batch.signal()).began();
+            let job = Job::new(shipment.clone(), part.clone(), place);
+            if batch.is_due(part.id) {
+                self.push(job);
+            } else {
+                self.settled(&job);
+            }
+        }
+        if batch.parts().is_empty() {
+            tokio::spawn(self.clone().finish(shipment));
+        }
+    }
+
+    /// Whether a lane has nothing to deliver; what is held by an alert does not count.
+    pub(crate) fn is_idle(&self, signal: Signal) -> bool {
+        self.lane(signal).parts.load(Ordering::Acquire) == 0
+    }
+
+    /// Returns when a lane has come to have nothing to deliver. For one waiter a lane.
+    pub(crate) async fn idle(&self, signal: Signal) {
+        self.lane(signal).none.notified().await;
+    }
+
+    /// How each table does.
+    pub fn tables(&self) -> BTreeMap<Arc<str>, TableHealth> {
+        let mut health = self.watch.tables();
+        for (name, table) in self.tables.lock().iter() {
+            let health = health.entry(name.clone()).or_default();
+            health.working = table.working;
+            health.waiting = table.queue.len();
+            health.held = table.held;
+        }
+        health
+    }
+
+    fn lane(&self, signal: Signal) -> &Backlog {
+        &self.lanes[signal.index()]
+    }
+
+    fn push(self: &Arc<Self>, job: Job) {
+        let name = job.part.name.table.clone();
+        let mut tables = self.tables.lock();
+        let table = tables.entry(name.clone()).or_default();
+        table.queue.insert(job.rank(), job);
+        if table.working < self.inserts_per_table {
+            table.working += 1;
+            tokio::spawn(self.clone().work(name));
+        }
+    }
+
+    /// A worker: as long as its table has jobs.
+    async fn work(self: Arc<Self>, name: Arc<str>) {
+        while let Some(job) = self.pop(&name) {
+            let this = self.clone();
+            // A task of its own, so that a panic in a sink costs one part its delivery until the next start, not the table a worker.
+            let turn = tokio::spawn(async move { this.turn(job).await });
+            if turn.await.is_err() {
+                tracing::error!(table = %name, "a delivery panicked; its batch stays in the spool until the next start");
+            }
+        }
+    }
+
+    async fn turn(self: Arc<Self>, mut job: Job) {
+        let was_held = job.held.is_some();
+        let turn = job.turn(self.sink.as_ref(), &self.watch).await;
+        let (table, signal) = (job.part.name.table.clone(), job.shipment.batch.signal());
+        match turn {
+            Turn::Held => {
+                if !was_held {
+                    self.held(&table, true);
+                    self.lane(signal).ended();
+                }
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = tokio::time::sleep(doubt::jittered(HELD_PAUSE)) => {}
+                        () = job.shipment.given_up() => {}
+                    }
+                    self.push(job);
+                });
+            }
+            Turn::Settled => {
+                if was_held {
+                    self.held(&table, false);
+                    self.lane(signal).began();
+                }
+                self.settled(&job);
+            }
+        }
+    }
+
+    fn pop(&self, name: &Arc<str>) -> Option<Job> {
+        let mut tables = self.tables.lock();
+        let table = tables.get_mut(name)?;
+        let next = table.queue.pop_first();
+        if next.is_none() {
+            table.working -= 1;
+        }
+        next.map(|(_, job)| job)
+    }
+
+    fn held(&self, table: &Arc<str>, held: bool) {
+        self.watch.held(table, if held { 1 } else { -1 });
+        let mut tables = self.tables.lock();
+        let table = tables.entry(table.clone()).or_default();
+        table.held = if held { table.held + 1 } else { table.held.saturating_sub(1) };
+    }
+
+    fn settled(self: &Arc<Self>, job: &Job) {
+        let last = job.shipment.settled(&job.part);
+        if last {
+            tokio::spawn(self.clone().finish(job.shipment.clone()));
+        }
+        self.lane(job.shipment.batch.signal()).ended();
+    }
+
+    /// Nothing more is to be done for a batch: its file goes away.
+    async fn finish(self: Arc<Self>, shipment: Arc<Shipment>) {
+        let given_up = shipment.is_given_up();
+        loop {
+            let batch = shipment.batch.clone();
+            let end = move || if given_up { batch.abandon() } else { batch.finish() };
+            let Err(error) = blocking(end).await else {
+                break;
+            };
+            let batch = shipment.batch.sequence();
+            tracing::error!(batch, %error, "the spool's disk fails; a delivered batch keeps its file until it works again");
+            tokio::time::sleep(FINISH_PAUSE).await;
+        }
+        self.count_batch(&shipment.batch, -1);
+        if !given_up {
+            let of = OfSignal { signal: shipment.batch.signal().name() };
+            self.watch.metrics().batches_delivered.get_or_create(&of).inc();
+        }
+    }
+
+    fn count_batch(&self, batch: &Batch, sign: i64) {
+        let of = OfSignal { signal: batch.signal().name() };
+        let bytes: u64 = batch.parts().iter().map(|part| part.bytes).sum();
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let metrics = self.watch.metrics();
+        metrics.batches_waiting.get_or_create(&of).inc_by(sign);
+        metrics.batch_bytes_waiting.get_or_create(&of).inc_by(sign.saturating_mul(bytes));
+    }
+}
+
+impl Job {
+    fn rank(&self) -> Rank {
+        (!self.tried_before, self.shipment.batch.sequence(), self.part.id)
+    }
+}
+
+impl Backlog {
+    fn began(&self) {
+        self.parts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn ended(&self) {
+        if self.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.none.notify_one();
+        }
+    }
+}

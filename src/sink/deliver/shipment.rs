@@ -1,0 +1,145 @@
+//! One sealed batch on its way: which of its parts may be in, and whether it may still be given up.
+//!
+//! Invariant: once the waiting requests were told that nothing of theirs is kept, no byte of the batch is sent any more. So a part asks
+//! before each attempt ([`Shipment::may_send`]), under the same lock under which the batch is given up.
+
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::audience::Audience;
+use crate::reply::Away;
+use crate::spool::{Batch, Note, Part};
+
+/// A sealed batch that is being delivered.
+pub(super) struct Shipment {
+    pub(super) batch: Arc<Batch>,
+    fate: Mutex<Fate>,
+    given_up: watch::Sender<bool>,
+}
+
+struct Fate {
+    /// Who waits; nobody with a spool.
+    audience: Option<Audience>,
+    /// By place in [`Batch::parts`].
+    parts: Vec<Whereabouts>,
+    unsettled: usize,
+    late: bool,
+}
+
+/// What is known about where a part is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whereabouts {
+    /// Never sent, or every attempt is known to have left nothing.
+    Absent,
+    /// Being sent, or an outcome is unknown.
+    Perhaps,
+    /// Some of it is in.
+    In,
+}
+
+impl Shipment {
+    pub(super) fn new(batch: Arc<Batch>, audience: Option<Audience>) -> Arc<Self> {
+        let parts = batch.parts().len();
+        Arc::new(Shipment {
+            batch,
+            fate: Mutex::new(Fate { audience, parts: vec![Whereabouts::Absent; parts], unsettled: parts, late: false }),
+            given_up: watch::Sender::new(false),
+        })
+    }
+
+    /// Asked before every attempt: false when the batch was given up.
+    pub(super) fn may_send(&self, place: usize) -> bool {
+        let mut fate = self.fate.lock();
+        if *self.given_up.borrow() {
+            return false;
+        }
+        if let Some(part @ Whereabouts::Absent) = fate.parts.get_mut(place) {
+            *part = Whereabouts::Perhaps;
+        }
+        true
+    }
+
+    /// Every attempt so far is known to have left nothing. When the deadline has passed this may be the moment to give the batch up.
+    pub(super) fn absent(&self, place: usize) {
+        let mut fate = self.fate.lock();
+        if let Some(part @ Whereabouts::Perhaps) = fate.parts.get_mut(place) {
+            *part = Whereabouts::Absent;
+        }
+        if fate.late {
+            self.give_up_if_absent(&fate);
+        }
+    }
+
+    /// Some rows of the part are in.
+    pub(super) fn is_in(&self, place: usize) {
+        if let Some(part) = self.fate.lock().parts.get_mut(place) {
+            *part = Whereabouts::In;
+        }
+    }
+
+    /// Rows (first, count) of a segment are refused for good.
+    pub(super) fn refused(&self, part: &Part, segment: usize, rows: (u64, u64), why: &Arc<str>) {
+        if let Some(audience) = &mut self.fate.lock().audience {
+            audience.refused(part, segment, rows, why);
+        }
+    }
+
+    /// Nothing more is to be done for the part. True when it was the batch's last.
+    pub(super) fn settled(&self, part: &Part) -> bool {
+        let mut fate = self.fate.lock();
+        if !*self.given_up.borrow()
+            && let Some(audience) = &mut fate.audience
+        {
+            audience.settled(part);
+        }
+        fate.unsettled = fate.unsettled.saturating_sub(1);
+        fate.unsettled == 0
+    }
+
+    /// The time of those who wait is over. A batch of which nothing can be in is given up; otherwise what was begun goes on without them.
+    pub(super) fn deadline(&self) {
+        let mut fate = self.fate.lock();
+        fate.late = true;
+        let given_up = self.give_up_if_absent(&fate);
+        if let Some(audience) = &mut fate.audience {
+            audience.refuse_all(if given_up { Away::Sink } else { Away::Unknown });
+        }
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        *self.given_up.borrow()
+    }
+
+    /// Returns when the batch is given up, which may be never.
+    pub(super) async fn given_up(&self) {
+        let mut watch = self.given_up.subscribe();
+        // The sender lives as long as `self`.
+        let _ = watch.wait_for(|given_up| *given_up).await;
+    }
+
+    fn give_up_if_absent(&self, fate: &Fate) -> bool {
+        let absent = |part: &Whereabouts| *part == Whereabouts::Absent;
+        let give_up = fate.unsettled > 0 && fate.parts.iter().all(absent);
+        if give_up {
+            self.given_up.send_replace(true);
+        }
+        give_up
+    }
+
+    /// Writes notes down, off the reactor; when this returns `Ok` they survive a crash.
+    pub(super) async fn note(&self, notes: Vec<Note>) -> io::Result<()> {
+        let batch = self.batch.clone();
+        blocking(move || batch.note(&notes)).await
+    }
+}
+
+/// Runs work that blocks off the reactor.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
+}

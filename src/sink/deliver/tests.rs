@@ -1,0 +1,192 @@
+//! A batch's way into a sink that fails: what is repeated, under which token, what is believed, and who pays for a refusal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::sink::fake::{Act, FakeSink};
+use crate::sink::{AfterUnknown, Growth, Outcome};
+use crate::spool::{Digest, Frame, Note, Request, Spool};
+
+/// A frame of these requests, as the fake encoder writes them; all of the key `k`.
+fn frame(sink: &FakeSink, requests: &[&str]) -> Frame {
+    let mut encoder = sink.encoder(Signal::Logs);
+    let mut notes = Vec::new();
+    for text in requests {
+        encoder.append(text.as_bytes(), &Growth::default()).unwrap();
+        encoder.commit();
+        let digest = Digest::of(text.as_bytes());
+        notes.push(Request { key: "k".into(), bytes: text.len() as u64, digest });
+    }
+    Frame::new(notes, encoder.seal())
+}
+
+fn batch(spool: &Spool, frames: &[Frame]) -> Batch {
+    let mut open = spool.batch(Signal::Logs);
+    open.append(frames).unwrap();
+    open.seal()
+}
+
+fn deliveries(sink: &Arc<FakeSink>) -> Arc<Deliveries> {
+    Deliveries::new(sink.clone(), 2, Arc::default())
+}
+
+/// Delivers one batch of these frames and returns when the lane has nothing left to do.
+async fn deliver(sink: &Arc<FakeSink>, frames: &[&[&str]]) {
+    let deliveries = deliveries(sink);
+    let frames: Vec<Frame> = frames.iter().map(|requests| frame(sink, requests)).collect();
+    deliveries.take(batch(&Spool::in_memory(), &frames), None);
+    idle(&deliveries).await;
+}
+
+async fn idle(deliveries: &Deliveries) {
+    let hour = Duration::from_secs(3600);
+    let idle = async {
+        while !deliveries.is_idle(Signal::Logs) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(hour, idle).await.expect("the lane comes to rest");
+}
+
+fn retry() -> Outcome {
+    Outcome::Retry { why: "busy".into(), after: None }
+}
+
+fn unknown() -> Outcome {
+    Outcome::Unknown { why: "cut".into() }
+}
+
+fn hold() -> Outcome {
+    Outcome::Hold { why: "no such table".into() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_keeps_bytes_and_token() {
+    let sink = FakeSink::new();
+    sink.script("a", [Act::Say(retry()), Act::Say(retry())]);
+    deliver(&sink, &[&["r1 a=2 b=1"], &["r2 a=1"]]).await;
+    let tokens = sink.tokens("a");
+    assert_eq!(tokens.len(), 3);
+    assert!(tokens.iter().all(|token| *token == tokens[0]));
+    assert_ne!(tokens[0], sink.tokens("b")[0]);
+    assert_eq!(sink.stored("a"), [("r1".into(), 2), ("r2".into(), 1)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_outcome_is_repeated_then_looked_at() {
+    let sink = FakeSink::new();
+    sink.script("a", [Act::StoreAndSay(unknown())]);
+    deliver(&sink, &[&["r1 a=2"]]).await;
+    assert_eq!(sink.tokens("a").len(), 2);
+    assert_eq!(sink.state.lock().looks, ["a"]);
+    assert_eq!(sink.stored("a"), [("r1".into(), 2)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_kept_without_its_rows_is_replaced() {
+    let sink = FakeSink::new();
+    sink.script("a", [Act::SpoilAndSay(unknown())]);
+    deliver(&sink, &[&["r1 a=2"]]).await;
+    let tokens = sink.tokens("a");
+    assert_eq!(tokens.len(), 3);
+    assert_eq!(tokens[0], tokens[1]);
+    assert_ne!(tokens[1], tokens[2]);
+    assert_eq!(sink.stored("a"), [("r1".into(), 2)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_without_a_window_is_looked_at_before_anything_is_repeated() {
+    let sink = FakeSink::new();
+    *sink.rule.lock() = AfterUnknown::Look;
+    sink.script("a", [Act::StoreAndSay(unknown())]);
+    sink.script("b", [Act::Say(unknown())]);
+    deliver(&sink, &[&["r1 a=2 b=1"]]).await;
+    assert_eq!((sink.tokens("a").len(), sink.tokens("b").len()), (1, 2));
+    assert_eq!(sink.stored("a"), [("r1".into(), 2)].into());
+    assert_eq!(sink.stored("b"), [("r1".into(), 1)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_table_holds_no_other_and_goes_on_when_it_is_mended() {
+    let sink = FakeSink::new();
+    sink.always("a", Some(Act::Say(hold())));
+    let (deliveries, spool) = (deliveries(&sink), Spool::in_memory());
+    deliveries.take(batch(&spool, &[frame(&sink, &["r1 a=2 b=1"])]), None);
+    idle(&deliveries).await;
+    // The lane counts as idle though `a` is held.
+    assert_eq!(sink.stored("b").len(), 1);
+    assert_eq!(deliveries.tables()["a"].held, 1);
+    for n in 0..20 {
+        let more = frame(&sink, &[&format!("n{n} b=1")]);
+        deliveries.take(batch(&spool, &[more]), None);
+    }
+    idle(&deliveries).await;
+    assert_eq!(sink.stored("b").len(), 21);
+    sink.always("a", None);
+    tokio::time::sleep(HELD_PAUSE * 2).await;
+    assert_eq!(sink.stored("a"), [("r1".into(), 2)].into());
+    assert_eq!(deliveries.tables()["a"].held, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn poison_costs_nobody_else_a_record() {
+    let sink = FakeSink::new();
+    let deliveries = deliveries(&sink);
+    let spool = Spool::in_memory();
+    let frames: &[&[&str]] =
+        &[&["r1 a=2"], &["r2 a=1", "poison a=2 b=1", "r3 a=3"], &["r4 a=1", "r5 a=1"], &["r6 a=1"]];
+    let frames: Vec<Frame> = frames.iter().map(|requests| frame(&sink, requests)).collect();
+    // Rows of the same request in another table are not refused.
+    sink.script("b", [Act::StoreAndSay(Outcome::Delivered)]);
+    deliveries.take(batch(&spool, &frames), None);
+    idle(&deliveries).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let expected = [("r1", 2), ("r2", 1), ("r3", 3), ("r4", 1), ("r5", 1), ("r6", 1)];
+    assert_eq!(sink.stored("a"), expected.map(|(name, rows)| (name.into(), rows)).into());
+    let quarantined: u64 = spool.totals().quarantined.total_rows();
+    assert_eq!(quarantined, 2);
+    let mut tokens = sink.tokens("a");
+    let all = tokens.len();
+    tokens.sort();
+    tokens.dedup();
+    assert_eq!(tokens.len(), all, "each piece has a token of its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_process_tried_is_not_believed() {
+    let sink = FakeSink::new();
+    let spool = Spool::in_memory();
+    let tried = batch(&spool, &[frame(&sink, &["r1 a=2 b=1"])]);
+    let parts: Vec<u32> = tried.parts().iter().map(|part| part.id).collect();
+    tried.note(&[Note::Tried { part: parts[0] }, Note::In { part: parts[1] }]).unwrap();
+    let deliveries = deliveries(&sink);
+    deliveries.take(tried, None);
+    idle(&deliveries).await;
+    assert_eq!(sink.state.lock().looks, ["a"]);
+    assert_eq!(sink.stored("a"), [("r1".into(), 2)].into());
+    assert!(sink.tokens("b").is_empty(), "what is known to be in is not sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn inserts_in_flight_are_bounded_and_the_tried_go_first() {
+    let sink = FakeSink::new();
+    let spool = Spool::in_memory();
+    sink.always("a", Some(Act::Wait(Duration::from_secs(1))));
+    let deliveries = deliveries(&sink);
+    for name in ["r0", "r1", "r2", "tried"] {
+        let batch = batch(&spool, &[frame(&sink, &[&format!("{name} a=1")])]);
+        if name == "tried" {
+            batch.note(&[Note::Tried { part: batch.parts()[0].id }]).unwrap();
+        }
+        deliveries.take(batch, None);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let health = deliveries.tables()["a"].clone();
+    assert_eq!((health.working, health.waiting), (2, 2));
+    assert_eq!(sink.state.lock().attempts.len(), 2);
+    idle(&deliveries).await;
+    assert_eq!(sink.stored("a").len(), 4);
+    let first: Vec<String> = sink.state.lock().rows.iter().map(|(_, name)| name.clone()).collect();
+    assert!(first[..2].contains(&"tried".to_owned()), "{first:?}");
+}

@@ -1,0 +1,117 @@
+//! What can be seen of deliveries: metrics, log lines, and per table what went wrong last, for `/status`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+
+use crate::admin::metrics::{Metrics, OfInsert, OfTable};
+use crate::limited;
+use crate::sink::{Look, Outcome, PartDelivery};
+
+/// Something that happened to a part of a table.
+pub(super) enum Report<'a> {
+    /// An attempt ended, after so long.
+    Sent(&'a Outcome, Duration),
+    /// A look was taken.
+    Looked(&'a Look),
+    /// It is in.
+    In(&'a PartDelivery),
+    /// It waits for a person.
+    Held(&'a str),
+    /// It is refused for good, whole or a piece of it.
+    Refused(&'a str),
+}
+
+/// How deliveries to a table go.
+#[derive(Debug, Clone, Default)]
+pub struct TableHealth {
+    /// Attempts in flight or pausing.
+    pub working: usize,
+    /// Parts that wait for their turn.
+    pub waiting: usize,
+    /// Parts that wait for a person.
+    pub held: usize,
+    /// What went wrong last, in words, and when.
+    pub last_error: Option<(SystemTime, Arc<str>)>,
+    /// When something was delivered last.
+    pub last_delivery: Option<SystemTime>,
+}
+
+/// Everything that watches deliveries.
+pub(super) struct Watch {
+    metrics: Arc<Metrics>,
+    tables: Mutex<BTreeMap<Arc<str>, TableHealth>>,
+}
+
+impl Watch {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Watch { metrics, tables: Mutex::default() }
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) fn tables(&self) -> BTreeMap<Arc<str>, TableHealth> {
+        self.tables.lock().clone()
+    }
+
+    /// A part of this table began or ceased to be held.
+    pub(super) fn held(&self, table: &Arc<str>, change: i64) {
+        self.metrics.parts_held.get_or_create(&OfTable { table: table.clone() }).inc_by(change);
+    }
+
+    pub(super) fn report(&self, table: &Arc<str>, report: Report<'_>) {
+        match report {
+            Report::Sent(outcome, took) => self.sent(table, outcome, took),
+            Report::Looked(Look::Unclear { why }) => {
+                self.error(table, why);
+                limited!(warn, %table, %why, "cannot tell whether an insert is in");
+            }
+            Report::Looked(Look::Absent) => {
+                tracing::warn!(%table, "an insert of unknown outcome is not in; it goes again under a new token");
+            }
+            Report::Looked(Look::Present) => {}
+            Report::In(delivery) => self.delivered(table, delivery),
+            Report::Held(why) => {
+                self.error(table, why);
+                limited!(error, %table, %why, "deliveries are held until somebody mends this");
+            }
+            Report::Refused(why) => self.error(table, why),
+        }
+    }
+
+    fn sent(&self, table: &Arc<str>, outcome: &Outcome, took: Duration) {
+        let (name, why) = match outcome {
+            Outcome::Delivered => ("delivered", None),
+            Outcome::Retry { why, .. } => ("retry", Some(why)),
+            Outcome::Unknown { why } => ("unknown", Some(why)),
+            Outcome::Hold { why } => ("hold", Some(why)),
+            Outcome::Refused { why } => ("refused", Some(why)),
+        };
+        let of = OfInsert { table: table.clone(), outcome: name };
+        self.metrics.inserts.get_or_create(&of).inc();
+        let of = OfTable { table: table.clone() };
+        self.metrics.insert_seconds.get_or_create(&of).observe(took.as_secs_f64());
+        if let Some(why) = why {
+            self.error(table, why);
+            limited!(warn, %table, outcome = name, %why, "an insert failed");
+        }
+    }
+
+    fn delivered(&self, table: &Arc<str>, delivery: &PartDelivery) {
+        let rows = delivery.only_rows.map_or(delivery.rows, |(_, rows)| rows);
+        let bytes: usize = delivery.body.iter().map(bytes::Bytes::len).sum();
+        let of = OfTable { table: table.clone() };
+        self.metrics.insert_rows.get_or_create(&of).inc_by(rows);
+        self.metrics.insert_bytes.get_or_create(&of).inc_by(bytes as u64);
+        self.tables.lock().entry(table.clone()).or_default().last_delivery = Some(SystemTime::now());
+    }
+
+    fn error(&self, table: &Arc<str>, why: &str) {
+        let mut tables = self.tables.lock();
+        tables.entry(table.clone()).or_default().last_error = Some((SystemTime::now(), why.into()));
+    }
+}

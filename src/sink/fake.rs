@@ -1,0 +1,221 @@
+//! For tests: a sink in memory that keeps tokens as a table with a deduplication window does, and fails as it is told.
+//!
+//! A request is text: its name, then `table=rows` for each table, for example `r1 otel_logs=2 hyperdx_sessions=1`. A request whose
+//! name begins with `bad` is malformed; rows of one whose name begins with `poison` are refused by the table.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{
+    AfterUnknown, Appended, BoxFuture, ChunkEncoder, ChunkSize, EncodeError, Growth, Look, Outcome, PartDelivery,
+    PartName, SealedPart, Sink, Witness,
+};
+use crate::otlp::Signal;
+
+/// What the sink does with an attempt, instead of taking it.
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    /// Nothing is stored.
+    Say(Outcome),
+    /// It is stored, and this is said.
+    StoreAndSay(Outcome),
+    /// The token is remembered and nothing is stored.
+    SpoilAndSay(Outcome),
+    /// Waits before it takes it.
+    Wait(Duration),
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// Acts by table, used up one an attempt.
+    pub(crate) script: BTreeMap<String, VecDeque<Act>>,
+    /// Acts that are never used up.
+    pub(crate) always: BTreeMap<String, Act>,
+    /// Every attempt: table and token.
+    pub(crate) attempts: Vec<(String, String)>,
+    /// Tables that were looked at.
+    pub(crate) looks: Vec<String>,
+    /// Stored rows: table and the name of their request.
+    pub(crate) rows: Vec<(String, String)>,
+    tokens: HashSet<String>,
+}
+
+pub(crate) struct FakeSink {
+    pub(crate) state: Mutex<State>,
+    pub(crate) rule: Mutex<AfterUnknown>,
+}
+
+impl FakeSink {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(FakeSink { state: Mutex::default(), rule: Mutex::new(AfterUnknown::RepeatThenLook) })
+    }
+
+    pub(crate) fn script(&self, table: &str, acts: impl IntoIterator<Item = Act>) {
+        self.state.lock().script.insert(table.to_owned(), acts.into_iter().collect());
+    }
+
+    pub(crate) fn always(&self, table: &str, act: Option<Act>) {
+        let always = &mut self.state.lock().always;
+        match act {
+            Some(act) => always.insert(table.to_owned(), act),
+            None => always.remove(table),
+        };
+    }
+
+    /// Rows stored in a table by the name of their request.
+    pub(crate) fn stored(&self, table: &str) -> BTreeMap<String, usize> {
+        let mut stored = BTreeMap::new();
+        for (_, name) in self.state.lock().rows.iter().filter(|(of, _)| of == table) {
+            *stored.entry(name.clone()).or_default() += 1;
+        }
+        stored
+    }
+
+    /// The tokens of all attempts at a table, in order.
+    pub(crate) fn tokens(&self, table: &str) -> Vec<String> {
+        let state = self.state.lock();
+        state.attempts.iter().filter(|(of, _)| of == table).map(|(_, token)| token.clone()).collect()
+    }
+
+    fn take(&self, part: &PartDelivery) -> Outcome {
+        let rows: Vec<String> = rows(part);
+        if rows.iter().any(|name| name.starts_with("poison")) {
+            return Outcome::Refused { why: "poison".into() };
+        }
+        let mut state = self.state.lock();
+        if state.tokens.insert(part.token.clone()) {
+            let table = part.name.table.to_string();
+            state.rows.extend(rows.into_iter().map(|name| (table.clone(), name)));
+        }
+        Outcome::Delivered
+    }
+}
+
+/// One entry a row: the name of its request.
+fn rows(part: &PartDelivery) -> Vec<String> {
+    let text = String::from_utf8(part.body.concat()).expect("only the fake encoder writes here");
+    let all = text.lines().map(str::to_owned);
+    match part.only_rows {
+        None => all.collect(),
+        Some((start, rows)) => all.skip(start as usize).take(rows as usize).collect(),
+    }
+}
+
+impl Sink for FakeSink {
+    fn encoder(&self, _signal: Signal) -> Box<dyn ChunkEncoder> {
+        Box::new(FakeEncoder::default())
+    }
+
+    fn deliver<'a>(&'a self, part: &'a PartDelivery) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            let table = part.name.table.to_string();
+            let act = {
+                let mut state = self.state.lock();
+                state.attempts.push((table.clone(), part.token.clone()));
+                let scripted = state.script.get_mut(&table).and_then(VecDeque::pop_front);
+                scripted.or_else(|| state.always.get(&table).cloned())
+            };
+            match act {
+                None => self.take(part),
+                Some(Act::Say(outcome)) => outcome,
+                Some(Act::StoreAndSay(outcome)) => {
+                    self.take(part);
+                    outcome
+                }
+                Some(Act::SpoilAndSay(outcome)) => {
+                    self.state.lock().tokens.insert(part.token.clone());
+                    outcome
+                }
+                Some(Act::Wait(time)) => {
+                    tokio::time::sleep(time).await;
+                    self.take(part)
+                }
+            }
+        })
+    }
+
+    fn look<'a>(&'a self, part: &'a PartDelivery) -> BoxFuture<'a, Look> {
+        Box::pin(async move {
+            let mut state = self.state.lock();
+            let table = part.name.table.to_string();
+            state.looks.push(table.clone());
+            let stored: BTreeSet<&String> =
+                state.rows.iter().filter(|(of, _)| *of == table).map(|(_, name)| name).collect();
+            let there = |witness: &Witness| stored.iter().any(|name| name.as_bytes() == witness.0);
+            if part.witnesses.iter().all(there) { Look::Present } else { Look::Absent }
+        })
+    }
+
+    fn after_unknown(&self, _table: &str, _since: Duration) -> AfterUnknown {
+        *self.rule.lock()
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// Each request's name, and its rows by table.
+#[derive(Default)]
+struct FakeEncoder {
+    committed: Vec<(String, BTreeMap<String, u32>)>,
+    last: Option<(String, BTreeMap<String, u32>)>,
+}
+
+impl ChunkEncoder for FakeEncoder {
+    fn append(&mut self, request: &[u8], growth: &Growth) -> Result<Appended, EncodeError> {
+        let text = std::str::from_utf8(request).expect("tests send text");
+        let mut words = text.split(' ');
+        let name = words.next().unwrap_or_default().to_owned();
+        if name.starts_with("bad") {
+            return Err(EncodeError::Malformed { what: "bad", at: 0 });
+        }
+        let tables: BTreeMap<String, u32> = words
+            .filter_map(|word| word.split_once('='))
+            .map(|(table, rows)| (table.to_owned(), rows.parse().expect("a number")))
+            .collect();
+        let records = tables.values().map(|rows| u64::from(*rows)).sum();
+        if records > growth.max_records {
+            return Err(EncodeError::TooLarge { limit: "max_records", max: growth.max_records });
+        }
+        self.last = Some((name, tables));
+        Ok(Appended { records, column_bytes: 10 * records })
+    }
+
+    fn commit(&mut self) {
+        self.committed.extend(self.last.take());
+    }
+
+    fn rollback(&mut self) {
+        self.last = None;
+    }
+
+    fn size(&self) -> ChunkSize {
+        let rows = self.committed.iter().flat_map(|(_, tables)| tables.values()).map(|rows| u64::from(*rows)).sum();
+        ChunkSize { requests: self.committed.len() as u32, rows, column_bytes: 10 * rows, parts: 1 }
+    }
+
+    fn seal(&mut self) -> Vec<SealedPart> {
+        let mut parts: BTreeMap<String, SealedPart> = BTreeMap::new();
+        for (request, (name, tables)) in std::mem::take(&mut self.committed).into_iter().enumerate() {
+            for (table, rows) in tables {
+                let part = parts.entry(table.clone()).or_insert_with(|| SealedPart {
+                    name: PartName { table: table.as_str().into(), day: 0 },
+                    columns: [Arc::from("Name")].into(),
+                    bytes: Vec::new(),
+                    uncompressed: 0,
+                    rows_by_request: Vec::new(),
+                    witnesses: Vec::new(),
+                });
+                part.bytes.extend(format!("{name}\n").repeat(rows as usize).into_bytes());
+                part.uncompressed = part.bytes.len() as u64;
+                part.rows_by_request.push((request as u32, rows));
+                part.witnesses.push(Witness(name.clone().into_bytes()));
+            }
+        }
+        parts.into_values().collect()
+    }
+}
