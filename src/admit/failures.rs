@@ -2,8 +2,8 @@
 //! with 429 and the time until the minute is over.
 //!
 //! What "at once" saves, said honestly: the presented key was hashed and looked up before anybody asks here, for that is how a
-//! valid key from the same address gets through. Hash and look-up cost about a microsecond; what the 429 spares is a guesser's
-//! fast loop (the client is told to wait and its HTTP/1.1 connection ends) and a line in the log.
+//! valid key from the same address gets through. That costs about a microsecond, so there is little left to save; what the 429 does is
+//! tell a client with a wrong key, which would drop its data at a 401 and go on at full speed, to wait.
 //!
 //! Invariant: the table never holds more than [`MAX_ADDRESSES`] × 2 addresses, however many an attacker owns. There are two
 //! generations; a full or aged one replaces the older, which is how the least recent failures are forgotten without a scan.

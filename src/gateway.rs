@@ -1,0 +1,227 @@
+//! The request's path on one page, top to bottom. A newcomer reads this first.
+//!
+//! Each step takes what the step before it hands on, so a request that skipped a step does not compile. Every refusal, wherever it
+//! comes from, leaves through [`Gateway::rescue`]: one place counts it, logs it and answers it.
+//!
+//! When the client goes away, the future of its request is dropped where it stands: before [`Lanes::keep`] nothing of it remains (an
+//! uncommitted chunk rolls back, memory is given back); after, what was committed stays and is delivered, answered or not.
+
+mod cors;
+mod deadline;
+mod health;
+#[cfg(test)]
+mod tests;
+mod unread;
+#[cfg(test)]
+mod wire_tests;
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+
+use crate::admin::metrics::{OfKey, OfRequest, OfSignal, Reason};
+use crate::admin::{Metrics, Readiness};
+use crate::admit::Admission;
+use crate::batch::Lanes;
+use crate::config::{AllowedOrigins, RequestLimits};
+use crate::keys::Key;
+use crate::limited;
+use crate::listen::Peer;
+use crate::otlp::{self, Call, Protocol};
+use crate::reply::{self, Away, PartialSuccess, Refusal, ReplyBody};
+
+use deadline::Deadline;
+use health::Health;
+
+/// All that a request meets on its way.
+pub struct Gateway {
+    admission: Admission,
+    lanes: Arc<Lanes>,
+    limits: RequestLimits,
+    allowed_origins: AllowedOrigins,
+    health: Health,
+    metrics: Arc<Metrics>,
+}
+
+/// What is known of a request so far, for the log and the metrics of its answer.
+#[derive(Default)]
+struct Seen {
+    call: Option<Call>,
+    key: Option<Arc<Key>>,
+}
+
+impl Gateway {
+    /// The page, put together.
+    pub fn new(
+        admission: Admission,
+        lanes: Arc<Lanes>,
+        limits: RequestLimits,
+        allowed_origins: AllowedOrigins,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Gateway { admission, lanes, limits, allowed_origins, health: Health::new(), metrics }
+    }
+
+    /// Keeps the answers of the gRPC health service in step with `readiness`, for as long as it is polled.
+    pub fn follow(&self, readiness: Readiness) -> impl Future<Output = ()> + Send + use<> {
+        self.health.clone().follow(readiness)
+    }
+
+    /// Answers one request. Its extensions hold the [`Peer`] that sent it.
+    pub async fn serve<B>(&self, request: Request<B>) -> Response<ReplyBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        // Who asks how the process is has no key, and needs none.
+        if health::is_asked(request.uri().path()) {
+            return self.health.answer(request).await;
+        }
+        let (head, body) = request.into_parts();
+        // A browser asks before it sends, and shows no key when it asks: it is told which origins may send, nothing else.
+        let mut response = match cors::is_preflight(&head) {
+            true => match cors::check(&self.allowed_origins, &head.headers) {
+                Ok(()) => cors::preflight(),
+                Err(refusal) => self.rescue(&head, body, &Seen::default(), &refusal).await,
+            },
+            false => self.measure(&head, body).await,
+        };
+        cors::allow(&self.allowed_origins, &head.headers, response.headers_mut());
+        response
+    }
+
+    /// Takes a request along the path, and answers it whatever became of it.
+    async fn measure<B>(&self, head: &Parts, mut body: B) -> Response<ReplyBody>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (began, mut seen) = (Instant::now(), Seen::default());
+        let _in_flight = InFlight::new(&self.metrics);
+        let outcome = self.take(head, &mut body, &mut seen).await;
+        self.measured(&seen, began, &outcome);
+        match outcome {
+            Ok((call, partial)) => reply::accepted(call.protocol, call.signal, partial.as_ref()),
+            Err(refusal) => self.rescue(head, body, &seen, &refusal).await,
+        }
+    }
+
+    /// The path.
+    async fn take<B>(
+        &self,
+        head: &Parts,
+        body: &mut B,
+        seen: &mut Seen,
+    ) -> Result<(Call, Option<PartialSuccess>), Refusal>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let peer = peer_of(head);
+        let deadline = Deadline::of(&head.headers, self.limits.timeout);
+        // A page of another origin is turned away whatever key it holds.
+        cors::check(&self.allowed_origins, &head.headers)?;
+        // Path, method, content type and compression cost nothing to look at; a wrong one is told so, key or not.
+        let call = *seen.call.insert(Call::of(head)?);
+        // The key, before a byte of the body is read. From here on the connection is worth keeping.
+        let authenticated = self.admission.authenticate(&head.headers, peer.ip)?;
+        peer.mark_authenticated();
+        let key = seen.key.insert(authenticated.key().clone());
+        // May it send this now: its signals, its requests a second, memory to begin with; and room for what it will bring.
+        let admitted = self.admission.admit(authenticated, call.signal)?;
+        self.lanes.room(key)?;
+        // The body: gathered, inflated and transcoded within limits, every byte counted as it arrives.
+        let receiving = otlp::receive(admitted, &call, body, &self.limits);
+        let received = deadline.wait(receiving).await.ok_or(Refusal::TooSlow)??;
+        // Into the columns of an open chunk, uncommitted: only now is known how many records it holds.
+        let encoded = self.lanes.encode(received)?;
+        // What it costs its key. Refused, the chunk is as it was before.
+        let charged = self.admission.charge(encoded)?;
+        let (bytes, records) = (charged.bytes(), charged.records());
+        // Committed, and from here on kept or known not to be: on disk with a spool, in the sink without.
+        let keeping = self.lanes.keep(charged);
+        let kept = deadline.wait(keeping).await.ok_or(nobody_knows())??;
+
+        let labels = OfKey { key: key.entry.name.as_str().into(), signal: call.signal.name() };
+        self.metrics.received_bytes.get_or_create(&labels).inc_by(bytes);
+        self.metrics.received_records.get_or_create(&labels).inc_by(records);
+        let partial = kept
+            .rejected()
+            .map(|rejected| PartialSuccess { rejected: rejected.records, message: rejected.why.to_string() });
+        Ok((call, partial))
+    }
+
+    /// Every refusal ends here: counted, logged (never with a key, and a flood of them in a few lines), answered from the one table.
+    async fn rescue<B>(&self, head: &Parts, body: B, seen: &Seen, refusal: &Refusal) -> Response<ReplyBody>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        self.metrics.refusals.get_or_create(&Reason { reason: refusal.name() }).inc();
+        if matches!(refusal, Refusal::Unauthenticated | Refusal::TooManyFailures { .. }) {
+            self.metrics.authentication_failures.inc();
+        }
+        log(peer_of(head).ip, seen, refusal);
+        let mut response = reply::answer(refusal, Protocol::of(head));
+        unread::discard(head, body, seen.key.is_some(), response.headers_mut()).await;
+        response
+    }
+
+    fn measured(&self, seen: &Seen, began: Instant, outcome: &Result<(Call, Option<PartialSuccess>), Refusal>) {
+        let held = i64::try_from(self.admission.memory().used()).unwrap_or(i64::MAX);
+        self.metrics.memory_held_bytes.set(held);
+        let Some(call) = seen.call else {
+            return;
+        };
+        let outcome = match outcome {
+            Ok((_, None)) => "accepted",
+            Ok((_, Some(_))) => "partial",
+            Err(_) => "refused",
+        };
+        let (signal, protocol) = (call.signal.name(), call.protocol.name());
+        self.metrics.requests.get_or_create(&OfRequest { signal, protocol, outcome }).inc();
+        let seconds = began.elapsed().as_secs_f64();
+        self.metrics.request_seconds.get_or_create(&OfSignal { signal }).observe(seconds);
+    }
+}
+
+/// Counts a request for as long as it is served, however it ends.
+struct InFlight<'a>(&'a Metrics);
+
+impl<'a> InFlight<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.requests_in_flight.inc();
+        InFlight(metrics)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.requests_in_flight.dec();
+    }
+}
+
+/// One line, of a few a second. Three places, so that a flood of strangers does not silence what concerns those who have a key.
+fn log(peer: IpAddr, seen: &Seen, refusal: &Refusal) {
+    let key = seen.key.as_ref().map_or("", |key| &key.entry.name);
+    let signal = seen.call.map_or("", |call| call.signal.name());
+    match (refusal, &seen.key) {
+        (Refusal::Unavailable { .. }, _) => limited!(warn, %peer, key, signal, %refusal, "request refused"),
+        (_, Some(_)) => limited!(info, %peer, key, signal, %refusal, "request refused"),
+        (_, None) => limited!(info, %peer, signal, %refusal, "request without a valid key refused"),
+    }
+}
+
+/// Who sent a request. Every listener says so; one that did not would share one address for its failures.
+fn peer_of(head: &Parts) -> Peer {
+    let peer = head.extensions.get::<Peer>().cloned();
+    peer.unwrap_or_else(|| Peer::unconnected(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+}
+
+/// The client's time is over while its records were being kept: they may be, and it is told to come again.
+fn nobody_knows() -> Refusal {
+    Refusal::Unavailable { away: Away::Unknown, retry_after: std::time::Duration::from_secs(1) }
+}

@@ -1,0 +1,74 @@
+//! gRPC's standard health service (`grpc.health.v1.Health`), answered without a key on every OTLP port. Its statuses follow readiness.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tower::ServiceExt;
+
+use crate::admin::Readiness;
+use crate::reply::ReplyBody;
+
+const PREFIX: &str = "/grpc.health.v1.Health/";
+/// A service's name is all that is asked; nobody needs a key to ask.
+const MAX_REQUEST_BYTES: usize = 4096;
+/// How often readiness is looked at: what a watcher hears may be this old.
+const EVERY: Duration = Duration::from_millis(250);
+/// The services whose health may be asked; the empty name is the whole process.
+const SERVICES: [&str; 4] = [
+    "",
+    "opentelemetry.proto.collector.trace.v1.TraceService",
+    "opentelemetry.proto.collector.metrics.v1.MetricsService",
+    "opentelemetry.proto.collector.logs.v1.LogsService",
+];
+
+/// Whether this path is a method of the service.
+pub(super) fn is_asked(path: &str) -> bool {
+    path.starts_with(PREFIX)
+}
+
+/// The health service of the OTLP ports.
+#[derive(Debug, Clone)]
+pub(super) struct Health {
+    server: HealthServer<HealthService>,
+    reporter: HealthReporter,
+}
+
+impl Health {
+    /// Serves nothing but NOT_FOUND until [`Health::follow`] has looked once.
+    pub(super) fn new() -> Self {
+        let reporter = HealthReporter::new();
+        let service = HealthService::from_health_reporter(reporter.clone());
+        let server = HealthServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
+        Health { server, reporter }
+    }
+
+    /// Says what readiness says, for as long as it is polled.
+    pub(super) async fn follow(self, readiness: Readiness) {
+        let mut said = None;
+        loop {
+            let (ready, _) = readiness.report();
+            if said != Some(ready) {
+                let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+                for service in SERVICES {
+                    self.reporter.set_service_status(service, status).await;
+                }
+                said = Some(ready);
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    pub(super) async fn answer<B>(&self, request: Request<B>) -> Response<ReplyBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        let Ok(response) = self.server.clone().oneshot(request).await;
+        response.map(ReplyBody::from)
+    }
+}

@@ -1,0 +1,103 @@
+//! The page behind real sockets, with clients that are not ours: what they make of an answer is what counts.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
+use otlp_samples::Samples;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt;
+
+use super::tests::{FakeSink, gateway};
+use super::*;
+use crate::{config, listen};
+
+struct Serving {
+    address: std::net::SocketAddr,
+    sink: Arc<FakeSink>,
+    _listeners: listen::Listeners,
+}
+
+fn limits() -> config::Listen {
+    let (local, long) = (std::net::SocketAddr::from(([127, 0, 0, 1], 0)), Duration::from_secs(60));
+    config::Listen {
+        otlp: vec![local],
+        admin: local,
+        max_connections: 100,
+        max_connections_per_ip: 100,
+        handshake_timeout: long,
+        header_timeout: long,
+        idle_timeout: long,
+        first_key_timeout: long,
+        max_connection_age: long,
+        connection_age_grace: long,
+        max_concurrent_streams: 16,
+    }
+}
+
+async fn serving() -> Serving {
+    let (gateway, sink) = gateway();
+    let bound = listen::bind(&limits(), None, Arc::default()).await.unwrap();
+    let address = bound.addresses().unwrap()[0];
+    let listeners = bound.serve(move |request| {
+        let gateway = gateway.clone();
+        async move { gateway.serve(request).await }
+    });
+    Serving { address, sink, _listeners: listeners }
+}
+
+impl Serving {
+    async fn export(&self, key: &str, records: usize) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let channel = Channel::from_shared(format!("http://{}", self.address)).unwrap();
+        let mut client = LogsServiceClient::new(channel.connect().await.unwrap());
+        let mut request = Request::new(Samples::new(7).logs(records));
+        request.metadata_mut().insert("authorization", key.parse().unwrap());
+        client.export(request).await
+    }
+}
+
+#[tokio::test]
+async fn tonics_client_reads_every_kind_of_answer() {
+    let serving = serving().await;
+    let answer = serving.export("good", 10).await.unwrap();
+    assert_eq!(answer.into_inner().partial_success, None);
+    assert_eq!(serving.sink.rows(), 10);
+    // 5,000 records are megabytes that nobody reads.
+    for records in [1, 5000] {
+        let refused = serving.export("wrong", records).await.unwrap_err();
+        assert_eq!((refused.code(), refused.get_details_retry_info().is_some()), (Code::Unauthenticated, false));
+    }
+    serving.export("small", 1).await.unwrap();
+    let refused = serving.export("small", 1).await.unwrap_err();
+    let advice = refused.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(advice > Duration::ZERO && advice <= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn an_http_1_client_reads_its_refusal_however_much_it_had_to_send() {
+    let serving = serving().await;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    for (key, bytes, status) in [
+        ("wrong", 1000, 401),
+        ("wrong", 40_000, 401),
+        ("traces-only", 900_000, 403),
+        ("good", 1000, 400),
+        ("good", 3_000_000, 413),
+    ] {
+        let request = http::Request::post(format!("http://{}/v1/logs", serving.address))
+            .header("content-type", "application/x-protobuf")
+            .header("x-api-key", key)
+            .body(Full::from(vec![0xff; bytes]));
+        let response =
+            client.request(request.unwrap()).await.unwrap_or_else(|error| panic!("{key} {bytes}: {error:?}"));
+        assert_eq!(response.status().as_u16(), status, "{key} {bytes}");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(!body.is_empty(), "{key} {bytes}");
+    }
+    assert_eq!(serving.sink.rows(), 0);
+}
