@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use otelgate::config::{self, Loaded, Mistakes, Remark};
+use otelgate::sink::clickhouse::schema::Version;
 
 /// The secure public edge in front of ClickStack: takes OTLP over gRPC and HTTP, checks the ingestion key, and stores
 /// the telemetry in ClickHouse. Nothing is acknowledged before it is safe.
@@ -61,9 +62,14 @@ enum Keys {
 enum Schema {
     /// Print the SQL that creates the tables, views and indexes, with the configured TTLs
     ///
-    /// For an administrator who creates them, so that the ingest user needs only INSERT and SELECT. Asks no server; the
-    /// statements are for the newest version of ClickHouse.
-    Print(ConfigFile),
+    /// For an administrator who creates them, so that the ingest user needs only INSERT and SELECT. Asks no server.
+    Print {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// The server's version: before 26.2 there are no text indexes, and bloom filters stand in for them
+        #[arg(long, value_name = "VERSION", default_value_t = Version::NEWEST)]
+        server_version: Version,
+    },
     /// Create the tables, views and indexes that are missing, as the configured user
     ///
     /// Changes nothing that is there already.
@@ -75,7 +81,7 @@ pub(crate) fn run() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Check(file) => check::run(&file.config),
         Command::Keys(Keys::New { name }) => keys::new(&name),
-        Command::Schema(Schema::Print(file)) => schema::print(&file.config),
+        Command::Schema(Schema::Print { file, server_version }) => schema::print(&file.config, server_version),
         Command::Schema(Schema::Apply(file)) => schema::apply(&file.config),
     };
     let Err(error) = done else {

@@ -7,9 +7,9 @@ use otelgate::config::SinkConfig;
 use otelgate::sink::clickhouse::apply_schema;
 use otelgate::sink::clickhouse::schema::{Version, statements};
 
-pub(super) fn print(file: &Path) -> anyhow::Result<()> {
+pub(super) fn print(file: &Path, version: Version) -> anyhow::Result<()> {
     let SinkConfig::ClickHouse(clickhouse) = super::load(file)?.config.sink;
-    let all = statements(&clickhouse.database, &clickhouse.ttl, Version::NEWEST);
+    let all = statements(&clickhouse.database, &clickhouse.ttl, version);
     let text: String = all.iter().map(|statement| format!("{};\n\n", statement.sql.trim_end())).collect();
     super::print(text)
 }
