@@ -4,14 +4,14 @@
 //!
 //! | step | module |
 //! | --- | --- |
-//! | 1 accept, 2 TLS | `listen` |
+//! | 1 accept, 2 TLS | [`listen`] |
 //! | 3 authenticate, 4 admit, 7 charge | [`admit`] |
 //! | 5 receive | [`otlp`] |
 //! | 6 batch | [`batch`] |
-//! | 8 spool | `spool` |
+//! | 8 spool | [`spool`] |
 //! | 9 deliver | [`sink`] |
 //!
-//! Around the path: [`config`] (what the user wrote), [`keys`] (where keys come from), `admin` (health, metrics,
+//! Around the path: [`config`] (what the user wrote), [`keys`] (where keys come from), [`admin`] (health, metrics,
 //! status) and [`reply`] (the one table of refusals).
 
 #![forbid(unsafe_code)]
