@@ -26,6 +26,7 @@ pub mod limited;
 pub mod listen;
 pub mod otlp;
 pub mod reply;
+pub mod serve;
 pub mod shutdown;
 pub mod sink;
 pub mod spool;

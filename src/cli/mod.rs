@@ -2,7 +2,9 @@
 
 mod check;
 mod keys;
+mod logging;
 mod schema;
+mod serve;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -26,6 +28,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the gateway
+    ///
+    /// Prints one line `ready otlp=… admin=…` on standard output when every listener accepts, and logs to standard
+    /// error. SIGTERM and Ctrl-C stop it: readiness turns off, what is in flight is answered, and it exits 0 within
+    /// `shutdown.deadline`; the second signal stops it at once. SIGHUP rereads the keys and certificates, which are also
+    /// reread when their files change.
+    Serve(ConfigFile),
     /// Check a configuration and the files it names
     ///
     /// Names every mistake of the configuration and of keys.yaml at once, as file:line:column, and exits 2. Also tries
@@ -79,6 +88,7 @@ enum Schema {
 /// Parses the arguments and does what they ask.
 pub(crate) fn run() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Serve(file) => serve::run(&file.config),
         Command::Check(file) => check::run(&file.config),
         Command::Keys(Keys::New { name }) => keys::new(&name),
         Command::Schema(Schema::Print { file, server_version }) => schema::print(&file.config, server_version),

@@ -14,7 +14,7 @@ use std::io;
 use bytes::Bytes;
 
 pub use memory::MemoryDisk;
-pub use real::RealDisk;
+pub use real::{LockError, RealDisk};
 
 /// A folder of files.
 pub trait Disk: Send + Sync + 'static {

@@ -1,0 +1,125 @@
+//! The running program: every room is opened here, in the order in which they depend on one another, and closed in the
+//! reverse order.
+//!
+//! Invariants: what a person has to mend fails before the first port accepts; nothing is accepted before it can be
+//! kept; the stop answers what is in flight, and takes no longer than `shutdown.deadline`.
+
+mod ready;
+mod store;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::admin::{self, Metrics, Readiness};
+use crate::admit::Admission;
+use crate::config::{Config, Loaded, Surroundings};
+use crate::gateway::Gateway;
+use crate::keys::{self, KeyRing, KeysFile};
+use crate::listen;
+use crate::shutdown::{self, StopSignals, Stopped};
+use crate::sink::clickhouse;
+use crate::spool::OpenError;
+use crate::spool::disk::LockError;
+
+pub use ready::Ready;
+use store::Store;
+
+/// Open files that connections may not take: the spool's, those to the sink, the admin listener's, the log's.
+const RESERVED_FILES: usize = 256;
+
+/// Why the program could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Certificate or key.
+    #[error(transparent)]
+    Tls(#[from] listen::TlsError),
+    /// ClickHouse refuses, or its tables cannot be written.
+    #[error(transparent)]
+    Sink(#[from] clickhouse::StartError),
+    /// The spool's folder.
+    #[error(transparent)]
+    Folder(#[from] LockError),
+    /// What lies in the spool.
+    #[error(transparent)]
+    Spool(#[from] OpenError),
+    /// An address, or the disk.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Runs until the first of `signals`, then stops in order. `ready` is called once, when every listener accepts.
+///
+/// # Errors
+/// The start failed; nothing was accepted then.
+pub async fn serve(
+    loaded: Loaded,
+    surroundings: impl Surroundings + Clone + Send + 'static,
+    mut signals: StopSignals,
+    ready: impl FnOnce(&Ready),
+) -> Result<Stopped, ServeError> {
+    let Loaded { config, keys, .. } = loaded;
+    let (metrics, readiness) = (Arc::new(Metrics::default()), Readiness::default());
+    let listening = readiness.check("listeners");
+    // What runs beside the path, and ends with this function.
+    let mut beside = JoinSet::new();
+
+    // First who can say how the start goes, then where everything is brought, and the ports only when it can be kept.
+    let (admin, admin_address) = bind_admin(config.listen.admin).await?;
+    let router = admin::router(metrics.clone(), readiness.clone());
+    beside.spawn(until_it_fails("the admin listener ended", admin::serve(admin, router, std::future::pending())));
+    let tls = listen::Tls::load(&config.tls, metrics.clone())?;
+    let store = tokio::select! {
+        store = Store::open(&config, &metrics, &readiness) => store?,
+        () = signals.next() => return Ok(Stopped::Clean),
+    };
+    let mut limits = config.listen.clone();
+    limits.max_connections = listen::raise_open_files(limits.max_connections, RESERVED_FILES, &metrics);
+    let bound = listen::bind(&limits, tls.clone(), metrics.clone()).await?;
+    let addresses = Ready::new(&bound.addresses()?, tls.is_some(), admin_address);
+
+    let ring = Arc::new(KeyRing::new(keys));
+    let gateway = Arc::new(gateway(&config, &ring, &store, &metrics));
+    beside.spawn(gateway.follow(readiness.clone()));
+    let file = KeysFile::new(config.keys.file.clone(), config.limits);
+    beside.spawn(until_it_fails("keys.yaml is no longer reread", keys::watch(file, ring, surroundings)));
+    if let Some(tls) = tls {
+        beside.spawn(until_it_fails("certificates are no longer reread", tls.keep_current()));
+    }
+    let listeners = bound.serve(move |request| {
+        let gateway = gateway.clone();
+        async move { gateway.serve(request).await }
+    });
+    listening.set(Ok(()));
+    info!("{addresses}");
+    ready(&addresses);
+
+    signals.next().await;
+    let flush = async || store.close().await;
+    Ok(shutdown::stop(config.shutdown, &readiness, &listeners, flush, signals.next()).await)
+}
+
+async fn bind_admin(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+fn gateway(config: &Config, ring: &Arc<KeyRing>, store: &Store, metrics: &Arc<Metrics>) -> Gateway {
+    let admission = Admission::new(ring.clone(), config.keys.max_failures_per_minute, &config.request);
+    let origins = config.cors.allowed_origins.clone();
+    Gateway::new(admission, store.lanes().clone(), config.request, origins, metrics.clone())
+}
+
+async fn until_it_fails(what: &'static str, task: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = task.await {
+        warn!(%error, "{what}");
+    }
+}

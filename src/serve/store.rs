@@ -1,0 +1,163 @@
+//! Steps 6, 8 and 9 as one thing that is opened and closed: the lanes, the spool behind them, and the deliveries to the
+//! sink.
+//!
+//! With a spool on disk the start needs no ClickHouse once it has known it: its tables are kept beside the batches.
+//! Without one the start waits for ClickHouse, and says so, as nothing could be acknowledged anyway.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::ServeError;
+use crate::admin::{Metrics, Readiness};
+use crate::batch::Lanes;
+use crate::config::{self, Config, SinkConfig};
+use crate::sink::Sink;
+use crate::sink::clickhouse::ClickHouse;
+use crate::sink::clickhouse::schema::ServerSchema;
+use crate::sink::deliver::Deliveries;
+use crate::spool::disk::RealDisk;
+use crate::spool::{Batch, Limits, Recovered, Settings, Spool};
+
+/// How often readiness is asked for, and ClickHouse at a start that waits for it.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// The last known schema, in the spool's folder.
+const SCHEMA_FILE: &str = "schema.json";
+
+/// What stands behind the gateway.
+pub(super) struct Store {
+    lanes: Arc<Lanes>,
+    spool: Arc<Spool>,
+}
+
+impl Store {
+    /// Opens everything; what an earlier process left in the spool is delivered from here on.
+    pub(super) async fn open(
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        readiness: &Readiness,
+    ) -> Result<Store, ServeError> {
+        let SinkConfig::ClickHouse(clickhouse) = &config.sink;
+        let (spool, recovered) = match config.spool.clone() {
+            Some(spool) => blocking(move || open_spool(&spool)).await?,
+            None => (Spool::in_memory(), Vec::new()),
+        };
+        let spool = Arc::new(spool);
+        let sink = connect(clickhouse, &spool, readiness).await?;
+        watch_readiness(&spool, &sink, readiness);
+        let sink: Arc<dyn Sink> = sink;
+        let deliveries = Deliveries::new(sink.clone(), clickhouse.inserts_per_table, metrics.clone());
+        for batch in recovered {
+            deliveries.take(batch, None);
+        }
+        let lanes = Lanes::start(&sink, &spool, &deliveries, config.batch, &config.request, metrics);
+        Ok(Store { lanes: Arc::new(lanes), spool })
+    }
+
+    pub(super) fn lanes(&self) -> &Arc<Lanes> {
+        &self.lanes
+    }
+
+    /// Seals what is open, and returns when every request is answered and the spool knows that this was a clean stop.
+    pub(super) async fn close(&self) {
+        self.lanes.stop().await;
+        if !self.spool.is_durable() {
+            return;
+        }
+        let spool = self.spool.clone();
+        if let Err(error) = blocking(move || Ok(spool.stop(&[])?)).await {
+            warn!(%error, "the spool could not be told that this was a clean stop; the next start takes more care");
+        }
+    }
+}
+
+fn open_spool(spool: &config::Spool) -> Result<(Spool, Vec<Batch>), ServeError> {
+    let limits = Limits {
+        max_bytes: spool.max_bytes,
+        max_bytes_per_key: spool.max_bytes_per_key,
+        min_free_bytes: spool.min_free_bytes,
+    };
+    let disk = RealDisk::open(&spool.dir)?;
+    let (opened, recovered) = Spool::open(Box::new(disk), &Settings { limits, digest_ttl: spool.digest_ttl })?;
+    let Recovered { batches, clean, torn, damaged, unreadable, .. } = recovered;
+    info!(batches = batches.len(), clean, torn, damaged, unreadable, dir = %spool.dir.display(), "spool opened");
+    Ok((opened, batches))
+}
+
+/// Waits for ClickHouse when there is no known schema to start with. What a person has to mend is an error at once.
+async fn connect(
+    config: &config::ClickHouse,
+    spool: &Arc<Spool>,
+    readiness: &Readiness,
+) -> Result<Arc<ClickHouse>, ServeError> {
+    let known = known_schema(spool).await;
+    let waiting = readiness.check("sink");
+    loop {
+        match ClickHouse::connect(config.clone(), known.clone()).await {
+            Ok(sink) => {
+                if spool.is_durable() {
+                    tokio::spawn(keep_schema(sink.schema(), spool.clone()));
+                }
+                waiting.set(Ok(()));
+                return Ok(sink);
+            }
+            Err(error) if error.is_away() => {
+                warn!(%error, "ClickHouse is away; waiting for it before anything is accepted");
+                waiting.set(Err(error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn known_schema(spool: &Arc<Spool>) -> Option<ServerSchema> {
+    let spool = spool.clone();
+    let file = blocking(move || Ok(spool.load(SCHEMA_FILE)?)).await;
+    let known = file.map(|bytes| bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
+    known.unwrap_or_else(|error| {
+        warn!(%error, "the last known schema could not be read");
+        None
+    })
+}
+
+async fn keep_schema(mut schema: watch::Receiver<Arc<ServerSchema>>, spool: Arc<Spool>) {
+    loop {
+        let (known, spool) = (schema.borrow_and_update().clone(), spool.clone());
+        let save = move || Ok(spool.save(SCHEMA_FILE, &serde_json::to_vec(&*known).map_err(io::Error::from)?)?);
+        if let Err(error) = blocking(save).await {
+            warn!(%error, "the schema could not be kept; a start while ClickHouse is away will wait for it");
+        }
+        if schema.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// With a spool, ready means room in it, whether ClickHouse answers or not, for that is what a spool is for; without
+/// one the sink answers.
+fn watch_readiness(spool: &Arc<Spool>, sink: &Arc<ClickHouse>, readiness: &Readiness) {
+    if spool.is_durable() {
+        let (spool, check) = (spool.clone(), readiness.check("spool"));
+        let ask = move || std::future::ready(spool.has_room().map_err(|away| away.to_string()));
+        tokio::spawn(check.probe(EVERY, ask));
+    } else {
+        let (sink, check) = (sink.clone(), readiness.check("sink"));
+        let ask = move || {
+            let sink = sink.clone();
+            async move { sink.ready().await }
+        };
+        tokio::spawn(check.probe(EVERY, ask));
+    }
+}
+
+/// Runs what waits for a disk off the reactor.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ServeError> + Send + 'static,
+) -> Result<T, ServeError> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
