@@ -12,7 +12,7 @@
 //! | 9 deliver | [`sink`] |
 //!
 //! Around the path: [`config`] (what the user wrote), [`keys`] (where keys come from), [`admin`] (health, metrics,
-//! status) and [`reply`] (the one table of refusals).
+//! status), [`reply`] (the one table of refusals), [`serve`] (all of it opened) and [`shutdown`] (and closed).
 
 #![forbid(unsafe_code)]
 
