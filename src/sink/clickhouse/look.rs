@@ -25,8 +25,9 @@ const SECOND_GLANCE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The name that the witnesses have as a table.
 const WITNESSES: &str = "otelgate_witnesses";
-/// UNKNOWN_IDENTIFIER: the sorting key uses a column that is not inserted.
-const UNKNOWN_IDENTIFIER: u16 = 47;
+/// UNKNOWN_IDENTIFIER, or NOT_IMPLEMENTED where the name is taken for the outer query's: the sorting key uses a column that is not
+/// inserted.
+const KEY_NOT_INSERTED: [u16; 2] = [47, 48];
 
 /// Looks on one server. `last_attempt`: no attempt is younger.
 pub(super) async fn look(
@@ -84,7 +85,7 @@ async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelive
         let statement = statement(database, table, part, by_key);
         match query.run_with(&statement, WITNESSES, &structure, &blocks).await {
             Ok(answer) => return Ok(answer.trim_ascii() == b"1"),
-            Err(Failure::Exception { code: UNKNOWN_IDENTIFIER, .. }) if by_key => by_key = false,
+            Err(Failure::Exception { code, .. }) if by_key && KEY_NOT_INSERTED.contains(&code) => by_key = false,
             Err(failure) => return Err(failure.to_string()),
         }
     }

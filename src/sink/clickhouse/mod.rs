@@ -76,6 +76,10 @@ impl ClickHouse {
         let uri = self.servers.uri(server);
         let inserted = insert::insert(&self.http, uri, &self.config.database, table, part, limits).await;
         let Err(failure) = inserted else {
+            // Elsewhere a look has the last word.
+            if replicated || part.witnesses.is_empty() {
+                self.servers.settled(&part.token);
+            }
             return Outcome::Delivered;
         };
         let outcome = failure.outcome();

@@ -5,10 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use http::Uri;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+/// What nobody asked about for so long was given up; an attempt that old is over everywhere.
+const FORGOTTEN: Duration = Duration::from_secs(60 * 60);
 
 /// The addresses.
 #[derive(Debug)]
@@ -63,7 +67,9 @@ impl Servers {
     /// An attempt under this token ended without an answer.
     pub(super) fn doubted(&self, token: &str, server: usize) {
         let at = Instant::now();
-        self.doubts.lock().insert(token.to_owned(), Doubt { server, at });
+        let mut doubts = self.doubts.lock();
+        doubts.retain(|_, doubt| doubt.at.elapsed() < FORGOTTEN);
+        doubts.insert(token.to_owned(), Doubt { server, at });
     }
 
     /// What became of the token is known, or it is not used any more.
@@ -76,7 +82,7 @@ impl Servers {
         self.doubts.lock().get(token).copied()
     }
 
-    /// No attempt under this token is younger than this.
+    /// No attempt under this token that may be running is younger than this.
     pub(super) fn last_attempt(&self, token: &str) -> Instant {
         self.doubt(token).map_or(self.since, |doubt| doubt.at)
     }
