@@ -28,7 +28,7 @@ use http_body::Body;
 use crate::admin::metrics::{OfKey, OfRequest, OfSignal, Reason};
 use crate::admin::{Metrics, Readiness};
 use crate::admit::Admission;
-use crate::batch::Lanes;
+use crate::batch::{Lanes, Recognised};
 use crate::config::{AllowedOrigins, RequestLimits};
 use crate::keys::Key;
 use crate::limited;
@@ -137,18 +137,25 @@ impl Gateway {
         // The body: gathered, inflated and transcoded within limits, every byte counted as it arrives.
         let receiving = otlp::receive(admitted, &call, body, &self.limits);
         let received = deadline.wait(receiving).await.ok_or(Refusal::TooSlow)??;
-        // Into the columns of an open chunk, uncommitted: only now is known how many records it holds.
-        let encoded = self.lanes.encode(received)?;
-        // What it costs its key. Refused, the chunk is as it was before.
-        let charged = self.admission.charge(encoded)?;
-        let (bytes, records) = (charged.bytes(), charged.records());
-        // Committed, and from here on kept or known not to be: on disk with a spool, in the sink without.
-        let keeping = self.lanes.keep(charged);
-        let kept = deadline.wait(keeping).await.ok_or(nobody_knows())??;
+        let mut size = (0, 0);
+        let keeping = match self.lanes.recognise(received, peer.answer()) {
+            // The same bytes again, after an answer that may not have arrived: they join what was kept, and cost nothing more.
+            Recognised::Repeat(ticket) => ticket,
+            Recognised::Fresh(fresh) => {
+                // Into the columns of an open chunk, uncommitted: only now is known how many records it holds.
+                let encoded = self.lanes.encode(fresh)?;
+                // What it costs its key. Refused, the chunk is as it was before.
+                let charged = self.admission.charge(encoded)?;
+                size = (charged.bytes(), charged.records());
+                // Committed, and from here on kept or known not to be: on disk with a spool, in the sink without.
+                self.lanes.keep(charged)
+            }
+        };
+        let kept = deadline.wait(keeping.kept()).await.ok_or(nobody_knows())??;
 
         let labels = OfKey { key: key.entry.name.as_str().into(), signal: call.signal.name() };
-        self.metrics.received_bytes.get_or_create(&labels).inc_by(bytes);
-        self.metrics.received_records.get_or_create(&labels).inc_by(records);
+        self.metrics.received_bytes.get_or_create(&labels).inc_by(size.0);
+        self.metrics.received_records.get_or_create(&labels).inc_by(size.1);
         let partial = kept
             .rejected()
             .map(|rejected| PartialSuccess { rejected: rejected.records, message: rejected.why.to_string() });

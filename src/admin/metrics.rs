@@ -130,6 +130,7 @@ families! {
     key_reloads: Family<Outcome, Counter> = "Attempts to load changed keys, by outcome";
     authentication_failures: Counter = "Requests without a valid key";
 
+    requests_joined: Counter = "Requests that repeated one whose answer may not have arrived, and were not stored again";
     batches_sealed: Family<OfSignal, Counter> = "Batches sealed, by signal";
     batches_delivered: Family<OfSignal, Counter> = "Batches known to be in, by signal";
     batches_waiting: Family<OfSignal, Gauge> = "Sealed batches not yet known to be in, by signal";

@@ -11,18 +11,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::chunk::{Chunk, Encoders, Sealed};
+use super::repeat::Repeats;
 use super::ticket::{Pending, Ticket, Waiting};
 use crate::admit::Admitted;
 use crate::config;
 use crate::keys::Key;
-use crate::otlp::{Memory, Signal};
+use crate::listen::Answer;
+use crate::otlp::{Memory, Received, Signal};
 use crate::reply::Refusal;
 use crate::sink::{Appended, EncodeError, Growth, Sink};
 use crate::spool::{Digest, Request};
@@ -52,9 +53,16 @@ struct Open {
 /// A request whose records lie in an open chunk, uncommitted. Dropped, it leaves no trace.
 pub struct Encoded<'a> {
     chunk: Uncommitted<'a>,
-    admitted: Admitted,
-    request: Bytes,
+    fresh: Fresh,
     appended: Appended,
+}
+
+/// A request that repeats no other one whose answer may not have arrived.
+pub struct Fresh {
+    pub(super) received: Received<Admitted>,
+    pub(super) key: Arc<str>,
+    pub(super) digest: Digest,
+    pub(super) answer: Answer,
 }
 
 /// A chunk whose encoder holds a request that is not committed: rolled back and open again when dropped.
@@ -88,14 +96,10 @@ impl Lane {
     }
 
     /// Appends a request's records to an open chunk, and counts the columns against its memory.
-    pub(super) fn encode(
-        self: &Arc<Self>,
-        mut admitted: Admitted,
-        request: Bytes,
-        growth: &Growth,
-    ) -> Result<Encoded<'_>, Refusal> {
+    pub(super) fn encode(self: &Arc<Self>, mut fresh: Fresh, growth: &Growth) -> Result<Encoded<'_>, Refusal> {
         let mut chunk = self.take();
-        let append = || chunk.encoder.append(&request, growth);
+        let request = &fresh.received.request;
+        let append = || chunk.encoder.append(request, growth);
         let appended = match off_the_reactor(request.len(), append) {
             Ok(appended) => appended,
             Err(error) => {
@@ -105,8 +109,8 @@ impl Lane {
             }
         };
         let chunk = Uncommitted { lane: self, chunk: Some(chunk), column_bytes: appended.column_bytes };
-        admitted.grow(appended.column_bytes)?;
-        Ok(Encoded { chunk, admitted, request, appended })
+        fresh.received.admitted.grow(appended.column_bytes)?;
+        Ok(Encoded { chunk, fresh, appended })
     }
 
     /// Seals every chunk at once from now on, those that are open too.
@@ -181,7 +185,7 @@ impl Lane {
 impl Encoded<'_> {
     /// Whose request it is.
     pub fn key(&self) -> &Arc<Key> {
-        self.admitted.key()
+        self.fresh.received.admitted.key()
     }
 
     /// Its records and bytes of columns, to be charged.
@@ -191,25 +195,24 @@ impl Encoded<'_> {
 
     /// Its uncompressed bytes, to be charged.
     pub fn bytes(&self) -> u64 {
-        self.request.len() as u64
+        self.fresh.received.request.len() as u64
     }
 
     /// Commits it to its chunk. From now on it is kept or refused with the batch that it comes to lie in.
-    pub(crate) fn commit(self) -> Ticket {
-        let Encoded { chunk, mut admitted, request, appended } = self;
+    pub(super) fn commit(self, repeats: &Arc<Repeats>) -> Ticket {
+        let Encoded { chunk, fresh, appended } = self;
         if appended.records == 0 {
             return Ticket::nothing_to_keep();
         }
-        let note = Request {
-            key: admitted.key().entry.name.as_str().into(),
-            bytes: request.len() as u64,
-            digest: Digest::of(&request),
-        };
+        let Fresh { received, key, digest, answer } = fresh;
+        let Received { mut admitted, request, .. } = received;
+        let note = Request { key: key.clone(), bytes: request.len() as u64, digest };
         admitted.shrink(note.bytes);
         drop(request);
-        let (waiting, ticket) = Waiting::new(admitted, appended.column_bytes, &chunk.lane.pending);
+        let (waiting, fate) = Waiting::new(admitted, appended.column_bytes, &chunk.lane.pending);
+        let followed = repeats.follow(key, digest, answer, fate.clone());
         chunk.commit(note, waiting);
-        ticket
+        Ticket::of(fate, followed)
     }
 }
 
@@ -237,7 +240,7 @@ impl Drop for Uncommitted<'_> {
 }
 
 /// Runs CPU-bound work on `bytes` of input; large work moves the thread's other tasks to another thread first, where the runtime can.
-fn off_the_reactor<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+pub(super) fn off_the_reactor<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let can_move =
         || Handle::try_current().is_ok_and(|runtime| matches!(runtime.runtime_flavor(), RuntimeFlavor::MultiThread));
     if bytes > INLINE_BYTES && can_move() { tokio::task::block_in_place(work) } else { work() }

@@ -8,6 +8,7 @@
 mod assemble;
 mod chunk;
 mod lane;
+mod repeat;
 mod ticket;
 
 #[cfg(test)]
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use lane::Encoded;
+pub use lane::{Encoded, Fresh};
 pub use ticket::{Kept, Rejected, Ticket};
 pub(crate) use ticket::{Waiting, unavailable};
 
@@ -26,17 +27,35 @@ use crate::admin::metrics::Metrics;
 use crate::admit::{Admitted, Charged};
 use crate::config;
 use crate::keys::Key;
+use crate::listen::Answer;
 use crate::otlp::{Received, Signal};
 use crate::reply::Refusal;
 use crate::sink::deliver::Deliveries;
 use crate::sink::{Growth, Sink};
-use crate::spool::Spool;
+use crate::spool::{Digest, Remembered, Spool};
 use assemble::Assembler;
-use lane::Lane;
+use lane::{Lane, off_the_reactor};
+use repeat::Repeats;
 use ticket::Pending;
 
 /// When a client whose request cannot be kept now is asked to come again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// How long digests are remembered without a spool.
+const DIGEST_TTL: Duration = Duration::from_secs(600);
+
+/// What an earlier process left, of which repeats may come.
+pub struct Left {
+    /// Digests that count.
+    pub digests: Vec<Remembered>,
+    /// How long a digest counts.
+    pub digest_ttl: Duration,
+}
+
+impl Default for Left {
+    fn default() -> Self {
+        Left { digests: Vec::new(), digest_ttl: DIGEST_TTL }
+    }
+}
 
 /// The lanes of all signals.
 pub struct Lanes {
@@ -44,7 +63,17 @@ pub struct Lanes {
     growth: Growth,
     spool: Arc<Spool>,
     pending: Arc<Pending>,
+    repeats: Arc<Repeats>,
+    metrics: Arc<Metrics>,
     stopping: watch::Sender<bool>,
+}
+
+/// What a received request turned out to be.
+pub enum Recognised {
+    /// The same bytes came before from the same key, and the answer may not have arrived: the ticket is that request's.
+    Repeat(Ticket),
+    /// Any other request.
+    Fresh(Fresh),
 }
 
 impl Lanes {
@@ -56,6 +85,7 @@ impl Lanes {
         rules: config::Batch,
         limits: &config::RequestLimits,
         metrics: &Arc<Metrics>,
+        left: Left,
     ) -> Self {
         let stopping = watch::Sender::new(false);
         let pending = Arc::new(Pending::default());
@@ -77,7 +107,8 @@ impl Lanes {
             max_column_bytes: limits.max_column_bytes,
             max_parts: limits.max_parts,
         };
-        Lanes { lanes, growth, spool: spool.clone(), pending, stopping }
+        let repeats = Repeats::start(left.digest_ttl, left.digests);
+        Lanes { lanes, growth, spool: spool.clone(), pending, repeats, metrics: metrics.clone(), stopping }
     }
 
     /// Step 4: whether the spool has room, and this key's share of it.
@@ -88,24 +119,44 @@ impl Lanes {
         self.spool.room(&key.entry.name).map_err(unavailable)
     }
 
+    /// Between steps 5 and 6: whether this is the repeat of a request whose answer may not have reached its client. Costs a hash of
+    /// the request.
+    pub fn recognise(&self, received: Received<Admitted>, answer: Answer) -> Recognised {
+        let digest = off_the_reactor(received.request.len(), || Digest::of(&received.request));
+        let key: Arc<str> = received.admitted.key().entry.name.as_str().into();
+        match self.repeats.find(&key, digest) {
+            Some(fate) => {
+                self.metrics.requests_joined.inc();
+                let followed = self.repeats.follow(key, digest, answer, fate.clone());
+                Recognised::Repeat(Ticket::joining(fate, followed))
+            }
+            None => Recognised::Fresh(Fresh { received, key, digest, answer }),
+        }
+    }
+
     /// Step 6: the request's records come to lie in an open chunk, uncommitted. CPU-bound: a large request makes the runtime move this
     /// thread's other tasks away.
     ///
     /// # Errors
     /// [`Refusal::Malformed`], [`Refusal::TooLarge`], or [`Refusal::Unavailable`] when the columns find no room in memory.
-    pub fn encode(&self, received: Received<Admitted>) -> Result<Encoded<'_>, Refusal> {
-        let lane = &self.lanes[received.call.signal.index()];
-        lane.encode(received.admitted, received.request, &self.growth)
+    pub fn encode(&self, fresh: Fresh) -> Result<Encoded<'_>, Refusal> {
+        let lane = &self.lanes[fresh.received.call.signal.index()];
+        lane.encode(fresh, &self.growth)
     }
 
     /// Step 8: commits the request at once; the ticket says whether it is kept. A client that goes away does not take its request back.
     pub fn keep(&self, charged: Charged<'_>) -> Ticket {
-        charged.into_encoded().commit()
+        charged.into_encoded().commit(&self.repeats)
     }
 
     /// Requests that wait to be kept.
     pub fn waiting(&self) -> usize {
         self.pending.count()
+    }
+
+    /// The digests of requests whose answer may not have arrived: after [`Lanes::stop`], for [`Spool::stop`].
+    pub fn remembered(&self) -> Vec<Remembered> {
+        self.repeats.all()
     }
 
     /// A clean stop: everything open is sealed at once, and this returns when every request is answered. What comes after it is still served.

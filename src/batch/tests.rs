@@ -11,6 +11,7 @@ use crate::admit::tests::{REQUEST, entry};
 use crate::admit::{Admission, Charged};
 use crate::config::KeyEntry;
 use crate::keys::KeyRing;
+use crate::listen::{Answer, Peer};
 use crate::otlp::{Call, Protocol};
 use crate::reply::Away;
 use crate::sink::Outcome;
@@ -44,23 +45,49 @@ impl Path {
         let dyn_sink: Arc<dyn Sink> = sink.clone();
         let metrics = Arc::default();
         let deliveries = Deliveries::new(dyn_sink.clone(), 2, Arc::clone(&metrics));
-        let lanes = Lanes::start(&dyn_sink, &Arc::new(spool), &deliveries, RULES, &REQUEST, &metrics);
+        let lanes = Lanes::start(&dyn_sink, &Arc::new(spool), &deliveries, RULES, &REQUEST, &metrics, Left::default());
         Path { sink, admission: Admission::new(keys, 3, &REQUEST), lanes }
     }
 
-    fn charge(&self, request: &str) -> Result<Charged<'_>, Refusal> {
+    fn recognise(&self, request: &str, answer: Answer) -> Result<Recognised, Refusal> {
         let mut headers = http::HeaderMap::new();
         headers.insert("authorization", "good".parse().unwrap());
         let who = self.admission.authenticate(&headers, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
         let admitted = self.admission.admit(who, Signal::Logs)?;
         let call = Call { protocol: Protocol::HttpProtobuf, signal: Signal::Logs, compression: None };
         let request = Bytes::copy_from_slice(request.as_bytes());
-        self.admission.charge(self.lanes.encode(Received { admitted, call, request })?)
+        Ok(self.lanes.recognise(Received { admitted, call, request }, answer))
     }
 
-    fn send(&self, request: &str) -> Ticket {
-        self.lanes.keep(self.charge(request).unwrap())
+    fn charge(&self, request: &str) -> Result<Charged<'_>, Refusal> {
+        match self.recognise(request, alive().0)? {
+            Recognised::Fresh(fresh) => self.admission.charge(self.lanes.encode(fresh)?),
+            Recognised::Repeat(_) => panic!("{request} was taken for a repeat"),
+        }
     }
+
+    /// A request over a connection that lives on.
+    fn send(&self, request: &str) -> impl Future<Output = Result<Kept, Refusal>> + use<> {
+        self.lanes.keep(self.charge(request).unwrap()).kept()
+    }
+
+    /// A request whose answer goes to `answer`: the ticket, and whether it joined another one.
+    fn send_over(&self, request: &str, answer: Answer) -> (Ticket, bool) {
+        match self.recognise(request, answer).unwrap() {
+            Recognised::Repeat(ticket) => (ticket, true),
+            Recognised::Fresh(fresh) => {
+                let charged = self.admission.charge(self.lanes.encode(fresh).unwrap()).unwrap();
+                (self.lanes.keep(charged), false)
+            }
+        }
+    }
+}
+
+/// An answer that is written at once, over a connection that lives until it is closed.
+fn alive() -> (Answer, Peer) {
+    let peer = Peer::unconnected(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    peer.answer_written();
+    (peer.answer(), peer)
 }
 
 fn away(answer: Result<Kept, Refusal>) -> Away {
@@ -147,7 +174,7 @@ async fn who_sent_poison_is_told_and_nobody_else() {
 async fn a_full_chunk_and_a_full_batch_do_not_wait() {
     let path = Path::new(Spool::in_memory());
     let began = tokio::time::Instant::now();
-    let tickets: Vec<Ticket> = (0..20).map(|n| path.send(&format!("r{n} a=100"))).collect();
+    let tickets: Vec<_> = (0..20).map(|n| path.send(&format!("r{n} a=100"))).collect();
     for ticket in tickets {
         ticket.await.unwrap();
     }
@@ -165,4 +192,79 @@ async fn a_clean_stop_delivers_what_is_open() {
     assert!(began.elapsed() < RULES.max_age);
     path.send("late a=1").await.unwrap();
     assert_eq!(path.sink.stored("a").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_after_an_answer_that_arrived_is_stored_again() {
+    let path = Path::new(Spool::in_memory());
+    let (answer, peer) = alive();
+    path.send_over("r1 a=1", answer).0.kept().await.unwrap();
+    let (ticket, joined) = path.send_over("r1 a=1", alive().0);
+    assert!(!joined);
+    ticket.kept().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    // The connection lived on for 5 s: that it ends now says nothing about the answer.
+    peer.break_off();
+    let (ticket, joined) = path.send_over("r1 a=1", alive().0);
+    assert!(!joined);
+    ticket.kept().await.unwrap();
+    assert_eq!(path.sink.stored("a"), [("r1".into(), 3)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_after_a_lost_answer_joins_what_was_kept_once() {
+    let path = Path::new(Spool::in_memory());
+    let (answer, peer) = alive();
+    path.send_over("r1 a=1", answer).0.kept().await.unwrap();
+    peer.break_off();
+    for late in [0, 20] {
+        tokio::time::sleep(Duration::from_secs(late)).await;
+        let (answer, peer) = alive();
+        let (ticket, joined) = path.send_over("r1 a=1", answer);
+        assert!(joined);
+        ticket.kept().await.unwrap();
+        peer.break_off();
+    }
+    let (ticket, joined) = path.send_over("r1 a=1", alive().0);
+    assert!(joined);
+    ticket.kept().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let (_, joined) = path.send_over("r1 a=1", alive().0);
+    assert!(!joined, "each lost answer stands for one repeat");
+    assert_eq!(path.sink.stored("a"), [("r1".into(), 1)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_joins_a_request_that_nobody_waits_for_any_more() {
+    let path = Path::new(Spool::in_memory());
+    drop(path.send_over("r1 a=1", alive().0));
+    let (ticket, joined) = path.send_over("r1 a=1", alive().0);
+    assert!(joined);
+    ticket.kept().await.unwrap();
+    assert_eq!(path.sink.stored("a"), [("r1".into(), 1)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_after_an_unknown_outcome_waits_for_what_comes_of_it() {
+    let path = Path::new(Spool::in_memory());
+    path.sink.always("a", Some(Act::Wait(Duration::from_secs(20))));
+    assert_eq!(away(path.send("r1 a=1").await), Away::Unknown);
+    let (ticket, joined) = path.send_over("r1 a=1", alive().0);
+    assert!(joined);
+    ticket.kept().await.unwrap();
+    assert_eq!(path.sink.stored("a"), [("r1".into(), 1)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_is_not_joined() {
+    let path = Path::new(Spool::in_memory());
+    path.sink.always("a", Some(Act::Say(Outcome::Retry { why: "away".into(), after: None })));
+    // Its client is gone; later nothing of it is kept.
+    drop(path.send_over("r1 a=1", alive().0));
+    tokio::time::sleep(RULES.deadline * 2).await;
+    path.sink.always("a", None);
+    let (ticket, joined) = path.send_over("r1 a=1", alive().0);
+    assert!(!joined);
+    ticket.kept().await.unwrap();
+    assert_eq!(path.sink.stored("a"), [("r1".into(), 1)].into());
 }

@@ -3,18 +3,29 @@
 //! A request's memory belongs to its [`Waiting`] and not to the client's connection: a client that goes away does not free
 //! what still lies in a chunk.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, watch};
 
 use super::RETRY_AFTER;
+use super::repeat::Followed;
 use crate::admit::Admitted;
 use crate::otlp::Memory;
 use crate::reply::{Away, Refusal};
+
+/// What becomes of a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Fate {
+    /// Nobody knows yet.
+    Open,
+    /// Nobody knows yet, and its client was told so: its time is over.
+    Unknown,
+    /// Every record is kept, but for those that are rejected.
+    Kept(Option<Rejected>),
+    /// Nothing of it is kept.
+    Refused(Refusal),
+}
 
 /// Proof that every record of a request is kept (on disk, or in the sink), but for those that it names as rejected.
 #[derive(Debug)]
@@ -41,22 +52,27 @@ impl Kept {
 /// The side that will know: lies beside the request in its chunk, then in its batch. Dropped without an answer (something panicked) it
 /// refuses the request as one of which something may have been kept.
 pub(crate) struct Waiting {
-    answer: oneshot::Sender<Result<Kept, Refusal>>,
+    fate: watch::Sender<Fate>,
     memory: Admitted,
     column_bytes: u64,
-    _pending: PendingGuard,
+    pending: Option<PendingGuard>,
 }
 
-/// The side that waits.
+/// The side that waits. Dropped before it knows, the client is gone and its answer lost.
 #[must_use = "a request is not kept before its ticket says so"]
-pub struct Ticket(oneshot::Receiver<Result<Kept, Refusal>>);
+pub struct Ticket {
+    fate: watch::Receiver<Fate>,
+    followed: Option<Followed>,
+    /// It joined another request, which may have been told [`Fate::Unknown`]: it waits on.
+    joined: bool,
+}
 
 impl Waiting {
     /// `column_bytes` of the reserved memory are the columns in the chunk.
-    pub(crate) fn new(memory: Admitted, column_bytes: u64, pending: &Arc<Pending>) -> (Self, Ticket) {
-        let (answer, receiver) = oneshot::channel();
-        let waiting = Waiting { answer, memory, column_bytes, _pending: pending.guard() };
-        (waiting, Ticket(receiver))
+    pub(crate) fn new(memory: Admitted, column_bytes: u64, pending: &Arc<Pending>) -> (Self, watch::Receiver<Fate>) {
+        let (fate, receiver) = watch::channel(Fate::Open);
+        let waiting = Waiting { fate, memory, column_bytes, pending: Some(pending.guard()) };
+        (waiting, receiver)
     }
 
     /// The chunk was compressed from `before` bytes to `after`: the request holds less from now on.
@@ -68,40 +84,66 @@ impl Waiting {
 
     /// Every record is kept.
     pub(crate) fn kept(self) {
-        self.send(Ok(Kept { rejected: None }));
+        self.fate.send_replace(Fate::Kept(None));
     }
 
     /// Every record is kept, but for these.
     pub(crate) fn kept_but(self, rejected: Rejected) {
-        let rejected = Some(rejected);
-        self.send(Ok(Kept { rejected }));
+        self.fate.send_replace(Fate::Kept(Some(rejected)));
     }
 
-    /// The request is refused.
+    /// Nothing of the request is kept.
     pub(crate) fn refused(self, refusal: Refusal) {
-        self.send(Err(refusal));
+        self.fate.send_replace(Fate::Refused(refusal));
     }
 
-    fn send(self, answer: Result<Kept, Refusal>) {
-        // The client may be gone: then nobody is told.
-        drop(self.answer.send(answer));
+    /// Its client's time is over, and something of the request may be kept. What will be known is said to a repeat of it.
+    pub(crate) fn unknown(&mut self) {
+        self.fate.send_replace(Fate::Unknown);
+        self.pending = None;
     }
 }
 
 impl Ticket {
-    /// The ticket of a request without records: there is nothing to keep.
-    pub(crate) fn nothing_to_keep() -> Self {
-        let (sender, receiver) = oneshot::channel();
-        drop(sender.send(Ok(Kept { rejected: None })));
-        Ticket(receiver)
+    /// The ticket of a request that was committed.
+    pub(super) fn of(fate: watch::Receiver<Fate>, followed: Followed) -> Self {
+        Ticket { fate, followed: Some(followed), joined: false }
     }
-}
 
-impl Future for Ticket {
-    type Output = Result<Kept, Refusal>;
+    /// The ticket of a request that repeats another one.
+    pub(super) fn joining(fate: watch::Receiver<Fate>, followed: Followed) -> Self {
+        Ticket { fate, followed: Some(followed), joined: true }
+    }
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(unavailable(Away::Unknown))))
+    /// The ticket of a request without records: there is nothing to keep.
+    pub(super) fn nothing_to_keep() -> Self {
+        let fate = watch::Sender::new(Fate::Kept(None)).subscribe();
+        Ticket { fate, followed: None, joined: false }
+    }
+
+    /// Waits until the request is kept or known not to be.
+    ///
+    /// # Errors
+    /// Why it is refused. After [`Away::Unknown`] something of it may be kept all the same.
+    pub async fn kept(mut self) -> Result<Kept, Refusal> {
+        let joined = self.joined;
+        let known = |fate: &Fate| match fate {
+            Fate::Open => false,
+            Fate::Unknown => !joined,
+            Fate::Kept(_) | Fate::Refused(_) => true,
+        };
+        let fate = match self.fate.wait_for(known).await {
+            Ok(fate) => fate.clone(),
+            Err(_) => Fate::Unknown,
+        };
+        if let Some(followed) = &self.followed {
+            followed.answered(&fate);
+        }
+        match fate {
+            Fate::Kept(rejected) => Ok(Kept { rejected }),
+            Fate::Refused(refusal) => Err(refusal),
+            Fate::Open | Fate::Unknown => Err(unavailable(Away::Unknown)),
+        }
     }
 }
 

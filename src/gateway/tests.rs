@@ -132,7 +132,7 @@ fn lanes(sink: &Arc<FakeSink>, metrics: &Arc<Metrics>) -> Arc<Lanes> {
     let sink: Arc<dyn Sink> = sink.clone();
     let spool = Arc::new(Spool::in_memory());
     let deliveries = Deliveries::new(sink.clone(), 4, metrics.clone());
-    Arc::new(Lanes::start(&sink, &spool, &deliveries, RULES, &REQUEST, metrics))
+    Arc::new(Lanes::start(&sink, &spool, &deliveries, RULES, &REQUEST, metrics, crate::batch::Left::default()))
 }
 
 /// A gateway whose keys are `good`, `logs-only` and `small`, and the sink behind it.

@@ -45,8 +45,16 @@ impl Peer {
     }
 
     /// The answer's last byte was handed over.
-    pub(super) fn answer_written(&self) {
+    pub(crate) fn answer_written(&self) {
         self.written.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+impl Peer {
+    /// The connection ends, for tests of those who follow answers.
+    pub(crate) fn break_off(&self) {
+        self.connection.closed.store(true, Ordering::Release);
     }
 }
 
@@ -63,6 +71,11 @@ impl Answer {
     /// still being written.
     pub fn arrived(&self) -> bool {
         self.written.load(Ordering::Acquire) && !self.connection.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether the connection is gone: what had not arrived by then never will.
+    pub fn is_broken(&self) -> bool {
+        self.connection.closed.load(Ordering::Acquire)
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::ServeError;
 use crate::admin::{Metrics, Readiness};
-use crate::batch::Lanes;
+use crate::batch::{Lanes, Left};
 use crate::config::{self, Config, SinkConfig};
 use crate::sink::Sink;
 use crate::sink::clickhouse::ClickHouse;
@@ -42,9 +42,9 @@ impl Store {
         readiness: &Readiness,
     ) -> Result<Store, ServeError> {
         let SinkConfig::ClickHouse(clickhouse) = &config.sink;
-        let (spool, recovered) = match config.spool.clone() {
+        let (spool, recovered, left) = match config.spool.clone() {
             Some(spool) => blocking(move || open_spool(&spool)).await?,
-            None => (Spool::in_memory(), Vec::new()),
+            None => (Spool::in_memory(), Vec::new(), Left::default()),
         };
         let spool = Arc::new(spool);
         let sink = connect(clickhouse, &spool, readiness).await?;
@@ -54,7 +54,7 @@ impl Store {
         for batch in recovered {
             deliveries.take(batch, None);
         }
-        let lanes = Lanes::start(&sink, &spool, &deliveries, config.batch, &config.request, metrics);
+        let lanes = Lanes::start(&sink, &spool, &deliveries, config.batch, &config.request, metrics, left);
         Ok(Store { lanes: Arc::new(lanes), spool })
     }
 
@@ -68,14 +68,14 @@ impl Store {
         if !self.spool.is_durable() {
             return;
         }
-        let spool = self.spool.clone();
-        if let Err(error) = blocking(move || Ok(spool.stop(&[])?)).await {
+        let (spool, remembered) = (self.spool.clone(), self.lanes.remembered());
+        if let Err(error) = blocking(move || Ok(spool.stop(&remembered)?)).await {
             warn!(%error, "the spool could not be told that this was a clean stop; the next start takes more care");
         }
     }
 }
 
-fn open_spool(spool: &config::Spool) -> Result<(Spool, Vec<Batch>), ServeError> {
+fn open_spool(spool: &config::Spool) -> Result<(Spool, Vec<Batch>, Left), ServeError> {
     let limits = Limits {
         max_bytes: spool.max_bytes,
         max_bytes_per_key: spool.max_bytes_per_key,
@@ -83,9 +83,9 @@ fn open_spool(spool: &config::Spool) -> Result<(Spool, Vec<Batch>), ServeError> 
     };
     let disk = RealDisk::open(&spool.dir)?;
     let (opened, recovered) = Spool::open(Box::new(disk), &Settings { limits, digest_ttl: spool.digest_ttl })?;
-    let Recovered { batches, clean, torn, damaged, unreadable, .. } = recovered;
+    let Recovered { batches, digests, clean, torn, damaged, unreadable } = recovered;
     info!(batches = batches.len(), clean, torn, damaged, unreadable, dir = %spool.dir.display(), "spool opened");
-    Ok((opened, batches))
+    Ok((opened, batches, Left { digests, digest_ttl: spool.digest_ttl }))
 }
 
 /// Waits for ClickHouse when there is no known schema to start with. What a person has to mend is an error at once.

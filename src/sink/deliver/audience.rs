@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Rejected, Waiting};
+use crate::batch::{Rejected, Waiting, unavailable};
 use crate::reply::{Away, Refusal};
 use crate::sink::PartName;
 use crate::spool::{Frame, Part};
@@ -92,13 +92,19 @@ impl Audience {
         }
     }
 
-    /// Everybody who still waits is refused.
+    /// Nothing of the batch is in, or ever will be: everybody who waits for it is refused.
     pub(crate) fn refuse_all(&mut self, away: Away) {
         for listener in &mut self.requests {
             if let Some(waiting) = listener.waiting.take() {
-                waiting.refused(crate::batch::unavailable(away));
+                waiting.refused(unavailable(away));
             }
         }
+    }
+
+    /// Something of the batch may be in, and the time of those who wait is over. Who comes again joins what comes of it.
+    pub(super) fn all_unknown(&mut self) {
+        let waiting = self.requests.iter_mut().filter_map(|listener| listener.waiting.as_mut());
+        waiting.for_each(Waiting::unknown);
     }
 
     fn share(&mut self, name: &PartName, columns: &Arc<[Arc<str>]>) -> &mut Share {

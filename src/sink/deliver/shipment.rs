@@ -69,7 +69,7 @@ impl Shipment {
             *part = Whereabouts::Absent;
         }
         if fate.late {
-            self.give_up_if_absent(&fate);
+            self.give_up_if_absent(&mut fate);
         }
     }
 
@@ -103,9 +103,9 @@ impl Shipment {
     pub(super) fn deadline(&self) {
         let mut fate = self.fate.lock();
         fate.late = true;
-        let given_up = self.give_up_if_absent(&fate);
-        if let Some(audience) = &mut fate.audience {
-            audience.refuse_all(if given_up { Away::Sink } else { Away::Unknown });
+        let given_up = self.give_up_if_absent(&mut fate);
+        if let (Some(audience), false) = (&mut fate.audience, given_up) {
+            audience.all_unknown();
         }
     }
 
@@ -120,11 +120,14 @@ impl Shipment {
         let _ = watch.wait_for(|given_up| *given_up).await;
     }
 
-    fn give_up_if_absent(&self, fate: &Fate) -> bool {
+    fn give_up_if_absent(&self, fate: &mut Fate) -> bool {
         let absent = |part: &Whereabouts| *part == Whereabouts::Absent;
         let give_up = fate.unsettled > 0 && fate.parts.iter().all(absent);
         if give_up {
             self.given_up.send_replace(true);
+            if let Some(audience) = &mut fate.audience {
+                audience.refuse_all(Away::Sink);
+            }
         }
         give_up
     }

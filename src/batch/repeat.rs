@@ -1,0 +1,183 @@
+//! Repeats of requests whose answer may not have reached their client: they join what was kept and are not stored twice.
+//!
+//! Every request is followed from its commit until 5 s after its answer. Its digest is remembered, for as long as the configuration
+//! says, when its stream or connection broke before that, or when its client was told to come again although something may have
+//! been kept. A request that was answered on a connection that lived on is forgotten then, so that sending the same bytes
+//! twice on purpose stores them twice. What an earlier process left comes from the spool.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::ticket::Fate;
+use crate::listen::Answer;
+use crate::spool::{Digest, Digests, Remembered};
+
+/// A connection that lives this long after an answer has brought it to its client.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
+/// How often answers are asked whether they arrived.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A request by its bytes and its key's name.
+type Id = (Digest, Arc<str>);
+type Outcome = watch::Receiver<Fate>;
+
+/// All requests that are followed, and the digests that are remembered.
+pub(super) struct Repeats {
+    recent: Mutex<HashMap<Id, Vec<Arc<Entry>>>>,
+    answered: Mutex<VecDeque<(Instant, Arc<Entry>)>>,
+    remembered: Digests<Outcome>,
+}
+
+/// A request that is followed.
+struct Entry {
+    id: Id,
+    answer: Answer,
+    outcome: Outcome,
+}
+
+/// Follows one request; dropped before it was answered, the answer is lost.
+pub(super) struct Followed {
+    repeats: Arc<Repeats>,
+    entry: Arc<Entry>,
+    answered: AtomicBool,
+}
+
+impl Repeats {
+    /// Remembers digests for `ttl`, and what an earlier process left.
+    pub(super) fn start(ttl: Duration, left: Vec<Remembered>) -> Arc<Self> {
+        let remembered = Digests::new(ttl);
+        remembered.restore(left);
+        let repeats = Arc::new(Repeats { recent: Mutex::default(), answered: Mutex::default(), remembered });
+        let sweeping = Arc::downgrade(&repeats);
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(SWEEP);
+            loop {
+                ticks.tick().await;
+                match sweeping.upgrade() {
+                    Some(repeats) => repeats.sweep(),
+                    None => return,
+                }
+            }
+        });
+        repeats
+    }
+
+    /// The request that this one repeats, if its answer may not have arrived: what became of it, or will.
+    pub(super) fn find(&self, key: &Arc<str>, digest: Digest) -> Option<Outcome> {
+        while let Some(remembered) = self.remembered.take(key, digest) {
+            // Without an outcome it is on disk: an earlier process kept it.
+            let outcome = remembered.unwrap_or_else(|| watch::Sender::new(Fate::Kept(None)).subscribe());
+            if !matches!(*outcome.borrow(), Fate::Refused(_)) {
+                return Some(outcome);
+            }
+        }
+        let mut recent = self.recent.lock();
+        let entries = recent.get_mut(&(digest, key.clone()))?;
+        let broken = entries.iter().position(|entry| entry.answer.is_broken())?;
+        let entry = entries.swap_remove(broken);
+        if entries.is_empty() {
+            recent.remove(&entry.id);
+        }
+        Some(entry.outcome.clone())
+    }
+
+    /// Follows a request that was committed, or that joins one.
+    pub(super) fn follow(
+        self: &Arc<Self>,
+        key: Arc<str>,
+        digest: Digest,
+        answer: Answer,
+        outcome: Outcome,
+    ) -> Followed {
+        let entry = Arc::new(Entry { id: (digest, key), answer, outcome });
+        self.recent.lock().entry(entry.id.clone()).or_default().push(entry.clone());
+        Followed { repeats: self.clone(), entry, answered: AtomicBool::new(false) }
+    }
+
+    /// What the next process is to remember, when this one ends in peace.
+    pub(super) fn all(&self) -> Vec<Remembered> {
+        let entries: Vec<Arc<Entry>> = self.recent.lock().values().flatten().cloned().collect();
+        for entry in entries {
+            self.lost_unless_arrived(&entry);
+        }
+        self.remembered.all()
+    }
+
+    fn sweep(&self) {
+        loop {
+            let mut answered = self.answered.lock();
+            if answered.front().is_none_or(|(at, _)| at.elapsed() < ARRIVES_WITHIN) {
+                return;
+            }
+            let next = answered.pop_front();
+            drop(answered);
+            if let Some((_, entry)) = next {
+                self.lost_unless_arrived(&entry);
+            }
+        }
+    }
+
+    fn lost_unless_arrived(&self, entry: &Arc<Entry>) {
+        if entry.answer.arrived() {
+            self.forget(entry);
+        } else {
+            self.lost(entry);
+        }
+    }
+
+    /// The answer did not reach its client, or may not have. A repeat that came already has taken the entry with it.
+    fn lost(&self, entry: &Arc<Entry>) {
+        if self.forget(entry) {
+            let (digest, key) = &entry.id;
+            self.remembered.remember(key, *digest, entry.outcome.clone());
+        }
+    }
+
+    /// False when it was not followed any more.
+    fn forget(&self, entry: &Arc<Entry>) -> bool {
+        let mut recent = self.recent.lock();
+        let Some(entries) = recent.get_mut(&entry.id) else {
+            return false;
+        };
+        let place = entries.iter().position(|one| Arc::ptr_eq(one, entry));
+        if let Some(place) = place {
+            entries.swap_remove(place);
+        }
+        if entries.is_empty() {
+            recent.remove(&entry.id);
+        }
+        place.is_some()
+    }
+}
+
+impl Followed {
+    /// Its client is being told this.
+    pub(super) fn answered(&self, fate: &Fate) {
+        self.answered.store(true, Ordering::Relaxed);
+        match fate {
+            Fate::Kept(_) => {
+                let mut answered = self.repeats.answered.lock();
+                answered.push_back((Instant::now(), self.entry.clone()));
+            }
+            // Nothing of it was kept: there is nothing to join.
+            Fate::Refused(_) => {
+                self.repeats.forget(&self.entry);
+            }
+            Fate::Open | Fate::Unknown => self.repeats.lost(&self.entry),
+        }
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if !self.answered.load(Ordering::Relaxed) {
+            self.repeats.lost(&self.entry);
+        }
+    }
+}
