@@ -1,9 +1,12 @@
 //! Log records: their field numbers, and the columns of `otel_logs` and `hyperdx_sessions` that the fields go to.
 
+use std::borrow::Cow;
+
 use super::table::{TableKind, log as column};
+use super::transform::{Severity, merge_body};
 use super::value::{Attribute, Value};
 use super::walk::{Request, id};
-use super::wire::{Fault, Field, Fields};
+use super::wire::{Fault, Field, Fields, int32};
 
 /// Records with this attribute are a browser's session replay and go to the sessions' table.
 const REPLAY_EVENT: &[u8] = b"rr-web.event";
@@ -49,17 +52,33 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
         .attributes
         .iter()
         .any(|attribute| *attribute.key == *REPLAY_EVENT && !matches!(attribute.value, Value::Empty));
+    let max = request.rows.max_column_bytes();
+    let body = match &record.body {
+        Value::Text(Cow::Borrowed(text)) => text,
+        body => {
+            request.text.clear();
+            body.put_text(&mut request.text, depth, max)?;
+            &request.text[..]
+        }
+    };
+    let mut severity = Severity { text: Cow::Borrowed(record.severity_text), number: int32(record.severity_number) };
+    if !replay && request.rows.transforms_logs() {
+        merge_body(&mut request.attributes, &record.body, depth, max)?;
+        if !severity.is_set() {
+            severity = Severity::from_attributes(&request.attributes).unwrap_or_else(|| Severity::from_body(body));
+        }
+        severity.lower();
+    }
     let kind = if replay { TableKind::Sessions } else { TableKind::Logs };
     let nanos = if record.time == 0 { record.observed_time } else { record.time };
-    let score = record.score();
-    let part = request.rows.begin(kind, nanos, bytes.len(), score, 0)?;
+    let part = request.rows.begin(kind, nanos, bytes.len(), record.score(body.len()), 0)?;
     part.time(column::TIMESTAMP, nanos);
     part.id(column::TRACE_ID, record.trace_id);
     part.id(column::SPAN_ID, record.span_id);
     part.integer(column::TRACE_FLAGS, u64::from(record.flags));
-    part.text(column::SEVERITY_TEXT, record.severity_text);
-    part.integer(column::SEVERITY_NUMBER, record.severity_number);
-    part.value(column::BODY, &record.body, depth)?;
+    part.text(column::SEVERITY_TEXT, &severity.text);
+    part.integer(column::SEVERITY_NUMBER, i64::from(severity.number).cast_unsigned());
+    part.text(column::BODY, body);
     part.attributes(column::LOG_ATTRIBUTES, &mut request.attributes, depth)?;
     part.text(column::EVENT_NAME, record.event_name);
     Ok(())
@@ -67,12 +86,9 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
 
 impl Record<'_> {
     /// How well the row can be found again: a span's id tells most, then the body's length, as long as it is no burden to a query.
-    fn score(&self) -> u64 {
+    fn score(&self, body: usize) -> u64 {
         const LONGEST: usize = 4096;
-        let body = match &self.body {
-            Value::Text(text) if text.len() <= LONGEST => text.len() as u64,
-            _ => 0,
-        };
+        let body = if body <= LONGEST { body as u64 } else { 0 };
         1 + body + if self.span_id.is_some() { LONGEST as u64 } else { 0 }
     }
 }

@@ -9,6 +9,7 @@
 //! | `value` | `AnyValue` and its text, as ClickStack's collector writes it |
 //! | `walk` | resource, scope and records: the same field numbers in all three signals |
 //! | `traces`, `logs`, `metrics`, `points` | a record's field numbers, and the column that each goes to |
+//! | `transform` | what ClickStack's collector does to logs on the way |
 //! | `part` | the open parts of a chunk; the row's day; growth; what is repeated from the row before |
 //! | `days` | which day a time lies on |
 //! | `column`, `dictionary` | the buffers, and marks in them |
@@ -34,6 +35,7 @@ mod plan;
 mod points;
 mod table;
 mod traces;
+mod transform;
 mod value;
 mod walk;
 mod wire;

@@ -11,7 +11,7 @@ use super::days::Day;
 use super::factory::EncoderSettings;
 use super::plan::{TablePlan, ValueFormat};
 use super::table::{Group, TableKind};
-use super::value::{Attribute, Value};
+use super::value::Attribute;
 use super::wire::Fault;
 use crate::sink::PartName;
 
@@ -133,20 +133,6 @@ impl Part {
     ) -> Result<(), Fault> {
         let grown = self.columns[place].attributes(attributes, depth, self.max_bytes)?;
         self.bytes += grown as u64;
-        Ok(())
-    }
-
-    /// The text of a value that lies `depth` messages deep.
-    pub(super) fn value(&mut self, place: usize, value: &Value<'_>, depth: u8) -> Result<(), Fault> {
-        if let Value::Text(text) = value {
-            self.text(place, text);
-        } else if let Value::Empty = value {
-            self.text(place, &[]);
-        } else {
-            let mut text = Vec::new();
-            value.put_text(&mut text, depth, self.max_bytes)?;
-            self.text(place, &text);
-        }
         Ok(())
     }
 

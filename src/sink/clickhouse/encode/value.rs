@@ -15,7 +15,7 @@ pub(super) enum Value<'a> {
     Bool(bool),
     Int(i64),
     Double(f64),
-    Bytes(&'a [u8]),
+    Bytes(Cow<'a, [u8]>),
     /// An `ArrayValue`. A copy only where the wire held it in pieces.
     Array(Cow<'a, [u8]>),
     /// A `KeyValueList`.
@@ -40,7 +40,7 @@ impl<'a> Value<'a> {
                     let list = Cow::Borrowed(list);
                     if number == 5 { Value::Array(list) } else { Value::Map(list) }
                 }
-                (7, Field::Len(bytes)) => Value::Bytes(bytes),
+                (7, Field::Len(bytes)) => Value::Bytes(Cow::Borrowed(bytes)),
                 // An index into a table of strings that only profiles have.
                 (8, Field::Varint(_)) => Value::Empty,
                 (1..=8, _) => return fields.wrong_type(),
@@ -61,6 +61,21 @@ impl<'a> Value<'a> {
             _ => return false,
         }
         true
+    }
+
+    /// The same value, with a copy of what it borrows.
+    pub(super) fn into_owned<'b>(self) -> Value<'b> {
+        let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
+        match self {
+            Value::Empty => Value::Empty,
+            Value::Text(text) => Value::Text(owned(text)),
+            Value::Bool(flag) => Value::Bool(flag),
+            Value::Int(int) => Value::Int(int),
+            Value::Double(double) => Value::Double(double),
+            Value::Bytes(bytes) => Value::Bytes(owned(bytes)),
+            Value::Array(list) => Value::Array(owned(list)),
+            Value::Map(list) => Value::Map(owned(list)),
+        }
     }
 
     /// Whether the arrays and maps in it are well-formed; `depth` is its own.
@@ -151,6 +166,11 @@ impl<'a> Attribute<'a> {
             }
         }
         Ok(Attribute { key: Cow::Borrowed(key), value })
+    }
+
+    /// The same attribute, with a copy of what it borrows.
+    pub(super) fn into_owned<'b>(self) -> Attribute<'b> {
+        Attribute { key: Cow::Owned(self.key.into_owned()), value: self.value.into_owned() }
     }
 }
 
@@ -261,7 +281,7 @@ impl<'o> Json<'o> {
                 self.out.extend_from_slice(b"null");
             }
             // An empty byte slice is Go's nil slice.
-            Value::Bytes([]) => self.out.extend_from_slice(b"null"),
+            Value::Bytes(bytes) if bytes.is_empty() => self.out.extend_from_slice(b"null"),
             Value::Bytes(bytes) => {
                 self.out.push(b'"');
                 put_base64(self.out, bytes);

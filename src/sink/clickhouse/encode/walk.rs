@@ -55,6 +55,8 @@ pub(super) struct Request<'a, 'p> {
     /// Events and links of a span; exemplars and quantiles of a data point.
     pub(super) lists: [Vec<&'a [u8]>; 2],
     pub(super) metric: metrics::Metric<'a>,
+    /// A text on its way into a column.
+    pub(super) text: Vec<u8>,
 }
 
 /// The lists of a request without their contents: what the next request needs not allocate.
@@ -64,11 +66,14 @@ pub(super) struct Scratch {
     lists: [Vec<&'static [u8]>; 2],
     points: Vec<&'static [u8]>,
     service_name: Vec<u8>,
+    text: Vec<u8>,
 }
 
-/// An empty list with another's memory.
+/// An empty list with another's memory, unless that is much.
 fn emptied<T, U>(mut list: Vec<T>) -> Vec<U> {
+    const KEEP: usize = 4096;
     list.clear();
+    list.shrink_to(KEEP);
     // Nothing is mapped: the list is empty. Collecting in place keeps its memory.
     list.into_iter().filter_map(|_| None).collect()
 }
@@ -92,17 +97,25 @@ impl<'a, 'p> Request<'a, 'p> {
             nested,
             lists: scratch.lists.map(emptied),
             metric: metrics::Metric::with(emptied(scratch.points)),
+            text: scratch.text,
         }
     }
 
     /// The lists, for the next request.
-    pub(super) fn into_scratch(self) -> Scratch {
+    pub(super) fn into_scratch(mut self) -> Scratch {
+        /// What an idle text may hold on to.
+        const KEEP: usize = 64 << 10;
+        for text in [&mut self.text, &mut self.rows.resource.service_name] {
+            text.clear();
+            text.shrink_to(KEEP);
+        }
         let attributes = [self.attributes, self.nested, self.rows.resource.attributes, self.rows.scope.attributes];
         Scratch {
             attributes: attributes.map(emptied),
             lists: self.lists.map(emptied),
             points: emptied(self.metric.points),
             service_name: self.rows.resource.service_name,
+            text: self.text,
         }
     }
 
@@ -309,7 +322,17 @@ fn entity_reference(bytes: &[u8], depth: u8) -> Result<(), Fault> {
     Ok(())
 }
 
-impl<'a> Rows<'a, '_> {
+impl Rows<'_, '_> {
+    /// What the request's columns may grow to.
+    pub(super) fn max_column_bytes(&self) -> u64 {
+        self.growth.max_column_bytes
+    }
+
+    /// Whether logs are changed as ClickStack's collector changes them.
+    pub(super) fn transforms_logs(&self) -> bool {
+        self.parts.settings.transform_logs
+    }
+
     /// Begins a row in the table and day that it belongs to, with its resource and scope. `size` is the record's on the wire: it
     /// adds at least about as much. `score` says how well the row can be found again.
     ///

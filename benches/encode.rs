@@ -1,0 +1,67 @@
+//! From a request's bytes to a sealed LZ4 block, against prost's decode of the same bytes.
+
+#![allow(missing_docs, reason = "criterion's macros")]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use jiff::tz::TimeZone;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use otelgate::otlp::Signal;
+use otelgate::sink::Growth;
+use otelgate::sink::clickhouse::encode::{Compression, EncoderFactory, EncoderSettings, Plans};
+use otlp_samples::Samples;
+use prost::Message;
+
+const RECORDS: usize = 1000;
+
+fn encode(c: &mut Criterion) {
+    let factory = EncoderFactory::new(EncoderSettings {
+        plans: Plans::clickstack().expect("the plans are those of the encoder's own tables"),
+        zone: TimeZone::UTC,
+        compression: Compression::Lz4,
+        transform_logs: true,
+    });
+    for signal in Signal::ALL {
+        let mut samples = Samples::new(1);
+        let request = match signal {
+            Signal::Traces => samples.traces_bytes(RECORDS),
+            Signal::Logs => samples.logs_bytes(RECORDS),
+            Signal::Metrics => samples.metrics_bytes(RECORDS),
+        };
+        let mut group = c.benchmark_group(signal.name());
+        group.throughput(Throughput::Elements(RECORDS as u64));
+        let mut encoder = factory.encoder(signal);
+        group.bench_function("encode", |bencher| {
+            bencher.iter(|| {
+                let appended = encoder.append(black_box(&request), &Growth::default());
+                encoder.commit();
+                (appended, encoder.seal())
+            });
+        });
+        group.bench_function("append", |bencher| {
+            bencher.iter(|| {
+                let appended = encoder.append(black_box(&request), &Growth::default());
+                encoder.rollback();
+                appended
+            });
+        });
+        group.bench_function("prost", |bencher| {
+            bencher.iter(|| decode(signal, black_box(&request)));
+        });
+        group.finish();
+    }
+}
+
+fn decode(signal: Signal, request: &[u8]) -> bool {
+    match signal {
+        Signal::Traces => ExportTraceServiceRequest::decode(request).is_ok(),
+        Signal::Logs => ExportLogsServiceRequest::decode(request).is_ok(),
+        Signal::Metrics => ExportMetricsServiceRequest::decode(request).is_ok(),
+    }
+}
+
+criterion_group!(benches, encode);
+criterion_main!(benches);

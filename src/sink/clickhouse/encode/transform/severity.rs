@@ -1,0 +1,157 @@
+//! A log record's severity, from what its producer or its text says.
+
+use std::borrow::Cow;
+
+use super::super::value::{Attribute, Value};
+
+/// A severity's text and number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct Severity<'a> {
+    pub(in super::super) text: Cow<'a, [u8]>,
+    pub(in super::super) number: i32,
+}
+
+/// A severity's number and name, and the words that mean it.
+struct Class {
+    number: i32,
+    name: &'static [u8],
+    words: &'static [&'static [u8]],
+}
+
+const fn class(number: i32, name: &'static [u8], words: &'static [&'static [u8]]) -> Class {
+    Class { number, name, words }
+}
+
+/// A level attribute is of the last class with a word in it.
+const CLASSES: [Class; 6] = [
+    class(21, b"fatal", &[b"alert", b"crit", b"emerg", b"fatal"]),
+    class(17, b"error", &[b"error", b"err"]),
+    class(13, b"warn", &[b"warn", b"notice"]),
+    class(INFO, b"info", &[b"info"]),
+    class(5, b"debug", &[b"debug", b"dbug"]),
+    class(1, b"trace", &[b"trace"]),
+];
+const INFO: i32 = 9;
+
+/// Attributes that name a level, the first that does counts.
+const LEVELS: [&[u8]; 7] = [b"level", b"Level", b"LEVEL", b"severity", b"Severity", b"SEVERITY", b"log.level"];
+
+/// How much of a body is searched for a word.
+const SEARCHED: usize = 256;
+
+impl<'a> Severity<'a> {
+    /// Whether the producer set one.
+    pub(in super::super) fn is_set(&self) -> bool {
+        self.number != 0 || !self.text.is_empty()
+    }
+
+    /// The severity that an attribute names.
+    pub(in super::super) fn from_attributes(attributes: &[Attribute<'a>]) -> Option<Severity<'a>> {
+        let text = LEVELS.iter().find_map(|level| {
+            attributes.iter().find_map(|attribute| match &attribute.value {
+                Value::Text(text) if *attribute.key == **level && !text.is_empty() => Some(text),
+                _ => None,
+            })
+        })?;
+        let class = CLASSES.iter().rev().find(|class| class.words.iter().any(|word| contains(text, word)));
+        Some(Severity { text: text.clone(), number: class.map_or(INFO, |class| class.number) })
+    }
+
+    /// The severity that the first such word in the beginning of the body names, `info` when there is none.
+    pub(in super::super) fn from_body(body: &[u8]) -> Severity<'static> {
+        let body = &body[..body.len().min(SEARCHED)];
+        let mut in_word = false;
+        for (at, byte) in body.iter().enumerate() {
+            let begins = !in_word && byte.is_ascii_alphabetic();
+            in_word = byte.is_ascii_alphanumeric() || *byte == b'_';
+            if begins && let Some(severity) = Severity::of_word(&body[at..]) {
+                return severity;
+            }
+        }
+        Severity { text: Cow::Borrowed(b"info"), number: INFO }
+    }
+
+    /// The severity of the word that the text begins with; `info` is none of them.
+    fn of_word(text: &[u8]) -> Option<Severity<'static>> {
+        if !matches!(text[0] | 0x20, b'a' | b'c' | b'd' | b'e' | b'f' | b'n' | b't' | b'w') {
+            return None;
+        }
+        let begins = |word: &&[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+        let class = CLASSES.iter().find(|class| class.number != INFO && class.words.iter().any(begins))?;
+        Some(Severity { text: Cow::Borrowed(class.name), number: class.number })
+    }
+
+    /// Lower-cases the text, letter by letter.
+    pub(in super::super) fn lower(&mut self) {
+        if self.text.is_ascii() {
+            if self.text.iter().any(u8::is_ascii_uppercase) {
+                self.text.to_mut().make_ascii_lowercase();
+            }
+            return;
+        }
+        let mut lower = String::new();
+        for chunk in self.text.utf8_chunks() {
+            lower.extend(chunk.valid().chars().map(|char| {
+                // The one letter whose lower case has two characters; Go keeps the first.
+                char.to_lowercase().next().unwrap_or(char)
+            }));
+            lower.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+        }
+        self.text = Cow::Owned(lower.into_bytes());
+    }
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_word_of_a_body_counts() {
+        for (body, text, number) in [
+            ("all is well", "info", 9),
+            ("an ERROR, then a warning", "error", 17),
+            ("terror is no word, warned is", "warn", 13),
+            ("x_error 1err", "info", 9),
+            ("critical", "fatal", 21),
+            ("é-notice", "warn", 13),
+            ("DBUG", "debug", 5),
+            ("traceback", "trace", 1),
+            ("info: nothing", "info", 9),
+            ("", "info", 9),
+        ] {
+            let severity = Severity::from_body(body.as_bytes());
+            assert_eq!((&*severity.text, severity.number), (text.as_bytes(), number), "{body}");
+        }
+        let late = format!("{}error", " ".repeat(252));
+        assert_eq!(Severity::from_body(late.as_bytes()).number, 17, "err is within 256 bytes");
+        assert_eq!(Severity::from_body(format!("  {late}").as_bytes()).number, 9);
+    }
+
+    #[test]
+    fn a_level_attribute_is_of_the_last_class_that_it_names() {
+        for (level, number) in [("INFO", 9), ("Warning", 13), ("error in trace", 1), ("verbose", 9), ("EMERGENCY", 21)]
+        {
+            let attribute =
+                Attribute { key: Cow::Borrowed(b"Severity"), value: Value::Text(Cow::Borrowed(level.as_bytes())) };
+            assert_eq!(
+                Severity::from_attributes(&[attribute]).map(|severity| severity.number),
+                Some(number),
+                "{level}"
+            );
+        }
+        assert_eq!(Severity::from_attributes(&[]), None);
+    }
+
+    #[test]
+    fn texts_are_lower_cased_as_go_does() {
+        for (text, lower) in [("WARN", "warn"), ("ÄÖΣ", "äöσ"), ("İ", "i"), ("ok", "ok")] {
+            let mut severity = Severity { text: Cow::Borrowed(text.as_bytes()), number: 0 };
+            severity.lower();
+            assert_eq!(severity.text, lower.as_bytes());
+        }
+    }
+}
