@@ -6,12 +6,16 @@
 mod body;
 mod buffer;
 mod call;
+pub(crate) mod check;
+pub(crate) mod descriptor;
 mod frame;
 mod inflate;
 pub(crate) mod json;
 mod memory;
 mod receive;
 mod signal;
+pub(crate) mod stamp;
+pub(crate) mod wire;
 
 pub use call::{Call, Compression, Protocol};
 pub use memory::Memory;

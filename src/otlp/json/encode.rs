@@ -2,9 +2,9 @@
 
 use serde::de;
 
-use super::descriptor::{Field, Kind};
 use crate::otlp::Memory;
 use crate::otlp::buffer::Buffer;
+use crate::otlp::descriptor::{Field, Kind};
 use crate::reply::Refusal;
 
 /// The bytes written so far, and why writing stopped: serde's errors carry text only.
@@ -36,7 +36,7 @@ impl<M: Memory> Encoder<M> {
             _ if packed => 2,
             Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => 1,
             Kind::Fixed32 => 5,
-            Kind::Text | Kind::Hex | Kind::Base64 | Kind::Message(_) => 2,
+            Kind::Text | Kind::Hex(_) | Kind::Base64 | Kind::Message(_) => 2,
             Kind::Bool | Kind::Uint32 | Kind::Uint64 | Kind::Int64 | Kind::Sint32 | Kind::Enum => 0,
         };
         self.varint(u64::from(field.number) << 3 | wire_type)
@@ -108,7 +108,7 @@ impl<M: Memory> Encoder<M> {
                 let zigzag = (value << 1) ^ (value >> 31);
                 self.varint(u64::from(zigzag.cast_unsigned()))
             }
-            Kind::Text | Kind::Hex | Kind::Base64 | Kind::Bool | Kind::Message(_) => Err(E::custom("not a number")),
+            Kind::Text | Kind::Hex(_) | Kind::Base64 | Kind::Bool | Kind::Message(_) => Err(E::custom("not a number")),
         }
     }
 }

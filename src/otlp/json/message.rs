@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::descriptor::{Field, Kind, Message};
 use super::encode::Encoder;
 use super::text;
 use crate::otlp::Memory;
+use crate::otlp::descriptor::{Field, Kind, Message};
 
 /// A whole request: an object, without a tag or a length before it.
 pub(super) struct Request<'a, M> {
@@ -119,7 +119,7 @@ impl<M: Memory> Value<'_, M> {
 
 /// Whether elements are written as packed numbers.
 fn is_packed(kind: Kind) -> bool {
-    !matches!(kind, Kind::Text | Kind::Hex | Kind::Base64 | Kind::Message(_))
+    !matches!(kind, Kind::Text | Kind::Hex(_) | Kind::Base64 | Kind::Message(_))
 }
 
 impl<'de, M: Memory> DeserializeSeed<'de> for Value<'_, M> {
@@ -186,7 +186,7 @@ impl<'de, M: Memory> Visitor<'de> for Value<'_, M> {
         }
         match kind {
             Kind::Text => self.encoder.delimited(string.as_bytes()),
-            Kind::Hex => self.bytes(text::hex(string).ok_or_else(misfit)?),
+            Kind::Hex(_) => self.bytes(text::hex(string).ok_or_else(misfit)?),
             Kind::Base64 => self.bytes(text::base64(string)),
             Kind::Double => {
                 let value = text::double(string).ok_or_else(misfit)?;

@@ -1,4 +1,4 @@
-//! OTLP/JSON becomes OTLP protobuf as it is parsed: one table of OTLP's messages (`descriptor`) drives one visitor (`message`), which writes
+//! OTLP/JSON becomes OTLP protobuf as it is parsed: one table of OTLP's messages (`otlp::descriptor`) drives one visitor (`message`), which writes
 //! protobuf bytes. No tree of values is built, so that what a JSON request holds is its text, its protobuf, and the parser's copy of its longest
 //! string, all counted.
 //!
@@ -13,7 +13,6 @@
 //! A refusal says where, and which of OTLP's fields; it never repeats what was sent. A large text is transcoded off the reactor, from [`INLINE`]
 //! bytes on.
 
-mod descriptor;
 mod encode;
 mod message;
 mod text;
@@ -29,7 +28,7 @@ use self::encode::Encoder;
 use super::buffer::{Buffer, len};
 use super::inflate::INLINE;
 use super::receive::off_reactor;
-use super::{Memory, Signal};
+use super::{Memory, Signal, descriptor};
 use crate::reply::Refusal;
 
 /// Transcodes `text`, whose bytes `memory` counts as `counted`; what comes back is counted in their stead, by the number beside it.

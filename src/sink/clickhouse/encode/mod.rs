@@ -5,7 +5,7 @@
 //!
 //! | module | what it knows |
 //! | --- | --- |
-//! | `wire` | protobuf's wire format: fields, varints, groups |
+//! | [`wire`] | protobuf's wire format: fields, varints, groups |
 //! | `value` | `AnyValue` and its text, as ClickStack's collector writes it |
 //! | `walk` | resource, scope and records: the same field numbers in all three signals |
 //! | `traces`, `logs`, `metrics`, `points` | a record's field numbers, and the column that each goes to |
@@ -38,10 +38,11 @@ mod traces;
 mod transform;
 mod value;
 mod walk;
-mod wire;
 
 #[cfg(test)]
 mod tests;
+
+use crate::otlp::wire;
 
 pub use factory::{Compression, EncoderFactory, EncoderSettings};
 pub use plan::{Plans, SchemaError, TablePlan};

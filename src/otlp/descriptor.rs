@@ -5,30 +5,30 @@
 use crate::otlp::Signal;
 
 /// A message type.
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Its fields; those seen most often first.
-    pub(super) fields: &'static [Field],
+    pub(crate) fields: &'static [Field],
 }
 
 /// A field of a message.
-pub(super) struct Field {
+pub(crate) struct Field {
     /// Its name in JSON.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Its number in protobuf, below 2^28.
-    pub(super) number: u32,
+    pub(crate) number: u32,
     /// What it holds.
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     /// Whether it holds any number of these; numbers are then packed.
-    pub(super) repeated: bool,
+    pub(crate) repeated: bool,
 }
 
 /// What a field holds, and so how it is written in JSON and in protobuf.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// JSON string.
     Text,
-    /// Trace and span ids: hex in JSON, in either case.
-    Hex,
+    /// Trace and span ids: this many bytes, or none; hex in JSON, in either case.
+    Hex(usize),
     /// Other bytes: base64 in JSON.
     Base64,
     Bool,
@@ -47,7 +47,7 @@ pub(super) enum Kind {
 }
 
 /// The request that a signal's `Export` takes.
-pub(super) const fn request(signal: Signal) -> &'static Message {
+pub(crate) const fn request(signal: Signal) -> &'static Message {
     match signal {
         Signal::Traces => &TRACES_REQUEST,
         Signal::Logs => &LOGS_REQUEST,
@@ -122,10 +122,10 @@ static SCOPE_SPANS: Message =
 
 static SPAN: Message = Message {
     fields: &[
-        one("traceId", 1, Hex),
-        one("spanId", 2, Hex),
+        one("traceId", 1, Hex(16)),
+        one("spanId", 2, Hex(8)),
         one("traceState", 3, Text),
-        one("parentSpanId", 4, Hex),
+        one("parentSpanId", 4, Hex(8)),
         one("flags", 16, Fixed32),
         one("name", 5, Text),
         one("kind", 6, Enum),
@@ -152,8 +152,8 @@ static EVENT: Message = Message {
 
 static LINK: Message = Message {
     fields: &[
-        one("traceId", 1, Hex),
-        one("spanId", 2, Hex),
+        one("traceId", 1, Hex(16)),
+        one("spanId", 2, Hex(8)),
         one("traceState", 3, Text),
         many("attributes", 4, Of(&KEY_VALUE)),
         one("droppedAttributesCount", 5, Uint32),
@@ -183,8 +183,8 @@ static LOG_RECORD: Message = Message {
         many("attributes", 6, Of(&KEY_VALUE)),
         one("droppedAttributesCount", 7, Uint32),
         one("flags", 8, Fixed32),
-        one("traceId", 9, Hex),
-        one("spanId", 10, Hex),
+        one("traceId", 9, Hex(16)),
+        one("spanId", 10, Hex(8)),
         one("eventName", 12, Text),
     ],
 };
@@ -304,7 +304,7 @@ static EXEMPLAR: Message = Message {
         one("timeUnixNano", 2, Fixed64),
         one("asDouble", 3, Double),
         one("asInt", 6, Sfixed64),
-        one("spanId", 4, Hex),
-        one("traceId", 5, Hex),
+        one("spanId", 4, Hex(8)),
+        one("traceId", 5, Hex(16)),
     ],
 };

@@ -7,11 +7,11 @@
 use crate::sink::EncodeError;
 
 /// How deep messages (and unknown groups) may lie in each other, the request itself not counted; prost's limit.
-pub(super) const MAX_DEPTH: u8 = 100;
+pub(crate) const MAX_DEPTH: u8 = 100;
 
 /// Why a request cannot be encoded. Kept small, for it is in the result of every step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// What is wrong, and the address in memory of the byte where it was seen.
     Malformed(&'static str, usize),
     /// The name of the limit in [`Growth`](crate::sink::Growth) that is passed, and its value.
@@ -20,7 +20,7 @@ pub(super) enum Fault {
 
 impl Fault {
     /// Names the place by its distance from the request's first byte (0 when it lies in a copy).
-    pub(super) fn within(self, request: &[u8]) -> EncodeError {
+    pub(crate) fn within(self, request: &[u8]) -> EncodeError {
         match self {
             Fault::Malformed(what, address) => {
                 let at = address.wrapping_sub(request.as_ptr().addr());
@@ -33,7 +33,7 @@ impl Fault {
 
 /// One field's value.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Field<'a> {
+pub(crate) enum Field<'a> {
     Varint(u64),
     Fixed64(u64),
     Len(&'a [u8]),
@@ -44,7 +44,7 @@ pub(super) enum Field<'a> {
 
 /// The fields of one message.
 #[derive(Debug, Clone)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: u8,
@@ -53,13 +53,13 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The fields of a message that lies `depth` messages deep in the request.
     #[inline]
-    pub(super) fn new(bytes: &'a [u8], depth: u8) -> Fields<'a> {
+    pub(crate) fn new(bytes: &'a [u8], depth: u8) -> Fields<'a> {
         Fields { bytes, at: 0, depth }
     }
 
     /// The next field's number and value, or `None` at the end.
     #[inline]
-    pub(super) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, Fault> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, Fault> {
         if self.at >= self.bytes.len() {
             return Ok(None);
         }
@@ -78,12 +78,18 @@ impl<'a> Fields<'a> {
         Ok(Some((number, field)))
     }
 
+    /// Where the next field begins, counted from the message's first byte.
+    #[inline]
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
     /// How deep the messages in this message lie.
     ///
     /// # Errors
     /// Past [`MAX_DEPTH`].
     #[inline]
-    pub(super) fn inner_depth(&self) -> Result<u8, Fault> {
+    pub(crate) fn inner_depth(&self) -> Result<u8, Fault> {
         if self.depth >= MAX_DEPTH {
             return Err(self.fault("messages nested too deeply"));
         }
@@ -92,13 +98,13 @@ impl<'a> Fields<'a> {
 
     /// A known field with another wire type than its own.
     #[cold]
-    pub(super) fn wrong_type<T>(&self) -> Result<T, Fault> {
+    pub(crate) fn wrong_type<T>(&self) -> Result<T, Fault> {
         Err(self.fault("a field with the wrong wire type"))
     }
 
     /// A fault where the walk stands.
     #[cold]
-    pub(super) fn fault(&self, what: &'static str) -> Fault {
+    pub(crate) fn fault(&self, what: &'static str) -> Fault {
         Fault::Malformed(what, self.bytes.as_ptr().addr().wrapping_add(self.at))
     }
 
@@ -185,7 +191,7 @@ impl<'a> Fields<'a> {
 }
 
 /// The numbers of a packed field of varints.
-pub(super) fn packed_varints(bytes: &[u8], mut each: impl FnMut(u64)) -> Result<(), Fault> {
+pub(crate) fn packed_varints(bytes: &[u8], mut each: impl FnMut(u64)) -> Result<(), Fault> {
     let mut fields = Fields::new(bytes, 0);
     while fields.at < bytes.len() {
         each(fields.varint()?);
@@ -194,7 +200,7 @@ pub(super) fn packed_varints(bytes: &[u8], mut each: impl FnMut(u64)) -> Result<
 }
 
 /// The numbers of a packed field of 64-bit numbers.
-pub(super) fn packed_fixed64(bytes: &[u8], mut each: impl FnMut(u64)) -> Result<(), Fault> {
+pub(crate) fn packed_fixed64(bytes: &[u8], mut each: impl FnMut(u64)) -> Result<(), Fault> {
     let (numbers, rest) = bytes.as_chunks::<8>();
     if !rest.is_empty() {
         let address = rest.as_ptr().addr();
@@ -207,19 +213,19 @@ pub(super) fn packed_fixed64(bytes: &[u8], mut each: impl FnMut(u64)) -> Result<
 }
 
 /// A varint as an `int32` or an enum: its low 32 bits.
-pub(super) fn int32(value: u64) -> i32 {
+pub(crate) fn int32(value: u64) -> i32 {
     ((value & u64::from(u32::MAX)) as u32).cast_signed()
 }
 
 /// Undoes protobuf's zigzag encoding of a `sint32`.
-pub(super) fn zigzag32(value: u64) -> i32 {
+pub(crate) fn zigzag32(value: u64) -> i32 {
     let low = int32(value).cast_unsigned();
     (low >> 1).cast_signed() ^ -((low & 1).cast_signed())
 }
 
 /// Appends a number in the variable-length format that protobuf and ClickHouse share.
 #[inline]
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: usize) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -227,9 +233,22 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: usize) {
     out.push(value as u8);
 }
 
-/// Appends a string in ClickHouse's format: its length, then its bytes.
+/// Appends a field of bytes: its key, its length, its bytes.
 #[inline]
-pub(super) fn put_string(out: &mut Vec<u8>, text: &[u8]) {
+pub(crate) fn put_field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    put_varint(out, usize::from(number) << 3 | 2);
+    put_string(out, bytes);
+}
+
+/// How long [`put_field`] makes this many bytes, for numbers below 16.
+pub(crate) fn field_len(bytes: usize) -> usize {
+    let bits = usize::BITS - (bytes | 1).leading_zeros();
+    1 + (bits as usize).div_ceil(7) + bytes
+}
+
+/// Appends a string in the format that protobuf and ClickHouse share: its length, then its bytes.
+#[inline]
+pub(crate) fn put_string(out: &mut Vec<u8>, text: &[u8]) {
     put_varint(out, text.len());
     out.extend_from_slice(text);
 }

@@ -1,0 +1,122 @@
+//! Whether bytes are a well-formed OTLP message, and how many records lie in them, without building anything.
+//!
+//! One table of OTLP's messages ([`descriptor`](super::descriptor)) drives one walk for all signals. It takes what a
+//! server that decodes the bytes takes: every known field has its own wire type, ids have their length, lengths end where they say.
+
+use super::Signal;
+use super::descriptor::{self, Field as Known, Kind, Message};
+use super::wire::{Fault, Field, Fields};
+
+/// How deep a resource's group lies in a request.
+pub(crate) const GROUP_DEPTH: u8 = 1;
+
+/// Checks one resource's group of a request (`ResourceSpans`, `ResourceLogs`, `ResourceMetrics`) down to its last field.
+///
+/// # Errors
+/// [`Fault::Malformed`].
+pub(crate) fn group(signal: Signal, bytes: &[u8]) -> Result<(), Fault> {
+    let [Known { kind: Kind::Message(group), .. }] = descriptor::request(signal).fields else {
+        return Ok(());
+    };
+    message(group, bytes, GROUP_DEPTH)
+}
+
+/// Its depth is bounded by [`Fields::inner_depth`].
+fn message(of: &Message, bytes: &[u8], depth: u8) -> Result<(), Fault> {
+    let mut fields = Fields::new(bytes, depth);
+    let mut last = 0;
+    while let Some((number, field)) = fields.next()? {
+        let Some(known) = find(of.fields, number, &mut last) else {
+            continue;
+        };
+        match (known.kind, field) {
+            (Kind::Message(inner), Field::Len(bytes)) => message(inner, bytes, fields.inner_depth()?)?,
+            (Kind::Text | Kind::Base64, Field::Len(_)) => {}
+            (Kind::Hex(len), Field::Len(id)) => {
+                if !id.is_empty() && id.len() != len {
+                    return Err(fields.fault("a trace or span id of the wrong length"));
+                }
+            }
+            (kind, field) => number_field(kind, field, known.repeated, &fields)?,
+        }
+    }
+    Ok(())
+}
+
+/// The field with this number. Fields mostly come in the order of the table, so the search begins where the last one ended.
+fn find<'m>(known: &'m [Known], number: u32, last: &mut usize) -> Option<&'m Known> {
+    for at in [*last, *last + 1] {
+        if let Some(field) = known.get(at)
+            && field.number == number
+        {
+            *last = at;
+            return Some(field);
+        }
+    }
+    let at = known.iter().position(|field| field.number == number)?;
+    *last = at;
+    known.get(at)
+}
+
+fn number_field(kind: Kind, field: Field<'_>, repeated: bool, fields: &Fields<'_>) -> Result<(), Fault> {
+    let width = match kind {
+        Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => 8,
+        Kind::Fixed32 => 4,
+        Kind::Bool | Kind::Uint32 | Kind::Uint64 | Kind::Int64 | Kind::Sint32 | Kind::Enum => 0,
+        Kind::Message(_) | Kind::Text | Kind::Base64 | Kind::Hex(_) => return fields.wrong_type(),
+    };
+    match (width, field) {
+        (8, Field::Fixed64(_)) | (4, Field::Fixed32(_)) | (0, Field::Varint(_)) => Ok(()),
+        (0, Field::Len(packed)) if repeated => super::wire::packed_varints(packed, |_| ()),
+        (8, Field::Len(packed)) if repeated => super::wire::packed_fixed64(packed, |_| ()),
+        _ => fields.wrong_type(),
+    }
+}
+
+/// Spans, log records or data points in a resource's group. Steps over each of them in one addition.
+///
+/// # Errors
+/// [`Fault::Malformed`] where the way down to the records is not well-formed.
+pub(crate) fn records(signal: Signal, group: &[u8]) -> Result<u64, Fault> {
+    let mut records = 0;
+    each_child(group, GROUP_DEPTH, |scope| {
+        each_child(scope, GROUP_DEPTH + 1, |record| {
+            records += if signal == Signal::Metrics { points(record)? } else { 1 };
+            Ok(())
+        })
+    })?;
+    Ok(records)
+}
+
+/// The children of a resource's group, and those of a scope's, are its field 2 in all three signals.
+fn each_child<'a>(
+    bytes: &'a [u8],
+    depth: u8,
+    mut child: impl FnMut(&'a [u8]) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut fields = Fields::new(bytes, depth);
+    while let Some((number, field)) = fields.next()? {
+        if let (2, Field::Len(bytes)) = (number, field) {
+            child(bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// The data points of a metric: field 1 of its kind's message. Of several kinds the last one counts, pieces of one kind belong together.
+fn points(metric: &[u8]) -> Result<u64, Fault> {
+    let (mut kind, mut count) = (0, 0);
+    let mut fields = Fields::new(metric, GROUP_DEPTH + 2);
+    while let Some((number, field)) = fields.next()? {
+        if let (5 | 7 | 9 | 10 | 11, Field::Len(data)) = (number, field) {
+            if number != kind {
+                (kind, count) = (number, 0);
+            }
+            let mut points = Fields::new(data, GROUP_DEPTH + 3);
+            while let Some((number, field)) = points.next()? {
+                count += u64::from(matches!((number, field), (1, Field::Len(_))));
+            }
+        }
+    }
+    Ok(count)
+}
