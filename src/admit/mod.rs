@@ -243,6 +243,7 @@ pub(crate) mod tests {
             sha256: Sha256::digest(value).into(),
             signals: Signal::ALL.into(),
             expires: None,
+            resource: crate::otlp::Stamp::default(),
             enabled: true,
             limits: LIMITS,
         }

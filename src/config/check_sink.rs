@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::check::shorter;
+use super::check_forward;
 use super::section::Section;
 use super::value::{count, flag, positive_time, time, word};
 use super::{ClickHouse, Secret, SinkConfig, Ttl, tls_files};
@@ -17,14 +18,14 @@ pub(super) fn sink(s: &Section<'_>) -> Option<SinkConfig> {
         (true, true) => {
             s.mistake_here("`clickhouse` and `forward` are both set; exactly one sink, keep one");
         }
-        (false, true) => s.mistake("forward", "is not in this version; use `clickhouse`"),
         (false, false) => {
-            s.mistake_here("is missing; say where telemetry goes: `sink: { clickhouse: { url: …, password: … } }`")
+            s.mistake_here("is missing; say where telemetry goes: `sink: { clickhouse: { url: …, password: … } }` or `sink: { forward: { endpoint: … } }`")
         }
-        (true, false) => {}
+        (true, false) | (false, true) => {}
     }
-    let clickhouse = |s: &Section<'_>| SinkConfig::ClickHouse(clickhouse(s));
-    s.has("clickhouse").then(|| s.section("clickhouse", clickhouse))
+    let clickhouse = s.has("clickhouse").then(|| SinkConfig::ClickHouse(s.section("clickhouse", clickhouse)));
+    let forward = s.has("forward").then(|| SinkConfig::Forward(s.section("forward", check_forward::forward)));
+    clickhouse.or(forward)
 }
 
 fn clickhouse(s: &Section<'_>) -> ClickHouse {
@@ -66,19 +67,19 @@ fn password(s: &Section<'_>) -> Secret {
     if !s.has("password") {
         s.mistake("password", "is missing; write \"${env:CLICKHOUSE_PASSWORD}\" or \"${file:…}\"");
     }
-    let Some(text) = s.text("password") else {
-        return Secret::new("");
-    };
+    secret(s, "password").unwrap_or_else(|| Secret::new(""))
+}
+
+/// A value that no message shows.
+pub(super) fn secret(s: &Section<'_>, name: &'static str) -> Option<Secret> {
+    let text = s.text(name)?;
     if text.resolved.contains(char::is_control) {
-        s.mistake("password", "holds a line break or another control character");
+        s.mistake(name, "holds a line break or another control character");
     }
     if text.written == text.resolved && !text.written.is_empty() && s.reader.is_readable_by_others() {
-        s.warning(
-            "password",
-            "stands in a file that every user of this machine can read; chmod 600, or write a reference",
-        );
+        s.warning(name, "stands in a file that every user of this machine can read; chmod 600, or write a reference");
     }
-    Secret::new(text.resolved)
+    Some(Secret::new(text.resolved))
 }
 
 fn url(text: &str) -> Result<Uri, String> {
@@ -100,7 +101,7 @@ fn url(text: &str) -> Result<Uri, String> {
     Ok(url)
 }
 
-fn is_loopback(url: &Uri) -> bool {
+pub(super) fn is_loopback(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -12,7 +12,7 @@ use super::section::{Reader, Section};
 use super::substitute::is_reference;
 use super::value::{flag, name};
 use super::{KeyEntry, KeyLimits, Surroundings};
-use crate::otlp::Signal;
+use crate::otlp::{Signal, Stamp};
 
 /// Reads keys.yaml; `defaults` are the limits of a key that sets none.
 ///
@@ -66,7 +66,17 @@ fn key(s: &Section<'_>, defaults: KeyLimits) -> Option<KeyEntry> {
         expires,
         enabled,
         limits,
+        resource: Stamp::new(&resource(s)),
     })
+}
+
+/// Attributes by name. Written as a section, so that a name that is there twice is a mistake.
+fn resource(s: &Section<'_>) -> BTreeMap<String, String> {
+    let attributes = s.texts("resource");
+    for (name, _) in attributes.iter().filter(|(name, _)| name.is_empty() || name.len() > 256) {
+        s.mistake("resource", format!("has an attribute with a name of {} bytes; 1 to 256 are allowed", name.len()));
+    }
+    attributes.into_iter().collect()
 }
 
 /// The digest, written or made of a value that stands elsewhere. Neither is ever shown: what stands here may be a key.

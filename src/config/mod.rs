@@ -7,6 +7,7 @@
 //! [`load`] is the way in; `section` is how fields are asked for, and why an unknown one cannot pass.
 
 mod check;
+mod check_forward;
 mod check_sink;
 mod keys_file;
 mod load;
@@ -43,7 +44,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::otlp::Signal;
+use crate::otlp::{Signal, Stamp};
 
 /// A configuration in which every value is valid.
 #[derive(Debug, Clone)]
@@ -163,6 +164,51 @@ pub struct RequestLimits {
 pub enum SinkConfig {
     /// Direct mode.
     ClickHouse(ClickHouse),
+    /// Forwarding to a collector, or to any other OTLP endpoint.
+    Forward(Forward),
+}
+
+/// Section `sink.forward`.
+#[derive(Debug, Clone)]
+pub struct Forward {
+    /// Where to: scheme, host, port; with `protocol: http` also the path before `/v1/…`.
+    pub endpoints: Vec<http::Uri>,
+    /// How requests are written.
+    pub protocol: ForwardProtocol,
+    /// How their bytes are compressed.
+    pub compression: ForwardCompression,
+    /// What is sent as `authorization`; nothing when absent.
+    pub token: Option<Secret>,
+    /// PEM file of the CA that signed the endpoints' certificates; the public CAs when absent.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of the certificate and private key that otelgate shows.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// Uncompressed bytes of one export request.
+    pub max_message_bytes: usize,
+    /// Longest time from an export's first byte to its answer.
+    pub timeout: Duration,
+    /// Exports in flight for one signal.
+    pub exports_per_signal: usize,
+}
+
+/// `sink.forward.protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardProtocol {
+    /// OTLP/gRPC.
+    Grpc,
+    /// OTLP/HTTP with protobuf bodies.
+    Http,
+}
+
+/// `sink.forward.compression`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardCompression {
+    /// As they are.
+    None,
+    /// Gzip.
+    Gzip,
+    /// Zstandard.
+    Zstd,
 }
 
 /// Section `sink.clickhouse`.
@@ -287,4 +333,6 @@ pub struct KeyEntry {
     pub enabled: bool,
     /// Its limits, defaults filled in.
     pub limits: KeyLimits,
+    /// Resource attributes that its telemetry gets, whatever the client sent.
+    pub resource: Stamp,
 }

@@ -220,6 +220,23 @@ impl<'r> Section<'r> {
         each.collect()
     }
 
+    /// A section whose names are free: each with its text. Names that are there twice are reported.
+    pub(super) fn texts(&self, name: &'static str) -> Vec<(String, String)> {
+        let Some(field) = self.field(name) else {
+            return Vec::new();
+        };
+        let path = self.path_of(name);
+        let section = Section::open(self.reader, path, field.mark, Some(&field.value));
+        let text = |(at, field): (usize, &Field)| {
+            let path = section.path_of(&field.name);
+            if section.fields[..at].iter().any(|other| other.name == field.name) {
+                self.reader.mistake(field.mark, &path, "is there twice; keep one".to_owned());
+            }
+            Some((field.name.clone(), section.text_of(&field.value, &path)?.resolved))
+        };
+        section.fields.iter().enumerate().filter_map(text).collect()
+    }
+
     /// The text of a single value; `None` when it is absent or was reported.
     pub(super) fn text(&self, name: &'static str) -> Option<Text> {
         let field = self.field(name)?;

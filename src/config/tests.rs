@@ -65,13 +65,16 @@ fn the_example_shows_every_default() {
     assert!(keys.contains("limits: { requests_per_second: 50 }"));
     assert_eq!(example.keys[0].limits, KeyLimits { requests_per_second: 50, ..least.config.limits });
     assert_eq!(example.keys[1].signals, BTreeSet::from([Signal::Traces]));
+    assert_eq!(format!("{:?}", example.keys[0].resource), "[\"tenant\"]");
+    assert!(example.keys[1].resource.is_empty());
 }
 
 #[test]
 fn every_field_is_in_the_example() {
     // A field that is left out of the example is a field that nobody finds: ask each section what it knows.
     let example = include_str!("../../otelgate.example.yaml");
-    let nested = ["sink: { clickhouse: { NEW } }", "sink: { clickhouse: { ttl: { NEW } } }"];
+    let nested =
+        ["sink: { clickhouse: { NEW } }", "sink: { forward: { NEW } }", "sink: { clickhouse: { ttl: { NEW } } }"];
     let sections = ["listen", "tls", "keys", "limits", "request", "batch", "spool", "cors", "shutdown", "log"];
     for text in sections.map(|name| format!("{name}: {{ NEW }}")).into_iter().chain(nested.map(str::to_owned)) {
         let text = text.replace("NEW", "zzzzzzzzzzzzzzzzzzzzzz: 1");
@@ -115,6 +118,7 @@ batch:
         "10 sink.clickhouse.urll: unknown field; did you mean `url`?",
         "11 sink.clickhouse.password: the environment variable MISSING is not set",
         "12 sink.clickhouse.max_execution_time: 40s must be shorter than insert_timeout (30s)",
+        "13 sink.forward.endpoint: is missing; write for example http://collector:4317",
         "15 batch.max_bytes: `64MB` is not a size",
         "16 batch.max_bytes: is there twice, first in line 15",
     ];
@@ -175,9 +179,40 @@ fn certificates_and_keys_are_tried() {
 }
 
 #[test]
+fn forwarding() {
+    let load = |fields: &str| load_text(&format!("sink: {{ forward: {{ {fields} }} }}\n{FILES}"));
+    let least = load("endpoint: 'http://127.0.0.1:4317'").unwrap();
+    assert!(lines(least.warnings).is_empty());
+    let SinkConfig::Forward(forward) = least.config.sink else { panic!("not forward") };
+    assert_eq!((forward.protocol, forward.max_message_bytes), (ForwardProtocol::Grpc, 4 << 20));
+    assert!(forward.token.is_none() && forward.client_certificate.is_none());
+    let all = load(
+        "endpoint: ['https://a/otel', 'https://b:1'], protocol: http, compression: zstd, token: 'Bearer ${env:PW}', \
+         ca_file: certs/server.crt, cert_file: certs/server.crt, key_file: certs/server.key, max_message_bytes: 16MiB",
+    );
+    let SinkConfig::Forward(all) = all.unwrap().config.sink else { panic!("not forward") };
+    assert_eq!(all.endpoints.len(), 2);
+    assert!(all.token.unwrap().expose().starts_with("Bearer "));
+    for (fields, remedy) in [
+        ("endpoint: 'collector:4317'", "neither http:// nor"),
+        ("endpoint: 'https://c/otel'", "over gRPC write scheme, host and port only"),
+        ("protocol: http, endpoint: 'https://c/v1/traces'", "leave out /v1/"),
+        ("endpoint: 'https://t@c'", "`token`"),
+        ("endpoint: 'https://c', pass_key: true", "cannot be honoured"),
+        ("endpoint: 'https://c', cert_file: certs/server.crt", "needs its private key"),
+        ("endpoint: 'https://c', max_message_bytes: 1KiB", "too small"),
+        ("endpoint: 'https://c', compression: lz4", "known are none, gzip, zstd"),
+    ] {
+        let found = lines(load(fields).unwrap_err().0);
+        assert!(found.len() == 1 && found[0].contains(remedy), "{fields}: {found:#?}");
+    }
+    let far = load("endpoint: 'http://c:4317', token: '${env:PW}'").unwrap();
+    assert!(lines(far.warnings)[0].contains("token and telemetry travel readable to http://c:4317/"));
+}
+
+#[test]
 fn one_sink_that_can_be_reached() {
     only("sink: {}\n", "1 sink:", "say where telemetry goes");
-    only("sink: { forward: { endpoint: 'http://c:4317' } }\n", "1 sink.forward:", "not in this version");
     let sink = |url: &str| format!("sink: {{ clickhouse: {{ password: '', url: {url} }} }}\n");
     for (url, remedy) in [
         ("'ftp://c:21'", "neither http:// nor https://"),
@@ -191,7 +226,7 @@ fn one_sink_that_can_be_reached() {
         assert!(found.len() == 1 && found[0].contains(remedy), "{found:#?}");
     }
     let far = load_text(&format!("{}{FILES}", sink("['https://a:1', 'http://b:2']"))).unwrap();
-    let SinkConfig::ClickHouse(clickhouse) = far.config.sink;
+    let SinkConfig::ClickHouse(clickhouse) = far.config.sink else { panic!("not ClickHouse") };
     assert_eq!(clickhouse.urls.len(), 2);
     assert!(lines(far.warnings)[0].contains("readable to http://b:2/; use https"));
     assert!(load_text(&format!("{}{FILES}", sink("'http://127.0.0.1:8123'"))).unwrap().warnings.is_empty());

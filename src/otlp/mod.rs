@@ -21,6 +21,7 @@ pub use call::{Call, Compression, Protocol};
 pub use memory::Memory;
 pub use receive::{Received, receive};
 pub use signal::Signal;
+pub use stamp::Stamp;
 
 /// The parsers that the network reaches, each on the calling thread, for the fuzz targets.
 #[doc(hidden)]

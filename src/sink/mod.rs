@@ -4,7 +4,9 @@
 //! attempt to deliver a part ([`Outcome`]). When to try again, under which token, and when to believe is not
 //! the sink's business but `deliver`'s, the same for every sink.
 
+pub(crate) mod body;
 pub mod clickhouse;
+pub mod collector;
 pub mod deliver;
 mod encoder;
 #[cfg(test)]
@@ -59,7 +61,8 @@ pub enum AfterUnknown {
 pub struct PartName {
     /// The table's name, without its database.
     pub table: Arc<str>,
-    /// Days since 1970-01-01 in the server's time zone; 0 where the table's rows need no partition of their own.
+    /// Days since 1970-01-01 in the server's time zone; 0 where the table's rows need no partition of their own. For a collector,
+    /// whose "table" is the signal, it tells the export requests of a batch apart.
     pub day: i32,
 }
 

@@ -20,9 +20,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::body::Pieces;
 use super::error::{Failure, readable};
 use crate::config;
+use crate::sink::body::Pieces;
 
 /// Longest answer that is read; an insert's is empty, a look's one line.
 const MAX_ANSWER: usize = 1 << 20;

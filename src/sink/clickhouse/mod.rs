@@ -9,9 +9,8 @@
 //! | `look` | is a part in whose insert was not answered? |
 //! | `error` | what a failure means |
 //! | `servers` | several addresses |
-//! | `http`, `body`, `query` | statements and answers over HTTP |
+//! | `http`, `query` | statements and answers over HTTP |
 
-mod body;
 pub mod encode;
 mod error;
 mod http;

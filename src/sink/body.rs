@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 /// Pieces, sent one after another with a content length. A server that saw fewer bytes than that knows that it was cut.
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     pieces: VecDeque<Bytes>,
     left: u64,
     sent: Sent,
@@ -19,17 +19,17 @@ pub(super) struct Pieces {
 
 /// Whether a body's last piece was handed to the connection.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sent(Arc<AtomicBool>);
+pub(crate) struct Sent(Arc<AtomicBool>);
 
 impl Sent {
     /// `false`: the server cannot have the whole body.
-    pub(super) fn whole(&self) -> bool {
+    pub(crate) fn whole(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
 impl Pieces {
-    pub(super) fn new(pieces: impl IntoIterator<Item = Bytes>) -> (Pieces, Sent) {
+    pub(crate) fn new(pieces: impl IntoIterator<Item = Bytes>) -> (Pieces, Sent) {
         let pieces: VecDeque<Bytes> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
         let left = pieces.iter().map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX)).sum();
         let sent = Sent::default();

@@ -1,0 +1,3 @@
+//! Forwarding.
+
+mod encode;
