@@ -23,7 +23,7 @@ use crate::gateway::Gateway;
 use crate::keys::{self, KeyRing, KeysFile};
 use crate::listen;
 use crate::shutdown::{self, StopSignals, Stopped};
-use crate::sink::clickhouse;
+use crate::sink::{clickhouse, collector};
 use crate::spool::OpenError;
 use crate::spool::disk::LockError;
 
@@ -42,6 +42,9 @@ pub enum ServeError {
     /// ClickHouse refuses, or its tables cannot be written.
     #[error(transparent)]
     Sink(#[from] clickhouse::StartError),
+    /// What is configured for the collector cannot be used.
+    #[error(transparent)]
+    Forward(#[from] collector::SetupError),
     /// The spool's folder.
     #[error(transparent)]
     Folder(#[from] LockError),

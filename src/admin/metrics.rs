@@ -139,6 +139,8 @@ families! {
     insert_rows: Family<OfTable, Counter> = "Rows delivered, by table";
     insert_bytes: Family<OfTable, Counter> = "Compressed bytes delivered, by table";
     insert_seconds: SecondsBy<OfTable> = "Duration of an attempt to deliver a part, in seconds", Family::new_with_constructor(Seconds);
+    forward_unknown_records: Family<OfSignal, Counter> = "Records of exports whose outcome was unknown, by signal: each may be twice behind the collector";
+    forward_rejected_records: Family<OfSignal, Counter> = "Records that the collector took an export without, by signal";
     parts_held: Family<OfTable, Gauge> = "Parts that wait for a person, by table";
 }
 

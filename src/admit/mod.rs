@@ -243,7 +243,7 @@ pub(crate) mod tests {
             sha256: Sha256::digest(value).into(),
             signals: Signal::ALL.into(),
             expires: None,
-            resource: crate::otlp::Stamp::default(),
+            resource: std::sync::Arc::default(),
             enabled: true,
             limits: LIMITS,
         }

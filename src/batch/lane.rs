@@ -97,10 +97,18 @@ impl Lane {
 
     /// Appends a request's records to an open chunk, and counts the columns against its memory.
     pub(super) fn encode(self: &Arc<Self>, mut fresh: Fresh, growth: &Growth) -> Result<Encoded<'_>, Refusal> {
+        let stamp = &fresh.received.admitted.key().entry.resource.clone();
+        let spare = if stamp.is_empty() { 0 } else { fresh.received.request.len() as u64 };
+        fresh.received.admitted.grow(spare)?;
         let mut chunk = self.take();
         let request = &fresh.received.request;
-        let append = || chunk.encoder.append(request, growth);
-        let appended = match off_the_reactor(request.len(), append) {
+        let append = || match stamp.is_empty() {
+            true => chunk.encoder.append(request, growth),
+            false => chunk.encoder.append(&stamp.apply(request, growth.max_column_bytes)?, growth),
+        };
+        let appended = off_the_reactor(request.len(), append);
+        fresh.received.admitted.shrink(spare);
+        let appended = match appended {
             Ok(appended) => appended,
             Err(error) => {
                 chunk.was_grown_by(request.len() as u64);

@@ -66,7 +66,7 @@ fn key(s: &Section<'_>, defaults: KeyLimits) -> Option<KeyEntry> {
         expires,
         enabled,
         limits,
-        resource: Stamp::new(&resource(s)),
+        resource: Stamp::new(&resource(s)).into(),
     })
 }
 

@@ -42,6 +42,7 @@ pub fn key_name(name: &str) -> Result<String, String> {
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::otlp::{Signal, Stamp};
@@ -334,5 +335,5 @@ pub struct KeyEntry {
     /// Its limits, defaults filled in.
     pub limits: KeyLimits,
     /// Resource attributes that its telemetry gets, whatever the client sent.
-    pub resource: Stamp,
+    pub resource: Arc<Stamp>,
 }

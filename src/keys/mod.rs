@@ -113,7 +113,7 @@ mod tests {
             sha256: Sha256::digest(key).into(),
             signals: Signal::ALL.into(),
             expires: None,
-            resource: crate::otlp::Stamp::default(),
+            resource: std::sync::Arc::default(),
             enabled: true,
             limits: KeyLimits {
                 requests_per_second,

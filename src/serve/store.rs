@@ -18,6 +18,7 @@ use crate::config::{self, Config, SinkConfig};
 use crate::sink::Sink;
 use crate::sink::clickhouse::ClickHouse;
 use crate::sink::clickhouse::schema::ServerSchema;
+use crate::sink::collector::Collector;
 use crate::sink::deliver::Deliveries;
 use crate::spool::disk::RealDisk;
 use crate::spool::{Batch, Limits, Recovered, Settings, Spool};
@@ -41,16 +42,17 @@ impl Store {
         metrics: &Arc<Metrics>,
         readiness: &Readiness,
     ) -> Result<Store, ServeError> {
-        let SinkConfig::ClickHouse(clickhouse) = &config.sink;
         let (spool, recovered, left) = match config.spool.clone() {
             Some(spool) => blocking(move || open_spool(&spool)).await?,
             None => (Spool::in_memory(), Vec::new(), Left::default()),
         };
         let spool = Arc::new(spool);
-        let sink = connect(clickhouse, &spool, readiness).await?;
+        let (sink, at_once): (Arc<dyn Sink>, usize) = match &config.sink {
+            SinkConfig::ClickHouse(config) => (connect(config, &spool, readiness).await?, config.inserts_per_table),
+            SinkConfig::Forward(config) => (Collector::new(config, metrics.clone())?, config.exports_per_signal),
+        };
         watch_readiness(&spool, &sink, readiness);
-        let sink: Arc<dyn Sink> = sink;
-        let deliveries = Deliveries::new(sink.clone(), clickhouse.inserts_per_table, metrics.clone());
+        let deliveries = Deliveries::new(sink.clone(), at_once, metrics.clone());
         for batch in recovered {
             deliveries.take(batch, None);
         }
@@ -140,7 +142,7 @@ async fn keep_schema(mut schema: watch::Receiver<Arc<ServerSchema>>, spool: Arc<
 
 /// With a spool, ready means room in it, whether ClickHouse answers or not, for that is what a spool is for; without
 /// one the sink answers.
-fn watch_readiness(spool: &Arc<Spool>, sink: &Arc<ClickHouse>, readiness: &Readiness) {
+fn watch_readiness(spool: &Arc<Spool>, sink: &Arc<dyn Sink>, readiness: &Readiness) {
     if spool.is_durable() {
         let (spool, check) = (spool.clone(), readiness.check("spool"));
         let ask = move || std::future::ready(spool.has_room().map_err(|away| away.to_string()));

@@ -1,3 +1,198 @@
-//! Forwarding.
+//! Forwarding: a batch's parts are export requests to a collector, or to any other OTLP endpoint.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `encode` | what clients sent into export requests, by concatenation |
+//! | `endpoints` | which address is taken |
+//! | `connect` | TLS and plaintext connections to it |
+//! | `export` | one export, over gRPC or HTTP |
+//! | `answer` | what an answer means |
+//!
+//! A collector keeps no token and cannot be asked what it has: an export whose outcome is unknown goes again, so its records arrive at least
+//! once, and perhaps twice; `otelgate_forward_unknown_records_total` counts them. `docs/forwarding.md` says what that is worth.
 
+mod answer;
+mod connect;
 mod encode;
+mod endpoints;
+mod export;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use self::answer::{Answer, Class, Failure, PartialSuccess};
+use self::connect::Connect;
+use self::encode::{Chunk, Messages, cut};
+use self::endpoints::{Endpoints, Lease};
+use self::export::{Exporter, Message};
+use crate::admin::metrics::{Metrics, OfSignal};
+use crate::config;
+use crate::limited;
+use crate::otlp::Signal;
+use crate::sink::{AfterUnknown, BoxFuture, ChunkEncoder, Look, Outcome, PartDelivery, Sink};
+
+pub use self::connect::SetupError;
+
+/// Longest wait for the answer that readiness goes by.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+/// A collector that took something this short a time ago is not asked whether it is there.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// A collector as a sink.
+#[derive(Debug)]
+pub struct Collector {
+    endpoints: Arc<Endpoints>,
+    exporter: Exporter,
+    messages: [Arc<Messages>; 3],
+    metrics: Arc<Metrics>,
+    last_taken: Mutex<Option<Instant>>,
+}
+
+impl Collector {
+    /// Reads certificates and token; opens no connection. Addresses are kept current on the current runtime as long as the collector
+    /// lives.
+    ///
+    /// # Errors
+    /// [`SetupError`]: a file that cannot be read or used.
+    pub fn new(config: &config::Forward, metrics: Arc<Metrics>) -> Result<Arc<Collector>, SetupError> {
+        let endpoints = Arc::new(Endpoints::new(config.endpoints.clone(), Connect::new(config)?));
+        tokio::spawn(keep_current(Arc::downgrade(&endpoints)));
+        Ok(Arc::new(Collector {
+            endpoints,
+            exporter: Exporter::new(config)?,
+            messages: Signal::ALL.map(|_| Arc::new(Messages::new(config.max_message_bytes))),
+            metrics,
+            last_taken: Mutex::default(),
+        }))
+    }
+
+    async fn export(&self, part: &PartDelivery) -> Outcome {
+        let Some(signal) = signal_of(&part.name.table) else {
+            let why = format!(
+                "this batch holds rows for the table {} of a ClickHouse; start with sink.clickhouse to deliver it",
+                part.name.table
+            );
+            return Outcome::Hold { why };
+        };
+        let of = OfSignal { signal: signal.name() };
+        let message = match self.message(signal, part).await {
+            Ok(message) => message,
+            Err(why) => return Outcome::Refused { why },
+        };
+        let (answer, endpoint) = self.send(signal, message).await;
+        match answer {
+            Answer::Taken(None) => Outcome::Delivered,
+            Answer::Taken(Some(partial)) => {
+                self.metrics.forward_rejected_records.get_or_create(&of).inc_by(partial.rejected);
+                let PartialSuccess { rejected, message } = partial;
+                limited!(warn, %signal, endpoint, rejected, message, "the collector took an export without some of its records");
+                Outcome::Delivered
+            }
+            Answer::Failed(failure) => {
+                if failure.class == Class::Unknown {
+                    let records = part.only_rows.map_or(part.rows, |(_, rows)| rows);
+                    self.metrics.forward_unknown_records.get_or_create(&of).inc_by(records);
+                }
+                failure.outcome(&endpoint)
+            }
+        }
+    }
+
+    async fn message(&self, signal: Signal, part: &PartDelivery) -> Result<Message, String> {
+        let pieces: Vec<Bytes> = match part.only_rows {
+            None => part.body.clone(),
+            Some(rows) => {
+                cut(signal, &part.body, rows).map_err(|fault| format!("the batch is damaged: {}", fault.within(&[])))?
+            }
+        };
+        self.exporter.message(pieces).await.map_err(|error| format!("cannot be compressed: {error}"))
+    }
+
+    /// Tries one peer after another as long as none can be connected to; anything else ends the attempt.
+    async fn send(&self, signal: Signal, message: Message) -> (Answer, String) {
+        let mut tried: Vec<SocketAddr> = Vec::new();
+        let mut last = None;
+        while let Some(Lease(peer)) = self.endpoints.lease(&tried).await.as_ref() {
+            let answer = self.exporter.exchange(peer, signal, message.clone()).await;
+            let name = format!("{} ({})", peer.uri, peer.address);
+            match &answer {
+                Answer::Taken(_) => {
+                    peer.did_well();
+                    *self.last_taken.lock() = Some(Instant::now());
+                }
+                Answer::Failed(Failure { class: Class::Unreachable, .. }) => {
+                    peer.failed(None);
+                    self.endpoints.unreachable();
+                    tried.push(peer.address);
+                    last = Some((answer, name));
+                    continue;
+                }
+                Answer::Failed(Failure { class: Class::Retry(advice), .. }) => peer.failed(*advice),
+                Answer::Failed(Failure { class: Class::Unknown, .. }) => peer.failed(None),
+                Answer::Failed(_) => peer.did_well(),
+            }
+            return (answer, name);
+        }
+        last.unwrap_or_else(|| {
+            let why = "no endpoint's name can be resolved";
+            (Answer::Failed(Failure::new(Class::Unreachable, why)), "sink.forward.endpoint".to_owned())
+        })
+    }
+
+    /// An empty request is a question that any OTLP endpoint answers, and that checks the credentials too.
+    async fn answers(&self) -> Result<(), String> {
+        if self.last_taken.lock().is_some_and(|taken| taken.elapsed() < FRESH) {
+            return Ok(());
+        }
+        let asking = async {
+            let message = self.exporter.message(Vec::new()).await.map_err(|error| error.to_string())?;
+            Ok(self.send(Signal::Traces, message).await)
+        };
+        let (answer, endpoint) = tokio::time::timeout(READY_TIMEOUT, asking)
+            .await
+            .unwrap_or_else(|_| Err(format!("the collector does not answer within {READY_TIMEOUT:?}")))?;
+        match answer {
+            Answer::Taken(_) => Ok(()),
+            // It is there, and may take the other signals, or what is not empty.
+            Answer::Failed(Failure { class: Class::NotServed | Class::Refused, .. }) => Ok(()),
+            Answer::Failed(failure) => Err(format!("{endpoint}: {}", failure.why)),
+        }
+    }
+}
+
+async fn keep_current(endpoints: Weak<Endpoints>) {
+    while let Some(endpoints) = endpoints.upgrade() {
+        endpoints.keep_current().await;
+    }
+}
+
+fn signal_of(table: &str) -> Option<Signal> {
+    Signal::ALL.into_iter().find(|signal| signal.name() == table)
+}
+
+impl Sink for Collector {
+    fn encoder(&self, signal: Signal) -> Box<dyn ChunkEncoder> {
+        Box::new(Chunk::new(signal, self.messages[signal.index()].clone()))
+    }
+
+    fn deliver<'a>(&'a self, part: &'a PartDelivery) -> BoxFuture<'a, Outcome> {
+        Box::pin(self.export(part))
+    }
+
+    fn look<'a>(&'a self, _: &'a PartDelivery) -> BoxFuture<'a, Look> {
+        // Never asked: after_unknown says so.
+        Box::pin(async { Look::Unclear { why: "a collector cannot be asked what it has".to_owned() } })
+    }
+
+    fn after_unknown(&self, _: &str, _: Duration) -> AfterUnknown {
+        AfterUnknown::Repeat
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(self.answers())
+    }
+}
