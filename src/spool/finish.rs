@@ -87,6 +87,15 @@ impl Batch {
         Ok((outcome, digests))
     }
 
+    /// What of a batch in quarantine is counted as quarantined: what was refused, and what a retry that was never heard of again was to
+    /// deliver.
+    pub(crate) fn quarantined_rows(&self) -> io::Result<Counts> {
+        let retried = self.state.lock().is_retried();
+        let (mut outcome, _) = self.count(retried)?;
+        outcome.quarantined.add(&outcome.dropped);
+        Ok(outcome.quarantined)
+    }
+
     /// What the file still answers for: all that its frames held, or after a person's retry only what was refused.
     pub(crate) fn answers_for(&self) -> io::Result<Counts> {
         let state = self.state.lock();
@@ -97,7 +106,9 @@ impl Batch {
         }
         drop(state);
         let (outcome, _) = self.outcome()?;
-        Ok(outcome.sum())
+        let mut scope = outcome.stored;
+        scope.add(&outcome.quarantined);
+        Ok(scope)
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! A segment is records of `length u32, CRC32C u32, payload`. A record that is torn or damaged ends what is believed of its segment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use bytes::Bytes;
@@ -27,6 +27,8 @@ pub(crate) struct Known {
     pub(crate) totals: Totals,
     /// Batches that ended, whose files may still be there; `true`: the file belongs in quarantine.
     pub(crate) ended: BTreeMap<u64, bool>,
+    /// Batches that people took out of quarantine and that have not ended again.
+    pub(crate) retried: BTreeSet<u64>,
     /// No batch with this number or a higher one was ended.
     pub(crate) next_sequence: u64,
     /// How many events it took to know this. A snapshot of fewer is of a segment whose beginning failed, and is passed over.
@@ -51,6 +53,7 @@ pub(crate) enum Event {
     },
     /// A person dropped a batch that was in quarantine.
     Dropped {
+        sequence: u64,
         outcome: Totals,
     },
 }
@@ -159,15 +162,20 @@ impl Known {
                 if self.ended.insert(*sequence, *keep).is_none() {
                     self.totals.add(outcome);
                 }
+                self.retried.remove(sequence);
                 self.next_sequence = self.next_sequence.max(sequence.saturating_add(1));
             }
             Event::Retried { sequence, outcome } => {
                 self.ended.remove(sequence);
-                self.totals.quarantined.subtract(&outcome.quarantined);
+                if self.retried.insert(*sequence) {
+                    self.totals.quarantined.subtract(&outcome.quarantined);
+                }
             }
-            Event::Dropped { outcome } => {
-                self.totals.quarantined.subtract(&outcome.dropped);
-                self.totals.dropped.add(&outcome.dropped);
+            Event::Dropped { sequence, outcome } => {
+                if self.ended.insert(*sequence, false) != Some(false) {
+                    self.totals.quarantined.subtract(&outcome.dropped);
+                    self.totals.dropped.add(&outcome.dropped);
+                }
             }
         }
     }
@@ -222,6 +230,8 @@ fn encode(event: &Event) -> Bytes {
                 payload.u64(*sequence);
                 payload.varint(u64::from(*keep));
             }
+            payload.count(known.retried.len());
+            known.retried.iter().for_each(|sequence| payload.u64(*sequence));
             payload.u64(known.next_sequence);
             payload.u64(known.events);
         }
@@ -237,8 +247,9 @@ fn encode(event: &Event) -> Bytes {
             payload.u64(*sequence);
             outcome.encode(&mut payload);
         }
-        Event::Dropped { outcome } => {
+        Event::Dropped { sequence, outcome } => {
             payload.varint(3);
+            payload.u64(*sequence);
             outcome.encode(&mut payload);
         }
     }
@@ -270,6 +281,7 @@ fn decode(from: &mut Reader<'_>) -> Result<Event, Malformed> {
         0 => Event::Snapshot(Known {
             totals: Totals::decode(&mut payload)?,
             ended: payload.list(9, |from| Ok((from.u64()?, from.varint()? != 0)))?.into_iter().collect(),
+            retried: payload.list(8, Reader::u64)?.into_iter().collect(),
             next_sequence: payload.u64()?,
             events: payload.u64()?,
         }),
@@ -280,7 +292,7 @@ fn decode(from: &mut Reader<'_>) -> Result<Event, Malformed> {
             digests: decode_digests(&mut payload)?,
         },
         2 => Event::Retried { sequence: payload.u64()?, outcome: Totals::decode(&mut payload)? },
-        3 => Event::Dropped { outcome: Totals::decode(&mut payload)? },
+        3 => Event::Dropped { sequence: payload.u64()?, outcome: Totals::decode(&mut payload)? },
         _ => return Err(Malformed),
     };
     payload.end()?;

@@ -1,4 +1,84 @@
-//! Step 8, spool: keeps batches until the sink has them. One batch = one file.
+//! Step 8, spool: keeps batches until the sink has them. One batch = one file = one insert a part = one token a part.
+//!
+//! # Invariants
+//!
+//! 1. A request is acknowledged after the frame that holds it was synced, and, when its file was new, the file's name too.
+//! 2. A frame whose write or sync failed does not come back at a start while its clients were told that nothing is kept: the file is cut
+//!    and the cut synced, or the file is removed, or a word is left beside it (`.cut`) that nothing past a length is to be recovered. Where the disk
+//!    refuses all of these, the answer is that nobody knows ([`AppendError::Unknown`]).
+//! 3. Frames never change once they are synced. After the footer only notes are appended.
+//! 4. A note is synced before what it announces.
+//! 5. What became of a batch is synced in the [`journal`] before its file goes away, under its sequence number: a batch is counted once, whatever is
+//!    repeated. So accepted = waiting + stored + quarantined + lost + dropped, for each key and table, across starts.
+//! 6. Nothing that is read is believed without its checksum. Whatever a file's bytes are, reading it neither panics nor makes room for more than the
+//!    file holds.
+//! 7. Sequence numbers are never used twice. Nothing is ordered by a clock.
+//!
+//! # The folder
+//!
+//! | name | what |
+//! | --- | --- |
+//! | `NNNNNNNNNNNNNNNNNNNN.batch` | a batch; the name is its sequence number |
+//! | `NNNNNNNNNNNNNNNNNNNN.cut` | u64: the length after which nothing of that batch is to be recovered |
+//! | `journal-NNNNNNNNNNNN` | what became of batches, and their digests (see [`journal`]) |
+//! | `clean-stop` | the last process ended in peace; the digests that still counted |
+//! | `reserve` | room for notes and the journal on a full disk: given back when it is needed |
+//! | `lock` | held (flock) by the process that the folder belongs to |
+//! | `quarantine/` | batches with rows that the sink refused for good, and damaged files, for people |
+//!
+//! Others keep small files here too ([`Spool::save`]), such as the last known schema.
+//!
+//! # A batch's file
+//!
+//! All numbers are little-endian; `varint` is LEB128; a text or blob is a varint length and its bytes; a list is a varint count and its items.
+//! The header (64 bytes) is written twice, so that a flipped bit in it costs nothing:
+//!
+//! | at | bytes | |
+//! | --- | --- | --- |
+//! | 0 | 8 | `OTGSPOOL` |
+//! | 8 | 2 | version: 1 |
+//! | 10 | 2 | signal: 0 traces, 1 logs, 2 metrics |
+//! | 12 | 8 | sequence number |
+//! | 20 | 16 | token |
+//! | 36 | 8 | opened, in milliseconds since 1970 (for people) |
+//! | 44 | 16 | zero |
+//! | 60 | 4 | CRC32C of bytes 0 to 60 |
+//!
+//! Records follow: frames, then a footer, then notes. Each is a head, a meta and a body (empty but for frames):
+//!
+//! | at | bytes | |
+//! | --- | --- | --- |
+//! | 0 | 16 | the batch's token: where a damaged record is followed by a whole one, this finds it |
+//! | 16 | 4 | kind: 1 frame, 2 footer, 3 note |
+//! | 20 | 4 | the record's number in the file, from 0 |
+//! | 24 | 4 | number of the first record of the same write |
+//! | 28 | 4 | length of the meta |
+//! | 32 | 8 | length of the body |
+//! | 40 | 8 | requests in all frames before |
+//! | 48 | 8 | rows in all frames before: what an unreadable frame held is the difference between its neighbours |
+//! | 56 | 4 | CRC32C of the meta |
+//! | 60 | 4 | CRC32C of bytes 0 to 60 |
+//!
+//! A frame's meta: sealed at (u64, milliseconds since 1970); keys (list of text); requests (list of: key's index varint, bytes varint, digest 16 bytes);
+//! lists of columns (list of list of text); parts (list of: part's number in the batch varint, table text, day i32, index of its columns
+//! varint, length varint, CRC32C of its bytes u32, uncompressed varint, list of (request's index as a difference, rows) varints, list of witnesses).
+//! Its body is the parts' bytes in that order. A frame stands alone: no other record is needed to understand it, so damage in one costs no other.
+//! What each key has in it follows from its requests and their rows and is not written twice.
+//!
+//! A footer's meta: requests by key and rows by key and table of all frames, so that it is known whose rows a damaged frame held;
+//! then the numbers of frames that were torn (u32, see below). A note's meta: a list of [`Note`]s.
+//!
+//! # Recovery
+//!
+//! Heads and metas of every file are read; bodies where a torn tail has to be found, otherwise when they are delivered.
+//!
+//! - A file without a footer was being written. In its last write any frame may be torn, and none of it was acknowledged, as far as can be told: what is bad at
+//!   the end is cut, what is bad before a whole frame is passed over, and the footer is written.
+//! - Anything else that is not what was written is damage: the whole records around it are used, what is missing is counted as lost when the batch is
+//!   finished, and the file is then kept in quarantine. Where a note may be gone, every part counts as tried.
+//! - A batch that the journal knows has ended: its file goes where it belongs, and it is not delivered.
+//! - The others are delivered: those already tried first, then by sequence number.
+//! - Digests: those in `clean-stop`; after a start that no clean stop preceded, all in files and journal that are young enough.
 
 mod batch;
 mod contents;
@@ -13,6 +93,7 @@ mod log;
 #[cfg(test)]
 mod model;
 mod open;
+pub mod people;
 mod recover;
 mod room;
 mod scan;
@@ -182,4 +263,28 @@ fn cut_name(sequence: u64) -> String {
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What the fuzz targets drive; not part of the interface.
+#[doc(hidden)]
+pub mod fuzzing {
+    use super::*;
+
+    /// A start on a folder with a file of these bytes, and the delivery of what it holds.
+    pub fn start_on(bytes: &[u8]) {
+        let disk = MemoryDisk::default();
+        let Ok(mut file) = disk.create(&file_name(7)) else { return };
+        let _ = file.append(&[Bytes::copy_from_slice(bytes)]);
+        let settings = Settings { limits: Limits::NONE, digest_ttl: Duration::from_secs(600) };
+        match Spool::open(Box::new(disk), &settings) {
+            Err(OpenError::Version { .. }) => {}
+            Err(error) => panic!("a file's bytes stop the start: {error}"),
+            Ok((_, recovered)) => {
+                for batch in recovered.batches {
+                    let read = batch.parts().iter().all(|part| batch.read(part.id).is_ok());
+                    assert!(read && batch.finish().is_ok(), "a file's bytes stop its delivery");
+                }
+            }
+        }
+    }
 }

@@ -11,10 +11,11 @@ use super::digests::Remembered;
 use super::format::note::Note;
 use super::format::record::{HEADER_LEN, HeaderError};
 use super::format::wire::{Reader, Writer};
-use super::journal::{self, Journal};
+use super::index::Index;
+use super::journal::{self, Event, Journal};
 use super::log::{Footer, Log};
 use super::scan::{Scan, scan};
-use super::store::{Book, Store};
+use super::store::{Book, Store, Totals};
 use super::{QUARANTINE, Settings, now_ms};
 
 /// Says that the process before this one ended in peace, and which digests it still remembered.
@@ -117,7 +118,7 @@ fn load_clean_stop(store: &Store) -> io::Result<Option<Vec<Remembered>>> {
     Ok(payload.and_then(|payload| journal::decode_digests(&mut Reader(payload))).ok())
 }
 
-fn sequence_of(name: &str, ending: &str) -> Option<u64> {
+pub(crate) fn sequence_of(name: &str, ending: &str) -> Option<u64> {
     name.strip_suffix(ending)?.parse().ok()
 }
 
@@ -152,6 +153,9 @@ fn put_ended_away(store: &Store, files: &mut Files) -> io::Result<()> {
         if files.batches.remove(&sequence).is_some() {
             store.put_away(&super::file_name(sequence), keep)?;
         }
+        if !keep {
+            store.remove_kept(sequence)?;
+        }
         journal.forget(sequence);
     }
     Ok(())
@@ -185,12 +189,14 @@ fn recover_file(
         Ok(scan) => Some(scan),
     };
     // Torn before its first frame was synced: nobody was told that it is kept.
-    let Some(scan) = scan.filter(|scan| scan.sealed || scan.damaged || !scan.index.frames.is_empty()) else {
+    let Some(mut scan) = scan.filter(|scan| scan.sealed || scan.damaged || !scan.index.frames.is_empty()) else {
         recovered.torn += 1;
         store.put_away(&name, false)?;
         store.remove_cut(sequence)?;
         return Ok(());
     };
+    // The name is what the journal knows it by.
+    scan.header.sequence = sequence;
     digests.extend(scan.digests(file.as_ref(), since_ms));
     recovered.torn += u64::from(scan.end < size || (!scan.sealed && !scan.torn.is_empty()));
     recovered.damaged += u64::from(scan.damaged);
@@ -209,52 +215,78 @@ fn load_cut(store: &Store, sequence: u64) -> io::Result<u64> {
 /// Makes a sealed batch of what a file holds: its torn tail is cut, its footer written where it is missing.
 fn take_up(store: &Arc<Store>, name: String, len: u64, cut: bool, scan: Scan) -> io::Result<Batch> {
     let torn_after_seal = scan.sealed && scan.end < scan.size;
+    let unsealed = !scan.sealed;
+    tell(&name, len, &scan);
+    let mut batch = batch_of(store, name, len, scan);
+    {
+        let mut state = batch.state.lock();
+        state.log.broken |= cut;
+        let mut file = store.disk.open(&state.log.name)?;
+        if torn_after_seal {
+            // Once the tail is cut nothing else says that a note was torn.
+            let tried = tried(&batch.index);
+            store.with_reserve(|| state.log.append(store, file.as_mut(), &batch.header, &tried))?;
+        } else if unsealed {
+            // Not needed now: what cannot be cut or written is cut and written with the first note.
+            let _ = state.log.append(store, file.as_mut(), &batch.header, &[]);
+        }
+    }
+    batch.waiting = batch.answers_for()?;
+    if batch.state.lock().is_retried() {
+        // Counted once: the process that took it out of quarantine may have died before it could say so.
+        let outcome = Totals { quarantined: batch.waiting.clone(), ..Totals::default() };
+        store.write(&Event::Retried { sequence: batch.sequence(), outcome })?;
+    }
+    store.waiting.lock().add(&batch.waiting);
+    store.room.charge(batch.charged, &batch.index.shares, &BTreeMap::new());
+    Ok(batch)
+}
+
+/// The batch that a file holds, as its notes say; writes nothing.
+pub(crate) fn batch_of(store: &Arc<Store>, name: String, len: u64, scan: Scan) -> Batch {
+    let mut counts = scan.index.counts.clone();
+    counts.add(&scan.lost);
+    let log = Log {
+        name,
+        len: scan.end,
+        records: scan.records,
+        total: scan.total,
+        broken: scan.end < len,
+        footer: (!scan.sealed).then_some(Footer { counts, torn: scan.torn }),
+    };
+    let mut notes = scan.notes;
+    if scan.damaged || (scan.sealed && scan.end < scan.size) {
+        // A note that cannot be read may have said so.
+        notes.extend(tried(&scan.index));
+    }
+    let batch = Batch::new(store.clone(), scan.header, scan.index, log, notes);
+    {
+        let mut state = batch.state.lock();
+        state.lost = scan.lost;
+        state.logged = scan.damaged;
+    }
+    batch
+}
+
+fn tried(index: &Index) -> Vec<Note> {
+    index.parts.iter().map(|part| Note::Tried { part: part.id }).collect()
+}
+
+/// Says once a file what is wrong with it.
+fn tell(file: &str, len: u64, scan: &Scan) {
     if scan.damaged {
         tracing::error!(
-            file = name,
+            file,
             lost_rows = scan.lost.total_rows(),
             lost_requests = scan.lost.total_requests(),
             "a spool file is damaged; its whole frames are delivered, the file is kept in quarantine"
         );
     } else if scan.end < len || (!scan.sealed && !scan.torn.is_empty()) {
         tracing::warn!(
-            file = name,
+            file,
             bytes = len - scan.end,
             frames = scan.torn.len(),
             "the last write to a spool file is torn, and was not acknowledged; what is whole of it is delivered"
         );
     }
-    let mut counts = scan.index.counts.clone();
-    counts.add(&scan.lost);
-    let mut log = Log {
-        name,
-        len: scan.end,
-        records: scan.records,
-        total: scan.total,
-        broken: scan.end < len || cut,
-        footer: (!scan.sealed).then_some(Footer { counts, torn: scan.torn }),
-    };
-    let mut notes = scan.notes;
-    if scan.damaged || torn_after_seal {
-        // A note that cannot be read may have said so.
-        notes.extend(scan.index.parts.iter().map(|part| Note::Tried { part: part.id }));
-    }
-    let mut file = store.disk.open(&log.name)?;
-    if torn_after_seal {
-        // Once the tail is cut nothing else says it.
-        store.with_reserve(|| log.append(store, file.as_mut(), &scan.header, &notes))?;
-    } else if !scan.sealed {
-        // Not needed now: what cannot be cut or written is cut and written with the first note.
-        let _ = log.append(store, file.as_mut(), &scan.header, &[]);
-    }
-    let mut batch = Batch::new(store.clone(), scan.header, scan.index, log, notes);
-    {
-        let mut state = batch.state.lock();
-        state.lost = scan.lost;
-        state.logged = scan.damaged;
-    }
-    batch.waiting = batch.answers_for()?;
-    store.waiting.lock().add(&batch.waiting);
-    store.room.charge(batch.charged, &batch.index.shares, &BTreeMap::new());
-    Ok(batch)
 }

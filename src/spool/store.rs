@@ -153,6 +153,23 @@ impl Store {
         }
     }
 
+    /// Writes an event into the journal.
+    pub(crate) fn write(&self, event: &Event) -> io::Result<()> {
+        match &self.book {
+            Book::Memory(_) => Ok(()),
+            Book::Journal(journal) => journal.lock().append(self.disk.as_ref(), event),
+        }
+    }
+
+    /// Removes a file from quarantine, if it is there.
+    pub(crate) fn remove_kept(&self, sequence: u64) -> io::Result<()> {
+        match self.disk.remove(&format!("{QUARANTINE}/{}", super::file_name(sequence))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.disk.sync_dir(QUARANTINE),
+        }
+    }
+
     pub(crate) fn totals(&self) -> Totals {
         match &self.book {
             Book::Memory(totals) => totals.lock().clone(),

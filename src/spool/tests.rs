@@ -56,3 +56,78 @@ fn a_batch_is_appended_sealed_read_noted_and_finished() {
     // A folder of memory would be for nobody: what is refused here its client was told.
     assert!(spool.store.disk.list(QUARANTINE).unwrap().is_empty());
 }
+
+mod damage {
+    use super::*;
+    use crate::spool::disk::MemoryDisk;
+    use crate::spool::format::record::HEADER_LEN;
+    use crate::spool::scan::scan;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    /// The bytes of a file of two frames, a footer and a note.
+    fn file() -> Vec<u8> {
+        let spool = Spool::in_memory();
+        let mut open = spool.batch(Signal::Logs);
+        open.append(&[frame("otel_logs", &["a", "b"], 3, &[1; 300])]).unwrap();
+        open.append(&[frame("otel_traces", &["a"], 1, &[2; 300])]).unwrap();
+        let batch = open.seal();
+        batch.note(&[Note::Tried { part: 0 }]).unwrap();
+        let file = spool.store.disk.open(&file_name(0)).unwrap();
+        file.read_at(0, usize::try_from(file.size().unwrap()).unwrap()).unwrap().to_vec()
+    }
+
+    fn scan_bytes(bytes: Vec<u8>) -> Option<scan::Scan> {
+        let disk = MemoryDisk::default();
+        let mut file = disk.create("file").unwrap();
+        let len = bytes.len() as u64;
+        file.append(&[Bytes::from(bytes)]).unwrap();
+        scan(file.as_ref(), len).ok()
+    }
+
+    #[test]
+    fn every_beginning_of_a_file_is_read_up_to_its_last_whole_record() {
+        let whole = file();
+        let mut frames = 0;
+        for len in 0..=whole.len() {
+            let found = scan_bytes(whole[..len].to_vec());
+            assert_eq!(found.is_some(), len >= HEADER_LEN / 2, "{len}");
+            let Some(found) = found else { continue };
+            assert!(!found.damaged && found.lost.is_empty());
+            assert!(found.index.frames.len() >= frames);
+            frames = found.index.frames.len();
+        }
+        assert_eq!(frames, 2);
+    }
+
+    proptest! {
+        #[test]
+        fn any_flipped_bit_costs_a_frame_at_most_and_is_counted(at: prop::sample::Index, bit in 0..8u8) {
+            let mut bytes = file();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            fuzzing::start_on(&bytes);
+            let found = scan_bytes(bytes).unwrap();
+            let rows = found.index.total.rows;
+            prop_assert!(found.sealed && rows >= 1);
+            prop_assert_eq!(rows + found.lost.total_rows(), 7);
+            prop_assert_eq!(found.index.counts.total_requests() + found.lost.total_requests(), 3);
+            if rows < 7 {
+                // The footer knows whose they were.
+                prop_assert!(found.damaged && found.lost.rows.keys().all(|(key, _)| &**key != "(unknown)"));
+            }
+        }
+
+        #[test]
+        fn noise_is_never_believed(noise in prop::collection::vec(any::<u8>(), 0..600), at: prop::sample::Index) {
+            let mut bytes = file();
+            let at = at.index(bytes.len());
+            let end = bytes.len().min(at + noise.len());
+            bytes.splice(at..end, noise);
+            fuzzing::start_on(&bytes);
+            if let Some(found) = scan_bytes(bytes) {
+                prop_assert!(found.index.total.rows <= 7);
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! What people may ask of a spool: what is in it, and what is to become of what the sink refused for good.
+//!
+//! The same on the folder of a stopped process and, through the admin listener, in a running one.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use super::batch::Batch;
+use super::counts::Counts;
+use super::disk::{Disk, LockError, RealDisk};
+use super::format::note::Note;
+use super::journal::Event;
+use super::recover::{batch_of, sequence_of};
+use super::scan::scan;
+use super::store::Totals;
+use super::{Limits, OpenError, QUARANTINE, Recovered, Settings, Spool};
+
+/// A batch, as people see it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Summary {
+    /// By which people name it.
+    pub sequence: u64,
+    /// `waiting` for delivery, or in `quarantine`.
+    pub place: Place,
+    /// The lane; unknown where the file cannot be read.
+    pub signal: Option<crate::otlp::Signal>,
+    /// When it was opened, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// Its parts.
+    pub parts: Vec<PartSummary>,
+    /// Requests of each key.
+    pub requests: BTreeMap<String, u64>,
+}
+
+/// Where a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// To be delivered.
+    Waiting,
+    /// Kept for people.
+    Quarantine,
+}
+
+/// A part, as people see it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct PartSummary {
+    /// Its table.
+    pub table: String,
+    /// Days since 1970-01-01 in the server's time zone.
+    pub day: i32,
+    /// Rows.
+    pub rows: u64,
+    /// Whether it was sent at least once.
+    pub tried: bool,
+    /// Whether it is known to be in, but for what was refused.
+    pub is_in: bool,
+    /// Rows that the sink refused for good.
+    pub refused_rows: u64,
+    /// Why, in the sink's words, each reason once.
+    pub reasons: Vec<String>,
+}
+
+/// Why what a person asked for was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// There is no such batch there.
+    #[error("no batch {0} is in quarantine")]
+    NoSuchBatch(u64),
+    /// None of the batch's rows was refused: they are lost to damage, and cannot be delivered again.
+    #[error("batch {0} has no refused rows to deliver again; drop it when it is no longer needed")]
+    NothingToRetry(u64),
+    /// Another process has the folder.
+    #[error(transparent)]
+    Locked(#[from] LockError),
+    /// The spool cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The disk refuses.
+    #[error("the spool's disk: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Batch {
+    /// What people are shown of it.
+    pub fn summary(&self) -> Summary {
+        let place = match self.state.lock().log.name.contains('/') {
+            true => Place::Quarantine,
+            false => Place::Waiting,
+        };
+        let parts = self.parts().iter().map(|part| {
+            let state = self.state(part.id);
+            let mut reasons: Vec<_> = state.refused.iter().map(|one| one.why.to_string()).collect();
+            reasons.sort();
+            reasons.dedup();
+            PartSummary {
+                table: part.name.table.to_string(),
+                day: part.name.day,
+                rows: part.rows,
+                tried: state.tried,
+                is_in: state.is_in,
+                refused_rows: state.refused.iter().map(|one| one.rows).sum(),
+                reasons,
+            }
+        });
+        Summary {
+            sequence: self.sequence(),
+            place,
+            signal: Some(self.signal()),
+            created_ms: self.created_ms(),
+            bytes: self.bytes(),
+            parts: parts.collect(),
+            requests: self.counts().requests.iter().map(|(key, count)| (key.to_string(), *count)).collect(),
+        }
+    }
+}
+
+impl Spool {
+    /// What is in quarantine, oldest first. Blocks.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub fn quarantined(&self) -> io::Result<Vec<Summary>> {
+        let mut kept = self.store.disk.list(QUARANTINE)?;
+        kept.sort();
+        let each = kept.iter().filter_map(|(name, len)| Some((sequence_of(name, ".batch")?, *len)));
+        let summaries = each.map(|(sequence, bytes)| match self.kept(sequence) {
+            Ok(batch) => Ok(batch.summary()),
+            Err(AskError::Io(error)) => Err(error),
+            // Not even a header.
+            Err(_) => Ok(Summary {
+                sequence,
+                place: Place::Quarantine,
+                signal: None,
+                created_ms: 0,
+                bytes,
+                parts: Vec::new(),
+                requests: Default::default(),
+            }),
+        });
+        summaries.collect()
+    }
+
+    /// Takes a batch out of quarantine: what was refused of it waits again, and is to be delivered. Blocks.
+    ///
+    /// # Errors
+    /// There is no such batch, nothing of it was refused, or the disk refuses.
+    pub fn retry(&self, sequence: u64) -> Result<Batch, AskError> {
+        let mut batch = self.kept(sequence)?;
+        let parts = batch.parts().iter().map(|part| (part.id, batch.state(part.id)));
+        let refused = parts.filter(|(_, state)| !state.refused.is_empty() || state.only.is_some());
+        let notes: Vec<Note> = refused.map(|(part, _)| Note::Retry { part }).collect();
+        if notes.is_empty() {
+            return Err(AskError::NothingToRetry(sequence));
+        }
+        batch.note(&notes)?;
+        let name = super::file_name(sequence);
+        self.store.disk.rename(&format!("{QUARANTINE}/{name}"), &name)?;
+        self.store.disk.sync_dir(QUARANTINE)?;
+        self.store.disk.sync_dir("")?;
+        batch.state.lock().log.name = name;
+        batch.waiting = batch.answers_for()?;
+        let outcome = Totals { quarantined: batch.waiting.clone(), ..Totals::default() };
+        self.store.write(&Event::Retried { sequence, outcome })?;
+        self.store.waiting.lock().add(&batch.waiting);
+        self.store.room.charge(batch.charged, &batch.index.shares, &Default::default());
+        Ok(batch)
+    }
+
+    /// Drops a batch from quarantine for good, with everything in it; returns what is counted as dropped. Blocks.
+    ///
+    /// # Errors
+    /// There is no such batch, or the disk refuses.
+    pub fn drop_quarantined(&self, sequence: u64) -> Result<Counts, AskError> {
+        let mut outcome = Totals::default();
+        match self.kept(sequence) {
+            Ok(batch) => outcome.dropped = batch.quarantined_rows()?,
+            Err(AskError::Open(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let dropped = outcome.dropped.clone();
+        self.store.write(&Event::Dropped { sequence, outcome })?;
+        self.store.remove_kept(sequence)?;
+        Ok(dropped)
+    }
+
+    fn kept(&self, sequence: u64) -> Result<Batch, AskError> {
+        let name = format!("{QUARANTINE}/{}", super::file_name(sequence));
+        let file = match self.store.disk.open(&name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(AskError::NoSuchBatch(sequence)),
+            file => file?,
+        };
+        let len = file.size()?;
+        let unreadable = |error| OpenError::Io(io::Error::new(io::ErrorKind::InvalidData, error));
+        let mut scan = scan(file.as_ref(), len).map_err(unreadable)?;
+        scan.header.sequence = sequence;
+        Ok(batch_of(&self.store, name, len, scan))
+    }
+}
+
+/// The spool of a process that is not running, for as long as a person asks.
+pub struct Stopped {
+    /// The spool.
+    pub spool: Spool,
+    recovered: Recovered,
+}
+
+impl Stopped {
+    /// Opens a folder and brings it in order as a start would.
+    ///
+    /// # Errors
+    /// A running process has the folder, or it cannot be opened.
+    pub fn open(dir: &std::path::Path, digest_ttl: Duration) -> Result<Stopped, AskError> {
+        Self::on(Box::new(RealDisk::open(dir)?), digest_ttl)
+    }
+
+    fn on(disk: Box<dyn Disk>, digest_ttl: Duration) -> Result<Stopped, AskError> {
+        let settings = Settings { limits: Limits::NONE, digest_ttl };
+        let (spool, recovered) = Spool::open(disk, &settings)?;
+        Ok(Stopped { spool, recovered })
+    }
+
+    /// Everything in the spool: what waits, in the order of its delivery, then what is in quarantine.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub fn list(&self) -> io::Result<Vec<Summary>> {
+        let mut all: Vec<_> = self.recovered.batches.iter().map(Batch::summary).collect();
+        all.extend(self.spool.quarantined()?);
+        Ok(all)
+    }
+
+    /// Takes a batch out of quarantine: the next start delivers it.
+    ///
+    /// # Errors
+    /// As [`Spool::retry`].
+    pub fn retry(&mut self, sequence: u64) -> Result<(), AskError> {
+        let batch = self.spool.retry(sequence)?;
+        self.recovered.batches.push(batch);
+        Ok(())
+    }
+
+    /// Drops a batch for good, waiting or in quarantine; returns what is counted as dropped.
+    ///
+    /// # Errors
+    /// There is no such batch, or the disk refuses.
+    pub fn drop(&mut self, sequence: u64) -> Result<Counts, AskError> {
+        let place = self.recovered.batches.iter().position(|batch| batch.sequence() == sequence);
+        let Some(place) = place else {
+            return self.spool.drop_quarantined(sequence);
+        };
+        let before = self.spool.totals().dropped;
+        self.recovered.batches[place].drop_rest()?;
+        self.recovered.batches.remove(place);
+        let mut dropped = self.spool.totals().dropped;
+        dropped.subtract(&before);
+        Ok(dropped)
+    }
+
+    /// Leaves the folder as a process that ends in peace does, when one had left it so.
+    ///
+    /// # Errors
+    /// The disk refuses; the next start then takes every young digest for one that counts.
+    pub fn close(self) -> io::Result<()> {
+        if self.recovered.clean {
+            return self.spool.stop(&self.recovered.digests);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::frame;
+    use super::*;
+    use crate::otlp::Signal;
+    use crate::spool::Refused;
+    use crate::spool::disk::faulty::FaultyDisk;
+
+    fn reopen(disk: &FaultyDisk) -> Stopped {
+        Stopped::on(Box::new(disk.clone()), Duration::from_secs(600)).unwrap()
+    }
+
+    /// A spool with batch 0, of whose five rows two were refused.
+    fn with_refused() -> FaultyDisk {
+        let disk = FaultyDisk::new(1);
+        let stopped = reopen(&disk);
+        let mut open = stopped.spool.batch(Signal::Logs);
+        open.append(&[frame("otel_logs", &["a", "b"], 2, b"one"), frame("otel_logs", &["a"], 1, b"two")]).unwrap();
+        let batch = open.seal();
+        let refused = Refused { part: 0, frame: 0, start: 2, rows: 2, why: "too odd".into() };
+        batch.note(&[Note::Refused(refused), Note::In { part: 0 }]).unwrap();
+        batch.finish().unwrap();
+        stopped.close().unwrap();
+        disk
+    }
+
+    fn rows(stopped: &Stopped) -> [u64; 4] {
+        let totals = stopped.spool.totals();
+        let waiting = stopped.spool.waiting().total_rows();
+        [totals.stored.total_rows(), totals.quarantined.total_rows(), totals.dropped.total_rows(), waiting]
+    }
+
+    #[test]
+    fn what_was_refused_is_delivered_again_when_a_person_says_so() {
+        let disk = with_refused();
+        let mut stopped = reopen(&disk);
+        assert_eq!(rows(&stopped), [3, 2, 0, 0]);
+        let [one] = &stopped.list().unwrap()[..] else { panic!("one batch") };
+        assert_eq!((one.place, one.parts[0].refused_rows), (Place::Quarantine, 2));
+        assert_eq!(one.parts[0].reasons, ["too odd"]);
+        stopped.retry(0).unwrap();
+        assert!(matches!(stopped.retry(0), Err(AskError::NoSuchBatch(0))));
+        stopped.close().unwrap();
+
+        let stopped = reopen(&disk);
+        assert_eq!(rows(&stopped), [3, 0, 0, 2]);
+        let batch = &stopped.recovered.batches[0];
+        assert!(batch.is_due(0) && batch.token(0).ends_with("-1"));
+        let contents = batch.read(0).unwrap();
+        assert_eq!(contents.segments[0].to_send, [(2, 2)]);
+        assert!(contents.segments[1].to_send.is_empty());
+        let refused = Refused { part: 0, frame: 0, start: 3, rows: 1, why: "still".into() };
+        batch.note(&[Note::Refused(refused), Note::In { part: 0 }]).unwrap();
+        batch.finish().unwrap();
+        assert_eq!(rows(&stopped), [4, 1, 0, 0]);
+    }
+
+    #[test]
+    fn what_a_person_drops_is_counted_once() {
+        let disk = with_refused();
+        let mut stopped = reopen(&disk);
+        assert_eq!(stopped.drop(0).unwrap().total_rows(), 2);
+        assert_eq!(rows(&stopped), [3, 0, 2, 0]);
+        assert!(matches!(stopped.drop(0), Err(AskError::NoSuchBatch(0))));
+        let mut open = stopped.spool.batch(Signal::Traces);
+        open.append(&[frame("otel_traces", &["a"], 7, b"three")]).unwrap();
+        let sequence = open.sequence();
+        drop((open.seal(), stopped));
+
+        let mut stopped = reopen(&disk);
+        assert_eq!(rows(&stopped), [3, 0, 2, 7]);
+        assert_eq!(stopped.list().unwrap()[0].place, Place::Waiting);
+        assert_eq!(stopped.drop(sequence).unwrap().total_rows(), 7);
+        assert!(stopped.list().unwrap().is_empty());
+        assert_eq!(rows(&reopen(&disk)), [3, 0, 9, 0]);
+    }
+}
