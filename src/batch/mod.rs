@@ -12,6 +12,8 @@ mod repeat;
 mod ticket;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

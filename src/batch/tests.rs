@@ -16,6 +16,7 @@ use crate::otlp::{Call, Protocol};
 use crate::reply::Away;
 use crate::sink::Outcome;
 use crate::sink::fake::{Act, FakeSink};
+use crate::spool::Batch;
 
 const RULES: config::Batch = config::Batch {
     max_rows: 1000,
@@ -29,15 +30,20 @@ const RULES: config::Batch = config::Batch {
 };
 
 /// The production path from an admitted request on, over a sink in memory.
-struct Path {
+pub(super) struct Path {
     sink: Arc<FakeSink>,
     admission: Admission,
-    lanes: Lanes,
+    pub(super) deliveries: Arc<Deliveries>,
+    pub(super) lanes: Lanes,
 }
 
 impl Path {
     fn new(spool: Spool) -> Self {
-        let sink = FakeSink::new();
+        Path::open(&FakeSink::new(), spool, Vec::new(), Left::default())
+    }
+
+    /// As at a start: what was recovered is delivered.
+    pub(super) fn open(sink: &Arc<FakeSink>, spool: Spool, recovered: Vec<Batch>, left: Left) -> Self {
         let mut limits = entry("good");
         limits.limits.requests_per_second = 1_000_000;
         limits.limits.records_per_second = 1_000_000;
@@ -45,8 +51,11 @@ impl Path {
         let dyn_sink: Arc<dyn Sink> = sink.clone();
         let metrics = Arc::default();
         let deliveries = Deliveries::new(dyn_sink.clone(), 2, Arc::clone(&metrics));
-        let lanes = Lanes::start(&dyn_sink, &Arc::new(spool), &deliveries, RULES, &REQUEST, &metrics, Left::default());
-        Path { sink, admission: Admission::new(keys, 3, &REQUEST), lanes }
+        for batch in recovered {
+            deliveries.take(batch, None);
+        }
+        let lanes = Lanes::start(&dyn_sink, &Arc::new(spool), &deliveries, RULES, &REQUEST, &metrics, left);
+        Path { sink: sink.clone(), admission: Admission::new(keys, 3, &REQUEST), deliveries, lanes }
     }
 
     fn recognise(&self, request: &str, answer: Answer) -> Result<Recognised, Refusal> {
@@ -72,7 +81,7 @@ impl Path {
     }
 
     /// A request whose answer goes to `answer`: the ticket, and whether it joined another one.
-    fn send_over(&self, request: &str, answer: Answer) -> (Ticket, bool) {
+    pub(super) fn send_over(&self, request: &str, answer: Answer) -> (Ticket, bool) {
         match self.recognise(request, answer).unwrap() {
             Recognised::Repeat(ticket) => (ticket, true),
             Recognised::Fresh(fresh) => {
@@ -84,7 +93,7 @@ impl Path {
 }
 
 /// An answer that is written at once, over a connection that lives until it is closed.
-fn alive() -> (Answer, Peer) {
+pub(super) fn alive() -> (Answer, Peer) {
     let peer = Peer::unconnected(IpAddr::V4(Ipv4Addr::LOCALHOST));
     peer.answer_written();
     (peer.answer(), peer)

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use super::{
     AfterUnknown, Appended, BoxFuture, ChunkEncoder, ChunkSize, EncodeError, Growth, Look, Outcome, PartDelivery,
@@ -26,6 +28,23 @@ pub(crate) enum Act {
     SpoilAndSay(Outcome),
     /// Waits before it takes it.
     Wait(Duration),
+    /// Takes it or not, and says nothing for so long.
+    Silence(bool, Duration),
+}
+
+impl Act {
+    /// Any of them but a refusal.
+    fn random(rng: &mut StdRng) -> Act {
+        let unknown = || Outcome::Unknown { why: "cut".into() };
+        match rng.random_range(0..10) {
+            0 => Act::Say(Outcome::Retry { why: "busy".into(), after: None }),
+            1 => Act::Say(unknown()),
+            2 => Act::StoreAndSay(unknown()),
+            3 => Act::SpoilAndSay(unknown()),
+            4 => Act::Silence(rng.random(), Duration::from_secs(30)),
+            _ => Act::Wait(Duration::from_millis(rng.random_range(0..2000))),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -40,6 +59,10 @@ pub(crate) struct State {
     pub(crate) looks: Vec<String>,
     /// Stored rows: table and the name of their request.
     pub(crate) rows: Vec<(String, String)>,
+    /// Stored inserts: token and the names of their requests.
+    pub(crate) inserts: Vec<(String, BTreeSet<String>)>,
+    /// Draws acts where nothing else says what to do.
+    pub(crate) chaos: Option<StdRng>,
     tokens: HashSet<String>,
 }
 
@@ -65,6 +88,11 @@ impl FakeSink {
         };
     }
 
+    /// From now on it does anything; `None`: what it should.
+    pub(crate) fn chaos(&self, seed: Option<u64>) {
+        self.state.lock().chaos = seed.map(StdRng::seed_from_u64);
+    }
+
     /// Rows stored in a table by the name of their request.
     pub(crate) fn stored(&self, table: &str) -> BTreeMap<String, usize> {
         let mut stored = BTreeMap::new();
@@ -86,8 +114,10 @@ impl FakeSink {
             return Outcome::Refused { why: "poison".into() };
         }
         let mut state = self.state.lock();
-        if state.tokens.insert(part.token.clone()) {
+        let has_window = *self.rule.lock() != AfterUnknown::Look;
+        if state.tokens.insert(part.token.clone()) || !has_window {
             let table = part.name.table.to_string();
+            state.inserts.push((part.token.clone(), rows.iter().cloned().collect()));
             state.rows.extend(rows.into_iter().map(|name| (table.clone(), name)));
         }
         Outcome::Delivered
@@ -116,7 +146,8 @@ impl Sink for FakeSink {
                 let mut state = self.state.lock();
                 state.attempts.push((table.clone(), part.token.clone()));
                 let scripted = state.script.get_mut(&table).and_then(VecDeque::pop_front);
-                scripted.or_else(|| state.always.get(&table).cloned())
+                let always = scripted.or_else(|| state.always.get(&table).cloned());
+                always.or_else(|| state.chaos.as_mut().map(Act::random))
             };
             match act {
                 None => self.take(part),
@@ -132,6 +163,13 @@ impl Sink for FakeSink {
                 Some(Act::Wait(time)) => {
                     tokio::time::sleep(time).await;
                     self.take(part)
+                }
+                Some(Act::Silence(stored, time)) => {
+                    if stored {
+                        self.take(part);
+                    }
+                    tokio::time::sleep(time).await;
+                    Outcome::Unknown { why: "silence".into() }
                 }
             }
         })
@@ -201,7 +239,7 @@ impl ChunkEncoder for FakeEncoder {
     fn seal(&mut self) -> Vec<SealedPart> {
         let mut parts: BTreeMap<String, SealedPart> = BTreeMap::new();
         for (request, (name, tables)) in std::mem::take(&mut self.committed).into_iter().enumerate() {
-            for (table, rows) in tables {
+            for (table, rows) in tables.into_iter().filter(|(_, rows)| *rows > 0) {
                 let part = parts.entry(table.clone()).or_insert_with(|| SealedPart {
                     name: PartName { table: table.as_str().into(), day: 0 },
                     columns: [Arc::from("Name")].into(),
