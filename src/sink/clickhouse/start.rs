@@ -19,7 +19,7 @@ use crate::config;
 
 /// Between two readings of the facts.
 const EVERY: Duration = Duration::from_secs(60);
-/// Between two readings when something is held, or nothing could be read yet.
+/// Between two readings when something is held, or nothing could be read yet; between two questions when there are several servers.
 const SOON: Duration = Duration::from_secs(5);
 
 /// A server that has not answered its first question after this long is away.
@@ -85,6 +85,9 @@ impl ClickHouse {
         let reread = Arc::new(Notify::new());
         let sink = Arc::new(ClickHouse { config, connector, http, servers, encoders, schema, reread: reread.clone() });
         tokio::spawn(keep_reading(Arc::downgrade(&sink), reread, away));
+        if sink.servers.len() > 1 {
+            tokio::spawn(keep_asking(Arc::downgrade(&sink)));
+        }
         Ok(sink)
     }
 
@@ -116,6 +119,18 @@ async fn keep_reading(sink: Weak<ClickHouse>, reread: Arc<Notify>, mut away: boo
         match sink.read_again(away).await {
             Ok(()) => away = false,
             Err(error) => tracing::warn!(%error, "ClickHouse's tables are taken to be as they were last"),
+        }
+    }
+}
+
+/// Several servers: the one that is used is asked whether it answers, so that its end is seen before an insert meets it. Ends
+/// with the sink.
+async fn keep_asking(sink: Weak<ClickHouse>) {
+    loop {
+        tokio::time::sleep(SOON).await;
+        let Some(sink) = sink.upgrade() else { return };
+        if let Err(why) = sink.answers().await {
+            tracing::warn!(why, "no ClickHouse server answers");
         }
     }
 }
