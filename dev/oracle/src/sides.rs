@@ -151,7 +151,8 @@ async fn gateway(folder: &TempDir, clickhouse: &ClickHouse, database: &str) -> R
     std::fs::write(path("keys.yaml"), format!("keys:\n  - name: oracle\n    sha256: \"{digest}\"\n    {limits}\n"))?;
     let config = format!(
         "listen:\n  otlp: [\"127.0.0.1:0\"]\n  admin: \"127.0.0.1:0\"\ntls: {{ plaintext: true }}\nkeys:\n  file: {}\n\
-         sink:\n  clickhouse:\n    url: \"{}\"\n    database: {database}\n    user: {}\n    password: \"${{env:CLICKHOUSE_PASSWORD}}\"\n",
+         sink:\n  clickhouse:\n    url: \"{}\"\n    database: {database}\n    user: {}\n    password: \"${{env:CLICKHOUSE_PASSWORD}}\"\n    \
+         ttl: {{ logs: 7300d, traces: 7300d, metrics: 7300d, sessions: 7300d }}\n",
         path("keys.yaml").display(),
         clickhouse.url,
         clickhouse.user
