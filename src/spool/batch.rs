@@ -75,16 +75,23 @@ pub struct Batch {
     pub(crate) store: Arc<Store>,
     pub(crate) header: Header,
     pub(crate) index: Index,
+    /// Its file.
+    pub(crate) name: String,
     /// Bytes that the spool's room was charged for it.
     pub(crate) charged: u64,
     /// What it adds to what is waiting in the spool.
     pub(crate) waiting: Counts,
+    /// Held while the disk works; never taken while `state` is held.
+    pub(crate) log: Mutex<Log>,
+    /// Held for a moment only: reactors ask.
     pub(crate) state: Mutex<State>,
 }
 
-/// What changes about a sealed batch.
+/// What becomes known about a sealed batch.
+#[derive(Clone)]
 pub(crate) struct State {
-    pub(crate) log: Log,
+    /// Length of the file.
+    pub(crate) bytes: u64,
     pub(crate) parts: Vec<PartState>,
     /// (frame, part) of the segments that are not what was written.
     pub(crate) damaged: Vec<(u32, u32)>,
@@ -96,9 +103,16 @@ pub(crate) struct State {
 }
 
 impl Batch {
-    pub(crate) fn new(store: Arc<Store>, header: Header, index: Index, log: Log, notes: Vec<Note>) -> Batch {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        header: Header,
+        index: Index,
+        name: String,
+        log: Log,
+        notes: Vec<Note>,
+    ) -> Batch {
         let mut state = State {
-            log,
+            bytes: log.len,
             parts: vec![PartState::default(); index.parts.len()],
             damaged: Vec::new(),
             lost: Counts::default(),
@@ -108,7 +122,16 @@ impl Batch {
         for note in notes {
             state.take(&index, &note);
         }
-        Batch { store, header, charged: state.log.len, waiting: index.counts.clone(), index, state: Mutex::new(state) }
+        Batch {
+            store,
+            header,
+            charged: log.len,
+            waiting: index.counts.clone(),
+            index,
+            name,
+            log: Mutex::new(log),
+            state: Mutex::new(state),
+        }
     }
 
     /// Orders the batches.
@@ -143,7 +166,7 @@ impl Batch {
 
     /// Bytes of its file.
     pub fn bytes(&self) -> u64 {
-        self.state.lock().log.len
+        self.state.lock().bytes
     }
 
     /// Whether a part has rows that are still to be delivered. What is damaged is only known once the part was read.
@@ -182,11 +205,13 @@ impl Batch {
     /// # Errors
     /// Whatever the disk says. What the notes announce must not be done then.
     pub fn note(&self, notes: &[Note]) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut log = self.log.lock();
         self.store.with_reserve(|| {
-            let mut file = self.store.disk.open(&state.log.name)?;
-            state.log.append(&self.store, file.as_mut(), &self.header, notes)
+            let mut file = self.store.disk.open(&self.name)?;
+            log.append(&self.store, file.as_mut(), &self.header, notes)
         })?;
+        let mut state = self.state.lock();
+        state.bytes = log.len;
         notes.iter().for_each(|note| state.take(&self.index, note));
         Ok(())
     }

@@ -70,8 +70,7 @@ impl Batch {
         let Some(part) = self.index.part(part) else {
             return Ok(Contents::default());
         };
-        let name = self.state.lock().log.name.clone();
-        let file = self.store.disk.open(&name)?;
+        let file = self.store.disk.open(&self.name)?;
         let mut contents = Contents::default();
         for segment in &part.segments {
             match self.read_segment(file.as_ref(), part, segment) {
@@ -124,7 +123,7 @@ impl Batch {
             state.damaged.push((frame, part));
         }
         if !std::mem::replace(&mut state.logged, true) {
-            let file = &state.log.name;
+            let file = &self.name;
             tracing::error!(
                 file,
                 frame,

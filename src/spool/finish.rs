@@ -16,6 +16,9 @@ impl Batch {
     /// # Errors
     /// Whatever the disk says; try again later. Repeating it counts nothing twice.
     pub fn finish(&self) -> io::Result<()> {
+        if self.store.has_ended(self) {
+            return self.store.end_again(self);
+        }
         let (outcome, digests) = self.outcome()?;
         let imperfect = !outcome.quarantined.is_empty() || !outcome.lost.is_empty();
         let keep = imperfect && self.store.disk.is_durable();
@@ -27,6 +30,9 @@ impl Batch {
     /// # Errors
     /// As [`Batch::finish`].
     pub fn drop_rest(&self) -> io::Result<()> {
+        if self.store.has_ended(self) {
+            return self.store.end_again(self);
+        }
         let (outcome, digests) = self.count(true)?;
         self.store.end(self, outcome, digests, false)
     }
@@ -48,12 +54,12 @@ impl Batch {
     fn count(&self, drop: bool) -> io::Result<(Totals, Vec<Remembered>)> {
         let mut outcome = Totals { lost: self.waiting.clone(), ..Totals::default() };
         let mut digests = Vec::new();
-        let state = self.state.lock();
+        let state = self.state.lock().clone();
         if self.index.frames.is_empty() {
             return Ok((outcome, digests));
         }
         let retried = state.is_retried();
-        let file = self.store.disk.open(&state.log.name)?;
+        let file = self.store.disk.open(&self.name)?;
         for at in &self.index.frames {
             let Some(meta) = read_meta(file.as_ref(), at)? else {
                 continue;

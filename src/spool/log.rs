@@ -11,7 +11,6 @@ use super::store::Store;
 
 /// The end of a sealed file.
 pub(crate) struct Log {
-    pub(crate) name: String,
     pub(crate) len: u64,
     pub(crate) records: u32,
     pub(crate) total: Before,

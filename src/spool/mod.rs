@@ -104,7 +104,7 @@ pub(crate) mod tests;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -127,7 +127,7 @@ use crate::otlp::Signal;
 use crate::reply::Away;
 use disk::{Disk, MemoryDisk};
 use room::Room;
-use store::{Book, Store};
+use store::Store;
 
 /// Where files with damaged or refused rows are kept for people.
 pub const QUARANTINE: &str = "quarantine";
@@ -155,7 +155,9 @@ impl Spool {
                 disk: Box::new(MemoryDisk::default()),
                 room: Room::new(Limits::NONE),
                 waiting: Mutex::default(),
-                book: Book::Memory(Mutex::default()),
+                totals: Mutex::default(),
+                journal: None,
+                reserve_spent: AtomicBool::new(false),
             }),
             next_sequence: AtomicU64::new(0),
         }
@@ -166,8 +168,15 @@ impl Spool {
     /// # Errors
     /// The disk refuses what every start needs, or a file is of another version.
     pub fn open(disk: Box<dyn Disk>, settings: &Settings) -> Result<(Spool, Recovered), OpenError> {
-        let (book, journaled) = recover::open_book(disk.as_ref(), settings)?;
-        let store = Arc::new(Store { disk, room: Room::new(settings.limits), waiting: Mutex::default(), book });
+        let (journal, journaled) = recover::open_journal(disk.as_ref(), settings)?;
+        let store = Arc::new(Store {
+            disk,
+            room: Room::new(settings.limits),
+            waiting: Mutex::default(),
+            totals: Mutex::new(journal.known.totals.clone()),
+            journal: Some(Mutex::new(journal)),
+            reserve_spent: AtomicBool::new(false),
+        });
         let (recovered, next_sequence) = recover::recover(&store, settings, journaled)?;
         if let Err(error) = store.make_reserve() {
             tracing::warn!(%error, "no room for the spool's reserve: a full disk will have to be emptied by hand");
@@ -211,7 +220,7 @@ impl Spool {
 
     /// What became of everything that is no longer waiting, over all processes that this spool has seen.
     pub fn totals(&self) -> Totals {
-        self.store.totals()
+        self.store.totals.lock().clone()
     }
 
     /// What was acknowledged and is not known to be in: accepted = these and [`Spool::totals`] together.

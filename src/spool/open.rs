@@ -120,8 +120,8 @@ impl OpenBatch {
     /// Writes the footer: from then on only notes are added. A footer that cannot be written now is written with the first note.
     pub fn seal(mut self) -> Batch {
         self.index.parts.retain(|part| !part.segments.is_empty());
+        let name = self.name();
         let mut log = Log {
-            name: self.name(),
             len: self.len,
             records: self.records,
             total: self.index.total,
@@ -132,9 +132,9 @@ impl OpenBatch {
         if let (Some(file), false) = (self.file.as_mut(), empty)
             && let Err(error) = log.append(&self.store, file.as_mut(), &self.header, &[])
         {
-            tracing::warn!(file = log.name, %error, "the footer of a batch could not be written yet");
+            tracing::warn!(file = name, %error, "the footer of a batch could not be written yet");
         }
-        let mut batch = Batch::new(self.store, self.header, self.index, log, Vec::new());
+        let mut batch = Batch::new(self.store, self.header, self.index, name, log, Vec::new());
         batch.charged = self.len;
         batch
     }

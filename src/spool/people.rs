@@ -87,7 +87,7 @@ pub enum AskError {
 impl Batch {
     /// What people are shown of it.
     pub fn summary(&self) -> Summary {
-        let place = match self.state.lock().log.name.contains('/') {
+        let place = match self.name.contains('/') {
             true => Place::Quarantine,
             false => Place::Waiting,
         };
@@ -161,7 +161,7 @@ impl Spool {
         self.store.disk.rename(&format!("{QUARANTINE}/{name}"), &name)?;
         self.store.disk.sync_dir(QUARANTINE)?;
         self.store.disk.sync_dir("")?;
-        batch.state.lock().log.name = name;
+        batch.name = name;
         batch.waiting = batch.answers_for()?;
         let outcome = Totals { quarantined: batch.waiting.clone(), ..Totals::default() };
         self.store.write(&Event::Retried { sequence, outcome })?;

@@ -15,7 +15,7 @@ use super::index::Index;
 use super::journal::{self, Event, Journal};
 use super::log::{Footer, Log};
 use super::scan::{Scan, scan};
-use super::store::{Book, Store, Totals};
+use super::store::{Store, Totals};
 use super::{QUARANTINE, Settings, now_ms};
 
 /// Says that the process before this one ended in peace, and which digests it still remembered.
@@ -64,11 +64,14 @@ struct Files {
 }
 
 /// Opens the journal, before anything else is looked at.
-pub(crate) fn open_book(disk: &dyn super::disk::Disk, settings: &Settings) -> io::Result<(Book, Vec<Remembered>)> {
+pub(crate) fn open_journal(
+    disk: &dyn super::disk::Disk,
+    settings: &Settings,
+) -> io::Result<(Journal, Vec<Remembered>)> {
     let ttl_ms = u64::try_from(settings.digest_ttl.as_millis()).unwrap_or(u64::MAX);
     let (mut journal, digests) = Journal::open(disk, ttl_ms)?;
     journal.remove_old(disk);
-    Ok((Book::Journal(journal.into()), digests))
+    Ok((journal, digests))
 }
 
 /// Brings the folder in order; returns what is to be delivered and the next sequence number.
@@ -137,7 +140,7 @@ fn list(store: &Store) -> io::Result<Files> {
     let kept = kept.iter().filter_map(|(name, _)| sequence_of(name, ".batch"));
     let here = files.batches.keys().chain(&files.cuts).copied();
     files.next_sequence = here.chain(kept).map(|last| last.saturating_add(1)).max().unwrap_or(0);
-    if let Book::Journal(journal) = &store.book {
+    if let Some(journal) = &store.journal {
         files.next_sequence = files.next_sequence.max(journal.lock().known.next_sequence);
     }
     Ok(files)
@@ -145,7 +148,7 @@ fn list(store: &Store) -> io::Result<Files> {
 
 /// Finishes what a process before this one began: batches that are counted already go away.
 fn put_ended_away(store: &Store, files: &mut Files) -> io::Result<()> {
-    let Book::Journal(journal) = &store.book else {
+    let Some(journal) = &store.journal else {
         return Ok(());
     };
     let mut journal = journal.lock();
@@ -219,16 +222,16 @@ fn take_up(store: &Arc<Store>, name: String, len: u64, cut: bool, scan: Scan) ->
     tell(&name, len, &scan);
     let mut batch = batch_of(store, name, len, scan);
     {
-        let mut state = batch.state.lock();
-        state.log.broken |= cut;
-        let mut file = store.disk.open(&state.log.name)?;
+        let mut log = batch.log.lock();
+        log.broken |= cut;
+        let mut file = store.disk.open(&batch.name)?;
         if torn_after_seal {
             // Once the tail is cut nothing else says that a note was torn.
             let tried = tried(&batch.index);
-            store.with_reserve(|| state.log.append(store, file.as_mut(), &batch.header, &tried))?;
+            store.with_reserve(|| log.append(store, file.as_mut(), &batch.header, &tried))?;
         } else if unsealed {
             // Not needed now: what cannot be cut or written is cut and written with the first note.
-            let _ = state.log.append(store, file.as_mut(), &batch.header, &[]);
+            let _ = log.append(store, file.as_mut(), &batch.header, &[]);
         }
     }
     batch.waiting = batch.answers_for()?;
@@ -247,7 +250,6 @@ pub(crate) fn batch_of(store: &Arc<Store>, name: String, len: u64, scan: Scan) -
     let mut counts = scan.index.counts.clone();
     counts.add(&scan.lost);
     let log = Log {
-        name,
         len: scan.end,
         records: scan.records,
         total: scan.total,
@@ -259,7 +261,7 @@ pub(crate) fn batch_of(store: &Arc<Store>, name: String, len: u64, scan: Scan) -
         // A note that cannot be read may have said so.
         notes.extend(tried(&scan.index));
     }
-    let batch = Batch::new(store.clone(), scan.header, scan.index, log, notes);
+    let batch = Batch::new(store.clone(), scan.header, scan.index, name, log, notes);
     {
         let mut state = batch.state.lock();
         state.lost = scan.lost;

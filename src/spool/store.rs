@@ -1,6 +1,7 @@
 //! What all batches of a spool share: the disk, the room, the counters, and the small files beside the batches.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -23,15 +24,11 @@ pub(crate) struct Store {
     pub(crate) disk: Box<dyn Disk>,
     pub(crate) room: Room,
     pub(crate) waiting: Mutex<Counts>,
-    pub(crate) book: Book,
-}
-
-/// Where it is written down what became of batches.
-pub(crate) enum Book {
-    /// In memory, as the batches are.
-    Memory(Mutex<Totals>),
-    /// On disk.
-    Journal(Mutex<Journal>),
+    pub(crate) totals: Mutex<Totals>,
+    /// Where it is written down what became of batches; memory needs none. Held while the disk works.
+    pub(crate) journal: Option<Mutex<Journal>>,
+    /// The reserve was given back, and is to be set aside again.
+    pub(crate) reserve_spent: AtomicBool,
 }
 
 /// What became of everything that was ever acknowledged here and is no longer waiting.
@@ -84,6 +81,7 @@ impl Store {
                 let mut reserve = self.disk.open(RESERVE)?;
                 reserve.truncate(0)?;
                 reserve.sync()?;
+                self.reserve_spent.store(true, Ordering::Relaxed);
                 write()
             }
             done => done,
@@ -108,26 +106,37 @@ impl Store {
 impl Store {
     /// Counts what became of a batch, then takes its file away: out of the spool, or into quarantine.
     pub(crate) fn end(&self, batch: &Batch, outcome: Totals, digests: Vec<Remembered>, keep: bool) -> io::Result<()> {
-        let name = super::file_name(batch.sequence());
-        match &self.book {
-            Book::Memory(totals) => {
-                self.put_away(&name, keep)?;
-                totals.lock().add(&outcome);
-            }
-            Book::Journal(journal) => {
-                let event = Event::Ended { sequence: batch.sequence(), keep, outcome, digests };
-                let mut journal = journal.lock();
-                if !journal.known.ended.contains_key(&batch.sequence()) {
-                    self.with_reserve(|| journal.append(self.disk.as_ref(), &event))?;
-                }
-                self.put_away(&name, keep)?;
-                // One that stays behind cuts nothing any more; the next start removes it.
-                let _ = self.disk.remove(&super::cut_name(batch.sequence()));
-                journal.forget(batch.sequence());
-            }
+        if self.journal.is_none() {
+            self.totals.lock().add(&outcome);
+        }
+        self.write(&Event::Ended { sequence: batch.sequence(), keep, outcome, digests })?;
+        self.leave(batch, keep)
+    }
+
+    /// Whether what became of a batch is counted already, and only its file is still to be taken away.
+    pub(crate) fn has_ended(&self, batch: &Batch) -> bool {
+        let journal = self.journal.as_ref();
+        journal.is_some_and(|journal| journal.lock().known.ended.contains_key(&batch.sequence()))
+    }
+
+    /// Tries once more to take away the file of a batch that is counted.
+    pub(crate) fn end_again(&self, batch: &Batch) -> io::Result<()> {
+        let ended = self.journal.as_ref().map(|journal| journal.lock().known.ended.get(&batch.sequence()).copied());
+        self.leave(batch, ended.flatten().unwrap_or(true))
+    }
+
+    fn leave(&self, batch: &Batch, keep: bool) -> io::Result<()> {
+        self.put_away(&batch.name, keep)?;
+        // One that stays behind cuts nothing any more; the next start removes it.
+        let _ = self.disk.remove(&super::cut_name(batch.sequence()));
+        if let Some(journal) = &self.journal {
+            journal.lock().forget(batch.sequence());
         }
         self.room.release(batch.charged, &batch.index.shares);
         self.waiting.lock().subtract(&batch.waiting);
+        if self.reserve_spent.load(Ordering::Relaxed) && self.make_reserve().is_ok() {
+            self.reserve_spent.store(false, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -155,10 +164,13 @@ impl Store {
 
     /// Writes an event into the journal.
     pub(crate) fn write(&self, event: &Event) -> io::Result<()> {
-        match &self.book {
-            Book::Memory(_) => Ok(()),
-            Book::Journal(journal) => journal.lock().append(self.disk.as_ref(), event),
-        }
+        let Some(journal) = &self.journal else {
+            return Ok(());
+        };
+        let mut journal = journal.lock();
+        self.with_reserve(|| journal.append(self.disk.as_ref(), event))?;
+        self.totals.lock().clone_from(&journal.known.totals);
+        Ok(())
     }
 
     /// Removes a file from quarantine, if it is there.
@@ -167,13 +179,6 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
             Ok(()) => self.disk.sync_dir(QUARANTINE),
-        }
-    }
-
-    pub(crate) fn totals(&self) -> Totals {
-        match &self.book {
-            Book::Memory(totals) => totals.lock().clone(),
-            Book::Journal(journal) => journal.lock().known.totals.clone(),
         }
     }
 }

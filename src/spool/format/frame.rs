@@ -270,12 +270,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_meta_round_trips_and_none_of_its_beginnings_does(meta in metas()) {
+        fn a_meta_round_trips_and_none_of_its_beginnings_does(meta in metas(), cut: prop::sample::Index) {
             let bytes = meta.encode();
             prop_assert_eq!(Meta::decode(&bytes), Ok(meta));
-            for len in 0..bytes.len() {
-                prop_assert_eq!(Meta::decode(&bytes[..len]), Err(Malformed));
-            }
+            prop_assert_eq!(Meta::decode(&bytes[..cut.index(bytes.len())]), Err(Malformed));
         }
 
         #[test]
