@@ -73,11 +73,11 @@ async fn demonstrate(args: &Args) -> Result<Stack> {
 }
 
 const SHOWN: [&str; 4] = [
-    "SELECT 'otel_traces' AS table, count() AS rows FROM otel.otel_traces UNION ALL SELECT 'otel_logs', count() FROM otel.otel_logs \
-     UNION ALL SELECT 'otel_metrics_sum', count() FROM otel.otel_metrics_sum UNION ALL SELECT 'otel_metrics_histogram', count() FROM otel.otel_metrics_histogram \
-     ORDER BY table",
-    "SELECT Timestamp, ServiceName, SpanName, SpanKind, intDiv(Duration, 1000) AS us, SpanAttributes['http.route'] AS route FROM otel.otel_traces ORDER BY Timestamp DESC LIMIT 5",
-    "SELECT Timestamp, SeverityText, Body, LogAttributes['order.id'] AS order FROM otel.otel_logs ORDER BY Timestamp DESC LIMIT 5",
+    "SELECT table, total_rows AS rows FROM system.tables WHERE database = 'otel' AND total_rows > 0 ORDER BY table",
+    "SELECT Timestamp, ServiceName, SpanName, SpanKind, intDiv(Duration, 1000) AS us FROM otel.otel_traces \
+     ORDER BY Timestamp DESC LIMIT 5",
+    "SELECT Timestamp, SeverityText, Body, LogAttributes['order.id'] AS order FROM otel.otel_logs \
+     ORDER BY Timestamp DESC LIMIT 5",
     "SELECT TimeUnix, MetricName, Value, Attributes FROM otel.otel_metrics_sum ORDER BY TimeUnix DESC LIMIT 5",
 ];
 

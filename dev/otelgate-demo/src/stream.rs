@@ -1,7 +1,7 @@
 //! A short, realistic stream of all three signals, through the OpenTelemetry Rust SDK and its OTLP/gRPC exporters.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity};
@@ -76,15 +76,20 @@ fn take_orders(tracers: &SdkTracerProvider, loggers: &SdkLoggerProvider, meters:
     let orders = meter.u64_counter("shop.orders").with_description("Orders taken").build();
     let amounts = meter.f64_histogram("shop.order.amount").with_unit("EUR").build();
     for order in 0..ORDERS {
+        let began = SystemTime::now() - Duration::from_millis(40 + order);
         let amount = 9.5 + order as f64;
         let request = tracer
             .span_builder("POST /orders")
             .with_kind(SpanKind::Server)
+            .with_start_time(began)
             .with_attributes([KeyValue::new("http.route", "/orders"), KeyValue::new("http.response.status_code", 201)])
             .start(&tracer);
         let request = TraceContext::current_with_span(request);
-        let payment =
-            tracer.span_builder("charge card").with_kind(SpanKind::Client).start_with_context(&tracer, &request);
+        let payment = tracer
+            .span_builder("charge card")
+            .with_kind(SpanKind::Client)
+            .with_start_time(began + Duration::from_millis(15))
+            .start_with_context(&tracer, &request);
         let payment = request.with_span(payment);
         payment.span().add_event("authorised", vec![KeyValue::new("payment.provider", "example")]);
         payment.span().set_status(Status::Ok);
