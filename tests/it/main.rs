@@ -5,6 +5,7 @@
 mod answers;
 mod arrives;
 mod bombs;
+mod clickhouse;
 mod outage;
 mod rows;
 mod sdk;

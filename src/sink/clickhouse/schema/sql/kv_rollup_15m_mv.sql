@@ -7,14 +7,24 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.{view} TO {database}.{table}
     count UInt64
 )
 AS SELECT
-    toStartOfFifteenMinutes(source.Timestamp) AS Timestamp,
+    Quarter AS Timestamp,
     'NativeColumn' AS ColumnIdentifier,
     pair.1 AS Key,
     pair.2 AS Value,
-    count() AS count
-FROM {database}.{source} AS source
+    sum(alike) AS count
+FROM
+(
+    SELECT
+        toStartOfFifteenMinutes(Timestamp) AS Quarter,
+{columns},
+        count() AS alike
+    FROM {database}.{source}
+    GROUP BY
+        Quarter,
+{columns}
+) AS source
 ARRAY JOIN
 [
 {pairs}
 ] AS pair
-GROUP BY toStartOfFifteenMinutes(source.Timestamp), pair.1, pair.2
+GROUP BY Quarter, pair.1, pair.2
