@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::admin::status::{Behind, Sources};
 use crate::admin::{self, Metrics, Readiness};
 use crate::admit::Admission;
 use crate::config::{Config, Loaded, Surroundings};
@@ -74,13 +75,18 @@ pub async fn serve(
 
     // First who can say how the start goes, then where everything is brought, and the ports only when it can be kept.
     let (admin, admin_address) = bind_admin(config.listen.admin).await?;
-    let router = admin::router(metrics.clone(), readiness.clone());
+    let behind = Behind::default();
+    let people = admin::status::router(behind.clone()).merge(admin::spool::router(behind.clone()));
+    let router = admin::router(metrics.clone(), readiness.clone()).merge(people);
     beside.spawn(until_it_fails("the admin listener ended", admin::serve(admin, router, std::future::pending())));
     let tls = listen::Tls::load(&config.tls, metrics.clone())?;
     let store = tokio::select! {
         store = Store::open(&config, &metrics, &readiness) => store?,
         () = signals.next() => return Ok(Stopped::Clean),
     };
+    // Nobody else sets it.
+    let _ = behind.set(store.sources());
+    beside.spawn(Sources::follow(behind, metrics.clone()));
     let mut limits = config.listen.clone();
     limits.max_connections = listen::raise_open_files(limits.max_connections, RESERVED_FILES, &metrics);
     let bound = listen::bind(&limits, tls.clone(), metrics.clone()).await?;

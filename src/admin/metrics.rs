@@ -70,6 +70,17 @@ pub struct OfInsert {
     pub outcome: &'static str,
 }
 
+/// Labels of rows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfRows {
+    /// The key's name in the configuration, never the key.
+    pub key: Arc<str>,
+    /// The table's name, without its database.
+    pub table: Arc<str>,
+    /// `accepted`, which is the sum of `stored`, `waiting`, `held`, `quarantined`, `lost` and `dropped`.
+    pub state: &'static str,
+}
+
 /// Makes histograms of durations in seconds, from 1 ms to about 65 s, each bucket twice the last.
 #[derive(Debug, Clone, Copy)]
 pub struct Seconds;
@@ -130,6 +141,9 @@ families! {
     key_reloads: Family<Outcome, Counter> = "Attempts to load changed keys, by outcome";
     authentication_failures: Counter = "Requests without a valid key";
 
+    rows: Family<OfRows, Gauge> = "What became of every accepted row, over all processes that the spool has seen, by key, table and state";
+    spool_bytes: Gauge = "Bytes of all files in the spool";
+    oldest_batch_seconds: Gauge = "Age of the oldest batch that is not known to be in, in seconds; 0 when there is none";
     requests_joined: Counter = "Requests that repeated one whose answer may not have arrived, and were not stored again";
     batches_sealed: Family<OfSignal, Counter> = "Batches sealed, by signal";
     batches_delivered: Family<OfSignal, Counter> = "Batches known to be in, by signal";

@@ -4,6 +4,8 @@
 
 pub mod metrics;
 mod readiness;
+pub mod spool;
+pub mod status;
 
 use std::future::Future;
 use std::io;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::ServeError;
+use crate::admin::status::Sources;
 use crate::admin::{Metrics, Readiness};
 use crate::batch::{Lanes, Left};
 use crate::config::{self, Config, SinkConfig};
@@ -33,6 +34,8 @@ const SCHEMA_FILE: &str = "schema.json";
 pub(super) struct Store {
     lanes: Arc<Lanes>,
     spool: Arc<Spool>,
+    deliveries: Arc<Deliveries>,
+    sink: Arc<dyn Sink>,
 }
 
 impl Store {
@@ -57,7 +60,12 @@ impl Store {
             deliveries.take(batch, None);
         }
         let lanes = Lanes::start(&sink, &spool, &deliveries, config.batch, &config.request, metrics, left);
-        Ok(Store { lanes: Arc::new(lanes), spool })
+        Ok(Store { lanes: Arc::new(lanes), spool, deliveries, sink })
+    }
+
+    /// What people may see of it.
+    pub(super) fn sources(&self) -> Sources {
+        Sources { spool: self.spool.clone(), deliveries: self.deliveries.clone(), sink: self.sink.clone() }
     }
 
     pub(super) fn lanes(&self) -> &Arc<Lanes> {

@@ -16,6 +16,7 @@ use super::{
     PartName, SealedPart, Sink, Witness,
 };
 use crate::otlp::Signal;
+use crate::spool::{Digest, Frame, Request};
 
 /// What the sink does with an attempt, instead of taking it.
 #[derive(Debug, Clone)]
@@ -194,6 +195,19 @@ impl Sink for FakeSink {
     fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async { Ok(()) })
     }
+}
+
+/// A frame of these requests, all of the key `k`.
+pub(crate) fn frame(sink: &FakeSink, requests: &[&str]) -> Frame {
+    let mut encoder = sink.encoder(Signal::Logs);
+    let mut notes = Vec::new();
+    for text in requests {
+        encoder.append(text.as_bytes(), &Growth::default()).expect("a good request");
+        encoder.commit();
+        let digest = Digest::of(text.as_bytes());
+        notes.push(Request { key: "k".into(), bytes: text.len() as u64, digest });
+    }
+    Frame::new(notes, encoder.seal())
 }
 
 /// Each request's name, and its rows by table.

@@ -40,6 +40,11 @@ pub trait Sink: Send + Sync + 'static {
     /// What is to be done when the outcome of an insert into `table` was unknown `since` ago (`Duration::MAX`: in an earlier process).
     fn after_unknown(&self, table: &str, since: Duration) -> AfterUnknown;
 
+    /// Per table, whether it recognises repeats by their token; empty where nothing can be said.
+    fn windows(&self) -> Vec<Window> {
+        Vec::new()
+    }
+
     /// Whether the sink answers now; `Err` says in words why it does not.
     fn ready(&self) -> BoxFuture<'_, Result<(), String>>;
 }
@@ -54,6 +59,17 @@ pub enum AfterUnknown {
     /// The token is kept together with the rows (Replicated and Shared tables), or nothing can be looked at (a collector):
     /// repeat under the same token and believe the answer.
     Repeat,
+}
+
+/// What a table does about repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// The table.
+    pub table: String,
+    /// Tokens that it keeps; 0: an insert of unknown outcome is looked for, and rollups behind it may double.
+    pub tokens: u64,
+    /// What an administrator may run to change that, where it is missing.
+    pub remedy: Option<String>,
 }
 
 /// The name of a part: a table and one partition of it. What is inserted into a part is in or is not.

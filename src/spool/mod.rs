@@ -108,7 +108,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 pub use batch::{Batch, PartState, Rows};
 pub use contents::{Contents, SegmentContents};
@@ -119,6 +119,7 @@ pub use format::note::{Note, Refused};
 pub use format::record::{Header, Token};
 pub use index::{Part, Segment};
 pub use open::{AppendError, OpenBatch};
+pub use people::{AskError, Summary};
 pub use recover::{OpenError, Recovered};
 pub use room::Limits;
 pub use store::Totals;
@@ -155,6 +156,7 @@ impl Spool {
                 disk: Box::new(MemoryDisk::default()),
                 room: Room::new(Limits::NONE),
                 waiting: Mutex::default(),
+                moving: RwLock::default(),
                 totals: Mutex::default(),
                 journal: None,
                 reserve_spent: AtomicBool::new(false),
@@ -173,6 +175,7 @@ impl Spool {
             disk,
             room: Room::new(settings.limits),
             waiting: Mutex::default(),
+            moving: RwLock::default(),
             totals: Mutex::new(journal.known.totals.clone()),
             journal: Some(Mutex::new(journal)),
             reserve_spent: AtomicBool::new(false),
@@ -226,6 +229,12 @@ impl Spool {
     /// What was acknowledged and is not known to be in: accepted = these and [`Spool::totals`] together.
     pub fn waiting(&self) -> Counts {
         self.store.waiting.lock().clone()
+    }
+
+    /// [`Spool::waiting`] and [`Spool::totals`] at one moment, so that they add up. May wait for a disk that ends a batch. Blocks.
+    pub fn account(&self) -> (Counts, Totals) {
+        let _at_rest = self.store.moving.write();
+        (self.waiting(), self.totals())
     }
 
     /// Bytes used, whole spool and by key.

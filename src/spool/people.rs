@@ -164,6 +164,7 @@ impl Spool {
         batch.name = name;
         batch.waiting = batch.answers_for()?;
         let outcome = Totals { quarantined: batch.waiting.clone(), ..Totals::default() };
+        let _moving = self.store.moving.read();
         self.store.write(&Event::Retried { sequence, outcome })?;
         self.store.waiting.lock().add(&batch.waiting);
         self.store.room.charge(batch.charged, &batch.index.shares, &Default::default());
@@ -182,6 +183,7 @@ impl Spool {
             Err(error) => return Err(error),
         }
         let dropped = outcome.dropped.clone();
+        let _moving = self.store.moving.read();
         self.store.write(&Event::Dropped { sequence, outcome })?;
         self.store.remove_kept(sequence)?;
         Ok(dropped)

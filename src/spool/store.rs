@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::QUARANTINE;
 use super::batch::Batch;
@@ -25,6 +25,8 @@ pub(crate) struct Store {
     pub(crate) room: Room,
     pub(crate) waiting: Mutex<Counts>,
     pub(crate) totals: Mutex<Totals>,
+    /// Read while rows move between `waiting` and `totals`; written by who wants to see both at rest.
+    pub(crate) moving: RwLock<()>,
     /// Where it is written down what became of batches; memory needs none. Held while the disk works.
     pub(crate) journal: Option<Mutex<Journal>>,
     /// The reserve was given back, and is to be set aside again.
@@ -106,10 +108,13 @@ impl Store {
 impl Store {
     /// Counts what became of a batch, then takes its file away: out of the spool, or into quarantine.
     pub(crate) fn end(&self, batch: &Batch, outcome: Totals, digests: Vec<Remembered>, keep: bool) -> io::Result<()> {
+        let moving = self.moving.read();
         if self.journal.is_none() {
             self.totals.lock().add(&outcome);
         }
         self.write(&Event::Ended { sequence: batch.sequence(), keep, outcome, digests })?;
+        self.waiting.lock().subtract(&batch.waiting);
+        drop(moving);
         self.leave(batch, keep)
     }
 
@@ -133,7 +138,6 @@ impl Store {
             journal.lock().forget(batch.sequence());
         }
         self.room.release(batch.charged, &batch.index.shares);
-        self.waiting.lock().subtract(&batch.waiting);
         if self.reserve_spent.load(Ordering::Relaxed) && self.make_reserve().is_ok() {
             self.reserve_spent.store(false, Ordering::Relaxed);
         }

@@ -38,7 +38,7 @@ use self::schema::ServerSchema;
 use self::servers::Servers;
 use crate::config;
 use crate::otlp::Signal;
-use crate::sink::{AfterUnknown, BoxFuture, ChunkEncoder, Look, Outcome, PartDelivery, Sink};
+use crate::sink::{AfterUnknown, BoxFuture, ChunkEncoder, Look, Outcome, PartDelivery, Sink, Window};
 
 /// Longest wait for the answer that readiness goes by.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -145,6 +145,16 @@ impl Sink for ClickHouse {
     fn after_unknown(&self, table: &str, since: Duration) -> AfterUnknown {
         let schema = self.schema.borrow();
         schema.tables.get(table).map_or(AfterUnknown::Look, |table| table.after_unknown(since))
+    }
+
+    fn windows(&self) -> Vec<Window> {
+        let schema = self.schema.borrow();
+        let each = schema.tables.iter().map(|(name, table)| Window {
+            table: name.clone(),
+            tokens: table.deduplication_window,
+            remedy: table.window_remedy(&self.config.database, name),
+        });
+        each.collect()
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), String>> {

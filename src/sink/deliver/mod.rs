@@ -33,7 +33,7 @@ pub use watch::TableHealth;
 use crate::admin::metrics::{Metrics, OfSignal};
 use crate::otlp::Signal;
 use crate::sink::Sink;
-use crate::spool::Batch;
+use crate::spool::{Batch, Counts, Summary};
 use part::{Job, Turn};
 use shipment::{Shipment, blocking};
 use watch::Watch;
@@ -50,6 +50,8 @@ pub struct Deliveries {
     inserts_per_table: usize,
     tables: Mutex<BTreeMap<Arc<str>, Table>>,
     lanes: [Backlog; 3],
+    /// Batches that are not finished, by sequence.
+    live: Mutex<BTreeMap<u64, Arc<Shipment>>>,
 }
 
 /// A table's queue.
@@ -79,6 +81,7 @@ impl Deliveries {
             inserts_per_table: inserts_per_table.max(1),
             tables: Mutex::default(),
             lanes: Default::default(),
+            live: Mutex::default(),
         })
     }
 
@@ -88,6 +91,7 @@ impl Deliveries {
         let batch = Arc::new(batch);
         let shipment = Shipment::new(batch.clone(), audience);
         self.count_batch(&batch, 1);
+        self.live.lock().insert(batch.sequence(), shipment.clone());
         if let Some(deadline) = deadline {
             let shipment = shipment.clone();
             tokio::spawn(async move {
@@ -131,6 +135,29 @@ impl Deliveries {
         health
     }
 
+    /// The batches that are not finished, oldest first, without blocking for long: their files are not read.
+    pub fn batches(&self) -> Vec<Summary> {
+        self.live.lock().values().map(|shipment| shipment.batch.summary()).collect()
+    }
+
+    /// When the oldest unfinished batch was opened, in milliseconds since 1970.
+    pub fn oldest_ms(&self) -> Option<u64> {
+        self.live.lock().values().map(|shipment| shipment.batch.created_ms()).min()
+    }
+
+    /// Rows that wait for a person to mend something, by key and table.
+    pub fn held(&self) -> Counts {
+        let mut held = Counts::default();
+        self.live.lock().values().for_each(|shipment| held.add(&shipment.held()));
+        held
+    }
+
+    /// A person drops what is not in of an unfinished batch. False when there is none of this number.
+    pub fn drop_batch(&self, sequence: u64) -> bool {
+        let live = self.live.lock();
+        live.get(&sequence).inspect(|shipment| shipment.drop_rest()).is_some()
+    }
+
     fn lane(&self, signal: Signal) -> &Backlog {
         &self.lanes[signal.index()]
     }
@@ -161,11 +188,11 @@ impl Deliveries {
     async fn turn(self: Arc<Self>, mut job: Job) {
         let was_held = job.held.is_some();
         let turn = job.turn(self.sink.as_ref(), &self.watch).await;
-        let (table, signal) = (job.part.name.table.clone(), job.shipment.batch.signal());
+        let signal = job.shipment.batch.signal();
         match turn {
             Turn::Held => {
                 if !was_held {
-                    self.held(&table, true);
+                    self.set_held(&job, true);
                     self.lane(signal).ended();
                 }
                 tokio::spawn(async move {
@@ -178,7 +205,7 @@ impl Deliveries {
             }
             Turn::Settled => {
                 if was_held {
-                    self.held(&table, false);
+                    self.set_held(&job, false);
                     self.lane(signal).began();
                 }
                 self.settled(&job);
@@ -196,7 +223,9 @@ impl Deliveries {
         next.map(|(_, job)| job)
     }
 
-    fn held(&self, table: &Arc<str>, held: bool) {
+    fn set_held(&self, job: &Job, held: bool) {
+        let table = &job.part.name.table;
+        job.shipment.set_held(table, held);
         self.watch.held(table, if held { 1 } else { -1 });
         let mut tables = self.tables.lock();
         let table = tables.entry(table.clone()).or_default();
@@ -213,10 +242,14 @@ impl Deliveries {
 
     /// Nothing more is to be done for a batch: its file goes away.
     async fn finish(self: Arc<Self>, shipment: Arc<Shipment>) {
-        let given_up = shipment.is_given_up();
+        let (given_up, dropped) = (shipment.is_given_up(), shipment.is_dropped());
         loop {
             let batch = shipment.batch.clone();
-            let end = move || if given_up { batch.abandon() } else { batch.finish() };
+            let end = move || match (given_up, dropped) {
+                (_, true) => batch.drop_rest(),
+                (true, false) => batch.abandon(),
+                (false, false) => batch.finish(),
+            };
             let Err(error) = blocking(end).await else {
                 break;
             };
@@ -224,6 +257,7 @@ impl Deliveries {
             tracing::error!(batch, %error, "the spool's disk fails; a delivered batch keeps its file until it works again");
             tokio::time::sleep(FINISH_PAUSE).await;
         }
+        self.live.lock().remove(&shipment.batch.sequence());
         self.count_batch(&shipment.batch, -1);
         if !given_up {
             let of = OfSignal { signal: shipment.batch.signal().name() };

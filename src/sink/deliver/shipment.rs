@@ -3,21 +3,26 @@
 //! Invariant: once the waiting requests were told that nothing of theirs is kept, no byte of the batch is sent any more. So a part asks
 //! before each attempt ([`Shipment::may_send`]), under the same lock under which the batch is given up.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::audience::Audience;
 use crate::reply::Away;
-use crate::spool::{Batch, Note, Part};
+use crate::spool::{Batch, Counts, Note, Part};
 
 /// A sealed batch that is being delivered.
 pub(super) struct Shipment {
     pub(super) batch: Arc<Batch>,
     fate: Mutex<Fate>,
     given_up: watch::Sender<bool>,
+    dropped: AtomicBool,
+    /// Tables of which parts wait for a person.
+    held: Mutex<BTreeMap<Arc<str>, usize>>,
 }
 
 struct Fate {
@@ -47,6 +52,8 @@ impl Shipment {
             batch,
             fate: Mutex::new(Fate { audience, parts: vec![Whereabouts::Absent; parts], unsettled: parts, late: false }),
             given_up: watch::Sender::new(false),
+            dropped: AtomicBool::new(false),
+            held: Mutex::default(),
         })
     }
 
@@ -107,6 +114,43 @@ impl Shipment {
         if let (Some(audience), false) = (&mut fate.audience, given_up) {
             audience.all_unknown();
         }
+    }
+
+    /// A person drops what is not in: nothing more of it is sent.
+    pub(super) fn drop_rest(&self) {
+        let _ordered = self.fate.lock();
+        self.dropped.store(true, Ordering::Release);
+        self.given_up.send_replace(true);
+    }
+
+    /// Whether a person dropped it.
+    pub(super) fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Acquire)
+    }
+
+    /// A part of this table came to wait for a person, or no longer does.
+    pub(super) fn set_held(&self, table: &Arc<str>, held: bool) {
+        let mut tables = self.held.lock();
+        let count = tables.entry(table.clone()).or_default();
+        *count = if held { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            tables.remove(table);
+        }
+    }
+
+    /// What of the batch waits for a person: all rows in tables of which a part does.
+    pub(super) fn held(&self) -> Counts {
+        let tables = self.held.lock();
+        let mut counts = Counts::default();
+        if tables.is_empty() {
+            return counts;
+        }
+        for ((key, table), rows) in &self.batch.waiting.rows {
+            if tables.contains_key(table) {
+                counts.add_rows(key, table, *rows);
+            }
+        }
+        counts
     }
 
     pub(super) fn is_given_up(&self) -> bool {

@@ -4,22 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::sink::fake::{Act, FakeSink};
-use crate::sink::{AfterUnknown, Growth, Outcome};
-use crate::spool::{Digest, Frame, Note, Request, Spool};
-
-/// A frame of these requests, as the fake encoder writes them; all of the key `k`.
-fn frame(sink: &FakeSink, requests: &[&str]) -> Frame {
-    let mut encoder = sink.encoder(Signal::Logs);
-    let mut notes = Vec::new();
-    for text in requests {
-        encoder.append(text.as_bytes(), &Growth::default()).unwrap();
-        encoder.commit();
-        let digest = Digest::of(text.as_bytes());
-        notes.push(Request { key: "k".into(), bytes: text.len() as u64, digest });
-    }
-    Frame::new(notes, encoder.seal())
-}
+use crate::sink::fake::{Act, FakeSink, frame};
+use crate::sink::{AfterUnknown, Outcome};
+use crate::spool::{Frame, Note, Spool};
 
 fn batch(spool: &Spool, frames: &[Frame]) -> Batch {
     let mut open = spool.batch(Signal::Logs);

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ddl::identifier;
 use super::version::Version;
 use crate::sink::AfterUnknown;
 
 /// A repeat under the same token within this time is still within a replicated table's count of tokens, at any rate of
 /// inserts that one gateway makes.
 const TOKENS_LAST: Duration = Duration::from_secs(10 * 60);
+
+/// Tokens that a table is to keep; the same as in the tables that otelgate creates.
+const WINDOW: u64 = 10_000;
 
 /// A server's version, time zone and tables.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -74,6 +78,17 @@ impl Table {
     pub fn type_of(&self, column: &str) -> Option<&str> {
         let found = self.columns.iter().find(|found| found.name == column)?;
         Some(&found.type_name)
+    }
+
+    /// The statement that gives the table a deduplication window, when it has none.
+    pub fn window_remedy(&self, database: &str, name: &str) -> Option<String> {
+        let setting = match self.is_replicated() {
+            true => "replicated_deduplication_window",
+            false => "non_replicated_deduplication_window",
+        };
+        let (database, name) = (identifier(database), identifier(name));
+        (self.deduplication_window == 0)
+            .then(|| format!("ALTER TABLE {database}.{name} MODIFY SETTING {setting} = {WINDOW}"))
     }
 
     /// What settles an insert whose outcome was unknown `since` ago.

@@ -1,0 +1,277 @@
+//! `/status`: where every accepted row is, and what stands in the way of those that are not stored.
+//!
+//! The equation that it shows, by key and by table, over all processes that the spool has seen:
+//! accepted = stored + waiting + held + quarantined + lost + dropped.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Serialize;
+
+use super::metrics::{Metrics, OfRows};
+use crate::sink::Sink;
+use crate::sink::deliver::Deliveries;
+use crate::spool::{Counts, Spool};
+
+/// How often the metrics of rows and of the spool are brought up to date.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// What stands behind the gateway; set once it is open.
+pub type Behind = Arc<OnceLock<Sources>>;
+
+/// Where the numbers come from.
+pub struct Sources {
+    /// Keeps the batches.
+    pub spool: Arc<Spool>,
+    /// Brings them to the sink.
+    pub deliveries: Arc<Deliveries>,
+    /// Takes them.
+    pub sink: Arc<dyn Sink>,
+}
+
+/// Everything that `/status` says.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// All rows.
+    pub rows: Account,
+    /// All requests; those of a batch of which only some rows were refused count as stored.
+    pub requests: Account,
+    /// Rows by key.
+    pub keys: BTreeMap<String, Account>,
+    /// Rows by table, and how its deliveries go.
+    pub tables: BTreeMap<String, TableStatus>,
+    /// Rows by key, then table.
+    pub rows_by_key_and_table: BTreeMap<String, BTreeMap<String, Account>>,
+    /// The spool.
+    pub spool: SpoolStatus,
+}
+
+/// Where something is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// The sum of all others.
+    pub accepted: u64,
+    /// In the sink.
+    pub stored: u64,
+    /// Not known to be in, or in a batch that is not finished.
+    pub waiting: u64,
+    /// Waiting for a person to mend something.
+    pub held: u64,
+    /// Refused for good by the sink, kept for people.
+    pub quarantined: u64,
+    /// Damaged on disk.
+    pub lost: u64,
+    /// Dropped by a person.
+    pub dropped: u64,
+}
+
+/// A table.
+#[derive(Debug, Default, Serialize)]
+pub struct TableStatus {
+    /// Its rows.
+    pub rows: Account,
+    /// Inserts in flight, or pausing after a failure.
+    pub inserting: usize,
+    /// Parts that wait for their turn.
+    pub parts_waiting: usize,
+    /// Parts that wait for a person.
+    pub parts_held: usize,
+    /// What went wrong last, in words.
+    pub last_error: Option<String>,
+    /// When, in milliseconds since 1970.
+    pub last_error_ms: Option<u64>,
+    /// When something was stored last, in milliseconds since 1970.
+    pub last_stored_ms: Option<u64>,
+    /// Tokens that the table keeps to recognise repeats; 0: it keeps none. Unknown for other sinks.
+    pub deduplication_window: Option<u64>,
+    /// SQL for an administrator, where the window is missing.
+    pub remedy: Option<String>,
+}
+
+/// The spool.
+#[derive(Debug, Serialize)]
+pub struct SpoolStatus {
+    /// Whether it is on disk: requests are then acknowledged before the sink has them.
+    pub on_disk: bool,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes by the key that they are charged to.
+    pub bytes_by_key: BTreeMap<String, u64>,
+    /// Sealed batches that are not finished.
+    pub batches: usize,
+    /// Age of the oldest of them.
+    pub oldest_batch_seconds: Option<u64>,
+    /// Why no request is taken now.
+    pub full: Option<String>,
+}
+
+/// By key and table.
+type Accounts = BTreeMap<(Arc<str>, Arc<str>), Account>;
+
+impl Account {
+    fn add(&mut self, other: &Account) {
+        self.accepted += other.accepted;
+        self.stored += other.stored;
+        self.waiting += other.waiting;
+        self.held += other.held;
+        self.quarantined += other.quarantined;
+        self.lost += other.lost;
+        self.dropped += other.dropped;
+    }
+
+    /// `waiting` includes what is held.
+    fn closed(mut self) -> Account {
+        self.held = self.held.min(self.waiting);
+        self.waiting -= self.held;
+        self.accepted = self.stored + self.waiting + self.held + self.quarantined + self.lost + self.dropped;
+        self
+    }
+
+    fn states(&self) -> [(&'static str, u64); 7] {
+        [
+            ("accepted", self.accepted),
+            ("stored", self.stored),
+            ("waiting", self.waiting),
+            ("held", self.held),
+            ("quarantined", self.quarantined),
+            ("lost", self.lost),
+            ("dropped", self.dropped),
+        ]
+    }
+}
+
+impl Sources {
+    /// What is true now. Blocks.
+    pub fn status(&self) -> Status {
+        let (accounts, requests) = self.accounts();
+        let mut keys: BTreeMap<String, Account> = BTreeMap::new();
+        let mut by_both: BTreeMap<String, BTreeMap<String, Account>> = BTreeMap::new();
+        let (mut rows, mut tables) = (Account::default(), self.tables());
+        for ((key, table), account) in accounts {
+            let (key, table) = (key.to_string(), table.to_string());
+            rows.add(&account);
+            keys.entry(key.clone()).or_default().add(&account);
+            tables.entry(table.clone()).or_default().rows.add(&account);
+            by_both.entry(key).or_default().insert(table, account);
+        }
+        Status { rows, requests, keys, tables, rows_by_key_and_table: by_both, spool: self.spool() }
+    }
+
+    /// Rows by key and table, and all requests.
+    fn accounts(&self) -> (Accounts, Account) {
+        // First what is held: what is finished in the meantime is then not counted twice.
+        let held = self.deliveries.held();
+        let (waiting, totals) = self.spool.account();
+        let mut accounts = Accounts::new();
+        let mut requests = Account::default();
+        let mut take = |counts: &Counts, field: fn(&mut Account) -> &mut u64| {
+            *field(&mut requests) += counts.total_requests();
+            for (of, rows) in &counts.rows {
+                *field(accounts.entry(of.clone()).or_default()) += rows;
+            }
+        };
+        take(&held, |account| &mut account.held);
+        take(&waiting, |account| &mut account.waiting);
+        take(&totals.stored, |account| &mut account.stored);
+        take(&totals.quarantined, |account| &mut account.quarantined);
+        take(&totals.lost, |account| &mut account.lost);
+        take(&totals.dropped, |account| &mut account.dropped);
+        let closed = accounts.into_iter().map(|(of, account)| (of, account.closed())).collect();
+        (closed, requests.closed())
+    }
+
+    fn tables(&self) -> BTreeMap<String, TableStatus> {
+        let mut tables: BTreeMap<String, TableStatus> = BTreeMap::new();
+        for (name, health) in self.deliveries.tables() {
+            let (at, why) = health.last_error.unzip();
+            let status = TableStatus {
+                inserting: health.working,
+                parts_waiting: health.waiting,
+                parts_held: health.held,
+                last_error: why.map(|why| why.to_string()),
+                last_error_ms: at.map(milliseconds),
+                last_stored_ms: health.last_delivery.map(milliseconds),
+                ..TableStatus::default()
+            };
+            tables.insert(name.to_string(), status);
+        }
+        for window in self.sink.windows() {
+            let status = tables.entry(window.table).or_default();
+            status.deduplication_window = Some(window.tokens);
+            status.remedy = window.remedy;
+        }
+        tables
+    }
+
+    fn spool(&self) -> SpoolStatus {
+        let (bytes, bytes_by_key) = self.spool.used();
+        SpoolStatus {
+            on_disk: self.spool.is_durable(),
+            bytes,
+            bytes_by_key: bytes_by_key.into_iter().map(|(key, bytes)| (key.to_string(), bytes)).collect(),
+            batches: self.deliveries.batches().len(),
+            oldest_batch_seconds: self.oldest_seconds(),
+            full: self.spool.has_room().err().map(|away| away.to_string()),
+        }
+    }
+
+    fn oldest_seconds(&self) -> Option<u64> {
+        let now = milliseconds(SystemTime::now());
+        self.deliveries.oldest_ms().map(|oldest| now.saturating_sub(oldest) / 1000)
+    }
+
+    /// Keeps the metrics up to date, for as long as it is polled.
+    pub async fn follow(behind: Behind, metrics: Arc<Metrics>) {
+        let mut ticks = tokio::time::interval(EVERY);
+        loop {
+            ticks.tick().await;
+            let (behind, metrics) = (behind.clone(), metrics.clone());
+            let measure = move || behind.get().inspect(|sources| sources.measure(&metrics)).is_some();
+            // It panics only when the process ends.
+            let _ = tokio::task::spawn_blocking(measure).await;
+        }
+    }
+
+    fn measure(&self, metrics: &Metrics) {
+        for ((key, table), account) in self.accounts().0 {
+            for (state, rows) in account.states() {
+                let of = OfRows { key: key.clone(), table: table.clone(), state };
+                metrics.rows.get_or_create(&of).set(signed(rows));
+            }
+        }
+        metrics.spool_bytes.set(signed(self.spool.used().0));
+        metrics.oldest_batch_seconds.set(signed(self.oldest_seconds().unwrap_or(0)));
+    }
+}
+
+/// `/status`.
+pub fn router(behind: Behind) -> Router {
+    Router::new().route("/status", get(show)).with_state(behind)
+}
+
+async fn show(State(behind): State<Behind>) -> Response {
+    let status = tokio::task::spawn_blocking(move || behind.get().map(Sources::status)).await;
+    match status {
+        Ok(Some(status)) => super::spool::json(StatusCode::OK, &status),
+        Ok(None) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

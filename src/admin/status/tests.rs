@@ -1,0 +1,122 @@
+//! Every accepted row is somewhere, whatever people and the sink do.
+
+use axum::body::Body;
+use axum::http::Request;
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use super::*;
+use crate::otlp::Signal;
+use crate::sink::Outcome;
+use crate::sink::fake::{Act, FakeSink};
+use crate::spool::disk::faulty::FaultyDisk;
+use crate::spool::{Batch, Limits, Settings};
+
+struct World {
+    sink: Arc<FakeSink>,
+    behind: Behind,
+    router: Router,
+}
+
+impl World {
+    fn new() -> World {
+        let settings = Settings { limits: Limits::NONE, digest_ttl: Duration::from_secs(600) };
+        let spool = Spool::open(Box::new(FaultyDisk::new(1)), &settings).unwrap().0;
+        let sink = FakeSink::new();
+        let dyn_sink: Arc<dyn Sink> = sink.clone();
+        let deliveries = Deliveries::new(dyn_sink.clone(), 2, Arc::default());
+        let behind = Behind::default();
+        let router = router(behind.clone()).merge(crate::admin::spool::router(behind.clone()));
+        assert!(behind.set(Sources { spool: Arc::new(spool), deliveries, sink: dyn_sink }).is_ok());
+        World { sink, behind, router }
+    }
+
+    fn sources(&self) -> &Sources {
+        self.behind.get().unwrap()
+    }
+
+    fn batch(&self, requests: &[&str]) -> Batch {
+        let mut open = self.sources().spool.batch(Signal::Logs);
+        open.append(&[crate::sink::fake::frame(&self.sink, requests)]).unwrap();
+        open.seal()
+    }
+
+    async fn deliver(&self, requests: &[&str]) {
+        self.sources().deliveries.take(self.batch(requests), None);
+        self.settle().await;
+    }
+
+    async fn settle(&self) {
+        while !self.sources().deliveries.is_idle(Signal::Logs) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+
+    async fn ask(&self, method: &str, path: &str) -> (StatusCode, serde_json::Value) {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let status = answer.status();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// stored, waiting, held, quarantined, dropped of all rows, which add up.
+    async fn rows(&self) -> [u64; 5] {
+        let (status, shown) = self.ask("GET", "/status").await;
+        assert_eq!(status, StatusCode::OK);
+        let rows = &shown["rows"];
+        let numbers = ["stored", "waiting", "held", "quarantined", "dropped"].map(|name| rows[name].as_u64().unwrap());
+        assert_eq!(rows["accepted"], numbers.iter().sum::<u64>());
+        numbers
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_accepted_row_is_somewhere() {
+    let world = World::new();
+    world.sink.always("b", Some(Act::Say(Outcome::Hold { why: "no such table".into() })));
+    world.deliver(&["r1 a=3"]).await;
+    assert_eq!(world.rows().await, [3, 0, 0, 0, 0]);
+    world.deliver(&["r2 a=1 b=2", "poison a=4"]).await;
+    // What is in `a` counts as waiting until its batch is finished.
+    assert_eq!(world.rows().await, [3, 5, 2, 0, 0]);
+    let (_, shown) = world.ask("GET", "/status").await;
+    assert_eq!(shown["tables"]["b"]["last_error"], "no such table");
+    assert_eq!(shown["tables"]["b"]["parts_held"], 1);
+    assert_eq!(shown["rows_by_key_and_table"]["k"]["b"]["held"], 2);
+    world.sink.always("b", None);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.rows().await, [6, 0, 0, 4, 0]);
+
+    let (_, all) = world.ask("GET", "/spool").await;
+    assert_eq!((&all[0]["sequence"], &all[0]["place"]), (&1.into(), &"quarantine".into()));
+    let (status, _) = world.ask("POST", "/spool/1/retry").await;
+    assert_eq!(status, StatusCode::OK);
+    world.settle().await;
+    assert_eq!(world.rows().await, [6, 0, 0, 4, 0], "it is poison still");
+    let (status, _) = world.ask("POST", "/spool/1/drop").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(world.rows().await, [6, 0, 0, 0, 4]);
+    assert_eq!(world.ask("POST", "/spool/1/drop").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_may_drop_what_is_held() {
+    let world = World::new();
+    world.sink.always("b", Some(Act::Say(Outcome::Hold { why: "no such table".into() })));
+    world.deliver(&["r1 a=1 b=2"]).await;
+    assert_eq!(world.ask("GET", "/spool/0").await.1["parts"][0]["is_in"], true);
+    assert_eq!(world.ask("POST", "/spool/0/drop").await.0, StatusCode::OK);
+    world.settle().await;
+    assert_eq!(world.rows().await, [1, 0, 0, 0, 2]);
+    assert!(world.sink.stored("b").is_empty());
+}
+
+#[tokio::test]
+async fn a_web_page_may_not_give_orders() {
+    let world = World::new();
+    let request = Request::post("/spool/0/drop").header("origin", "https://evil.example").body(Body::empty()).unwrap();
+    let answer = world.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+}
