@@ -130,6 +130,9 @@ use disk::{Disk, MemoryDisk};
 use room::Room;
 use store::Store;
 
+/// Says that the process before this one ended in peace, and which digests it still remembered.
+const CLEAN_STOP: &str = "clean-stop";
+
 /// Where files with damaged or refused rows are kept for people.
 pub const QUARANTINE: &str = "quarantine";
 
@@ -160,6 +163,7 @@ impl Spool {
                 totals: Mutex::default(),
                 journal: None,
                 reserve_spent: AtomicBool::new(false),
+                stopped: AtomicBool::new(false),
             }),
             next_sequence: AtomicU64::new(0),
         }
@@ -179,6 +183,7 @@ impl Spool {
             totals: Mutex::new(journal.known.totals.clone()),
             journal: Some(Mutex::new(journal)),
             reserve_spent: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
         });
         let (recovered, next_sequence) = recover::recover(&store, settings, journaled)?;
         if let Err(error) = store.make_reserve() {
@@ -188,8 +193,8 @@ impl Spool {
         Ok((spool, recovered))
     }
 
-    /// Leaves the word that this process ends in peace, with the digests that still count. Nothing may be appended
-    /// afterwards. Blocks.
+    /// Leaves the word that this process ends in peace, with the digests that still count. A frame that is appended afterwards takes the
+    /// word back. Blocks.
     ///
     /// # Errors
     /// Whatever the disk says; the next start then takes every young digest for one that counts.

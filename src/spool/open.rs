@@ -180,6 +180,7 @@ impl OpenBatch {
     }
 
     fn write(&mut self, pieces: &[Bytes]) -> io::Result<()> {
+        self.store.goes_on()?;
         let first = self.file.is_none();
         if first {
             self.file = Some(self.store.disk.create(&self.name())?);

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::batch::Batch;
 use super::digests::Remembered;
@@ -16,10 +17,7 @@ use super::journal::{self, Event, Journal};
 use super::log::{Footer, Log};
 use super::scan::{Scan, scan};
 use super::store::{Store, Totals};
-use super::{QUARANTINE, Settings, now_ms};
-
-/// Says that the process before this one ended in peace, and which digests it still remembered.
-const CLEAN_STOP: &str = "clean-stop";
+use super::{CLEAN_STOP, QUARANTINE, Settings, now_ms};
 
 /// What a start found.
 #[derive(Default)]
@@ -106,10 +104,12 @@ pub(crate) fn recover(
     Ok((recovered, files.next_sequence))
 }
 
-/// Leaves the word that this process ends in peace. Nothing may be appended afterwards.
+/// Leaves the word that this process ends in peace.
 pub(crate) fn write_clean_stop(store: &Store, remembered: &[Remembered]) -> io::Result<()> {
     let mut payload = Writer::default();
     journal::encode_digests(remembered, &mut payload);
+    // First, so that whoever appends from now on takes the word back.
+    store.stopped.store(true, Ordering::Release);
     store.replace(CLEAN_STOP, &journal::seal(&payload.0))
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Store {
     pub(crate) journal: Option<Mutex<Journal>>,
     /// The reserve was given back, and is to be set aside again.
     pub(crate) reserve_spent: AtomicBool,
+    /// The word of a clean stop is on the disk.
+    pub(crate) stopped: AtomicBool,
 }
 
 /// What became of everything that was ever acknowledged here and is no longer waiting.
@@ -106,6 +108,18 @@ impl Store {
 }
 
 impl Store {
+    /// Before a frame is written: the word of a clean stop would no longer be true.
+    pub(crate) fn goes_on(&self) -> io::Result<()> {
+        if self.stopped.load(Ordering::Acquire) {
+            match self.disk.remove(super::CLEAN_STOP) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.disk.sync_dir("")?,
+            }
+            self.stopped.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
     /// Counts what became of a batch, then takes its file away: out of the spool, or into quarantine.
     pub(crate) fn end(&self, batch: &Batch, outcome: Totals, digests: Vec<Remembered>, keep: bool) -> io::Result<()> {
         let moving = self.moving.read();

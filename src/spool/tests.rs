@@ -131,3 +131,20 @@ mod damage {
         }
     }
 }
+
+#[test]
+fn a_frame_after_the_word_of_a_clean_stop_takes_it_back() {
+    let disk = disk::faulty::FaultyDisk::new(3);
+    let settings = Settings { limits: Limits::NONE, digest_ttl: Duration::from_secs(600) };
+    let open = || Spool::open(Box::new(disk.clone()), &settings).unwrap();
+    let (spool, recovered) = open();
+    assert!(recovered.clean);
+    spool.stop(&[]).unwrap();
+    spool.batch(Signal::Logs).append(&[frame("otel_logs", &["a"], 1, b"late")]).unwrap();
+    disk.restart();
+    let (spool, recovered) = open();
+    assert!(!recovered.clean && recovered.digests.len() == 1);
+    spool.stop(&[]).unwrap();
+    disk.restart();
+    assert!(open().1.clean);
+}
