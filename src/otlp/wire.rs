@@ -58,7 +58,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field's number and value, or `None` at the end.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, Fault> {
         if self.at >= self.bytes.len() {
             return Ok(None);

@@ -4,6 +4,7 @@
 //! width of dictionary numbers. Invariant: a column that is cut to a [`Mark`] is as it was when the mark was taken.
 
 use super::dictionary::Dictionary;
+use super::map::{Duplicates, Keys, Map};
 use super::plan::{ColumnFormat, ValueFormat};
 use super::value::{Attribute, Json, prefixed};
 use super::wire::{Fault, put_string};
@@ -70,22 +71,6 @@ impl FixedKind {
     }
 }
 
-/// Maps from string to string.
-#[derive(Debug)]
-pub(super) struct Map {
-    pub(super) ends: Vec<u64>,
-    pub(super) keys: Keys,
-    pub(super) values: Vec<u8>,
-    last_keys: usize,
-    last_values: usize,
-}
-
-#[derive(Debug)]
-pub(super) enum Keys {
-    Dictionary(Numbers),
-    Text(Vec<u8>),
-}
-
 /// How far each of a column's buffers reached at some moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Mark {
@@ -124,13 +109,8 @@ impl Column {
             ValueFormat::Integer { width: 2 } => fixed(FixedKind::Two),
             ValueFormat::Integer { width: 4 } => fixed(FixedKind::Four),
             ValueFormat::Integer { .. } | ValueFormat::Double => fixed(FixedKind::Eight),
-            ValueFormat::Map { dictionary } => Data::Map(Map {
-                ends: Vec::new(),
-                keys: if *dictionary { Keys::Dictionary(Numbers::default()) } else { Keys::Text(Vec::new()) },
-                values: Vec::new(),
-                last_keys: 0,
-                last_values: 0,
-            }),
+            ValueFormat::Map { dictionary: true } => Data::Map(Map::new(Keys::Dictionary(Numbers::default()))),
+            ValueFormat::Map { dictionary: false } => Data::Map(Map::new(Keys::Text(Vec::new()))),
             ValueFormat::Json => Data::Json(Strings::default()),
         };
         Column { ends: format.array.then(Vec::new), data }
@@ -180,10 +160,16 @@ impl Column {
         fixed.kind.width()
     }
 
-    /// Appends a map (or an object) of attributes that are sorted by key and lie `depth` messages deep.
-    pub(super) fn attributes(&mut self, attributes: &[Attribute<'_>], depth: u8, max: u64) -> Result<usize, Fault> {
+    /// Appends a map (or an object) of attributes; `depth` is that of their messages.
+    pub(super) fn attributes(
+        &mut self,
+        attributes: &[Attribute<'_>],
+        duplicates: Duplicates,
+        depth: u8,
+        max: u64,
+    ) -> Result<usize, Fault> {
         match &mut self.data {
-            Data::Map(map) => map.push(attributes, depth, max),
+            Data::Map(map) => map.push(attributes, duplicates, depth, max),
             Data::Json(strings) => {
                 strings.last = strings.bytes.len();
                 prefixed(&mut strings.bytes, |out| Json::new(out, max).object(attributes.to_vec(), depth))?;
@@ -266,6 +252,7 @@ impl Column {
             Data::Map(map) => {
                 map.ends.truncate(mark.data);
                 map.values.truncate(mark.values);
+                map.forget_shapes();
                 match &mut map.keys {
                     Keys::Dictionary(numbers) => {
                         numbers.numbers.truncate(mark.keys);
@@ -296,6 +283,7 @@ impl Column {
             Data::Dictionary(dictionary) => numbers(dictionary),
             Data::Fixed(fixed) => empty(&mut fixed.bytes, keep),
             Data::Map(map) => {
+                map.forget_shapes();
                 empty(&mut map.ends, keep);
                 empty(&mut map.values, keep);
                 match &mut map.keys {
@@ -330,58 +318,5 @@ impl Numbers {
         let (number, grown) = self.dictionary.number(text);
         self.numbers.push(number);
         4 + grown
-    }
-}
-
-impl Map {
-    fn push(&mut self, attributes: &[Attribute<'_>], depth: u8, max: u64) -> Result<usize, Fault> {
-        self.last_values = self.values.len();
-        let mut grown = 8;
-        match &mut self.keys {
-            Keys::Dictionary(numbers) => {
-                self.last_keys = numbers.numbers.len();
-                for attribute in attributes {
-                    grown += numbers.push(&attribute.key);
-                }
-            }
-            Keys::Text(bytes) => {
-                self.last_keys = bytes.len();
-                for attribute in attributes {
-                    put_string(bytes, &attribute.key);
-                }
-                grown += bytes.len() - self.last_keys;
-            }
-        }
-        for attribute in attributes {
-            attribute.value.put_string(&mut self.values, depth + 1, max)?;
-        }
-        self.ends.push(self.ends.last().copied().unwrap_or(0) + attributes.len() as u64);
-        Ok(grown + self.values.len() - self.last_values)
-    }
-
-    #[inline]
-    fn repeat(&mut self) -> usize {
-        let start = self.last_values;
-        self.last_values = self.values.len();
-        self.values.extend_from_within(start..);
-        let mut grown = 8 + self.last_values - start;
-        match &mut self.keys {
-            Keys::Dictionary(numbers) => {
-                let start = self.last_keys;
-                self.last_keys = numbers.numbers.len();
-                numbers.numbers.extend_from_within(start..);
-                grown += 4 * (self.last_keys - start);
-            }
-            Keys::Text(bytes) => {
-                let start = self.last_keys;
-                self.last_keys = bytes.len();
-                bytes.extend_from_within(start..);
-                grown += self.last_keys - start;
-            }
-        }
-        let end = self.ends.last().copied().unwrap_or(0);
-        let before = self.ends.len().checked_sub(2).map_or(0, |at| self.ends[at]);
-        self.ends.push(end + (end - before));
-        grown
     }
 }

@@ -14,11 +14,13 @@ const HEADER: usize = 9;
 pub(super) struct Compressor {
     method: Compression,
     table: CompressTable,
+    /// Where a frame is compressed; its length is not known before.
+    buffer: Vec<u8>,
 }
 
 impl Compressor {
     pub(super) fn new(method: Compression) -> Compressor {
-        Compressor { method, table: CompressTable::large() }
+        Compressor { method, table: CompressTable::large(), buffer: Vec::new() }
     }
 
     /// The frames of `raw`.
@@ -47,25 +49,25 @@ impl Compressor {
         const LZ4: u8 = 0x82;
         const ZSTD: u8 = 0x90;
         const ZSTD_LEVEL: i32 = 1;
-        let start = out.len();
+        let bound = get_maximum_output_size(chunk.len()).max(zstd::zstd_safe::compress_bound(chunk.len()));
+        if self.buffer.len() < bound {
+            self.buffer.resize(bound, 0);
+        }
         let written = match self.method {
             Compression::None => None,
             Compression::Lz4 => {
-                out.resize(start + get_maximum_output_size(chunk.len()), 0);
-                compress_into_with_table(chunk, &mut out[start..], &mut self.table).ok().map(|len| (LZ4, len))
+                compress_into_with_table(chunk, &mut self.buffer, &mut self.table).ok().map(|len| (LZ4, len))
             }
             Compression::Zstd => {
-                out.resize(start + zstd::zstd_safe::compress_bound(chunk.len()), 0);
-                zstd::bulk::compress_to_buffer(chunk, &mut out[start..], ZSTD_LEVEL).ok().map(|len| (ZSTD, len))
+                zstd::bulk::compress_to_buffer(chunk, &mut self.buffer, ZSTD_LEVEL).ok().map(|len| (ZSTD, len))
             }
         };
         match written {
             Some((method, len)) if len < chunk.len() => {
-                out.truncate(start + len);
+                out.extend_from_slice(&self.buffer[..len]);
                 method
             }
             _ => {
-                out.truncate(start);
                 out.extend_from_slice(chunk);
                 NONE
             }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::map::Duplicates;
 use super::table::{TableKind, log as column};
 use super::transform::{Severity, merge_body};
 use super::value::{Attribute, Value};
@@ -62,7 +63,9 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
         }
     };
     let mut severity = Severity { text: Cow::Borrowed(record.severity_text), number: int32(record.severity_number) };
+    let mut duplicates = Duplicates::Kept;
     if !replay && request.rows.transforms_logs() {
+        duplicates = Duplicates::LastOnly;
         merge_body(&mut request.attributes, &record.body, depth, max)?;
         if !severity.is_set() {
             severity = Severity::from_attributes(&request.attributes).unwrap_or_else(|| Severity::from_body(body));
@@ -79,7 +82,7 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
     part.text(column::SEVERITY_TEXT, &severity.text);
     part.integer(column::SEVERITY_NUMBER, i64::from(severity.number).cast_unsigned());
     part.text(column::BODY, body);
-    part.attributes(column::LOG_ATTRIBUTES, &mut request.attributes, depth)?;
+    part.map(column::LOG_ATTRIBUTES, &request.attributes, duplicates, depth)?;
     part.text(column::EVENT_NAME, record.event_name);
     Ok(())
 }

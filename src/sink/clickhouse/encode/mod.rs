@@ -12,7 +12,7 @@
 //! | `transform` | what ClickStack's collector does to logs on the way |
 //! | `part` | the open parts of a chunk; the row's day; growth; what is repeated from the row before |
 //! | `days` | which day a time lies on |
-//! | `column`, `dictionary` | the buffers, and marks in them |
+//! | `column`, `map`, `dictionary` | the buffers, and marks in them |
 //! | `native` | a block's bytes |
 //! | `compress` | ClickHouse's compressed frames |
 //! | `chunk` | the [`ChunkEncoder`](crate::sink::ChunkEncoder): commit, roll back, seal |
@@ -28,6 +28,7 @@ mod days;
 mod dictionary;
 mod factory;
 mod logs;
+mod map;
 mod metrics;
 mod native;
 mod part;

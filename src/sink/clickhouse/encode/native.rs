@@ -1,8 +1,9 @@
 //! ClickHouse's Native format, as its HTTP interface takes it: the number of columns and rows, then each column's name,
 //! type and values. `docs/native-blocks.md` has the layout.
 
-use super::column::{Column, Data, Keys, Map, Mark, Numbers};
+use super::column::{Column, Data, Mark, Numbers};
 use super::dictionary::Dictionary;
+use super::map::{Keys, Map};
 use super::part::Part;
 use super::wire::{put_string, put_varint};
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::column::{Column, Data, FixedKind, Mark, hex, seconds};
 use super::days::Day;
 use super::factory::EncoderSettings;
+use super::map::Duplicates;
 use super::plan::{TablePlan, ValueFormat};
 use super::table::{Group, TableKind};
 use super::value::Attribute;
@@ -113,25 +114,20 @@ impl Part {
         self.integer(place, value.to_bits());
     }
 
-    /// A map; `depth` is that of the attributes' messages. Sorts them.
-    pub(super) fn attributes(
-        &mut self,
-        place: usize,
-        attributes: &mut [Attribute<'_>],
-        depth: u8,
-    ) -> Result<(), Fault> {
-        sort(attributes);
-        self.sorted_attributes(place, attributes, depth)
+    /// A map; `depth` is that of the attributes' messages.
+    pub(super) fn attributes(&mut self, place: usize, attributes: &[Attribute<'_>], depth: u8) -> Result<(), Fault> {
+        self.map(place, attributes, Duplicates::Kept, depth)
     }
 
-    /// A map of attributes that are sorted already.
-    pub(super) fn sorted_attributes(
+    /// A map; of equal keys the last counts when it says so.
+    pub(super) fn map(
         &mut self,
         place: usize,
         attributes: &[Attribute<'_>],
+        duplicates: Duplicates,
         depth: u8,
     ) -> Result<(), Fault> {
-        let grown = self.columns[place].attributes(attributes, depth, self.max_bytes)?;
+        let grown = self.columns[place].attributes(attributes, duplicates, depth, self.max_bytes)?;
         self.bytes += grown as u64;
         Ok(())
     }
@@ -257,13 +253,6 @@ impl Part {
 
     pub(super) fn witnesses(&self) -> &[Vec<Mark>] {
         &self.witnesses
-    }
-}
-
-/// Sorts attributes by key, equal keys in the order in which they came, as the collector's exporter does.
-pub(super) fn sort(attributes: &mut [Attribute<'_>]) {
-    if !attributes.is_sorted_by(|one, other| one.key <= other.key) {
-        attributes.sort_by(|one, other| one.key.cmp(&other.key));
     }
 }
 

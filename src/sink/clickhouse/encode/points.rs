@@ -37,7 +37,7 @@ fn begin<'p>(
     part.time(column::START_TIME, point.start);
     part.time(column::TIME, point.time);
     part.integer(column::FLAGS, point.flags);
-    part.attributes(column::ATTRIBUTES, &mut request.attributes, depth)?;
+    part.attributes(column::ATTRIBUTES, &request.attributes, depth)?;
     if kind != TableKind::Summary {
         for exemplar in &request.lists[0] {
             put_exemplar(part, exemplar, depth)?;
@@ -240,7 +240,7 @@ fn put_exemplar(part: &mut Part, bytes: &[u8], depth: u8) -> Result<(), Fault> {
             _ => {}
         }
     }
-    part.attributes(column::EXEMPLARS_ATTRIBUTES, &mut attributes, depth + 1)?;
+    part.attributes(column::EXEMPLARS_ATTRIBUTES, &attributes, depth + 1)?;
     part.time(column::EXEMPLARS_TIME, time);
     part.double(column::EXEMPLARS_VALUE, value);
     part.full_id::<8>(column::EXEMPLARS_SPAN_ID, span_id);

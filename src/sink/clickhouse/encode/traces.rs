@@ -52,7 +52,7 @@ pub(super) fn span<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: u8
     let score = 1 + u64::from(span.span_id.is_some());
     let part = request.rows.begin(TableKind::Traces, span.start, bytes.len(), score, 0)?;
     span.put(part);
-    part.attributes(column::SPAN_ATTRIBUTES, &mut request.attributes, depth)?;
+    part.attributes(column::SPAN_ATTRIBUTES, &request.attributes, depth)?;
     for event in &*events {
         put_event(part, event, depth, &mut request.nested)?;
     }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::io::Write;
 
-use super::wire::{Fault, Field, Fields, put_string, put_varint};
+use super::wire::{Fault, Field, Fields, MAX_DEPTH, put_string, put_varint};
 
 /// A value, its arrays and maps still as they are on the wire.
 #[derive(Debug, Clone, Default)]
@@ -152,7 +152,27 @@ pub(super) struct Attribute<'a> {
 
 impl<'a> Attribute<'a> {
     /// Reads a `KeyValue` that lies `depth` messages deep.
+    #[inline]
     pub(super) fn read(bytes: &'a [u8], depth: u8) -> Result<Attribute<'a>, Fault> {
+        match Attribute::short_text(bytes) {
+            Some(attribute) if depth < MAX_DEPTH => Ok(attribute),
+            _ => Attribute::read_any(bytes, depth),
+        }
+    }
+
+    /// A key and a text, each shorter than 128 bytes and in the order in which everybody writes them; most attributes are such.
+    #[inline]
+    fn short_text(bytes: &'a [u8]) -> Option<Attribute<'a>> {
+        let [0x0a, key_len @ ..0x80, rest @ ..] = bytes else { return None };
+        let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
+        let [0x12, value_len @ 2..0x80, 0x0a, text_len, text @ ..] = rest else { return None };
+        if usize::from(*text_len) != text.len() || usize::from(*value_len) != text.len() + 2 {
+            return None;
+        }
+        Some(Attribute { key: Cow::Borrowed(key), value: Value::Text(Cow::Borrowed(text)) })
+    }
+
+    fn read_any(bytes: &'a [u8], depth: u8) -> Result<Attribute<'a>, Fault> {
         let mut key: &[u8] = &[];
         let mut value = Value::Empty;
         let mut fields = Fields::new(bytes, depth);
@@ -217,6 +237,11 @@ pub(super) fn put_int(out: &mut Vec<u8>, int: i64) {
 /// below 1e-6 and from 1e21 on.
 fn put_double(out: &mut Vec<u8>, double: f64) {
     let size = double.abs();
+    // Whole numbers, as JSON's mostly are; not minus zero.
+    if double == double.trunc() && (1.0..1e15).contains(&size) {
+        put_int(out, double as i64);
+        return;
+    }
     // Writing to a Vec cannot fail.
     if size == 0.0 || (1e-6..1e21).contains(&size) {
         let _ = write!(out, "{double}");

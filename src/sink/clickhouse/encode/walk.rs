@@ -3,7 +3,7 @@
 //! A message's fields may come in any order, and the resource's and the scope's stand in each of their rows, so a
 //! group's fields are walked twice: for what it says itself, then for what is in it. Stepping over a record is one addition.
 
-use super::part::{Part, Parts, sort};
+use super::part::{Part, Parts};
 use super::table::{Group, TableKind};
 use super::value::{Attribute, Value};
 use super::wire::{Fault, Field, Fields};
@@ -170,7 +170,6 @@ impl<'a, 'p> Request<'a, 'p> {
                 _ => {}
             }
         }
-        sort(&mut self.rows.scope.attributes);
         *self.rows.serial += 1;
         self.rows.scope.serial = *self.rows.serial;
         let mut fields = Fields::new(bytes, depth);
@@ -222,7 +221,6 @@ impl<'a> Resource<'a> {
         if let Some(Attribute { value, .. }) = named {
             value.put_text(&mut self.service_name, RESOURCE_ATTRIBUTES_DEPTH + 1, max)?;
         }
-        sort(&mut self.attributes);
         Ok(())
     }
 
@@ -233,7 +231,7 @@ impl<'a> Resource<'a> {
         let before = part.bytes();
         let places = part.kind().places();
         part.text(places.service_name, &self.service_name);
-        part.sorted_attributes(places.resource_attributes, &self.attributes, RESOURCE_ATTRIBUTES_DEPTH)?;
+        part.attributes(places.resource_attributes, &self.attributes, RESOURCE_ATTRIBUTES_DEPTH)?;
         if let Some(place) = places.resource_schema_url {
             part.text(place, self.schema_url);
         }
@@ -277,7 +275,7 @@ impl<'a> Scope<'a> {
         part.text(places.scope_name, self.name);
         part.text(places.scope_version, self.version);
         if let Some(place) = places.scope_attributes {
-            part.sorted_attributes(place, &self.attributes, SCOPE_ATTRIBUTES_DEPTH)?;
+            part.attributes(place, &self.attributes, SCOPE_ATTRIBUTES_DEPTH)?;
         }
         if let Some(place) = places.scope_dropped {
             part.integer(place, self.dropped_attributes);

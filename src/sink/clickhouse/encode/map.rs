@@ -1,0 +1,211 @@
+//! The buffers of a map column.
+//!
+//! Records of one instrumentation carry the same keys in the same order, again and again. So a map remembers the last few lists of
+//! keys that it saw, with their order and their numbers in the dictionary: a record with a known list is neither sorted nor hashed.
+
+use super::column::Numbers;
+use super::value::Attribute;
+use super::wire::{Fault, put_string};
+
+/// Maps from string to string.
+#[derive(Debug)]
+pub(super) struct Map {
+    /// How many entries there are up to the end of each map.
+    pub(super) ends: Vec<u64>,
+    pub(super) keys: Keys,
+    pub(super) values: Vec<u8>,
+    last_keys: usize,
+    last_values: usize,
+    shapes: Shapes,
+}
+
+/// The keys of all entries.
+#[derive(Debug)]
+pub(super) enum Keys {
+    Dictionary(Numbers),
+    /// Each with its length in front.
+    Text(Vec<u8>),
+}
+
+/// Whether a map may have a key twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Duplicates {
+    /// As they came, one after the other.
+    Kept,
+    /// Only the last of them.
+    LastOnly,
+}
+
+/// A list of keys as it came, and what follows from it.
+#[derive(Debug, Default)]
+struct Shape {
+    /// Not when it is so long that it was only used once.
+    remembered: bool,
+    keys: Vec<u8>,
+    ends: Vec<usize>,
+    /// The places of the entries that are kept, sorted by key.
+    order: Vec<usize>,
+    /// Their keys' numbers in the dictionary.
+    numbers: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Shapes {
+    known: Vec<Shape>,
+    last: usize,
+}
+
+impl Map {
+    pub(super) fn new(keys: Keys) -> Map {
+        Map { ends: Vec::new(), keys, values: Vec::new(), last_keys: 0, last_values: 0, shapes: Shapes::default() }
+    }
+
+    /// Appends a map of attributes, sorted by key as the collector's exporter does; `depth` is that of their messages. Returns by how many
+    /// bytes the column grew.
+    pub(super) fn push(
+        &mut self,
+        attributes: &[Attribute<'_>],
+        duplicates: Duplicates,
+        depth: u8,
+        max: u64,
+    ) -> Result<usize, Fault> {
+        let mut grown = 8;
+        let shape = match self.shapes.find(attributes) {
+            Some(shape) => shape,
+            None => self.shapes.learn(attributes, duplicates, &mut self.keys, &mut grown),
+        };
+        match &mut self.keys {
+            Keys::Dictionary(numbers) => {
+                self.last_keys = numbers.numbers.len();
+                numbers.numbers.extend_from_slice(&shape.numbers);
+                grown += 4 * shape.numbers.len();
+            }
+            Keys::Text(bytes) => {
+                self.last_keys = bytes.len();
+                for place in &shape.order {
+                    put_string(bytes, &attributes[*place].key);
+                }
+                grown += bytes.len() - self.last_keys;
+            }
+        }
+        self.last_values = self.values.len();
+        for place in &shape.order {
+            attributes[*place].value.put_string(&mut self.values, depth + 1, max)?;
+        }
+        self.ends.push(self.ends.last().copied().unwrap_or(0) + shape.order.len() as u64);
+        Ok(grown + self.values.len() - self.last_values)
+    }
+
+    /// Appends the last map once more.
+    #[inline]
+    pub(super) fn repeat(&mut self) -> usize {
+        let start = self.last_values;
+        self.last_values = self.values.len();
+        self.values.extend_from_within(start..);
+        let mut grown = 8 + self.last_values - start;
+        match &mut self.keys {
+            Keys::Dictionary(numbers) => {
+                let start = self.last_keys;
+                self.last_keys = numbers.numbers.len();
+                numbers.numbers.extend_from_within(start..);
+                grown += 4 * (self.last_keys - start);
+            }
+            Keys::Text(bytes) => {
+                let start = self.last_keys;
+                self.last_keys = bytes.len();
+                bytes.extend_from_within(start..);
+                grown += self.last_keys - start;
+            }
+        }
+        let end = self.ends.last().copied().unwrap_or(0);
+        let before = self.ends.len().checked_sub(2).map_or(0, |at| self.ends[at]);
+        self.ends.push(end + (end - before));
+        grown
+    }
+
+    /// Forgets the lists of keys; whenever numbers are taken out of the dictionary.
+    pub(super) fn forget_shapes(&mut self) {
+        self.shapes.known.clear();
+    }
+}
+
+impl Shapes {
+    /// How many lists of keys are remembered, and how long they may be.
+    const MOST: usize = 8;
+    const LONGEST: usize = 128;
+    const LONGEST_KEYS: usize = 8 << 10;
+
+    fn find(&mut self, attributes: &[Attribute<'_>]) -> Option<&Shape> {
+        if self.known.get(self.last).is_none_or(|shape| !shape.fits(attributes)) {
+            self.last = self.known.iter().position(|shape| shape.fits(attributes))?;
+        }
+        self.known.get(self.last)
+    }
+
+    fn learn(
+        &mut self,
+        attributes: &[Attribute<'_>],
+        duplicates: Duplicates,
+        keys: &mut Keys,
+        grown: &mut usize,
+    ) -> &Shape {
+        if self.known.len() < Shapes::MOST {
+            self.known.push(Shape::default());
+            self.last = self.known.len() - 1;
+        } else {
+            self.last = (self.last + 1) % Shapes::MOST;
+        }
+        let shape = &mut self.known[self.last];
+        let remembered = attributes.len() <= Shapes::LONGEST
+            && attributes.iter().map(|attribute| attribute.key.len()).sum::<usize>() <= Shapes::LONGEST_KEYS;
+        shape.learn(attributes, duplicates, remembered);
+        if let Keys::Dictionary(numbers) = keys {
+            for place in &shape.order {
+                let (number, bytes) = numbers.dictionary.number(&attributes[*place].key);
+                shape.numbers.push(number);
+                *grown += bytes;
+            }
+        }
+        shape
+    }
+}
+
+impl Shape {
+    #[inline]
+    fn fits(&self, attributes: &[Attribute<'_>]) -> bool {
+        if !self.remembered || self.ends.len() != attributes.len() {
+            return false;
+        }
+        let mut start = 0;
+        self.ends.iter().zip(attributes).all(|(end, attribute)| {
+            let key = &self.keys[start..*end];
+            start = *end;
+            *key == *attribute.key
+        })
+    }
+
+    fn learn(&mut self, attributes: &[Attribute<'_>], duplicates: Duplicates, remembered: bool) {
+        self.keys.clear();
+        self.ends.clear();
+        self.numbers.clear();
+        self.order.clear();
+        self.remembered = remembered;
+        if remembered {
+            for attribute in attributes {
+                self.keys.extend_from_slice(&attribute.key);
+                self.ends.push(self.keys.len());
+            }
+        }
+        self.order.extend(0..attributes.len());
+        self.order.sort_by(|one, other| attributes[*one].key.cmp(&attributes[*other].key));
+        if duplicates == Duplicates::LastOnly {
+            self.order.dedup_by(|later, earlier| {
+                let equal = attributes[*later].key == attributes[*earlier].key;
+                if equal {
+                    *earlier = *later;
+                }
+                equal
+            });
+        }
+    }
+}
