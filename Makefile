@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run test bench bench-peers oracle clickhouse deny advisories fmt clippy clean-run
+.PHONY: help run test test-faults test-mutants bench bench-peers oracle clickhouse deny advisories fmt clippy clean-run
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +17,13 @@ run: clickhouse ## start ClickHouse and otelgate, send telemetry through both, s
 test: clickhouse ## all tests, against a real ClickHouse
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+
+test-faults: clickhouse ## kill, cut, fill and flip everything while clients send, and count the records (SEED=… repeats a run)
+	$(CARGO) build --workspace --bins
+	target/debug/otelgate-faults $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+test-mutants: clickhouse ## show that the fault harness finds mistakes: five patched otelgates, each caught
+	dev/faults/test-mutants.sh $(MUTANT)
 
 oracle: clickhouse ## compare every row with ClickStack's collector (SEED=…, REQUESTS=… repeat a run)
 	$(CARGO) build --workspace --bins

@@ -1,0 +1,294 @@
+//! One run: clients send, faults come at their moments, then everything is let through and checked.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use local_stack::ClickHouse;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::client::Target;
+use crate::crowd::{Crowd, Member};
+use crate::requests::{Protocol, Requests};
+use crate::room::Room;
+use crate::schedule::{Fault, Tail, Wanted, schedule};
+use crate::stack::{Setup, Stack, Tables};
+use crate::verify::{Findings, check};
+
+/// How long a fault waits for requests and inserts to be in flight.
+const MOMENT: Duration = Duration::from_secs(3);
+/// How long the backlog may stand still before what is missing counts as lost: longer than the longest pause between two attempts.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// How clients send: protocol, HTTP/2, and whether they give up at the first refusal.
+const CLIENTS: [(Protocol, bool, bool); 8] = [
+    (Protocol::Grpc, true, false),
+    (Protocol::Protobuf, false, false),
+    (Protocol::Grpc, true, false),
+    (Protocol::Json, true, false),
+    (Protocol::Protobuf, true, false),
+    (Protocol::Json, false, false),
+    (Protocol::Grpc, true, true),
+    (Protocol::Protobuf, false, true),
+];
+
+/// What a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// Names it.
+    pub name: &'a str,
+    /// Decides on the faults.
+    pub seed: u64,
+    /// How many faults.
+    pub faults: usize,
+    /// How the tables are made.
+    pub tables: Tables,
+    /// Whether ClickHouse is killed too.
+    pub kill_clickhouse: bool,
+}
+
+/// A fault that happened.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    /// What happened.
+    pub fault: Fault,
+    /// Since the run's start.
+    pub at: Duration,
+    /// Requests in flight then.
+    pub requests: usize,
+    /// Inserts in flight then.
+    pub inserts: usize,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its faults.
+    pub hits: Vec<Hit>,
+    /// The check.
+    pub findings: Findings,
+    /// Requests that went again because no answer came.
+    pub repeats: usize,
+    /// Refusals with advice to come again.
+    pub refusals: usize,
+}
+
+/// Runs a plan against ClickHouse, with everything else in `folder`.
+///
+/// # Errors
+/// Something does not start, or a client gets no answer in the end.
+pub async fn run(clickhouse: &mut ClickHouse, folder: &Path, plan: Plan<'_>) -> Result<Outcome> {
+    let setup = Setup { name: plan.name, tables: plan.tables, plaintext: false, small_disk: true };
+    let stack = Stack::start(clickhouse, folder, setup).await?;
+    let full_disk = stack.room.can_be_full();
+    if !full_disk {
+        println!("no small file system can be mounted here: the full disk is left to the spool's model test");
+    }
+    let wanted = Wanted {
+        count: plan.faults,
+        tables: plan.tables,
+        kill_clickhouse: plan.kill_clickhouse,
+        full_disk,
+        clients: CLIENTS.len(),
+    };
+    let crowd = Crowd::start(members(&stack, plan.seed)?);
+    let mut run = Run {
+        clickhouse,
+        stack,
+        crowd,
+        began: Instant::now(),
+        rng: StdRng::seed_from_u64(plan.seed),
+        hits: Vec::new(),
+    };
+    for (pause, fault) in schedule(plan.seed, wanted) {
+        tokio::time::sleep(pause).await;
+        run.strike(fault).await.with_context(|| format!("at fault {} ({fault})", run.hits.len() + 1))?;
+    }
+    run.end().await
+}
+
+fn members(stack: &Stack, seed: u64) -> Result<Vec<Member>> {
+    let members = CLIENTS.iter().enumerate().map(|(number, (protocol, http2, impatient))| {
+        let key = if *impatient { &stack.limited_key } else { &stack.key };
+        let target = Target::new(stack.port, &key.key, *protocol, *http2, Some(&stack.certificates))?;
+        Ok(Member { target, requests: Requests::new(number, *protocol, seed), impatient: *impatient })
+    });
+    members.collect()
+}
+
+struct Run<'a> {
+    clickhouse: &'a mut ClickHouse,
+    stack: Stack,
+    crowd: Crowd,
+    began: Instant,
+    rng: StdRng,
+    hits: Vec<Hit>,
+}
+
+impl Run<'_> {
+    /// Waits for requests and inserts to be in flight, then lets the fault happen and mends what it broke.
+    async fn strike(&mut self, fault: Fault) -> Result<()> {
+        self.moment().await;
+        match fault {
+            Fault::Insert(fault_of_insert) => {
+                let hit = self.stack.proxy.arm(fault_of_insert);
+                match tokio::time::timeout(MOMENT, hit).await {
+                    Ok(inserts) => self.note_with(fault, inserts.unwrap_or(0)),
+                    Err(_) => self.stack.proxy.disarm(),
+                }
+            }
+            Fault::CutAll => {
+                self.note(fault);
+                self.stack.proxy.cut_all(false);
+            }
+            Fault::Away(time) => {
+                self.note(fault);
+                self.stack.proxy.cut_all(true);
+                tokio::time::sleep(time).await;
+                self.stack.proxy.back();
+            }
+            Fault::CutClient(client) => {
+                self.note(fault);
+                self.crowd.cut(client);
+            }
+            Fault::LoseAnswer(client) => {
+                // Noted when it is asked for: then its request is in flight, or is about to be.
+                self.note(fault);
+                drop(tokio::time::timeout(MOMENT, self.crowd.forget(client)).await);
+            }
+            Fault::KillGateway(tail) => {
+                self.note(fault);
+                self.stack.kill_gateway().await?;
+                tear(&self.stack.room, tail, &mut self.rng)?;
+                self.stack.start_gateway().await?;
+            }
+            Fault::KillGatewayAway(time, tail) => {
+                self.note(fault);
+                self.stack.proxy.cut_all(true);
+                tokio::time::sleep(time).await;
+                self.stack.kill_gateway().await?;
+                tear(&self.stack.room, tail, &mut self.rng)?;
+                self.stack.start_gateway().await?;
+                self.stack.proxy.back();
+            }
+            Fault::KillClickHouse(time) => {
+                self.note(fault);
+                self.clickhouse.stop(true).await?;
+                tokio::time::sleep(time).await;
+                self.clickhouse.start_again().await?;
+            }
+            Fault::KillBoth(tail) => {
+                self.note(fault);
+                let (gateway, clickhouse) = tokio::join!(self.stack.kill_gateway(), self.clickhouse.stop(true));
+                gateway.and(clickhouse)?;
+                tear(&self.stack.room, tail, &mut self.rng)?;
+                // otelgate starts without ClickHouse, and accepts.
+                self.stack.start_gateway().await?;
+                self.clickhouse.start_again().await?;
+            }
+            Fault::FullDisk(time) => {
+                self.note(fault);
+                self.stack.room.fill()?;
+                tokio::time::sleep(time).await;
+                self.stack.room.free()?;
+            }
+            Fault::Restart => {
+                self.note(fault);
+                self.stack.stop_gateway().await?;
+                self.stack.start_gateway().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn moment(&self) {
+        let began = Instant::now();
+        while began.elapsed() < MOMENT
+            && (self.crowd.requests_in_flight() == 0 || self.stack.proxy.inserts_in_flight() == 0)
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn note(&mut self, fault: Fault) {
+        self.note_with(fault, self.stack.proxy.inserts_in_flight());
+    }
+
+    fn note_with(&mut self, fault: Fault, inserts: usize) {
+        let hit = Hit { fault, at: self.began.elapsed(), requests: self.crowd.requests_in_flight(), inserts };
+        println!(
+            "  {:>4}  {:>6.1} s  {:>2} requests, {:>2} inserts in flight  {fault}",
+            self.hits.len() + 1,
+            hit.at.as_secs_f64(),
+            hit.requests,
+            hit.inserts
+        );
+        self.hits.push(hit);
+    }
+
+    async fn end(mut self) -> Result<Outcome> {
+        self.stack.proxy.disarm();
+        let ledger = self.crowd.stop(Duration::from_secs(60)).await?;
+        let mut findings = check(self.clickhouse, &self.stack.database, &ledger, PATIENCE).await?;
+        findings.broken.extend(spool_left(&self.stack.room).await?);
+        let (repeats, refusals) = (ledger.repeats, ledger.refusals);
+        self.stack.stop_gateway().await?;
+        Ok(Outcome { hits: self.hits, findings, repeats, refusals })
+    }
+}
+
+/// When everything is stored, the spool empties itself; says so when it does not.
+pub(crate) async fn spool_left(room: &Room) -> Result<Option<String>> {
+    let began = Instant::now();
+    loop {
+        let left = room.batches()?.len();
+        if left == 0 {
+            return Ok(None);
+        }
+        if began.elapsed() > PATIENCE {
+            return Ok(Some(format!("{left} files are left in the spool")));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// What a crash can leave behind the last synced byte of the newest file.
+fn tear(room: &Room, tail: Tail, rng: &mut StdRng) -> Result<()> {
+    let Some(newest) = room.batches()?.pop() else { return Ok(()) };
+    let bytes = match tail {
+        Tail::Clean => return Ok(()),
+        Tail::Zeros(count) => vec![0; count],
+        Tail::Garbage(count) => {
+            let mut bytes = vec![0; count];
+            rng.fill_bytes(&mut bytes);
+            bytes
+        }
+        Tail::HalfFrame(count) => {
+            let file = fs::read(&newest)?;
+            let frame = file.get(FIRST_FRAME..).unwrap_or_default();
+            frame.iter().take(count % LESS_THAN_A_FRAME).copied().collect()
+        }
+    };
+    fs::OpenOptions::new().append(true).open(&newest)?.write_all(&bytes)?;
+    Ok(())
+}
+
+/// Where a batch file's first frame begins: behind its header.
+const FIRST_FRAME: usize = 128;
+/// Shorter than any frame.
+const LESS_THAN_A_FRAME: usize = 200;
+
+impl Outcome {
+    /// Faults that hit while requests and inserts were in flight.
+    pub fn in_flight(&self) -> usize {
+        self.hits.iter().filter(|hit| hit.requests > 0 && hit.inserts > 0).count()
+    }
+
+    /// Inserts that were in flight when ClickHouse was killed, over all kills.
+    pub fn inserts_at_kills(&self) -> usize {
+        self.hits.iter().filter(|hit| hit.fault.kills_clickhouse()).map(|hit| hit.inserts).sum()
+    }
+}

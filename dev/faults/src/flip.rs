@@ -1,0 +1,112 @@
+//! A flipped bit in a spool file: it loses no more than its frame, and the counters say what was lost.
+//!
+//! While ClickHouse is away one client sends one request after another, so that each lies in a frame of its own. Then otelgate is
+//! killed, a bit of each file is flipped, and everything is delivered.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use local_stack::ClickHouse;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::campaign::spool_left;
+use crate::client::{Answer, Target};
+use crate::crowd::{Fate, Ledger};
+use crate::requests::{Protocol, Requests};
+use crate::stack::{Setup, Stack, Tables};
+use crate::verify::missing;
+
+const REQUESTS: usize = 30;
+
+/// What the flipped bits cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flipped {
+    /// Bits that were flipped, one a file.
+    pub bits: usize,
+    /// Records that are not in their tables.
+    pub lost: u64,
+    /// Requests to which they belong.
+    pub requests: usize,
+    /// Records that otelgate counts as lost in `/status`; none where it has no such page.
+    pub counted: Option<u64>,
+}
+
+/// Runs the scenario.
+///
+/// # Errors
+/// More than a frame was lost, a record is stored twice, or the counters say something else.
+pub async fn run(clickhouse: &ClickHouse, folder: &Path, seed: u64) -> Result<Flipped> {
+    let setup = Setup { name: "flip", tables: Tables::Window, plaintext: false, small_disk: false };
+    let mut stack = Stack::start(clickhouse, folder, setup).await?;
+    stack.proxy.cut_all(true);
+    let ledger = send(&stack, seed).await?;
+    stack.kill_gateway().await?;
+    let mut rng = StdRng::seed_from_u64(seed);
+    let files = stack.room.batches()?;
+    for file in &files {
+        flip(file, &mut rng)?;
+    }
+    stack.start_gateway().await?;
+    stack.proxy.back();
+    if let Some(left) = spool_left(&stack.room).await? {
+        anyhow::bail!("{left}");
+    }
+    let (lost, requests) = missing(clickhouse, &stack.database, &ledger).await?;
+    let counted = counted_as_lost(&stack).await?;
+    stack.stop_gateway().await?;
+    let flipped = Flipped { bits: files.len(), lost, requests, counted };
+    ensure!(requests <= files.len(), "more than a frame a bit was lost: {flipped:?}");
+    ensure!(counted.is_none_or(|counted| counted == lost), "the counters do not say what was lost: {flipped:?}");
+    Ok(flipped)
+}
+
+async fn send(stack: &Stack, seed: u64) -> Result<Ledger> {
+    let target = Target::new(stack.port, &stack.key.key, Protocol::Protobuf, false, Some(&stack.certificates))?;
+    let mut requests = Requests::new(0, Protocol::Protobuf, seed);
+    let mut connection = target.connect().await?;
+    let mut ledger = Ledger::default();
+    for _ in 0..REQUESTS {
+        let request = requests.make();
+        let answer = connection.send(&target, &request).await?;
+        ensure!(answer == Answer::Accepted, "{answer:?}");
+        ledger.requests.push((request, Fate::Accepted));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(ledger)
+}
+
+fn flip(file: &Path, rng: &mut StdRng) -> Result<()> {
+    let mut bytes = fs::read(file)?;
+    let (byte, bit) = (rng.random_range(0..bytes.len()), rng.random_range(0..8));
+    println!("  bit {bit} of byte {byte} of {} in {}", bytes.len(), file.display());
+    bytes[byte] ^= 1 << bit;
+    Ok(fs::write(file, bytes)?)
+}
+
+/// The sum of everything below `lost` in `/status`.
+async fn counted_as_lost(stack: &Stack) -> Result<Option<u64>> {
+    let status = serde_json::from_str::<serde_json::Value>(&stack.admin_get("/status").await?);
+    Ok(status.ok().map(|status| rows_lost(&status)))
+}
+
+fn rows_lost(value: &serde_json::Value) -> u64 {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.iter().map(|(name, field)| if name == "lost" { sum(field) } else { rows_lost(field) }).sum()
+        }
+        serde_json::Value::Array(each) => each.iter().map(rows_lost).sum(),
+        _ => 0,
+    }
+}
+
+fn sum(value: &serde_json::Value) -> u64 {
+    match value {
+        serde_json::Value::Number(number) => number.as_u64().unwrap_or(0),
+        serde_json::Value::Object(fields) => fields.values().map(sum).sum(),
+        serde_json::Value::Array(each) => each.iter().map(sum).sum(),
+        _ => 0,
+    }
+}

@@ -1,0 +1,132 @@
+//! `otelgate-faults`: breaks a running otelgate in every way it can think of, and counts the records.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use faults::campaign::{Outcome, Plan, run};
+use faults::stack::Tables;
+use faults::{flip, power};
+use local_stack::ClickHouse;
+
+/// Runs otelgate, ClickHouse and clients under faults, and checks that every acknowledged record is found exactly once.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Decides on the faults, their order and their pauses; a random one when absent.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Faults with each kind of table: half of them without SIGKILL of ClickHouse, half with it.
+    #[arg(long, default_value_t = 220)]
+    faults: usize,
+    /// Only one kind of table.
+    #[arg(long, value_parser = ["window", "none"])]
+    tables: Option<String>,
+    /// Only one of the checks: random moments, flipped bits, or the order of writes, syncs and answers.
+    #[arg(long, value_parser = ["random", "flip", "power"])]
+    only: Option<String>,
+    /// Keeps the folder with logs, spool and tables; it is kept anyhow when the promise is broken.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match start(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("FAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(args: Args) -> Result<()> {
+    let seed = args.seed.unwrap_or_else(rand::random);
+    println!("seed {seed} (repeat the schedule with --seed {seed})");
+    let folder = tempfile::Builder::new().prefix("otelgate-faults-").tempdir()?.keep();
+    let mut clickhouse = ClickHouse::start(&folder.join("clickhouse"), 0).await?;
+    let result = all(&args, seed, &mut clickhouse, &folder).await;
+    clickhouse.stop(false).await?;
+    if result.is_ok() && !args.keep {
+        std::fs::remove_dir_all(&folder)?;
+    } else {
+        println!("logs, spools and tables are in {}", folder.display());
+    }
+    result
+}
+
+async fn all(args: &Args, seed: u64, clickhouse: &mut ClickHouse, folder: &Path) -> Result<()> {
+    let wanted = |what: &str| args.only.as_ref().is_none_or(|only| only == what);
+    if wanted("power") {
+        println!("\npower loss: writes, syncs and answers of the real program, in their order");
+        if let Some(checked) = power::run(clickhouse, folder).await? {
+            let power::Checked { answers, new_files } = checked;
+            println!(
+                "  {answers} answers, each after the sync of its frame; {new_files} files were new, and their folder synced"
+            );
+        }
+    }
+    if wanted("flip") {
+        println!("\nflipped bits");
+        let flip::Flipped { bits, lost, requests, counted } = flip::run(clickhouse, folder, seed).await?;
+        println!("  {bits} bits cost {lost} records of {requests} requests; otelgate counts {counted:?}");
+    }
+    if wanted("random") {
+        random_moments(args, seed, clickhouse, folder).await?;
+    }
+    println!("\nthe promise was kept (seed {seed})");
+    Ok(())
+}
+
+async fn random_moments(args: &Args, seed: u64, clickhouse: &mut ClickHouse, folder: &Path) -> Result<()> {
+    for (kind, tables) in [("window", Tables::Window), ("none", Tables::NoWindow)] {
+        if args.tables.as_ref().is_some_and(|wanted| wanted != kind) {
+            continue;
+        }
+        for kill_clickhouse in [false, true] {
+            let name = format!("{kind}_{}", if kill_clickhouse { "killed" } else { "alive" });
+            println!("\n{name}: tables with {kind}, ClickHouse is {}killed", if kill_clickhouse { "" } else { "not " });
+            let plan = Plan { name: &name, seed, faults: args.faults.div_ceil(2), tables, kill_clickhouse };
+            let outcome = run(clickhouse, folder, plan).await?;
+            let broken = report(&outcome, kill_clickhouse);
+            if broken > 0 {
+                bail!("the promise is broken in {broken} places (seed {seed})");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints a run's outcome; answers how many places broke the promise.
+fn report(outcome: &Outcome, killed: bool) -> usize {
+    let findings = &outcome.findings;
+    println!(
+        "  {} faults, {} of them while requests and inserts were in flight; {} requests repeated, {} refusals",
+        outcome.hits.len(),
+        outcome.in_flight(),
+        outcome.repeats,
+        outcome.refusals
+    );
+    println!(
+        "  {} records of {} requests acknowledged; {} requests only ever refused",
+        findings.acknowledged, findings.requests, findings.refused
+    );
+    let mut broken = findings.broken.clone();
+    for difference in &findings.rollups {
+        let (rows, inserts) = (difference.rows, difference.inserts);
+        println!("  {}: off by {rows} rows, of {inserts} inserts", difference.rollup);
+        let allowed = if killed { outcome.inserts_at_kills() } else { 0 };
+        if usize::try_from(inserts).is_ok_and(|inserts| inserts > allowed) {
+            broken
+                .push(format!("{} differs in {inserts} inserts; {allowed} were in flight at kills", difference.rollup));
+        }
+    }
+    for line in broken.iter().take(30) {
+        println!("  BROKEN {line}");
+    }
+    broken.len()
+}

@@ -1,0 +1,288 @@
+//! Between otelgate and ClickHouse's HTTP port: passes everything on, and spoils one insert after another when told to.
+//!
+//! A request is read whole before it is passed on and an answer before it is passed back, so a fault hits exactly the moment it
+//! names. Inserts are held back a little, so that some are in flight nearly always.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+use rand::RngExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+
+use crate::wire::Head;
+
+/// The service of the rows that [`InsertFault::Spoil`] commits.
+pub const ALIEN: &str = "alien";
+/// How long an answered insert is held back, in milliseconds.
+const LAG_MS: std::ops::Range<u64> = 20..250;
+
+/// What happens to one insert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InsertFault {
+    /// The connection is cut when the head has arrived.
+    CutBeforeBody,
+    /// Half of the body is passed on, then both connections are cut.
+    CutInBody,
+    /// The whole insert is passed on, then both connections are cut.
+    CutAfterBody,
+    /// ClickHouse answers, and its answer is lost.
+    LoseReply,
+    /// ClickHouse stores the rows, and the answer is 200 with an exception in its body.
+    LateException,
+    /// As [`InsertFault::LateException`], but nothing was stored.
+    LateExceptionAndNothingStored,
+    /// ClickHouse never hears of it: the answer is TOO_MANY_PARTS.
+    TooManyParts,
+    /// It takes so long.
+    Stall(Duration),
+    /// Another row is committed under its token, then the connection is cut: ClickHouse will say yes to the repeat and drop it.
+    Spoil,
+}
+
+/// The proxy; it serves until it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    listener: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    upstream: SocketAddr,
+    armed: Mutex<VecDeque<(InsertFault, oneshot::Sender<usize>)>>,
+    inserts: AtomicUsize,
+    /// Counts cuts; odd while ClickHouse is to look as if it was away.
+    cuts: watch::Sender<u64>,
+}
+
+impl Proxy {
+    /// A proxy in front of ClickHouse's HTTP port on this machine.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn start(upstream: SocketAddr) -> Result<Proxy> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            upstream,
+            armed: Mutex::default(),
+            inserts: AtomicUsize::new(0),
+            cuts: watch::Sender::new(0),
+        });
+        let serving = shared.clone();
+        let listener = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let shared = serving.clone();
+                tokio::spawn(async move {
+                    let mut cuts = shared.cuts.subscribe();
+                    let now = *cuts.borrow_and_update();
+                    if now % 2 == 1 {
+                        return;
+                    }
+                    tokio::select! {
+                        _ = serve(&shared, client) => {}
+                        _ = cuts.changed() => {}
+                    }
+                });
+            }
+        });
+        Ok(Proxy { address, shared, listener })
+    }
+
+    /// Where otelgate is to find ClickHouse.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Inserts that were begun and not answered.
+    pub fn inserts_in_flight(&self) -> usize {
+        self.shared.inserts.load(Ordering::Relaxed)
+    }
+
+    /// The next insert gets this fault; the answer comes when it does, with how many inserts were in flight.
+    pub fn arm(&self, fault: InsertFault) -> oneshot::Receiver<usize> {
+        let (hit, when) = oneshot::channel();
+        self.armed().push_back((fault, hit));
+        when
+    }
+
+    /// No insert gets a fault any more.
+    pub fn disarm(&self) {
+        self.armed().clear();
+    }
+
+    /// Cuts every connection, and with `away` every new one too until [`Proxy::back`].
+    pub fn cut_all(&self, away: bool) {
+        self.shared.cuts.send_modify(|cuts| *cuts += if away && *cuts % 2 == 0 { 1 } else { 2 });
+    }
+
+    /// ClickHouse is there again.
+    pub fn back(&self) {
+        self.shared.cuts.send_if_modified(|cuts| {
+            let away = *cuts % 2 == 1;
+            *cuts += u64::from(away);
+            away
+        });
+    }
+
+    fn armed(&self) -> std::sync::MutexGuard<'_, VecDeque<(InsertFault, oneshot::Sender<usize>)>> {
+        self.shared.armed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.listener.abort();
+        self.shared.cuts.send_modify(|cuts| *cuts += 2);
+    }
+}
+
+/// Counts an insert while it is in flight.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl<'a> InFlight<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        InFlight(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One connection of otelgate, with one to ClickHouse; ends with an error where both are to be cut.
+async fn serve(shared: &Shared, client: TcpStream) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let mut client = BufReader::new(client);
+    let mut server = BufReader::new(TcpStream::connect(shared.upstream).await?);
+    server.get_ref().set_nodelay(true)?;
+    while let Some(head) = Head::read(&mut client).await? {
+        if head.parameter("query").is_some_and(|query| query.starts_with("INSERT")) {
+            let _in_flight = InFlight::new(&shared.inserts);
+            insert(shared, &head, &mut client, &mut server).await?;
+        } else {
+            let body = head.body(&mut client).await?;
+            forward(&head, &body, &mut server).await?;
+            let answer = answer(&mut server).await?;
+            client.write_all(&answer).await?;
+        }
+    }
+    Ok(())
+}
+
+type Side = BufReader<TcpStream>;
+
+async fn insert(shared: &Shared, head: &Head, client: &mut Side, server: &mut Side) -> io::Result<()> {
+    let fault = shared.next_fault();
+    let cut = || Err(io::ErrorKind::ConnectionAborted.into());
+    if fault == Some(InsertFault::CutBeforeBody) {
+        return cut();
+    }
+    if fault == Some(InsertFault::CutInBody) {
+        let half = head.half_a_body(client).await?;
+        forward(head, &half, server).await?;
+        return cut();
+    }
+    let body = head.body(client).await?;
+    match fault {
+        Some(InsertFault::TooManyParts) => return client.write_all(&exception(500, 252, "TOO_MANY_PARTS")).await,
+        Some(InsertFault::LateExceptionAndNothingStored) => return client.write_all(&late_exception()).await,
+        Some(InsertFault::Stall(time)) => tokio::time::sleep(time).await,
+        Some(InsertFault::Spoil) => {
+            spoil(shared.upstream, head).await?;
+            return cut();
+        }
+        _ => {}
+    }
+    forward(head, &body, server).await?;
+    if fault == Some(InsertFault::CutAfterBody) {
+        return cut();
+    }
+    let answer = answer(server).await?;
+    let lag = rand::rng().random_range(LAG_MS);
+    tokio::time::sleep(Duration::from_millis(lag)).await;
+    match fault {
+        Some(InsertFault::LoseReply) => cut(),
+        Some(InsertFault::LateException) => client.write_all(&late_exception()).await,
+        _ => client.write_all(&answer).await,
+    }
+}
+
+impl Shared {
+    fn next_fault(&self) -> Option<InsertFault> {
+        let armed = self.armed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
+        let (fault, hit) = armed?;
+        // Nobody may be waiting for it any more.
+        let _ = hit.send(self.inserts.load(Ordering::Relaxed));
+        Some(fault)
+    }
+}
+
+async fn forward(head: &Head, body: &[u8], server: &mut Side) -> io::Result<()> {
+    server.write_all(&head.bytes).await?;
+    server.write_all(body).await
+}
+
+async fn answer(server: &mut Side) -> io::Result<Vec<u8>> {
+    let head = Head::read(server).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let body = head.body(server).await?;
+    Ok([head.bytes, body].concat())
+}
+
+fn exception(status: u16, code: u16, name: &str) -> Vec<u8> {
+    let text = format!("Code: {code}. DB::Exception: made up by the fault proxy. ({name})\n");
+    format!(
+        "HTTP/1.1 {status} Fault\r\nX-ClickHouse-Exception-Code: {code}\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    )
+    .into_bytes()
+}
+
+fn late_exception() -> Vec<u8> {
+    let tag = "abcdefghijklmnop";
+    let text = format!(
+        "\r\n__exception__\r\n{tag}\r\nCode: 241. DB::Exception: made up by the fault proxy. (MEMORY_LIMIT_EXCEEDED)\n79 {tag}\r\n__exception__\r\n"
+    );
+    format!("HTTP/1.1 200 OK\r\nX-ClickHouse-Exception-Tag: {tag}\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+        .into_bytes()
+}
+
+/// Commits one row of [`ALIEN`] into the insert's partition, under the insert's token.
+async fn spoil(upstream: SocketAddr, head: &Head) -> io::Result<()> {
+    let token = head.parameter("insert_deduplication_token").unwrap_or_default();
+    let (table, day) = table_and_day(head).ok_or(io::ErrorKind::InvalidData)?;
+    let time = if table.contains("metrics") { "TimeUnix" } else { "Timestamp" };
+    let noon = day * 86_400 + 43_200;
+    let statement = format!("INSERT INTO {table} ({time}, ServiceName) VALUES ({noon}, '{ALIEN}')");
+    let mut server = TcpStream::connect(upstream).await?;
+    let request = format!(
+        "POST /?async_insert=0&deduplicate_blocks_in_dependent_materialized_views=1&insert_deduplication_token={token} HTTP/1.0\r\n\
+         Content-Length: {}\r\n\r\n{statement}",
+        statement.len()
+    );
+    server.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    server.read_to_string(&mut answer).await?;
+    if answer.contains(" 200 ") { Ok(()) } else { Err(io::Error::other(answer)) }
+}
+
+/// `database.table` of `INSERT INTO database.table (…)`, and the day, which is the token's last number but one.
+fn table_and_day(head: &Head) -> Option<(String, i64)> {
+    let query = head.parameter("query")?.replace("%20", " ").replace("%60", "").replace("%2E", ".");
+    let table = query.strip_prefix("INSERT INTO ")?.split(' ').next()?.to_owned();
+    let token = head.parameter("insert_deduplication_token")?;
+    let day = token.rsplit('-').nth(1)?.parse().ok()?;
+    Some((table, day))
+}
