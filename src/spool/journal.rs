@@ -5,7 +5,8 @@
 //! snapshot of all counters, so that the last segment says everything but the digests, and an old segment goes away when
 //! its digests are too old to count.
 //!
-//! A segment is records of `length u32, CRC32C u32, payload`. A record that is torn or damaged ends what is believed of its segment.
+//! A segment is records of `length u32, CRC32C u32, payload`, the snapshot twice. A damaged record is passed over when a whole one follows; what
+//! is torn ends its segment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -193,13 +194,13 @@ fn number_of(name: &str) -> Option<u64> {
 fn begin_segment(disk: &dyn Disk, number: u64, known: &Known) -> io::Result<(Box<dyn DiskFile>, u64)> {
     let name = segment_name(number);
     let snapshot = encode(&Event::Snapshot(known.clone()));
-    let len = snapshot.len() as u64;
+    let len = 2 * snapshot.len() as u64;
     match disk.remove(&name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = disk.create(&name)?;
-    file.append(&[snapshot])?;
+    file.append(&[snapshot.clone(), snapshot])?;
     file.sync()?;
     disk.sync_dir("")?;
     Ok((file, len))
@@ -208,15 +209,38 @@ fn begin_segment(disk: &dyn Disk, number: u64, known: &Known) -> io::Result<(Box
 fn read_segment(disk: &dyn Disk, number: u64) -> io::Result<Vec<Event>> {
     let file = disk.open(&segment_name(number))?;
     let bytes = file.read_at(0, usize::try_from(file.size()?).map_err(io::Error::other)?)?;
-    let (mut from, mut events) = (Reader(&bytes), Vec::new());
-    while let Ok(event) = decode(&mut from) {
-        events.push(event);
+    let (mut rest, mut events) = (&bytes[..], Vec::new());
+    while !rest.is_empty() {
+        let mut from = Reader(rest);
+        match decode(&mut from) {
+            Ok(event) => {
+                events.push(event);
+                rest = from.0;
+            }
+            Err(_) => match behind_damage(rest) {
+                Some(next) => {
+                    tracing::error!(
+                        segment = number,
+                        "a record of the spool's journal is damaged: counters may be less than they were"
+                    );
+                    rest = next;
+                }
+                None => break,
+            },
+        }
     }
     // Without its snapshot a segment was never used.
     if !matches!(events.first(), Some(Event::Snapshot(_))) {
         events.clear();
     }
     Ok(events)
+}
+
+/// What follows a record that is not whole, if it is whole: then the record was damaged, and not torn.
+fn behind_damage(record: &[u8]) -> Option<&[u8]> {
+    let len = Reader(record).u32().ok()?;
+    let next = record.get(8..)?.get(len as usize..)?;
+    unseal(&mut Reader(next)).ok().map(|_| next)
 }
 
 fn encode(event: &Event) -> Bytes {
@@ -351,6 +375,26 @@ mod tests {
         assert_eq!(journal.known.totals.stored.total_rows(), 10);
         journal.remove_old(&disk);
         assert_eq!(disk.list("").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_one_record() {
+        let disk = MemoryDisk::default();
+        let (mut journal, _) = Journal::open(&disk, 60_000).unwrap();
+        let snapshot = usize::try_from(journal.len / 2).unwrap();
+        journal.append(&disk, &ended(1)).unwrap();
+        let first = usize::try_from(journal.len).unwrap();
+        journal.append(&disk, &ended(2)).unwrap();
+        let file = disk.open(&segment_name(0)).unwrap();
+        let whole = file.read_at(0, usize::try_from(file.size().unwrap()).unwrap()).unwrap();
+        for (at, rows) in [(snapshot - 1, 10), (2 * snapshot - 1, 10), (first - 1, 5)] {
+            let mut bytes = whole.to_vec();
+            bytes[at] ^= 4;
+            let disk = MemoryDisk::default();
+            disk.create(&segment_name(0)).unwrap().append(&[bytes.into()]).unwrap();
+            let (journal, _) = Journal::open(&disk, 60_000).unwrap();
+            assert_eq!(journal.known.totals.stored.total_rows(), rows);
+        }
     }
 
     #[test]

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::disk::faulty::{Faults, FaultyDisk};
+use super::tests::read;
 use super::*;
 use crate::sink::{PartName, SealedPart, Witness};
 
@@ -364,18 +364,13 @@ impl World {
         self.restart();
         for batch in std::mem::take(&mut self.sealed) {
             batch.finish().unwrap();
-            let ids = self.frames.iter().filter(|(_, (fate, _))| *fate == Fate::Kept);
-            let _ = ids.count();
         }
         assert!(self.spool.waiting().is_empty());
         assert_eq!(self.spool.used(), (0, BTreeMap::new()));
         let left = self.disk.list("").unwrap();
         assert!(left.iter().all(|(name, _)| !name.ends_with(".batch") && !name.ends_with(".cut")), "{left:?}");
-        let kept: Vec<u64> = self.frames.keys().copied().collect();
-        for id in kept {
-            if self.frames[&id].0 == Fate::Kept {
-                self.set(id, Fate::Ended);
-            }
+        for (fate, _) in self.frames.values_mut().filter(|(fate, _)| *fate == Fate::Kept) {
+            *fate = Fate::Ended;
         }
         self.check_counts(None);
     }
@@ -395,19 +390,4 @@ fn sequence_of(flip: Option<&String>) -> Option<u64> {
 fn losses(batch: &Batch) -> (u64, (u64, usize)) {
     let state = batch.state.lock();
     (batch.sequence(), (state.lost.total_rows(), state.damaged.len()))
-}
-
-/// The frames of a batch with how many of their parts are whole; `None` when the disk does not let it be read.
-fn read(batch: &Batch) -> Option<BTreeMap<u64, usize>> {
-    let mut ids = BTreeMap::new();
-    for part in batch.parts() {
-        for segment in batch.read(part.id).ok()?.segments {
-            *ids.entry(id_of(&segment.bytes)).or_default() += 1;
-        }
-    }
-    Some(ids)
-}
-
-fn id_of(bytes: &Bytes) -> u64 {
-    bytes.first_chunk().copied().map(u64::from_le_bytes).unwrap()
 }

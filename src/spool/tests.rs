@@ -23,6 +23,22 @@ pub(crate) fn frame(table: &str, keys: &[&str], rows: u32, bytes: &[u8]) -> Fram
     Frame::new(requests.collect(), vec![part])
 }
 
+/// The frames of a batch, named by the first eight bytes of each of their parts, with how many of their parts are whole; `None` when the disk does
+/// not let it be read.
+pub(crate) fn read(batch: &Batch) -> Option<BTreeMap<u64, usize>> {
+    let mut ids = BTreeMap::new();
+    for part in batch.parts() {
+        for segment in batch.read(part.id).ok()?.segments {
+            *ids.entry(id_of(&segment.bytes)).or_default() += 1;
+        }
+    }
+    Some(ids)
+}
+
+fn id_of(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().copied().map(u64::from_le_bytes).unwrap()
+}
+
 #[test]
 fn a_batch_is_appended_sealed_read_noted_and_finished() {
     let spool = Spool::in_memory();
