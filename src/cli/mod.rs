@@ -5,6 +5,7 @@ mod keys;
 mod logging;
 mod schema;
 mod serve;
+mod spool;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use otelgate::config::{self, Loaded, Mistakes, Remark};
 use otelgate::sink::clickhouse::schema::Version;
+use spool::Order;
 
 /// The secure public edge in front of ClickStack: takes OTLP over gRPC and HTTP, checks the ingestion key, and stores
 /// the telemetry in ClickHouse. Nothing is acknowledged before it is safe.
@@ -46,6 +48,31 @@ enum Command {
     /// Show or create the tables in ClickHouse
     #[command(subcommand)]
     Schema(Schema),
+    /// See what waits in the spool, and decide on what was refused
+    ///
+    /// Asks the running process through its admin listener; when nothing listens there, the folder itself.
+    #[command(subcommand)]
+    Spool(Spool),
+}
+
+#[derive(Debug, Subcommand)]
+enum Spool {
+    /// List the batches that wait and those in quarantine, a line a part
+    List(ConfigFile),
+    /// Show one batch as JSON: its parts, its keys, and why rows were refused
+    Show(OneBatch),
+    /// Deliver once more what was refused of a batch in quarantine
+    Retry(OneBatch),
+    /// Drop a batch for good: one in quarantine, or what is not stored of one that waits
+    Drop(OneBatch),
+}
+
+#[derive(Debug, Args)]
+struct OneBatch {
+    /// The batch's number, as `spool list` shows it
+    sequence: u64,
+    #[command(flatten)]
+    file: ConfigFile,
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +120,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Keys(Keys::New { name }) => keys::new(&name),
         Command::Schema(Schema::Print { file, server_version }) => schema::print(&file.config, server_version),
         Command::Schema(Schema::Apply(file)) => schema::apply(&file.config),
+        Command::Spool(Spool::List(file)) => spool::run(&file.config, Order::List),
+        Command::Spool(Spool::Show(one)) => spool::run(&one.file.config, Order::Show(one.sequence)),
+        Command::Spool(Spool::Retry(one)) => spool::run(&one.file.config, Order::Retry(one.sequence)),
+        Command::Spool(Spool::Drop(one)) => spool::run(&one.file.config, Order::Drop(one.sequence)),
     };
     let Err(error) = done else {
         return ExitCode::SUCCESS;

@@ -1,0 +1,123 @@
+//! `otelgate spool list|show|retry|drop`: asks the running process through its admin listener, or looks into the folder of one that
+//! does not run.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
+use otelgate::config::{self, Config};
+use otelgate::spool::people::Stopped;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+/// What a person asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Order {
+    List,
+    Show(u64),
+    Retry(u64),
+    Drop(u64),
+}
+
+pub(super) fn run(file: &Path, order: Order) -> anyhow::Result<()> {
+    let config = super::load(file)?.config;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let answer = match runtime.block_on(ask(&config, order))? {
+        Some(answer) => answer,
+        None => {
+            look(config.spool.as_ref().context("nothing listens there, and the configuration has no spool")?, order)?
+        }
+    };
+    match (order, &answer) {
+        (Order::List, Value::Array(batches)) => super::print(table(batches)),
+        (_, Value::Object(fields)) if let Some(Value::String(done)) = fields.get("done") => {
+            super::print(format_args!("{done}\n"))
+        }
+        _ => super::print(format_args!("{answer:#}\n")),
+    }
+}
+
+/// The running process's answer; `None` when nothing listens on the admin address.
+async fn ask(config: &Config, order: Order) -> anyhow::Result<Option<Value>> {
+    let (method, path) = match order {
+        Order::List => ("GET", "/spool".to_owned()),
+        Order::Show(sequence) => ("GET", format!("/spool/{sequence}")),
+        Order::Retry(sequence) => ("POST", format!("/spool/{sequence}/retry")),
+        Order::Drop(sequence) => ("POST", format!("/spool/{sequence}/drop")),
+    };
+    let address: SocketAddr = config.listen.admin;
+    let stream = match TcpStream::connect(address).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
+        stream => stream.with_context(|| format!("cannot reach the admin listener at {address}"))?,
+    };
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header(http::header::HOST, address.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let answer = client.send_request(request).await?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await?.to_bytes();
+    if !status.is_success() {
+        bail!("{}", String::from_utf8_lossy(&body).trim_end());
+    }
+    Ok(Some(serde_json::from_slice(&body)?))
+}
+
+/// The same in the folder of a process that does not run.
+fn look(spool: &config::Spool, order: Order) -> anyhow::Result<Value> {
+    let mut stopped = Stopped::open(&spool.dir, spool.digest_ttl)?;
+    let answer = match order {
+        Order::List => serde_json::to_value(stopped.list()?)?,
+        Order::Show(sequence) => {
+            let found = stopped.list()?.into_iter().find(|one| one.sequence == sequence);
+            serde_json::to_value(found.with_context(|| format!("no batch {sequence} is in the spool"))?)?
+        }
+        Order::Retry(sequence) => {
+            stopped.retry(sequence)?;
+            serde_json::json!({ "done": format!("batch {sequence} is delivered at the next start") })
+        }
+        Order::Drop(sequence) => {
+            let rows = stopped.drop(sequence)?.total_rows();
+            serde_json::json!({ "done": format!("batch {sequence} is dropped with {rows} rows") })
+        }
+    };
+    stopped.close()?;
+    Ok(answer)
+}
+
+/// One line a part.
+fn table(batches: &[Value]) -> String {
+    let mut text = format!(
+        "{:>10}  {:<10}  {:<8}  {:<28}  {:>6}  {:>9}  {:>9}  state\n",
+        "batch", "place", "signal", "table", "day", "rows", "refused"
+    );
+    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    for batch in batches {
+        for part in batch["parts"].as_array().into_iter().flatten() {
+            let state = match (part["is_in"].as_bool(), part["tried"].as_bool()) {
+                (Some(true), _) => "in",
+                (_, Some(true)) => "tried",
+                _ => "waiting",
+            };
+            text += &format!(
+                "{:>10}  {:<10}  {:<8}  {:<28}  {:>6}  {:>9}  {:>9}  {state}\n",
+                batch["sequence"].to_string(),
+                word(&batch["place"]),
+                word(&batch["signal"]),
+                word(&part["table"]),
+                part["day"].to_string(),
+                part["rows"].to_string(),
+                part["refused_rows"].to_string(),
+            );
+        }
+    }
+    text
+}
