@@ -277,3 +277,14 @@ async fn what_was_refused_is_not_joined() {
     ticket.kept().await.unwrap();
     assert_eq!(path.sink.stored("a"), [("r1".into(), 1)].into());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_which_some_is_in_is_not_pursued_for_ever() {
+    let path = Path::new(Spool::in_memory());
+    path.sink.always("b", Some(Act::Say(Outcome::Retry { why: "busy".into(), after: None })));
+    assert_eq!(away(path.send("r1 a=1 b=1").await), Away::Unknown);
+    assert!(!path.deliveries.is_idle(Signal::Logs) && path.admission.memory().used() > 0);
+    tokio::time::sleep(Duration::from_secs(700)).await;
+    assert!(path.deliveries.is_idle(Signal::Logs));
+    assert_eq!(path.admission.memory().used(), 0);
+}

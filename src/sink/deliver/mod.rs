@@ -40,6 +40,9 @@ use watch::Watch;
 
 /// Pause of a job that waits for a person.
 const HELD_PAUSE: Duration = Duration::from_secs(15);
+/// Without a spool: how long a batch that nobody waits for any more is pursued because some of it may be in. A repeat of its requests
+/// joins it for as long.
+const LATE_FOR: Duration = Duration::from_secs(600);
 /// Pause before the disk is asked again to let a finished batch go.
 const FINISH_PAUSE: Duration = Duration::from_secs(5);
 
@@ -97,6 +100,8 @@ impl Deliveries {
             tokio::spawn(async move {
                 tokio::time::sleep_until(deadline).await;
                 shipment.deadline();
+                tokio::time::sleep(LATE_FOR).await;
+                shipment.expire();
             });
         }
         for (place, part) in batch.parts().iter().enumerate() {

@@ -116,6 +116,17 @@ impl Shipment {
         }
     }
 
+    /// Nothing came of a late batch for so long that its memory is needed for others.
+    pub(super) fn expire(&self) {
+        let mut fate = self.fate.lock();
+        if fate.unsettled > 0 {
+            self.given_up.send_replace(true);
+            if let Some(audience) = &mut fate.audience {
+                audience.refuse_all(Away::Unknown);
+            }
+        }
+    }
+
     /// A person drops what is not in: nothing more of it is sent.
     pub(super) fn drop_rest(&self) {
         let _ordered = self.fate.lock();
