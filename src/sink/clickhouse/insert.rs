@@ -64,6 +64,10 @@ pub(super) async fn insert(
     for (name, value) in SETTINGS {
         parameters = parameters.with(name, value);
     }
+    if table.is_some_and(|table| table.columns.iter().any(|column| column.type_name.contains("JSON"))) {
+        // `{"a.b": 1, "a": {"b": 2}}` names a path twice, which refuses the whole insert. Older servers know neither the type nor the setting.
+        parameters = parameters.with("type_json_skip_duplicated_paths", "1");
+    }
     let parameters = parameters
         .with("max_execution_time", &execution)
         .with("insert_deduplication_token", &part.token)

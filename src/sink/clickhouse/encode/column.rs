@@ -172,7 +172,7 @@ impl Column {
             Data::Map(map) => map.push(attributes, duplicates, depth, max),
             Data::Json(strings) => {
                 strings.last = strings.bytes.len();
-                prefixed(&mut strings.bytes, |out| Json::new(out, max).object(attributes.to_vec(), depth))?;
+                prefixed(&mut strings.bytes, |out| Json::column(out, max).object(attributes.to_vec(), depth))?;
                 Ok(strings.bytes.len() - strings.last)
             }
             _ => Ok(0),

@@ -249,3 +249,54 @@ const fn expected(kind: ValueKind) -> &'static str {
         ValueKind::Attributes => "Map(LowCardinality(String), String), Map(String, String) or JSON",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(changes: &[(&str, Option<&str>)]) -> Vec<(String, String)> {
+        let plans = Plans::clickstack().unwrap();
+        let plan = plans.get(TableKind::Logs);
+        let known = plan.names.iter().zip(plan.formats.iter().flatten());
+        known
+            .filter_map(|(name, format)| match changes.iter().find(|(changed, _)| **name == **changed) {
+                Some((_, type_name)) => Some((name.to_string(), (*type_name)?.to_owned())),
+                None => Some((name.to_string(), format.type_name.to_string())),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn known_variations_are_written_in_the_tables_own_types() {
+        let columns = columns(&[
+            ("EventName", None),
+            ("Timestamp", Some("DateTime64(3, 'Europe/Berlin')")),
+            ("SeverityNumber", Some("Int32")),
+            ("ServiceName", Some("String")),
+            ("LogAttributes", Some("JSON(max_dynamic_paths=8)")),
+            ("ScopeAttributes", Some("Map(String, String)")),
+        ]);
+        let plan = TablePlan::check(TableKind::Logs, "logs", &columns).unwrap();
+        assert_eq!(plan.columns().len(), 15);
+        let zone = Some(TimeZone::get("Europe/Berlin").unwrap());
+        let first = plan.formats()[0].as_ref().map(|format| &format.values);
+        assert_eq!(first, Some(&ValueFormat::Ticks { nanos: 1_000_000, zone }));
+    }
+
+    #[test]
+    fn every_column_that_cannot_be_written_is_named() {
+        let columns =
+            columns(&[("Body", None), ("Timestamp", Some("String")), ("TraceFlags", Some("Nullable(UInt8)"))]);
+        let errors = TablePlan::check(TableKind::Logs, "logs", &columns).unwrap_err();
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            errors,
+            [
+                "logs: column Timestamp has type String, which cannot be written; expected DateTime or DateTime64(0 to 9)",
+                "logs: column TraceFlags has type Nullable(UInt8), which cannot be written; \
+                 expected an integer type of 8 to 64 bits",
+                "logs: column Body is missing",
+            ]
+        );
+    }
+}

@@ -287,13 +287,20 @@ pub(super) struct Json<'o> {
     max: u64,
     /// Something cannot be said in JSON (an infinity, not-a-number) and stands there as null; Go writes nothing at all then.
     pub(super) unsupported: bool,
+    /// For a column of type `JSON`: ClickHouse reads digits without an exponent as an integer, and refuses those over 64 bits.
+    column: bool,
 }
 
 impl<'o> Json<'o> {
     /// Appends to `out`, at most about `max` bytes.
     pub(super) fn new(out: &'o mut Vec<u8>, max: u64) -> Json<'o> {
         let start = out.len();
-        Json { out, start, max, unsupported: false }
+        Json { out, start, max, unsupported: false, column: false }
+    }
+
+    /// The same, for a column of type `JSON`.
+    pub(super) fn column(out: &'o mut Vec<u8>, max: u64) -> Json<'o> {
+        Json { column: true, ..Json::new(out, max) }
     }
 
     /// Appends a value that lies `depth` messages deep.
@@ -304,6 +311,9 @@ impl<'o> Json<'o> {
             Value::Double(double) if !double.is_finite() => {
                 self.unsupported = true;
                 self.out.extend_from_slice(b"null");
+            }
+            Value::Double(double) if self.column && double.abs() >= 9e18 => {
+                let _ = write!(self.out, "{double:e}");
             }
             // An empty byte slice is Go's nil slice.
             Value::Bytes(bytes) if bytes.is_empty() => self.out.extend_from_slice(b"null"),

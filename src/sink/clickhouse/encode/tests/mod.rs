@@ -287,3 +287,48 @@ fn values_nest_a_hundred_messages_deep_and_no_deeper() {
         assert_eq!(taken, ExportLogsServiceRequest::decode(request.as_slice()).is_ok(), "{levels}");
     }
 }
+
+#[test]
+fn attributes_become_objects_in_columns_of_type_json() {
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+    let mut plans = Vec::new();
+    for kind in TableKind::ALL {
+        let clickstack = Plans::clickstack().unwrap();
+        let plan = clickstack.get(kind);
+        let types = plan
+            .formats()
+            .iter()
+            .flatten()
+            .map(|format| format.type_name.replace("Map(LowCardinality(String), String)", "JSON"));
+        let columns: Vec<_> = plan.columns().iter().map(|name| name.to_string()).zip(types).collect();
+        plans.push(TablePlan::check(kind, kind.table(), &columns).unwrap());
+    }
+    let settings = EncoderSettings {
+        plans: Plans::new(plans).unwrap(),
+        zone: TimeZone::UTC,
+        compression: Compression::Lz4,
+        transform_logs: true,
+    };
+    let span = Span {
+        attributes: vec![
+            entry("n", Value::IntValue(1)),
+            entry("d", Value::DoubleValue(1e20)),
+            entry("not", Value::DoubleValue(f64::NAN)),
+            entry("n", Value::BoolValue(true)),
+        ],
+        ..Span::default()
+    };
+    let request = ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            scope_spans: vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }],
+            ..ResourceSpans::default()
+        }],
+    };
+    let mut encoder = EncoderFactory::new(settings).encoder(Signal::Traces);
+    encoder.append(&request.encode_to_vec(), &ANY_GROWTH).unwrap();
+    encoder.commit();
+    let tables = read(&encoder.seal());
+    let row = &tables[&("otel_traces".to_owned(), 0)][0];
+    assert_eq!(row["SpanAttributes"], reader::Cell::text(r#"{"d":1e20,"n":true,"not":null}"#));
+    assert_eq!(row["ResourceAttributes"], reader::Cell::text("{}"));
+}
