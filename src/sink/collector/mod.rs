@@ -17,6 +17,9 @@ mod encode;
 mod endpoints;
 mod export;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

@@ -1,0 +1,353 @@
+//! The sink against an endpoint that says what it is told to say.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use otlp_samples::Samples;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::{ForwardCompression, ForwardProtocol, Secret};
+use crate::otlp::{Compression, Memory, fuzzing};
+use crate::reply::Refusal;
+use crate::sink::{Growth, PartName};
+
+const PROTOCOLS: [ForwardProtocol; 2] = [ForwardProtocol::Grpc, ForwardProtocol::Http];
+
+/// What the endpoint does with an export.
+#[derive(Clone)]
+enum Act {
+    Answer {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+        trailers: Option<HeaderMap>,
+    },
+    /// Reads everything, then breaks the connection.
+    Break,
+    Wait(Duration),
+}
+
+struct Seen {
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+#[derive(Default)]
+struct State {
+    script: Mutex<VecDeque<Act>>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+/// An OTLP endpoint; a yes unless its script says otherwise.
+struct Endpoint {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+impl Endpoint {
+    async fn start(script: impl IntoIterator<Item = Act>) -> Endpoint {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State { script: Mutex::new(script.into_iter().collect()), ..State::default() });
+        let serving = state.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let state = serving.clone();
+                let broken = Arc::new(tokio::sync::Notify::new());
+                let service_broken = broken.clone();
+                let service =
+                    hyper::service::service_fn(move |request| answer(state.clone(), service_broken.clone(), request));
+                tokio::spawn(async move {
+                    let builder = Builder::new(TokioExecutor::new());
+                    let connection = builder.serve_connection(TokioIo::new(stream), service);
+                    tokio::select! { _ = connection => {}, () = broken.notified() => {} }
+                });
+            }
+        });
+        Endpoint { address, state }
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.state.seen.lock())
+    }
+}
+
+async fn answer(
+    state: Arc<State>,
+    broken: Arc<tokio::sync::Notify>,
+    request: Request<Incoming>,
+) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let grpc = head.headers["content-type"] == "application/grpc";
+    let body = body.collect().await.unwrap().to_bytes();
+    state.seen.lock().push(Seen { path: head.uri.path().to_owned(), headers: head.headers, body });
+    let act = state.script.lock().pop_front().unwrap_or_else(|| yes(grpc, &[]));
+    let act = match act {
+        Act::Wait(time) => {
+            tokio::time::sleep(time).await;
+            yes(grpc, &[])
+        }
+        act => act,
+    };
+    let Act::Answer { status, headers, body, trailers } = act else {
+        broken.notify_one();
+        return std::future::pending().await;
+    };
+    let trailers = async move { trailers.map(Ok) };
+    let mut response = Response::new(Full::new(Bytes::from(body)).with_trailers(trailers).boxed());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    for (name, value) in headers {
+        response.headers_mut().insert(name, value.parse().unwrap());
+    }
+    Ok(response)
+}
+
+/// `Export…ServiceResponse`, as each protocol says yes.
+fn yes(grpc: bool, response: &[u8]) -> Act {
+    let ok = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))]);
+    let prefix = [0, 0, 0, 0, u8::try_from(response.len()).unwrap()];
+    let body = if grpc { [&prefix, response].concat() } else { response.to_vec() };
+    Act::Answer { status: 200, headers: Vec::new(), body, trailers: grpc.then_some(ok) }
+}
+
+fn no(status: u16, headers: &[(&'static str, &str)]) -> Act {
+    let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    Act::Answer { status, headers, body: b"because".to_vec(), trailers: None }
+}
+
+fn grpc_no(code: i32) -> Act {
+    no(200, &[("grpc-status", &code.to_string()), ("grpc-message", "because")])
+}
+
+fn settings(protocol: ForwardProtocol, endpoints: &[SocketAddr]) -> config::Forward {
+    config::Forward {
+        endpoints: endpoints.iter().map(|address| format!("http://{address}").parse().unwrap()).collect(),
+        protocol,
+        compression: ForwardCompression::None,
+        token: Some(Secret::new("Bearer of-the-collector")),
+        ca_file: None,
+        client_certificate: None,
+        max_message_bytes: 4 << 20,
+        timeout: Duration::from_secs(1),
+        exports_per_signal: 4,
+    }
+}
+
+fn collector(settings: &config::Forward) -> Arc<Collector> {
+    Collector::new(settings, Arc::default()).unwrap()
+}
+
+/// A part of three requests in two frames, and their bytes.
+fn part(signal: Signal, collector: &Collector) -> (PartDelivery, Vec<Vec<u8>>) {
+    let mut samples = Samples::new(9);
+    let mut request = |records| match signal {
+        Signal::Traces => samples.traces_bytes(records),
+        Signal::Logs => samples.logs_bytes(records),
+        Signal::Metrics => samples.metrics_bytes(records),
+    };
+    let requests = vec![request(3), request(40), request(500)];
+    let mut encoder = collector.encoder(signal);
+    let mut sealed = Vec::new();
+    for frame in [&requests[..2], &requests[2..]] {
+        for request in frame {
+            encoder.append(request, &Growth::default()).unwrap();
+            encoder.commit();
+        }
+        sealed.extend(encoder.seal());
+    }
+    let delivery = PartDelivery {
+        name: sealed[0].name.clone(),
+        columns: sealed[0].columns.clone(),
+        token: "t".into(),
+        attempt: 0,
+        rows: 543,
+        body: sealed.into_iter().map(|part| part.bytes.into()).collect(),
+        witnesses: Vec::new(),
+        only_rows: None,
+    };
+    (delivery, requests)
+}
+
+struct Unlimited;
+
+impl Memory for Unlimited {
+    fn grow(&mut self, _: u64) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn shrink(&mut self, _: u64) {}
+}
+
+fn inflated(seen: &Seen, compression: ForwardCompression) -> Bytes {
+    let grpc = seen.headers["content-type"] == "application/grpc";
+    let flag = u8::from(compression != ForwardCompression::None);
+    let body = match grpc {
+        true => {
+            assert_eq!((seen.body[0], &seen.body[1..5]), (flag, &(seen.body.len() as u32 - 5).to_be_bytes()[..]));
+            seen.body.slice(5..)
+        }
+        false => seen.body.clone(),
+    };
+    let (name, compression) = match compression {
+        ForwardCompression::None => return body,
+        ForwardCompression::Gzip => ("gzip", Compression::Gzip),
+        ForwardCompression::Zstd => ("zstd", Compression::Zstd),
+    };
+    assert_eq!(seen.headers[if grpc { "grpc-encoding" } else { "content-encoding" }], name);
+    fuzzing::inflate_here(Unlimited, compression, body, 64 << 20).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_exported_is_what_was_sent() {
+    for protocol in PROTOCOLS {
+        for compression in [ForwardCompression::None, ForwardCompression::Gzip, ForwardCompression::Zstd] {
+            for signal in Signal::ALL {
+                let endpoint = Endpoint::start([]).await;
+                let collector = collector(&config::Forward { compression, ..settings(protocol, &[endpoint.address]) });
+                let (mut part, requests) = part(signal, &collector);
+                assert_eq!(collector.deliver(&part).await, Outcome::Delivered);
+                part.only_rows = Some((3, 40));
+                part.body.truncate(1);
+                assert_eq!(collector.deliver(&part).await, Outcome::Delivered);
+                let seen = endpoint.seen();
+                assert!(inflated(&seen[0], compression) == requests.concat(), "{protocol:?} {compression:?} {signal}");
+                assert!(inflated(&seen[1], compression) == requests[1], "one request alone");
+                assert_eq!(seen[0].headers["authorization"], "Bearer of-the-collector");
+                match protocol {
+                    ForwardProtocol::Grpc => assert!(seen[0].path.ends_with("Service/Export")),
+                    ForwardProtocol::Http => assert_eq!(seen[0].path, format!("/v1/{signal}")),
+                }
+            }
+        }
+    }
+}
+
+/// One letter an outcome.
+fn letter(outcome: &Outcome) -> char {
+    match outcome {
+        Outcome::Delivered => 'd',
+        Outcome::Retry { .. } => 'r',
+        Outcome::Unknown { .. } => 'u',
+        Outcome::Hold { .. } => 'h',
+        Outcome::Refused { .. } => 'x',
+    }
+}
+
+#[tokio::test]
+async fn every_status_has_its_outcome() {
+    let grpc: Vec<(Act, char)> =
+        "uxxuhxhxxrrhxruh".chars().zip(1..).map(|(expected, code)| (grpc_no(code), expected)).collect();
+    let http = [
+        (400, 'x'),
+        (401, 'h'),
+        (403, 'h'),
+        (404, 'h'),
+        (413, 'x'),
+        (429, 'r'),
+        (500, 'x'),
+        (502, 'u'),
+        (503, 'r'),
+        (504, 'u'),
+    ];
+    let http = http.map(|(status, expected)| (no(status, &[]), expected));
+    for (protocol, cases) in PROTOCOLS.into_iter().zip([grpc, http.to_vec()]) {
+        for (act, expected) in cases.into_iter().chain([(Act::Break, 'u'), (Act::Wait(Duration::from_secs(3)), 'u')]) {
+            let endpoint = Endpoint::start([act.clone()]).await;
+            let collector = collector(&settings(protocol, &[endpoint.address]));
+            let (part, _) = part(Signal::Logs, &collector);
+            let outcome = collector.deliver(&part).await;
+            assert_eq!(letter(&outcome), expected, "{protocol:?} {outcome:?}");
+            let unknown = collector.metrics.forward_unknown_records.get_or_create(&OfSignal { signal: "logs" }).get();
+            assert_eq!(unknown, if expected == 'u' { 543 } else { 0 });
+            assert!(!format!("{outcome:?}").contains("of-the-collector"));
+            assert_eq!(collector.deliver(&part).await, Outcome::Delivered, "{protocol:?} after {outcome:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn advice_is_passed_on() {
+    let endpoint = Endpoint::start([no(503, &[("retry-after", "7")])]).await;
+    let collector = collector(&settings(ForwardProtocol::Http, &[endpoint.address]));
+    let (part, _) = part(Signal::Traces, &collector);
+    let outcome = collector.deliver(&part).await;
+    assert!(matches!(outcome, Outcome::Retry { after: Some(time), .. } if time.as_secs() == 7), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_where_nobody_listens_and_another_endpoint_is_taken() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    for protocol in PROTOCOLS {
+        let alone = collector(&settings(protocol, &[gone]));
+        let (part, _) = part(Signal::Metrics, &alone);
+        assert_eq!(letter(&alone.deliver(&part).await), 'r');
+        assert!(alone.ready().await.is_err());
+        let endpoint = Endpoint::start([]).await;
+        let both = collector(&settings(protocol, &[gone, endpoint.address]));
+        for _ in 0..3 {
+            assert_eq!(both.deliver(&part).await, Outcome::Delivered);
+        }
+        assert_eq!(
+            (both.ready().await, endpoint.seen().len()),
+            (Ok(()), 3),
+            "what was taken a moment ago is not asked again"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_least_busy_endpoint_is_taken() {
+    let slow = || (0..4).map(|_| Act::Wait(Duration::from_millis(300)));
+    let endpoints = [Endpoint::start(slow()).await, Endpoint::start(slow()).await];
+    let collector = collector(&settings(ForwardProtocol::Grpc, &[endpoints[0].address, endpoints[1].address]));
+    let (part, _) = part(Signal::Logs, &collector);
+    let all = (0..4).map(|_| {
+        let (collector, part) = (collector.clone(), part.clone());
+        tokio::spawn(async move { collector.deliver(&part).await })
+    });
+    for one in all.collect::<Vec<_>>() {
+        assert_eq!(one.await.unwrap(), Outcome::Delivered);
+    }
+    assert_eq!(endpoints.map(|endpoint| endpoint.seen().len()), [2, 2]);
+}
+
+#[tokio::test]
+async fn one_that_failed_is_left_alone() {
+    let (bad, good) = (Endpoint::start([no(503, &[("retry-after", "30")])]).await, Endpoint::start([]).await);
+    let collector = collector(&settings(ForwardProtocol::Http, &[bad.address, good.address]));
+    let (part, _) = part(Signal::Logs, &collector);
+    let outcomes = [collector.deliver(&part).await, collector.deliver(&part).await, collector.deliver(&part).await];
+    assert_eq!(outcomes.each_ref().map(letter), ['r', 'd', 'd']);
+    assert_eq!((bad.seen().len(), good.seen().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn readiness_asks_with_an_empty_request() {
+    for protocol in PROTOCOLS {
+        let grpc = protocol == ForwardProtocol::Grpc;
+        let refusal = if grpc { grpc_no(16) } else { no(401, &[]) };
+        let endpoint = Endpoint::start([refusal, yes(grpc, &[])]).await;
+        let collector = collector(&settings(protocol, &[endpoint.address]));
+        assert!(collector.ready().await.is_err_and(|why| why.contains("because")));
+        assert_eq!(collector.ready().await, Ok(()));
+        assert_eq!(endpoint.seen()[0].body.len(), if grpc { 5 } else { 0 });
+    }
+}
+
+#[tokio::test]
+async fn rows_for_clickhouse_are_held() {
+    let collector = collector(&settings(ForwardProtocol::Grpc, &[]));
+    let (mut part, _) = part(Signal::Logs, &collector);
+    part.name = PartName { table: "otel_logs".into(), day: 20_000 };
+    let outcome = collector.deliver(&part).await;
+    assert!(matches!(&outcome, Outcome::Hold { why } if why.contains("sink.clickhouse")), "{outcome:?}");
+}
