@@ -38,6 +38,9 @@ struct Args {
     /// Folder of ClickStack's collector configuration.
     #[arg(long)]
     configs: PathBuf,
+    /// otelgate does not store but forwards to a collector of its own: `grpc` or `http`, and the compression, as `grpc-zstd`.
+    #[arg(long)]
+    forward: Option<String>,
     /// Differences that are printed in full.
     #[arg(long, default_value_t = 20)]
     show: usize,
@@ -57,10 +60,13 @@ async fn main() -> Result<ExitCode> {
     let logs: Vec<ExportLogsServiceRequest> = (0..args.requests).map(|_| generator.logs()).collect();
     let metrics: Vec<_> = (0..args.requests).map(|_| generator.metrics().encode_to_vec()).collect();
 
-    let sides = Sides::start(&args.collector, &args.configs).await?;
+    let sides = Sides::start(&args.collector, &args.configs, args.forward.as_deref()).await?;
     sides.send("/v1/traces", &traces).await?;
     sides.send("/v1/metrics", &metrics).await?;
     sides.send("/v1/logs", &logs.iter().map(Message::encode_to_vec).collect::<Vec<_>>()).await?;
+    if args.forward.is_some() {
+        sides.settle().await?;
+    }
     let mut failed = false;
     for table in sides::TABLES {
         failed |= !sides.compare(table, args.show).await?;

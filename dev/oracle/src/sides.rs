@@ -1,10 +1,10 @@
 //! The two sides: otelgate and the collector, each with a database of one ClickHouse.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
-use local_stack::{COLLECTOR_TOKEN, ClickHouse, Collector, CollectorSetup, Gateway, free_port};
+use anyhow::{Context, Result, bail};
+use local_stack::{COLLECTOR_TOKEN, Certificates, ClickHouse, Collector, CollectorSetup, Gateway, free_port};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -34,12 +34,14 @@ pub(crate) struct Sides {
     clickhouse: ClickHouse,
     gateway: Gateway,
     collector: Collector,
+    /// The collector behind otelgate, when it forwards.
+    _behind: Option<Collector>,
     _folder: TempDir,
 }
 
 impl Sides {
     /// Starts ClickHouse, makes the tables of both databases, and starts both sides.
-    pub(crate) async fn start(program: &Path, configs: &Path) -> Result<Sides> {
+    pub(crate) async fn start(program: &Path, configs: &Path, forward: Option<&str>) -> Result<Sides> {
         let folder = tempfile::tempdir()?;
         let native_port = free_port()?;
         let clickhouse = ClickHouse::start_with_native_port(&folder.path().join("clickhouse"), native_port).await?;
@@ -47,19 +49,41 @@ impl Sides {
             clickhouse.query(&format!("CREATE DATABASE IF NOT EXISTS {database}"), "TabSeparated").await?;
         }
         // A gateway that creates the collector's tables and ends: both databases have the same schema.
-        let theirs = gateway(&folder, &clickhouse, THEIRS).await?;
+        let theirs = gateway(&folder, THEIRS, &storing(&clickhouse, THEIRS), &clickhouse.password).await?;
         theirs.process.stop(Duration::from_secs(30)).await?;
-        let gateway = gateway(&folder, &clickhouse, OURS).await?;
-        let collector = Collector::start(CollectorSetup {
+        let mut gateway = gateway(&folder, OURS, &storing(&clickhouse, OURS), &clickhouse.password).await?;
+        let setup = CollectorSetup {
             program,
             configs,
             folder: folder.path(),
             clickhouse: &clickhouse,
             database: THEIRS,
             tls: None,
-        })
-        .await?;
-        Ok(Sides { clickhouse, gateway, collector, _folder: folder })
+        };
+        let collector = Collector::start(setup).await?;
+        let mut behind = None;
+        if let Some(how) = forward {
+            gateway.process.stop(Duration::from_secs(30)).await?;
+            (gateway, behind) =
+                forwarding(setup, &folder, how).await.map(|(gateway, behind)| (gateway, Some(behind)))?;
+        }
+        Ok(Sides { clickhouse, gateway, collector, _behind: behind, _folder: folder })
+    }
+
+    /// Waits until no more rows arrive in either database.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        // A collector stores what is 5 s old.
+        const QUIET: Duration = Duration::from_secs(12);
+        let (mut last, began) = ((String::new(), Instant::now()), Instant::now());
+        while last.1.elapsed() < QUIET || (last.0.starts_with('0') && began.elapsed() < 10 * QUIET) {
+            let sql = "SELECT sum(rows), count() FROM system.parts WHERE active AND startsWith(database, 'otel_test_')";
+            let now = self.clickhouse.query(sql, "TabSeparated").await?;
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        Ok(())
     }
 
     /// Sends the same bodies to both.
@@ -143,23 +167,46 @@ impl Sides {
     }
 }
 
+/// otelgate in front of a collector of its own, which takes TLS and a token.
+async fn forwarding(setup: CollectorSetup<'_>, folder: &TempDir, how: &str) -> Result<(Gateway, Collector)> {
+    let (protocol, compression) = how.split_once('-').context("--forward takes for example grpc-zstd")?;
+    let behind = folder.path().join("behind");
+    std::fs::create_dir(&behind)?;
+    let certificates = Certificates::in_folder(&behind)?;
+    let tls = Some(&certificates);
+    let collector = Collector::start(CollectorSetup { folder: &behind, database: OURS, tls, ..setup }).await?;
+    let endpoint = if protocol == "grpc" { &collector.grpc } else { &collector.http };
+    let sink = format!(
+        "  forward:\n    endpoint: \"{endpoint}\"\n    protocol: {protocol}\n    compression: {compression}\n    \
+         token: {COLLECTOR_TOKEN}\n    ca_file: {}\n",
+        certificates.ca.display()
+    );
+    Ok((gateway(folder, OURS, &sink, "").await?, collector))
+}
+
+/// Section `sink` of a gateway that stores.
+fn storing(clickhouse: &ClickHouse, database: &str) -> String {
+    format!(
+        "  clickhouse:\n    url: \"{}\"\n    database: {database}\n    user: {}\n    password: \"${{env:CLICKHOUSE_PASSWORD}}\"\n    \
+         ttl: {{ logs: 7300d, traces: 7300d, metrics: 7300d, sessions: 7300d }}\n",
+        clickhouse.url, clickhouse.user
+    )
+}
+
 /// otelgate in plaintext on loopback, with one key that has no limits to speak of.
-async fn gateway(folder: &TempDir, clickhouse: &ClickHouse, database: &str) -> Result<Gateway> {
-    let path = |name: &str| folder.path().join(format!("{database}-{name}"));
+async fn gateway(folder: &TempDir, name: &str, sink: &str, password: &str) -> Result<Gateway> {
+    let path = |file: &str| folder.path().join(format!("{name}-{file}"));
     let digest: String = Sha256::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
     let limits = "limits: { requests_per_second: 100000, bytes_per_second: 1GiB, records_per_second: 10000000 }";
     std::fs::write(path("keys.yaml"), format!("keys:\n  - name: oracle\n    sha256: \"{digest}\"\n    {limits}\n"))?;
     let config = format!(
         "listen:\n  otlp: [\"127.0.0.1:0\"]\n  admin: \"127.0.0.1:0\"\ntls: {{ plaintext: true }}\nkeys:\n  file: {}\n\
-         sink:\n  clickhouse:\n    url: \"{}\"\n    database: {database}\n    user: {}\n    password: \"${{env:CLICKHOUSE_PASSWORD}}\"\n    \
-         ttl: {{ logs: 7300d, traces: 7300d, metrics: 7300d, sessions: 7300d }}\n",
-        path("keys.yaml").display(),
-        clickhouse.url,
-        clickhouse.user
+         sink:\n{sink}",
+        path("keys.yaml").display()
     );
     std::fs::write(path("otelgate.yaml"), config)?;
     let log = path("otelgate.log");
-    match Gateway::start(&path("otelgate.yaml"), &[("CLICKHOUSE_PASSWORD", &clickhouse.password)], Some(&log)).await {
+    match Gateway::start(&path("otelgate.yaml"), &[("CLICKHOUSE_PASSWORD", password)], Some(&log)).await {
         Ok(gateway) => Ok(gateway),
         Err(error) => bail!("{error:#}\n{}", std::fs::read_to_string(log).unwrap_or_default()),
     }
