@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds the collector that the oracle compares with, once, out of Go modules; prints the program's path.
+# With --if-built nothing is built: it fails where there is none yet.
 # It lies in a cache folder that is named after its manifest, so that a changed manifest is built anew.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,6 +11,7 @@ if [ -x "$program" ]; then
     echo "$program"
     exit 0
 fi
+[ "${1:-}" != --if-built ] || exit 1
 command -v go >/dev/null || { echo "the oracle needs Go (1.25 or newer) to build the collector" >&2; exit 1; }
 echo "building the collector (once; three to six minutes on two cores) …" >&2
 mkdir -p "$cache"

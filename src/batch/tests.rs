@@ -180,6 +180,19 @@ async fn who_sent_poison_is_told_and_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_partial_success_reaches_the_one_request_that_it_can_only_mean() {
+    let path = Path::new(Spool::in_memory());
+    let partial = || Act::StoreAndSay(Outcome::DeliveredBut { rejected: 2, why: "too old".into() });
+    path.sink.script("a", [partial(), partial()]);
+    let alone = path.send("r1 a=3").await.unwrap();
+    let rejected = alone.rejected().unwrap();
+    assert_eq!((rejected.records, &*rejected.why), (2, "too old"));
+    let (one, other) = (path.send("r2 a=3"), path.send("r3 a=3"));
+    assert!(one.await.unwrap().rejected().is_none(), "nobody knows whose it is");
+    assert!(other.await.unwrap().rejected().is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_chunk_and_a_full_batch_do_not_wait() {
     let path = Path::new(Spool::in_memory());
     let began = tokio::time::Instant::now();

@@ -179,6 +179,23 @@ fn certificates_and_keys_are_tried() {
 }
 
 #[test]
+fn the_three_placements_are_valid() {
+    for text in [
+        include_str!("../../docs/examples/edge-stores.yaml"),
+        include_str!("../../docs/examples/edge-forwards.yaml"),
+        include_str!("../../docs/examples/sidecar.yaml"),
+    ] {
+        let text = text
+            .replace("/etc/otelgate/internal-ca.crt", "certs/server.crt")
+            .replace("/etc/otelgate/tls", "certs/server");
+        let variables = ["CLICKHOUSE_PASSWORD", "COLLECTOR_TOKEN", "CLUSTER_KEY"];
+        let fake = variables.into_iter().fold(surroundings(), |fake, name| fake.variable(name, "secret"));
+        let loaded = load_with(fake, &text).unwrap_or_else(|mistakes| panic!("{text}{:#?}", lines(mistakes.0)));
+        assert_eq!(lines(loaded.warnings), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
 fn forwarding() {
     let load = |fields: &str| load_text(&format!("sink: {{ forward: {{ {fields} }} }}\n{FILES}"));
     let least = load("endpoint: 'http://127.0.0.1:4317'").unwrap();

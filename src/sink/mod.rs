@@ -108,6 +108,13 @@ pub struct PartDelivery {
 pub enum Outcome {
     /// The sink said that the part is in.
     Delivered,
+    /// The sink said that it is in but for so many rows, without saying which; with none it is a warning.
+    DeliveredBut {
+        /// Rows.
+        rejected: u64,
+        /// In the sink's words.
+        why: String,
+    },
     /// Known not to be in; try again later.
     Retry {
         /// In words, for the log and `/status`.

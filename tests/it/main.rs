@@ -6,6 +6,7 @@ mod answers;
 mod arrives;
 mod bombs;
 mod clickhouse;
+mod forward;
 mod outage;
 mod rows;
 mod sdk;

@@ -7,10 +7,12 @@ mod certificates;
 mod clickhouse;
 mod collector;
 mod gateway;
+mod plain_collector;
 mod process;
 
 pub use certificates::Certificates;
 pub use clickhouse::ClickHouse;
 pub use collector::{COLLECTOR_TOKEN, Collector, CollectorSetup, free_port};
 pub use gateway::{Gateway, Key, new_key};
+pub use plain_collector::PlainCollector;
 pub use process::{Process, binary};

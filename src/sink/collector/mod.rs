@@ -91,9 +91,9 @@ impl Collector {
             Answer::Taken(None) => Outcome::Delivered,
             Answer::Taken(Some(partial)) => {
                 self.metrics.forward_rejected_records.get_or_create(&of).inc_by(partial.rejected);
-                let PartialSuccess { rejected, message } = partial;
-                limited!(warn, %signal, endpoint, rejected, message, "the collector took an export without some of its records");
-                Outcome::Delivered
+                let PartialSuccess { rejected, message: why } = partial;
+                limited!(warn, %signal, endpoint, rejected, why, "the collector took an export without some of its records");
+                Outcome::DeliveredBut { rejected, why }
             }
             Answer::Failed(failure) => {
                 if failure.class == Class::Unknown {

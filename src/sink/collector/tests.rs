@@ -235,6 +235,7 @@ async fn what_is_exported_is_what_was_sent() {
 fn letter(outcome: &Outcome) -> char {
     match outcome {
         Outcome::Delivered => 'd',
+        Outcome::DeliveredBut { .. } => 'p',
         Outcome::Retry { .. } => 'r',
         Outcome::Unknown { .. } => 'u',
         Outcome::Hold { .. } => 'h',
@@ -271,6 +272,20 @@ async fn every_status_has_its_outcome() {
             assert!(!format!("{outcome:?}").contains("of-the-collector"));
             assert_eq!(collector.deliver(&part).await, Outcome::Delivered, "{protocol:?} after {outcome:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_partial_success_is_passed_on_and_counted() {
+    for protocol in PROTOCOLS {
+        let partial = [10, 7, 8, 5, 18, 3, b'w', b'h', b'y'];
+        let endpoint = Endpoint::start([yes(protocol == ForwardProtocol::Grpc, &partial)]).await;
+        let collector = collector(&settings(protocol, &[endpoint.address]));
+        let (part, _) = part(Signal::Logs, &collector);
+        let expected = Outcome::DeliveredBut { rejected: 5, why: "why".into() };
+        assert_eq!(collector.deliver(&part).await, expected);
+        let of = OfSignal { signal: "logs" };
+        assert_eq!(collector.metrics.forward_rejected_records.get_or_create(&of).get(), 5);
     }
 }
 

@@ -77,6 +77,21 @@ impl Audience {
         }
     }
 
+    /// So many rows of a part are not in, nobody knows which: they can be counted against a request only when the part holds no other.
+    pub(super) fn rejected(&mut self, part: &Part, rows: u64, why: &str) {
+        let Some(share) = self.parts.iter().find(|share| share.is(part)) else {
+            return;
+        };
+        let mut requests = share.segments.iter().flatten().map(|of| of.request);
+        let Some(first) = requests.next().filter(|first| requests.all(|other| other == *first)) else {
+            return;
+        };
+        if let Some(listener) = self.requests.get_mut(first) {
+            listener.refused = listener.refused.saturating_add(rows).min(listener.rows);
+            listener.why = Some(why.into());
+        }
+    }
+
     /// A part is settled: who waited for nothing else is answered.
     pub(super) fn settled(&mut self, part: &Part) {
         let Some(share) = self.parts.iter().find(|share| share.is(part)) else {

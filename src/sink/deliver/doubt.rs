@@ -96,7 +96,7 @@ impl Insert {
     pub(super) fn sent(&mut self, outcome: Outcome, rule: AfterUnknown) -> Verdict {
         self.attempts = self.attempts.saturating_add(1);
         match outcome {
-            Outcome::Delivered => match rule {
+            Outcome::Delivered | Outcome::DeliveredBut { .. } => match rule {
                 _ if self.unknown.is_none() => Verdict::In,
                 AfterUnknown::Repeat => Verdict::In,
                 AfterUnknown::RepeatThenLook | AfterUnknown::Look => {

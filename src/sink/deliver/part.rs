@@ -9,7 +9,7 @@ use super::doubt::{Insert, Step, Verdict};
 use super::piece::{Extent, Piece, remaining};
 use super::shipment::{Shipment, blocking};
 use super::watch::{Report, Watch};
-use crate::sink::{AfterUnknown, PartDelivery, Sink};
+use crate::sink::{AfterUnknown, Outcome, PartDelivery, Sink};
 use crate::spool::{Contents, Note, Part, Refused};
 
 /// Longest wait between attempts at something that the disk refuses.
@@ -123,7 +123,7 @@ impl Job {
             self.note_tried().await;
             let token = self.shipment.batch.token(self.part.id);
             let delivery = piece.range.delivery(&self.part, contents, &token, &piece.insert);
-            let verdict = attempt(&mut piece.insert, &delivery, sink, watch).await;
+            let verdict = self.attempt(&mut piece.insert, &delivery, sink, watch).await;
             if piece.insert.known_absent() && verdict != Verdict::In {
                 self.shipment.absent(self.place);
             }
@@ -144,6 +144,33 @@ impl Job {
                     return Settled::Held(why.into());
                 }
                 Verdict::Refused { why } => return Settled::Refused(why.into()),
+            }
+        }
+    }
+
+    /// One step of an insert: an attempt to send, or a look.
+    async fn attempt(&self, insert: &mut Insert, delivery: &PartDelivery, sink: &dyn Sink, watch: &Watch) -> Verdict {
+        let table = &delivery.name.table;
+        let rule = if delivery.witnesses.is_empty() {
+            // There is nothing to look for.
+            AfterUnknown::Repeat
+        } else {
+            sink.after_unknown(table, insert.unknown_for())
+        };
+        match insert.step() {
+            Step::Send => {
+                let began = Instant::now();
+                let outcome = sink.deliver(delivery).await;
+                watch.report(table, Report::Sent(&outcome, began.elapsed()));
+                if let Outcome::DeliveredBut { rejected, why } = &outcome {
+                    self.shipment.rejected(&self.part, *rejected, why);
+                }
+                insert.sent(outcome, rule)
+            }
+            Step::Look => {
+                let look = sink.look(delivery).await;
+                watch.report(table, Report::Looked(&look));
+                insert.looked(look)
             }
         }
     }
@@ -207,29 +234,5 @@ impl Piece {
     fn new(range: Extent) -> Self {
         let insert = Insert::new(0);
         Piece { range, insert }
-    }
-}
-
-/// One step of an insert: an attempt to send, or a look.
-async fn attempt(insert: &mut Insert, delivery: &PartDelivery, sink: &dyn Sink, watch: &Watch) -> Verdict {
-    let table = &delivery.name.table;
-    let rule = if delivery.witnesses.is_empty() {
-        // There is nothing to look for.
-        AfterUnknown::Repeat
-    } else {
-        sink.after_unknown(table, insert.unknown_for())
-    };
-    match insert.step() {
-        Step::Send => {
-            let began = Instant::now();
-            let outcome = sink.deliver(delivery).await;
-            watch.report(table, Report::Sent(&outcome, began.elapsed()));
-            insert.sent(outcome, rule)
-        }
-        Step::Look => {
-            let look = sink.look(delivery).await;
-            watch.report(table, Report::Looked(&look));
-            insert.looked(look)
-        }
     }
 }

@@ -94,6 +94,13 @@ impl Shipment {
         }
     }
 
+    /// The sink took the part, or a piece of it, without some of its rows, and did not say which.
+    pub(super) fn rejected(&self, part: &Part, rows: u64, why: &str) {
+        if let Some(audience) = &mut self.fate.lock().audience {
+            audience.rejected(part, rows, why);
+        }
+    }
+
     /// Nothing more is to be done for the part. True when it was the batch's last.
     pub(super) fn settled(&self, part: &Part) -> bool {
         let mut fate = self.fate.lock();

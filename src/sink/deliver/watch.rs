@@ -85,7 +85,7 @@ impl Watch {
 
     fn sent(&self, table: &Arc<str>, outcome: &Outcome, took: Duration) {
         let (name, why) = match outcome {
-            Outcome::Delivered => ("delivered", None),
+            Outcome::Delivered | Outcome::DeliveredBut { .. } => ("delivered", None),
             Outcome::Retry { why, .. } => ("retry", Some(why)),
             Outcome::Unknown { why } => ("unknown", Some(why)),
             Outcome::Hold { why } => ("hold", Some(why)),

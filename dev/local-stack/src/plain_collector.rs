@@ -1,0 +1,100 @@
+//! A collector with this project's own configuration (`docs/examples/collector.yaml`), for forwarding to.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::{Child, Command};
+
+use crate::collector::free_port;
+use crate::{COLLECTOR_TOKEN, Certificates, ClickHouse};
+
+/// The collector's configuration.
+const CONFIG: &str = include_str!("../../../docs/examples/collector.yaml");
+
+/// A collector that stores what it accepts; killed when dropped.
+#[derive(Debug)]
+pub struct PlainCollector {
+    program: PathBuf,
+    environment: Vec<(&'static str, String)>,
+    config: PathBuf,
+    log: PathBuf,
+    child: Child,
+    ports: [u16; 2],
+}
+
+impl PlainCollector {
+    /// Starts `program` and waits until it accepts. ClickHouse must have a native port, and `database` its tables.
+    ///
+    /// # Errors
+    /// It does not start; its log is named.
+    pub async fn start(
+        program: &Path,
+        folder: &Path,
+        clickhouse: &ClickHouse,
+        database: &str,
+        tls: &Certificates,
+    ) -> Result<PlainCollector> {
+        let ports = [free_port()?, free_port()?];
+        let native = clickhouse.native_port().context("ClickHouse has no native port")?;
+        let environment = vec![
+            ("COLLECTOR_TOKEN", COLLECTOR_TOKEN.to_owned()),
+            ("COLLECTOR_GRPC", format!("127.0.0.1:{}", ports[0])),
+            ("COLLECTOR_HTTP", format!("127.0.0.1:{}", ports[1])),
+            ("COLLECTOR_CERT", tls.certificate.display().to_string()),
+            ("COLLECTOR_KEY", tls.key.display().to_string()),
+            ("CLICKHOUSE_ENDPOINT", format!("tcp://127.0.0.1:{native}?dial_timeout=10s")),
+            ("CLICKHOUSE_DATABASE", database.to_owned()),
+            ("CLICKHOUSE_USER", clickhouse.user.clone()),
+            ("CLICKHOUSE_PASSWORD", clickhouse.password.clone()),
+        ];
+        let (config, log) = (folder.join("collector.yaml"), folder.join("collector.log"));
+        std::fs::write(&config, CONFIG)?;
+        let child = spawn(program, &config, &environment, &log)?;
+        let collector = PlainCollector { program: program.to_owned(), environment, config, log, child, ports };
+        collector.accepts().await?;
+        Ok(collector)
+    }
+
+    /// Its OTLP address for `grpc` or `http`.
+    pub fn endpoint(&self, protocol: &str) -> String {
+        let [grpc, http] = self.ports;
+        format!("https://localhost:{}", if protocol == "grpc" { grpc } else { http })
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// It cannot be killed.
+    pub async fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Starts it again on the same ports.
+    ///
+    /// # Errors
+    /// As [`PlainCollector::start`].
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.child = spawn(&self.program, &self.config, &self.environment, &self.log)?;
+        self.accepts().await
+    }
+
+    async fn accepts(&self) -> Result<()> {
+        for _ in 0..600 {
+            if tokio::net::TcpStream::connect(("127.0.0.1", self.ports[1])).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the collector does not listen; its log is {}", self.log.display())
+    }
+}
+
+fn spawn(program: &Path, config: &Path, environment: &[(&'static str, String)], log: &Path) -> Result<Child> {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+    let mut command = Command::new(program);
+    command.arg("--config").arg(config).envs(environment.iter().cloned());
+    command.stdout(log.try_clone()?).stderr(log).stdin(Stdio::null()).kill_on_drop(true);
+    command.spawn().with_context(|| format!("cannot start {}", program.display()))
+}

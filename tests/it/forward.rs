@@ -1,0 +1,189 @@
+//! otelgate in front of a real collector, over TLS and with its token. These tests need the collector's program, and say so when it
+//! has not been built (`dev/oracle/build-collector.sh`).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use local_stack::{COLLECTOR_TOKEN, Certificates, ClickHouse, Gateway, PlainCollector, free_port};
+use otelgate::otlp::Signal;
+use sha2::{Digest, Sha256};
+
+use crate::support::client::{Call, Client, Protocol};
+use crate::support::compress::compress;
+use crate::support::eventually;
+use crate::support::requests::{numbered, table};
+
+const KEY: &str = "forwarded-91c5d4";
+const DATABASE: &str = "otel_test_forward";
+
+fn program() -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("dev/oracle/build-collector.sh");
+    let output = std::process::Command::new(script).arg("--if-built").output().ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    let built = output.status.success().then(|| PathBuf::from(path.trim()));
+    if built.is_none() {
+        #[allow(clippy::print_stderr, reason = "a skipped test is said aloud")]
+        {
+            eprintln!("SKIPPED: the collector has not been built; dev/oracle/build-collector.sh builds it");
+        }
+    }
+    built
+}
+
+/// ClickHouse with its tables, and a collector in front of it.
+struct Behind {
+    folder: tempfile::TempDir,
+    clickhouse: ClickHouse,
+    certificates: Certificates,
+    collector: PlainCollector,
+}
+
+impl Behind {
+    async fn start(program: &Path) -> Behind {
+        let folder = tempfile::tempdir().expect("a folder");
+        let native = free_port().expect("a port");
+        let clickhouse =
+            ClickHouse::start_with_native_port(&folder.path().join("clickhouse"), native).await.expect("ClickHouse");
+        clickhouse.query(&format!("CREATE DATABASE {DATABASE}"), "TabSeparated").await.expect("a database");
+        let certificates = Certificates::in_folder(folder.path()).expect("certificates");
+        let sink = format!(
+            "clickhouse:\n    url: \"{}\"\n    database: {DATABASE}\n    user: {}\n    password: \"{}\"\n    \
+             ttl: {{ logs: 7300d, traces: 7300d, metrics: 7300d, sessions: 7300d }}\n",
+            clickhouse.url, clickhouse.user, clickhouse.password
+        );
+        let tables = gateway(folder.path(), &certificates, "tables", &sink).await;
+        tables.process.stop(Duration::from_secs(60)).await.expect("ends");
+        let collector = PlainCollector::start(program, folder.path(), &clickhouse, DATABASE, &certificates).await;
+        Behind { collector: collector.expect("the collector"), folder, clickhouse, certificates }
+    }
+
+    async fn edge(&self, name: &str, protocol: &str, compression: &str, more: &str) -> Gateway {
+        let sink = format!(
+            "forward:\n    endpoint: \"{}\"\n    protocol: {protocol}\n    compression: {compression}\n    \
+             token: \"Bearer {COLLECTOR_TOKEN}\"\n    ca_file: {}\n{more}",
+            self.collector.endpoint(protocol),
+            self.certificates.ca.display()
+        );
+        gateway(self.folder.path(), &self.certificates, name, &sink).await
+    }
+
+    fn client(&self, edge: &Gateway, http2: bool) -> Client {
+        Client::new(&edge.otlp[0], &self.certificates.ca, http2)
+    }
+
+    async fn number(&self, sql: &str) -> u64 {
+        self.clickhouse.number(sql).await.expect("a number")
+    }
+}
+
+async fn gateway(folder: &Path, certificates: &Certificates, name: &str, sink: &str) -> Gateway {
+    let path = |file: &str| folder.join(format!("{name}-{file}"));
+    let digest: String = Sha256::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
+    let keys = format!("keys:\n  - name: shop\n    sha256: \"{digest}\"\n    resource: {{ tenant: shop }}\n");
+    std::fs::write(path("keys.yaml"), keys).expect("keys.yaml");
+    let config = format!(
+        "listen:\n  otlp: [\"127.0.0.1:0\"]\n  admin: \"127.0.0.1:0\"\ntls:\n  cert_file: {}\n  key_file: {}\n\
+         keys:\n  file: {}\nlimits: {{ requests_per_second: 100000 }}\nsink:\n  {sink}",
+        certificates.certificate.display(),
+        certificates.key.display(),
+        path("keys.yaml").display(),
+    );
+    std::fs::write(path("otelgate.yaml"), config).expect("otelgate.yaml");
+    match Gateway::start(&path("otelgate.yaml"), &[], Some(&path("otelgate.log"))).await {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            panic!("{error:#}\n{}", std::fs::read_to_string(path("otelgate.log")).unwrap_or_default())
+        }
+    }
+}
+
+fn attributes(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "SpanAttributes",
+        Signal::Logs => "LogAttributes",
+        Signal::Metrics => "Attributes",
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_protocol_in_and_out_and_every_compression() {
+    let Some(program) = program() else { return };
+    let behind = Behind::start(&program).await;
+    let mut sent = BTreeSet::new();
+    for (protocol, compression) in
+        ["grpc", "http"].into_iter().flat_map(|protocol| ["none", "gzip", "zstd"].map(|form| (protocol, form)))
+    {
+        let edge = behind.edge(&format!("{protocol}-{compression}"), protocol, compression, "").await;
+        let mut calls = Vec::new();
+        for (signal, incoming) in Signal::ALL.into_iter().flat_map(|signal| Protocol::ALL.map(|how| (signal, how))) {
+            let service = format!("{signal}-{incoming:?}-{protocol}-{compression}");
+            let body = compress("gzip", &numbered(signal, incoming, &service, 0, 3));
+            let client = behind.client(&edge, incoming == Protocol::Grpc);
+            sent.insert(service);
+            calls.push(tokio::spawn(async move {
+                let answer = client.send(Call::export(incoming, signal, KEY, body).encoding("gzip")).await;
+                assert!(answer.accepted(incoming), "{signal} {incoming:?}: {answer:?}");
+            }));
+        }
+        for call in calls {
+            call.await.expect("accepted");
+        }
+        edge.process.stop(Duration::from_secs(60)).await.expect("ends");
+    }
+    for signal in Signal::ALL {
+        let question = format!(
+            "SELECT ServiceName FROM {DATABASE}.{} WHERE ResourceAttributes['tenant'] = 'shop' GROUP BY ServiceName \
+             HAVING arraySort(groupArray({}['seq'])) = ['0', '1', '2']",
+            table(signal),
+            attributes(signal)
+        );
+        let stored = behind.clickhouse.query(&question, "TabSeparated").await.expect("an answer");
+        let stored: BTreeSet<String> = stored.lines().map(str::to_owned).collect();
+        let expected: BTreeSet<String> =
+            sent.iter().filter(|service| service.starts_with(signal.name())).cloned().collect();
+        assert_eq!(stored, expected, "{signal}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_least_once_across_kills_of_the_collector() {
+    let Some(program) = program() else { return };
+    let mut behind = Behind::start(&program).await;
+    let spool =
+        format!("spool: {{ dir: {} }}\nbatch: {{ max_age: 100ms }}\n", behind.folder.path().join("spool").display());
+    let edge = behind.edge("kills", "grpc", "none", &spool).await;
+    let client = Arc::new(behind.client(&edge, true));
+    let sender = tokio::spawn(async move {
+        for round in 0..150_u64 {
+            for signal in Signal::ALL {
+                let body = numbered(signal, Protocol::Grpc, "kills", round * 20, 20);
+                let answer = client.send(Call::export(Protocol::Grpc, signal, KEY, body)).await;
+                assert!(answer.accepted(Protocol::Grpc), "the spool takes it: {answer:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+    });
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        behind.collector.kill().await.expect("killed");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        behind.collector.start_again().await.expect("starts again");
+    }
+    sender.await.expect("all accepted");
+    for signal in Signal::ALL {
+        let from = format!("FROM {DATABASE}.{} WHERE ServiceName = 'kills'", table(signal));
+        let distinct = format!("SELECT uniqExact({}['seq']) {from}", attributes(signal));
+        assert_eq!(eventually(3000, || behind.number(&distinct)).await, 3000, "{signal}: none is lost");
+        let rows = behind.number(&format!("SELECT count() {from}")).await;
+        let unknown = metric(&edge, &format!("otelgate_forward_unknown_records_total{{signal=\"{signal}\"}} ")).await;
+        assert!(rows <= 3000 + unknown, "{signal}: {rows} rows, {unknown} of unknown outcome");
+    }
+    edge.process.stop(Duration::from_secs(60)).await.expect("ends");
+}
+
+async fn metric(edge: &Gateway, name: &str) -> u64 {
+    let text = reqwest::get(format!("{}/metrics", edge.admin)).await.expect("metrics").text().await.expect("text");
+    text.lines().find_map(|line| line.strip_prefix(name)).map_or(0, |value| value.parse().expect("a number"))
+}
