@@ -96,7 +96,11 @@ fn command(setup: &CollectorSetup<'_>, local: &Path, log: &Path) -> Result<Comma
         .env("OTLP_AUTH_TOKEN", COLLECTOR_TOKEN)
         .env("HYPERDX_OTEL_EXPORTER_CLICKHOUSE_DATABASE", setup.database)
         .env("HYPERDX_LOG_LEVEL", "warn")
-        .env("CLICKHOUSE_ENDPOINT", format!("tcp://127.0.0.1:{native}?dial_timeout=10s"))
+        .env("HYPERDX_OTEL_EXPORTER_TIMEOUT", "60s")
+        .env(
+            "CLICKHOUSE_ENDPOINT",
+            format!("tcp://127.0.0.1:{native}?dial_timeout=10s&max_partitions_per_insert_block=0"),
+        )
         .env("CLICKHOUSE_USER", &setup.clickhouse.user)
         .env("CLICKHOUSE_PASSWORD", &setup.clickhouse.password)
         .stdout(log.try_clone()?)

@@ -58,7 +58,16 @@ async fn main() -> Result<ExitCode> {
     let mut generator = Generator::new(seed);
     let traces: Vec<_> = (0..args.requests).map(|_| generator.traces().encode_to_vec()).collect();
     let logs: Vec<ExportLogsServiceRequest> = (0..args.requests).map(|_| generator.logs()).collect();
-    let metrics: Vec<_> = (0..args.requests).map(|_| generator.metrics().encode_to_vec()).collect();
+    let metrics = (0..args.requests).map(|_| {
+        let mut request = generator.metrics();
+        if args.forward.is_some() {
+            // The collector's ClickHouse exporter refuses a whole batch for one metric without data.
+            let scopes = request.resource_metrics.iter_mut().flat_map(|resource| &mut resource.scope_metrics);
+            scopes.for_each(|scope| scope.metrics.retain(|metric| metric.data.is_some()));
+        }
+        request.encode_to_vec()
+    });
+    let metrics: Vec<_> = metrics.collect();
 
     let sides = Sides::start(&args.collector, &args.configs, args.forward.as_deref()).await?;
     sides.send("/v1/traces", &traces).await?;
