@@ -99,7 +99,7 @@ impl Gateway {
     /// Takes a request along the path, and answers it whatever became of it.
     async fn measure<B>(&self, head: &Parts, mut body: B) -> Response<ReplyBody>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let (began, mut seen) = (Instant::now(), Seen::default());
         let _in_flight = InFlight::new(&self.metrics);
@@ -165,7 +165,7 @@ impl Gateway {
     /// Every refusal ends here: counted, logged (never with a key, and a flood of them in a few lines), answered from the one table.
     async fn rescue<B>(&self, head: &Parts, body: B, seen: &Seen, refusal: &Refusal) -> Response<ReplyBody>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         self.metrics.refusals.get_or_create(&Reason { reason: refusal.name() }).inc();
         if matches!(refusal, Refusal::Unauthenticated | Refusal::TooManyFailures { .. }) {

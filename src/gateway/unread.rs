@@ -1,8 +1,12 @@
-//! What a refused request had still to send.
+//! What a refused request had still to send. The key is checked before the body is read, so that answers overtake bodies, and a client that is
+//! cut off while it still sends may never see its answer: it would then send the same again although it was told not to.
 //!
-//! An HTTP/1.1 client that is still sending when its connection is closed may see the reset before it sees the answer, and would then send the
-//! same again although it was told not to. So a little of the rest is read and thrown away first; when more comes, the connection ends with the
-//! answer. Over HTTP/2 the stream is reset without an error, and the connection lives on.
+//! Over HTTP/1.1 an answer comes after the body or ends the connection. So a little of the rest is read and thrown away first; when more comes, the
+//! connection ends with the answer.
+//!
+//! Over HTTP/2 the answer goes out at once, and the stream is left open a moment longer: dropping its body resets it, which the protocol allows (RFC 9113
+//! section 8.1, NO_ERROR) and some clients, curl among them, report as a broken stream instead of the answer before it. What comes meanwhile is thrown
+//! away; from a client without a valid key that is no more than its connection reads for it anyway.
 
 use std::time::Duration;
 
@@ -16,14 +20,21 @@ use http_body_util::BodyExt;
 const WITHOUT_KEY: u64 = 48 * 1024;
 /// The same for a client with a valid key, to which its connection is worth keeping.
 const WITH_KEY: u64 = 1024 * 1024;
+/// How long an answer over HTTP/1.1 waits for the rest.
 const LONGEST: Duration = Duration::from_millis(500);
+/// How long an HTTP/2 stream outlives its answer: time for the answer to arrive, and for the client to end or reset the stream itself.
+const OUTLIVES: Duration = Duration::from_secs(2);
 
-/// Reads what is left of `body` and throws it away, within limits; beyond them the answer says that the connection closes.
+/// Reads what is left of `body` and throws it away, within limits; over HTTP/1.1, beyond them the answer says that the connection closes.
 pub(super) async fn discard<B>(head: &Parts, mut body: B, has_key: bool, answer: &mut HeaderMap)
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    if head.version >= Version::HTTP_2 || body.is_end_stream() {
+    if body.is_end_stream() {
+        return;
+    }
+    if head.version >= Version::HTTP_2 {
+        tokio::spawn(tokio::time::timeout(OUTLIVES, async move { while let Some(Ok(_)) = body.frame().await {} }));
         return;
     }
     let most = if has_key { WITH_KEY } else { WITHOUT_KEY };

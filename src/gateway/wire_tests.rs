@@ -101,3 +101,28 @@ async fn an_http_1_client_reads_its_refusal_however_much_it_had_to_send() {
     }
     assert_eq!(serving.sink.rows(), 0);
 }
+
+#[tokio::test]
+async fn an_http_2_stream_outlives_its_refusal_until_its_body_ends() {
+    let serving = serving().await;
+    let socket = tokio::net::TcpStream::connect(serving.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    for bytes in [1, 40_000, 0] {
+        let request = http::Request::post("http://localhost/v1/logs")
+            .header("content-type", "application/x-protobuf")
+            .header("x-api-key", "wrong");
+        let mut client = client.clone().ready().await.unwrap();
+        let (response, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
+        let mut response = response.await.unwrap();
+        assert_eq!(response.status().as_u16(), 401);
+        while let Some(data) = response.body_mut().data().await {
+            data.unwrap();
+        }
+        // A reset that followed the answer would be here by now.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let reset = std::future::poll_fn(|context| std::task::Poll::Ready(body.poll_reset(context))).await;
+        assert!(reset.is_pending(), "{reset:?}");
+        body.send_data(Bytes::from(vec![0; bytes]), true).unwrap();
+    }
+}
