@@ -95,7 +95,7 @@ pub async fn serve(
     let ring = Arc::new(KeyRing::new(keys));
     let gateway = Arc::new(gateway(&config, &ring, &store, &metrics));
     beside.spawn(gateway.follow(readiness.clone()));
-    let file = KeysFile::new(config.keys.file.clone(), config.limits);
+    let file = KeysFile::new(config.keys.file.clone(), config.limits, metrics.clone());
     beside.spawn(until_it_fails("keys.yaml is no longer reread", keys::watch(file, ring, surroundings)));
     if let Some(tls) = tls {
         beside.spawn(until_it_fails("certificates are no longer reread", tls.keep_current()));
@@ -114,9 +114,7 @@ pub async fn serve(
 }
 
 async fn bind_admin(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+    let listener = listen::socket(address, "listen.admin").await?;
     let address = listener.local_addr()?;
     Ok((listener, address))
 }

@@ -106,7 +106,7 @@ impl Admission {
     /// [`Refusal::TooManyFailures`] when the address (an IPv6 /64 counts as one) failed too often in this minute.
     pub fn authenticate(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Authenticated, Refusal> {
         let key = presented(headers).and_then(|presented| self.keys.find(presented));
-        match key.filter(|key| is_valid(key, SystemTime::now())) {
+        match key.filter(|key| key.is_valid(SystemTime::now())) {
             Some(key) => Ok(Authenticated { key }),
             None => Err(match self.failures.record(peer, Instant::now()) {
                 None => Refusal::Unauthenticated,
@@ -199,10 +199,6 @@ impl otlp::Memory for Admitted {
     fn shrink(&mut self, bytes: u64) {
         self.memory.shrink(bytes);
     }
-}
-
-fn is_valid(key: &Key, now: SystemTime) -> bool {
-    key.entry.enabled && key.entry.expires.is_none_or(|expires| now < expires)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod reload;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
@@ -26,6 +27,13 @@ pub struct Key {
     /// What it has used. Shared by the old and the new [`Key`] when a reload changed neither its digest nor its name
     /// nor its limits.
     pub state: Arc<KeyState>,
+}
+
+impl Key {
+    /// Whether it may be used at this time.
+    pub fn is_valid(&self, now: SystemTime) -> bool {
+        self.entry.enabled && self.entry.expires.is_none_or(|expires| now < expires)
+    }
 }
 
 type ByDigest = HashMap<[u8; 32], Arc<Key>>;

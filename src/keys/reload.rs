@@ -6,13 +6,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::KeyRing;
+use crate::admin::Metrics;
+use crate::admin::metrics::Outcome;
 use crate::config::{KeyEntry, KeyLimits, Surroundings, read_keys};
 
 /// How often the file is looked at.
@@ -24,13 +26,14 @@ pub struct KeysFile {
     path: PathBuf,
     defaults: KeyLimits,
     seen: Option<[u8; 32]>,
+    metrics: Arc<Metrics>,
 }
 
 impl KeysFile {
     /// The file that the ring's keys were read from; the first look compares with what stands there by then, and loads
     /// it.
-    pub fn new(path: PathBuf, defaults: KeyLimits) -> Self {
-        KeysFile { path, defaults, seen: None }
+    pub fn new(path: PathBuf, defaults: KeyLimits, metrics: Arc<Metrics>) -> Self {
+        KeysFile { path, defaults, seen: None, metrics }
     }
 
     /// Replaces the ring's keys by the file's, if the file is not the one last seen (`force`: even then). A file with a
@@ -41,16 +44,26 @@ impl KeysFile {
             return;
         }
         self.seen = digest;
-        match read_keys(&self.path, self.defaults, surroundings) {
+        let outcome = match read_keys(&self.path, self.defaults, surroundings) {
             Ok((entries, warnings)) => {
                 warnings.iter().for_each(|warning| warn!("{warning}"));
                 replace(ring, entries);
+                "ok"
             }
             Err(mistakes) => {
                 mistakes.0.iter().for_each(|mistake| error!("{mistake}"));
                 error!(file = %self.path.display(), "the keys stay as they were: the file has mistakes");
+                "failed"
             }
-        }
+        };
+        self.metrics.key_reloads.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Keys expire without anybody touching the file, so they are counted at every look.
+    fn count(&self, ring: &KeyRing) {
+        let now = SystemTime::now();
+        let valid = ring.all().iter().filter(|key| key.is_valid(now)).count();
+        self.metrics.keys_valid.set(i64::try_from(valid).unwrap_or(i64::MAX));
     }
 }
 
@@ -83,6 +96,7 @@ pub async fn watch(
         let (ring, surroundings) = (ring.clone(), surroundings.clone());
         let look = move || {
             file.look(&ring, &surroundings, force);
+            file.count(&ring);
             file
         };
         // Reading a file can take long (a network file system), and must not hold up a reactor.
@@ -136,7 +150,7 @@ mod tests {
     #[test]
     fn a_good_file_replaces_and_a_bad_one_does_not() {
         let (disk, ring) = (Changing::default(), KeyRing::new([]));
-        let mut file = KeysFile::new("keys.yaml".into(), LIMITS);
+        let mut file = KeysFile::new("keys.yaml".into(), LIMITS, Arc::default());
         *disk.0.lock() = text(&["a", "b"]);
         file.look(&ring, &disk, false);
         let used = ring.find(b"a").unwrap();

@@ -53,12 +53,24 @@ pub struct Bound {
 pub async fn bind(limits: &config::Listen, tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) -> io::Result<Bound> {
     let mut sockets = Vec::with_capacity(limits.otlp.len());
     for address in &limits.otlp {
-        let socket = TcpListener::bind(address)
-            .await
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
-        sockets.push(socket);
+        sockets.push(socket(*address, "listen.otlp").await?);
     }
     Ok(Bound { sockets, limits: limits.clone(), tls, metrics })
+}
+
+/// Binds one address; the error names it, and what a person can do, in `field` of the configuration or elsewhere.
+pub(crate) async fn socket(address: SocketAddr, field: &str) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => format!("; stop the process that has the port, or change `{field}`"),
+            io::ErrorKind::AddrNotAvailable => format!("; `{field}` must name an address of this machine, or 0.0.0.0"),
+            io::ErrorKind::PermissionDenied => {
+                format!("; ports below 1024 need CAP_NET_BIND_SERVICE: change `{field}`")
+            }
+            _ => String::new(),
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{remedy}"))
+    })
 }
 
 impl Bound {
