@@ -24,11 +24,10 @@ pub struct Check {
 }
 
 impl Readiness {
-    /// Adds a check, which fails until its first [`Check::set`].
+    /// Adds a check, which fails until its first [`Check::set`]; one that is there already stays as it is.
     pub fn check(&self, name: &'static str) -> Check {
-        let check = Check { readiness: self.clone(), name };
-        check.set(Err("not known yet".into()));
-        check
+        self.checks.lock().entry(name).or_insert_with(|| Err("not known yet".into()));
+        Check { readiness: self.clone(), name }
     }
 
     /// From now on not ready, whatever the checks say.

@@ -87,7 +87,7 @@ pub enum Refusal {
 /// What is missing when a well-formed, permitted request cannot be kept now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Away {
-    /// The process holds as much as `memory.max_bytes` allows.
+    /// The process holds as much as `request.max_memory` allows.
     #[error("no room in memory")]
     Memory,
     /// The key holds as much memory as its share allows.
