@@ -2,12 +2,19 @@
 
 #![allow(unreachable_pub, missing_docs, reason = "a test binary exports nothing")]
 
+mod admin;
 mod answers;
 mod arrives;
 mod bombs;
+mod browser;
 mod clickhouse;
+mod command;
+mod days;
 mod forward;
+mod keys;
 mod outage;
+mod reload;
 mod rows;
 mod sdk;
+mod stop;
 mod support;

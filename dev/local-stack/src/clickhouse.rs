@@ -20,7 +20,8 @@ pub struct ClickHouse {
     pub user: String,
     /// The ingest user's password.
     pub password: String,
-    admin: (String, String),
+    /// Name and password of the user that looks.
+    pub admin: (String, String),
     data: PathBuf,
     ports: Ports,
     process: Option<Process>,

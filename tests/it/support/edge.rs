@@ -16,7 +16,7 @@ pub struct Edge {
     pub certificates: Certificates,
     pub database: String,
     pub log: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// How an edge differs from the default one.
@@ -29,11 +29,15 @@ pub struct Setup<'a> {
     pub keys: &'a [(&'a str, &'a str)],
     /// Where ClickHouse is; the shared one when none.
     pub clickhouse_url: Option<String>,
+    /// Name and password of the ingest user; the one with few rights when none.
+    pub user: Option<(&'a str, &'a str)>,
+    /// Failed authentications of an address in a minute.
+    pub max_failures: u32,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Setup { name: "default", sections: "", keys: &[], clickhouse_url: None }
+        Setup { name: "default", sections: "", keys: &[], clickhouse_url: None, user: None, max_failures: 1000 }
     }
 }
 
@@ -51,20 +55,16 @@ impl Edge {
             .expect("a database");
         let certificates = Certificates::in_folder(folder.path()).expect("certificates");
         let (config, log) = (folder.path().join("otelgate.yaml"), folder.path().join("otelgate.log"));
-        let mut keys = format!("keys:\n{}", entry(KEY, "all", ""));
-        for (name, lines) in setup.keys {
-            keys.push_str(&entry(name, name, lines));
-        }
-        fs::write(folder.path().join("keys.yaml"), keys).expect("keys.yaml");
+        fs::write(folder.path().join("keys.yaml"), keys_yaml(setup.keys)).expect("keys.yaml");
         let url = setup.clickhouse_url.as_deref().unwrap_or(&clickhouse.url);
-        fs::write(&config, configuration(&folder, &certificates, url, &clickhouse.user, &database, setup.sections))
-            .expect("configuration");
-        let gateway = Self::launch(&config, &log, clickhouse).await;
-        Edge { gateway, certificates, database, log, _folder: folder }
+        let (user, password) = setup.user.unwrap_or((&clickhouse.user, &clickhouse.password));
+        fs::write(&config, configuration(&folder, &certificates, url, user, &database, &setup)).expect("configuration");
+        let gateway = Self::launch(&config, &log, password).await;
+        Edge { gateway, certificates, database, log, folder }
     }
 
-    async fn launch(config: &std::path::Path, log: &std::path::Path, clickhouse: &ClickHouse) -> Gateway {
-        match Gateway::start(config, &[("CLICKHOUSE_PASSWORD", &clickhouse.password)], Some(log)).await {
+    async fn launch(config: &std::path::Path, log: &std::path::Path, password: &str) -> Gateway {
+        match Gateway::start(config, &[("CLICKHOUSE_PASSWORD", password)], Some(log)).await {
             Ok(gateway) => gateway,
             Err(error) => panic!("otelgate does not start: {error:#}\n{}", fs::read_to_string(log).unwrap_or_default()),
         }
@@ -73,6 +73,11 @@ impl Edge {
     /// A client of this edge that speaks HTTP/2 (or HTTP/1.1).
     pub fn client(&self, http2: bool) -> Client {
         Client::new(&self.gateway.otlp[0], &self.certificates.ca, http2)
+    }
+
+    /// The keys file, which it rereads.
+    pub fn keys_file(&self) -> PathBuf {
+        self.folder.path().join("keys.yaml")
     }
 
     /// Everything that it logged so far.
@@ -91,6 +96,12 @@ impl Edge {
     }
 }
 
+/// keys.yaml with [`KEY`] and these keys, which are their own names.
+pub fn keys_yaml(keys: &[(&str, &str)]) -> String {
+    let others: String = keys.iter().map(|(name, lines)| entry(name, name, lines)).collect();
+    format!("keys:\n{}{others}", entry(KEY, "all", ""))
+}
+
 /// An entry of keys.yaml for a key in plain text.
 fn entry(key: &str, name: &str, lines: &str) -> String {
     let digest: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -105,12 +116,13 @@ fn configuration(
     url: &str,
     user: &str,
     database: &str,
-    sections: &str,
+    setup: &Setup<'_>,
 ) -> String {
+    let Setup { sections, max_failures, .. } = setup;
     format!(
         "listen:\n  otlp: [\"127.0.0.1:0\"]\n  admin: \"127.0.0.1:0\"\n\
          tls:\n  cert_file: {}\n  key_file: {}\n\
-         keys:\n  file: {}\n  max_failures_per_minute: 1000\n\
+         keys:\n  file: {}\n  max_failures_per_minute: {max_failures}\n\
          sink:\n  clickhouse:\n    url: \"{url}\"\n    database: {database}\n    user: {user}\n    password: \"${{env:CLICKHOUSE_PASSWORD}}\"\n    ttl: {{ logs: 7300d, traces: 7300d, metrics: 7300d, sessions: 7300d }}\n\
          {sections}\n",
         certificates.certificate.display(),

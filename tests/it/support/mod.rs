@@ -8,6 +8,7 @@ pub mod requests;
 
 use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt;
 use local_stack::ClickHouse;
 use tokio::sync::OnceCell;
 
@@ -36,8 +37,27 @@ pub async fn eventually<T: PartialEq, F: Future<Output = T>>(expected: T, mut as
 
 /// GET of a plain HTTP address; the status.
 pub async fn get(base: &str, path: &str) -> u16 {
+    get_text(base, path).await.0
+}
+
+/// GET of a plain HTTP address; the status and the body.
+pub async fn get_text(base: &str, path: &str) -> (u16, String) {
     let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
         .build_http::<http_body_util::Empty<bytes::Bytes>>();
     let uri = format!("{base}{path}").parse().expect("an address");
-    client.get(uri).await.map_or(0, |response| response.status().as_u16())
+    let Ok(response) = client.get(uri).await else {
+        return (0, String::new());
+    };
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// Runs `otelgate` with these arguments to its end.
+pub async fn otelgate(arguments: &[&str]) -> std::process::Output {
+    let program = local_stack::binary("otelgate").expect("built");
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).env("CLICKHOUSE_PASSWORD", "anything").kill_on_drop(true);
+    let ended = tokio::time::timeout(Duration::from_secs(60), command.output()).await;
+    ended.expect("ends").expect("starts")
 }

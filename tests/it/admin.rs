@@ -1,0 +1,86 @@
+//! What otelgate says of itself: the admin listener, gRPC's health service, and the warning about a user with too many rights.
+
+use otelgate::otlp::Signal;
+
+use crate::support::client::{Answer, Call, Client, Protocol};
+use crate::support::edge::{Edge, KEY, Setup};
+use crate::support::requests::numbered;
+use crate::support::{clickhouse, eventually, get_text};
+
+#[tokio::test]
+async fn health_and_metrics_without_a_secret() {
+    let clickhouse = clickhouse().await;
+    let edge = Edge::start(clickhouse, Setup { name: "admin", ..Setup::default() }).await;
+    let (client, admin) = (edge.client(true), edge.gateway.admin.clone());
+    assert_eq!(get_text(&admin, "/livez").await, (200, "ok\n".to_owned()));
+    assert_eq!(eventually(200, async || get_text(&admin, "/readyz").await.0).await, 200);
+    for (key, status) in [(KEY, 200), ("wrong-key-0815", 401)] {
+        let body = numbered(Signal::Logs, Protocol::HttpProtobuf, "admin", 0, 7);
+        let answer = client.send(Call::export(Protocol::HttpProtobuf, Signal::Logs, key, body)).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    let (status, metrics) = get_text(&admin, "/metrics").await;
+    assert_eq!(status, 200);
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.starts_with("otelgate_"), "{line}");
+    }
+    for line in [
+        "otelgate_requests_total{signal=\"logs\",protocol=\"http-protobuf\",outcome=\"accepted\"} 1",
+        "otelgate_received_records_total{key=\"all\",signal=\"logs\"} 7",
+        "otelgate_refusals_total{reason=\"unauthenticated\"} 1",
+        "otelgate_authentication_failures_total 1",
+        "otelgate_insert_rows_total{table=\"otel_logs\"} 7",
+        "otelgate_keys_valid 1",
+    ] {
+        assert!(metrics.contains(line), "no {line} in:\n{metrics}");
+    }
+    for secret in [KEY, "wrong-key-0815", &clickhouse.password].into_iter().filter(|secret| !secret.is_empty()) {
+        assert!(!metrics.contains(secret) && !edge.logged().contains(secret), "{secret} is shown");
+    }
+    for line in edge.logged().lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a log that is no terminal is JSON");
+        assert!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
+    }
+    edge.stop().await;
+}
+
+async fn health(client: &Client, service: &str) -> Answer {
+    let mut request = Vec::new();
+    if !service.is_empty() {
+        request.extend([0x0a, u8::try_from(service.len()).expect("short")]);
+        request.extend(service.as_bytes());
+    }
+    let mut call = Call::export(Protocol::Grpc, Signal::Logs, "", request);
+    call.path = "/grpc.health.v1.Health/Check".to_owned();
+    client.send(call).await
+}
+
+#[tokio::test]
+async fn the_health_service_needs_no_key() {
+    /// A length-prefixed `HealthCheckResponse { status: SERVING }`.
+    const SERVING: [u8; 7] = [0, 0, 0, 0, 2, 8, 1];
+    let clickhouse = clickhouse().await;
+    let edge = Edge::start(clickhouse, Setup { name: "health", ..Setup::default() }).await;
+    let client = edge.client(true);
+    for service in ["", "opentelemetry.proto.collector.logs.v1.LogsService"] {
+        let serving = eventually(true, async || health(&client, service).await.body[..] == SERVING).await;
+        assert!(serving, "{:?}", health(&client, service).await);
+    }
+    assert_eq!(health(&client, "nobody").await.grpc_status(), Some(5));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_user_with_more_rights_than_it_needs_is_a_warning() {
+    let clickhouse = clickhouse().await;
+    let few = Edge::start(clickhouse, Setup { name: "few_rights", ..Setup::default() }).await;
+    assert!(!few.logged().contains(" on *.*"), "{}", few.logged());
+    few.stop().await;
+    let (name, password) = &clickhouse.admin;
+    let setup = Setup { name: "many_rights", user: Some((name, password)), ..Setup::default() };
+    let many = Edge::start(clickhouse, setup).await;
+    let logged = many.logged();
+    assert!(logged.contains(" on *.*, which it does not need; revoke it"), "{logged}");
+    assert!(name != "default" || logged.contains("the ingest user is `default`"), "{logged}");
+    many.stop().await;
+}

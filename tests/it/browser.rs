@@ -1,0 +1,63 @@
+//! A page in a browser asks before it sends, and shows no key when it asks; what counts is its origin.
+
+use otelgate::otlp::Signal;
+
+use crate::support::clickhouse;
+use crate::support::client::{Call, Protocol};
+use crate::support::edge::{Edge, KEY, Setup};
+use crate::support::requests::numbered;
+
+const SHOP: &str = "https://shop.example";
+
+fn from(origin: &str, key: &str) -> Call {
+    let body = numbered(Signal::Traces, Protocol::HttpJson, "page", 0, 1);
+    Call::export(Protocol::HttpJson, Signal::Traces, key, body).header("origin", origin)
+}
+
+fn preflight(origin: &str) -> Call {
+    let mut call = from(origin, "").header("access-control-request-method", "POST");
+    call = call.header("access-control-request-headers", "authorization,content-type");
+    call.method = http::Method::OPTIONS;
+    call.body.clear();
+    call
+}
+
+#[tokio::test]
+async fn a_preflight_needs_no_key_and_a_post_needs_its_origin_too() {
+    let clickhouse = clickhouse().await;
+    let sections = "cors: { allowed_origins: [\"https://shop.example\"] }\n";
+    let edge = Edge::start(clickhouse, Setup { name: "browser", sections, ..Setup::default() }).await;
+    for client in [edge.client(false), edge.client(true)] {
+        let answer = client.send(preflight(SHOP)).await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+        assert_eq!(answer.text("access-control-allow-origin"), Some(SHOP));
+        let headers = answer.text("access-control-allow-headers").expect("which headers");
+        assert!(headers.contains("authorization") && headers.contains("content-type"), "{headers}");
+        assert_eq!(answer.text("access-control-allow-methods"), Some("POST"));
+
+        let answer = client.send(from(SHOP, KEY)).await;
+        assert_eq!((answer.status, answer.text("access-control-allow-origin")), (200, Some(SHOP)), "{answer:?}");
+        // A page reads why it was refused; without a key it is refused all the same.
+        let answer = client.send(from(SHOP, "")).await;
+        assert_eq!((answer.status, answer.text("access-control-allow-origin")), (401, Some(SHOP)), "{answer:?}");
+
+        for call in [preflight("https://evil.example"), from("https://evil.example", KEY)] {
+            let answer = client.send(call).await;
+            assert_eq!((answer.status, answer.text("access-control-allow-origin")), (403, None), "{answer:?}");
+        }
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn any_origin_may_send_by_default() {
+    let clickhouse = clickhouse().await;
+    let edge = Edge::start(clickhouse, Setup { name: "any_browser", ..Setup::default() }).await;
+    let client = edge.client(true);
+    for call in [preflight(SHOP), from(SHOP, KEY)] {
+        let answer = client.send(call).await;
+        assert!(answer.status < 300, "{answer:?}");
+        assert_eq!(answer.text("access-control-allow-origin"), Some("*"), "{answer:?}");
+    }
+    edge.stop().await;
+}

@@ -1,0 +1,108 @@
+//! What a person meets at the command line: every mistake at once, with its line and what to do about it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Output;
+
+use local_stack::Certificates;
+use sha2::{Digest, Sha256};
+
+use crate::support::edge::keys_yaml;
+use crate::support::otelgate;
+
+const SINK: &str = "sink: { clickhouse: { url: 'https://c:8443', password: '${env:CLICKHOUSE_PASSWORD}' } }\n";
+const NO_KEYS: &str = "keys: []\n";
+
+/// `otelgate COMMAND --config` with these two files in `folder`.
+async fn run(command: &str, folder: &Path, config: &str, keys: &str) -> Output {
+    let file = folder.join("otelgate.yaml");
+    fs::write(&file, config).expect("written");
+    fs::write(folder.join("keys.yaml"), keys).expect("written");
+    otelgate(&[command, "--config", file.to_str().expect("UTF-8")]).await
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn check_names_every_mistake_with_its_line_and_the_remedy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = "listen: { otlp: ['0.0.0.0:4317'] }\n\
+                  tls:\n  plaintext: true\n\
+                  keys: { file: keys.yaml }\n\
+                  limit: { requests_per_second: 5 }\n\
+                  sink:\n  clickhouse: { url: 'https://c:8443', password: '${env:CLICKHOUSE_PASSWORD}' }\n  \
+                  forward: { endpoint: 'http://collector:4317' }\n";
+    let keys = "keys:\n  - name: shop\n    value: otg_a-key-that-everybody-reads\n";
+    let output = run("check", folder.path(), config, keys).await;
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let lines = [
+        ("otelgate.yaml:3:", "allow_public_plaintext"),
+        ("otelgate.yaml:5:", "did you mean `limits`"),
+        ("otelgate.yaml:", "exactly one sink"),
+        ("keys.yaml:3:", "sha256"),
+    ];
+    for (at, remedy) in lines {
+        assert!(said.lines().any(|line| line.contains(at) && line.contains(remedy)), "no {at} {remedy} in: {said}");
+    }
+    assert!(said.contains("4 mistakes") && !said.contains("otg_a-key"), "{said}");
+    let serve = run("serve", folder.path(), config, keys).await;
+    assert_eq!(serve.status.code(), Some(2), "serve starts with mistakes");
+}
+
+#[tokio::test]
+async fn a_private_key_that_others_can_read_is_a_warning() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = Certificates::in_folder(folder.path()).expect("certificates");
+    let config = format!("tls: {{ cert_file: server.crt, key_file: server.key }}\n{SINK}");
+    let output = run("check", folder.path(), &config, &keys_yaml(&[])).await;
+    assert_eq!((output.status.code(), said(&output).contains("warning")), (Some(0), false), "{}", said(&output));
+    fs::set_permissions(&files.key, fs::Permissions::from_mode(0o644)).expect("chmod");
+    let output = run("check", folder.path(), &config, &keys_yaml(&[])).await;
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("warning: ") && said(&output).contains("chmod 600"), "{}", said(&output));
+}
+
+#[tokio::test]
+async fn a_new_key_is_shown_once_and_its_entry_holds_its_digest() {
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let output = otelgate(&["keys", "new", "--name", "shop"]).await;
+        assert!(output.status.success(), "{}", said(&output));
+        let text = String::from_utf8(output.stdout).expect("text");
+        let key = text.lines().find_map(|line| line.strip_prefix("key: ")).expect("the key").to_owned();
+        let digest: String = Sha256::digest(&key).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(text.matches(&key).count(), 1, "{text}");
+        assert!(text.contains(&format!("  - name: shop\n    sha256: \"{digest}\"")), "{text}");
+        keys.push(key);
+    }
+    assert_ne!(keys[0], keys[1]);
+    let refused = otelgate(&["keys", "new", "--name", "a name"]).await;
+    assert!(!refused.status.success() && said(&refused).contains("letters"), "{}", said(&refused));
+}
+
+#[tokio::test]
+async fn what_keeps_it_from_starting_is_said_with_the_remedy() {
+    let output = otelgate(&["serve", "--config", "/nowhere/otelgate.yaml"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("/nowhere/otelgate.yaml"), "{}", said(&output));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("its address");
+    let rest = "tls: { plaintext: true }\nsink: { forward: { endpoint: 'http://127.0.0.1:9' } }\n";
+    for (field, other) in [("otlp", "admin"), ("admin", "otlp")] {
+        let address = |field: &str, address: &str| match field {
+            "otlp" => format!("otlp: ['{address}']"),
+            _ => format!("admin: '{address}'"),
+        };
+        let listen = [address(field, &taken.to_string()), address(other, "127.0.0.1:0")].join(", ");
+        let output = run("serve", folder.path(), &format!("listen: {{ {listen} }}\n{rest}"), NO_KEYS).await;
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&taken.to_string()) && said.contains(&format!("listen.{field}")), "{said}");
+    }
+}

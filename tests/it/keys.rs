@@ -1,0 +1,71 @@
+//! What one key or address does is nobody else's business.
+
+use otelgate::otlp::Signal;
+
+use crate::support::clickhouse;
+use crate::support::client::{Answer, Call, Client, Protocol};
+use crate::support::edge::{Edge, KEY, Setup};
+use crate::support::requests::numbered;
+
+async fn send(client: &Client, protocol: Protocol, key: &str) -> Answer {
+    client.send(Call::export(protocol, Signal::Logs, key, numbered(Signal::Logs, protocol, "keys", 0, 1))).await
+}
+
+#[tokio::test]
+async fn after_too_many_failures_an_address_waits_but_its_valid_keys_do_not() {
+    let clickhouse = clickhouse().await;
+    let setup = Setup { name: "failures", max_failures: 20, ..Setup::default() };
+    let edge = Edge::start(clickhouse, setup).await;
+    let client = edge.client(true);
+    for number in 0..20 {
+        let protocol = Protocol::ALL[number % 3];
+        let answer = send(&client, protocol, "guessed").await;
+        let unauthenticated = answer.status == 401 || answer.grpc_status() == Some(16);
+        assert!(unauthenticated, "{number}: {answer:?}");
+    }
+    for protocol in Protocol::ALL {
+        let answer = send(&client, protocol, "guessed").await;
+        if protocol == Protocol::Grpc {
+            assert_eq!(answer.grpc_status(), Some(8), "{answer:?}");
+            assert!(answer.text("grpc-status-details-bin").is_some(), "{answer:?}");
+        } else {
+            let wait = answer.text("retry-after").and_then(|seconds| seconds.parse::<u64>().ok());
+            assert_eq!((answer.status, wait.is_some_and(|wait| (1..=60).contains(&wait))), (429, true), "{answer:?}");
+        }
+        let answer = send(&client, protocol, KEY).await;
+        assert!(answer.accepted(protocol), "{answer:?}");
+    }
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_keys_excess_is_refused_and_another_keys_requests_all_pass() {
+    let clickhouse = clickhouse().await;
+    let keys = [("noisy", "limits: { requests_per_second: 5, burst: 1s }"), ("quiet", "")];
+    let sections = "batch: { max_age: 50ms }\n";
+    let edge = Edge::start(clickhouse, Setup { name: "excess", sections, keys: &keys, ..Setup::default() }).await;
+    let (noisy, quiet) = (edge.client(true), edge.client(true));
+    let excess = async {
+        let mut refused = 0;
+        for _ in 0..40 {
+            let several = tokio::join!(
+                send(&noisy, Protocol::HttpProtobuf, "noisy"),
+                send(&noisy, Protocol::HttpProtobuf, "noisy"),
+                send(&noisy, Protocol::HttpProtobuf, "noisy"),
+                send(&noisy, Protocol::HttpProtobuf, "noisy"),
+            );
+            let statuses = [several.0.status, several.1.status, several.2.status, several.3.status];
+            refused += statuses.into_iter().filter(|status| *status == 429).count();
+        }
+        refused
+    };
+    let steady = async {
+        for _ in 0..20 {
+            let answer = send(&quiet, Protocol::Grpc, "quiet").await;
+            assert!(answer.accepted(Protocol::Grpc), "{answer:?}");
+        }
+    };
+    let (refused, ()) = tokio::join!(excess, steady);
+    assert!(refused > 0, "nothing was over the limit");
+    edge.stop().await;
+}
