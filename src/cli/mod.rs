@@ -17,7 +17,7 @@ use otelgate::sink::clickhouse::schema::Version;
 use spool::Order;
 
 /// The secure public edge in front of ClickStack: takes OTLP over gRPC and HTTP, checks the ingestion key, and stores
-/// the telemetry in ClickHouse. Nothing is acknowledged before it is safe.
+/// the telemetry in ClickHouse or forwards it to a collector. Nothing is acknowledged before it is safe.
 #[derive(Debug, Parser)]
 #[command(
     version,
