@@ -14,7 +14,7 @@ git -C "$root" ls-files -z --cached --others --exclude-standard |
   while IFS= read -r -d '' file; do [ -f "$root/$file" ] && printf '%s\0' "$file"; done |
   tar -C "$root" --null -T - -cf - | tar -C "$scratch" -xf -
 
-build() { (cd "$scratch" && CARGO_TARGET_DIR="$target" cargo build -q -p otelgate -p clickhouse-dev -p faults --bins); }
+build() { (cd "$scratch" && CARGO_TARGET_DIR="$target" cargo build -q --workspace --bins 2> "$scratch/build.log") || { cat "$scratch/build.log"; exit 1; }; }
 
 missed=0
 for patch in "$here"/mutants/${1:-*}.patch; do
@@ -30,7 +30,8 @@ for patch in "$here"/mutants/${1:-*}.patch; do
   elif grep -qE 'BROKEN|left too early' "$log"; then
     echo "caught  $name: $(grep -m1 -E 'BROKEN|left too early' "$log" | sed 's/^ *//')"
   else
-    echo "BROKEN  $name: the harness failed for another reason:"; tail -5 "$log"
+    echo "UNCLEAR $name: the harness failed for another reason:"
+    tail -5 "$log"
     missed=$((missed + 1))
   fi
   (cd "$scratch" && git apply -R "$patch")

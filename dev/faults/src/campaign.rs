@@ -16,7 +16,7 @@ use crate::requests::{Protocol, Requests};
 use crate::room::Room;
 use crate::schedule::{Fault, Tail, Wanted, schedule};
 use crate::stack::{Setup, Stack, Tables};
-use crate::verify::{Findings, check};
+use crate::verify::{Findings, account, check};
 
 /// How long a fault waits for requests and inserts to be in flight.
 const MOMENT: Duration = Duration::from_secs(3);
@@ -234,6 +234,8 @@ impl Run<'_> {
         let ledger = self.crowd.stop(Duration::from_secs(60)).await?;
         let mut findings = check(self.clickhouse, &self.stack.database, &ledger, PATIENCE).await?;
         findings.broken.extend(spool_left(&self.stack.room).await?);
+        let status = self.stack.admin_get("/status").await?;
+        findings.broken.extend(account(self.clickhouse, &self.stack.database, &status).await?);
         let (repeats, refusals) = (ledger.repeats, ledger.refusals);
         self.stack.stop_gateway().await?;
         Ok(Outcome { hits: self.hits, findings, repeats, refusals })

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use local_stack::ClickHouse;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -30,8 +30,8 @@ pub struct Flipped {
     pub lost: u64,
     /// Requests to which they belong.
     pub requests: usize,
-    /// Records that otelgate counts as lost in `/status`; none where it has no such page.
-    pub counted: Option<u64>,
+    /// Records that otelgate counts as lost in `/status`.
+    pub counted: u64,
 }
 
 /// Runs the scenario.
@@ -43,6 +43,9 @@ pub async fn run(clickhouse: &ClickHouse, folder: &Path, seed: u64) -> Result<Fl
     let mut stack = Stack::start(clickhouse, folder, setup).await?;
     stack.proxy.cut_all(true);
     let ledger = send(&stack, seed).await?;
+    stack.kill_gateway().await?;
+    // The next start completes the files that were being written: in the last write of such a file a bad frame passes for torn.
+    stack.start_gateway().await?;
     stack.kill_gateway().await?;
     let mut rng = StdRng::seed_from_u64(seed);
     let files = stack.room.batches()?;
@@ -59,7 +62,7 @@ pub async fn run(clickhouse: &ClickHouse, folder: &Path, seed: u64) -> Result<Fl
     stack.stop_gateway().await?;
     let flipped = Flipped { bits: files.len(), lost, requests, counted };
     ensure!(requests <= files.len(), "more than a frame a bit was lost: {flipped:?}");
-    ensure!(counted.is_none_or(|counted| counted == lost), "the counters do not say what was lost: {flipped:?}");
+    ensure!(lost == counted, "the counters do not say what was lost: {flipped:?}");
     Ok(flipped)
 }
 
@@ -86,27 +89,8 @@ fn flip(file: &Path, rng: &mut StdRng) -> Result<()> {
     Ok(fs::write(file, bytes)?)
 }
 
-/// The sum of everything below `lost` in `/status`.
-async fn counted_as_lost(stack: &Stack) -> Result<Option<u64>> {
-    let status = serde_json::from_str::<serde_json::Value>(&stack.admin_get("/status").await?);
-    Ok(status.ok().map(|status| rows_lost(&status)))
-}
-
-fn rows_lost(value: &serde_json::Value) -> u64 {
-    match value {
-        serde_json::Value::Object(fields) => {
-            fields.iter().map(|(name, field)| if name == "lost" { sum(field) } else { rows_lost(field) }).sum()
-        }
-        serde_json::Value::Array(each) => each.iter().map(rows_lost).sum(),
-        _ => 0,
-    }
-}
-
-fn sum(value: &serde_json::Value) -> u64 {
-    match value {
-        serde_json::Value::Number(number) => number.as_u64().unwrap_or(0),
-        serde_json::Value::Object(fields) => fields.values().map(sum).sum(),
-        serde_json::Value::Array(each) => each.iter().map(sum).sum(),
-        _ => 0,
-    }
+/// `rows.lost` of `/status`.
+async fn counted_as_lost(stack: &Stack) -> Result<u64> {
+    let status: serde_json::Value = serde_json::from_str(&stack.admin_get("/status").await?)?;
+    status["rows"]["lost"].as_u64().context("no rows.lost in /status")
 }

@@ -73,7 +73,7 @@ async fn all(args: &Args, seed: u64, clickhouse: &mut ClickHouse, folder: &Path)
     if wanted("flip") {
         println!("\nflipped bits");
         let flip::Flipped { bits, lost, requests, counted } = flip::run(clickhouse, folder, seed).await?;
-        println!("  {bits} bits cost {lost} records of {requests} requests; otelgate counts {counted:?}");
+        println!("  {bits} bits cost {lost} records of {requests} requests; otelgate counts {counted} as lost");
     }
     if wanted("random") {
         random_moments(args, seed, clickhouse, folder).await?;

@@ -201,7 +201,7 @@ async fn insert(shared: &Shared, head: &Head, client: &mut Side, server: &mut Si
         Some(InsertFault::LateExceptionAndNothingStored) => return client.write_all(&late_exception()).await,
         Some(InsertFault::Stall(time)) => tokio::time::sleep(time).await,
         Some(InsertFault::Spoil) => {
-            spoil(shared.upstream, head).await?;
+            spoil(shared.upstream, head, &body).await?;
             return cut();
         }
         _ => {}
@@ -259,23 +259,47 @@ fn late_exception() -> Vec<u8> {
         .into_bytes()
 }
 
-/// Commits one row of [`ALIEN`] into the insert's partition, under the insert's token.
-async fn spoil(upstream: SocketAddr, head: &Head) -> io::Result<()> {
+/// Commits rows of [`ALIEN`] into the insert's partition, under the insert's token. ClickHouse makes its mark of the token and of the
+/// count of blocks, so there are as many blocks, of one row each.
+async fn spoil(upstream: SocketAddr, head: &Head, insert: &[u8]) -> io::Result<()> {
     let token = head.parameter("insert_deduplication_token").unwrap_or_default();
     let (table, day) = table_and_day(head).ok_or(io::ErrorKind::InvalidData)?;
     let time = if table.contains("metrics") { "TimeUnix" } else { "Timestamp" };
-    let noon = day * 86_400 + 43_200;
-    let statement = format!("INSERT INTO {table} ({time}, ServiceName) VALUES ({noon}, '{ALIEN}')");
+    let noon = u32::try_from(day * 86_400 + 43_200).map_err(io::Error::other)?;
+    let body = native_row(time, noon).repeat(compressed_blocks(insert));
     let mut server = TcpStream::connect(upstream).await?;
     let request = format!(
-        "POST /?async_insert=0&deduplicate_blocks_in_dependent_materialized_views=1&insert_deduplication_token={token} HTTP/1.0\r\n\
-         Content-Length: {}\r\n\r\n{statement}",
-        statement.len()
+        "POST /?query=INSERT%20INTO%20{table}%20({time},ServiceName)%20FORMAT%20Native&insert_deduplication_token={token}\
+         &async_insert=0&deduplicate_blocks_in_dependent_materialized_views=1&{ONE_BLOCK} HTTP/1.0\r\nContent-Length: {}\r\n\r\n",
+        body.len()
     );
-    server.write_all(request.as_bytes()).await?;
+    server.write_all(&[request.as_bytes(), &body].concat()).await?;
     let mut answer = String::new();
     server.read_to_string(&mut answer).await?;
     if answer.contains(" 200 ") { Ok(()) } else { Err(io::Error::other(answer)) }
+}
+
+/// Settings that join an insert's blocks.
+const ONE_BLOCK: &str =
+    "min_insert_block_size_rows=1000000000&min_insert_block_size_bytes=1099511627776&max_insert_threads=1";
+
+/// A block of one row in ClickHouse's Native format.
+fn native_row(time: &str, seconds: u32) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap_or(0)], text.as_bytes()].concat();
+    let (columns, rows) = (2, 1);
+    let time = [text(time), text("DateTime"), seconds.to_le_bytes().to_vec()].concat();
+    let service = [text("ServiceName"), text("String"), text(ALIEN)].concat();
+    [vec![columns, rows], time, service].concat()
+}
+
+/// How many compressed blocks a body has: each is a checksum of 16 bytes, a method, and its size without the checksum.
+fn compressed_blocks(body: &[u8]) -> usize {
+    let (mut count, mut rest) = (0, body);
+    while let Some(size) = rest.get(17..21).and_then(|size| size.try_into().ok()).map(u32::from_le_bytes) {
+        let Some(next) = rest.get(16 + size as usize..) else { break };
+        (count, rest) = (count + 1, next);
+    }
+    count
 }
 
 /// `database.table` of `INSERT INTO database.table (…)`, and the day, which is the token's last number but one.

@@ -174,3 +174,22 @@ pub async fn missing(clickhouse: &ClickHouse, database: &str, ledger: &Ledger) -
     }
     Ok((records, requests))
 }
+
+/// The account of `/status` against the tables: everything that was ever accepted is stored, and each table holds what is said. To be
+/// asked when the spool is empty. Answers what is wrong, a line each.
+///
+/// # Errors
+/// ClickHouse cannot be asked, or the page is not what it should be.
+pub async fn account(clickhouse: &ClickHouse, database: &str, status: &str) -> Result<Vec<String>> {
+    let status: serde_json::Value = serde_json::from_str(status).context("/status")?;
+    let mut wrong = Vec::new();
+    for (table, _) in TABLES {
+        let sql = format!("SELECT count() FROM {database}.{table} WHERE ServiceName != '{ALIEN}'");
+        let rows = clickhouse.number(&sql).await?;
+        let account = &status["tables"][table]["rows"];
+        if account["accepted"].as_u64() != Some(rows) || account["stored"].as_u64() != Some(rows) {
+            wrong.push(format!("{table} holds {rows} rows, and /status says {account}"));
+        }
+    }
+    Ok(wrong)
+}
