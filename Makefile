@@ -5,14 +5,18 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run test test-faults test-mutants bench bench-peers oracle clickhouse deny advisories fmt clippy clean-run
+.PHONY: help run run-forward test test-faults test-mutants bench bench-peers bench-forward oracle clickhouse deny advisories fmt clippy clean-run
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: clickhouse ## start ClickHouse and otelgate, send telemetry through both, show what arrived, keep running
 	$(CARGO) build --workspace --bins
-	target/debug/otelgate-demo --bin-dir target/debug --data run
+	target/debug/otelgate-demo --data run
+
+run-forward: clickhouse ## the same with a real collector between otelgate and ClickHouse
+	$(CARGO) build --workspace --bins
+	target/debug/otelgate-demo --data run-forward --collector "$$(dev/oracle/build-collector.sh)"
 
 test: clickhouse ## all tests, against a real ClickHouse
 	$(CARGO) build --workspace --bins
@@ -39,6 +43,10 @@ bench-peers: clickhouse ## otelgate and ClickStack's collector in turn, under th
 	$(CARGO) build --release --workspace --bins
 	target/release/otelgate-bench --collector "$$(dev/oracle/build-collector.sh)" --configs $(CLICKSTACK_COLLECTOR)
 
+bench-forward: ## CPU seconds per GB forwarded: otelgate, the collector, and nginx where it is installed
+	$(CARGO) build --release --workspace --bins
+	target/release/forward --collector "$$(dev/oracle/build-collector.sh)"
+
 clickhouse: ## fetch the ClickHouse library once (not when CLICKHOUSE_URL names a running server)
 	@[ -n "$$CLICKHOUSE_URL" ] || scripts/fetch-clickhouse.sh
 
@@ -57,4 +65,4 @@ clippy: ## lint
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 clean-run: ## forget what `make run` made
-	rm -rf run
+	rm -rf run run-forward

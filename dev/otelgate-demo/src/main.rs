@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use stack::Stack;
 
-/// Starts ClickHouse and otelgate, sends all three signals through both, shows what arrived, and keeps running.
+/// Starts ClickHouse and otelgate (and a collector between them), sends all three signals through, shows what arrived, and keeps running.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -26,6 +26,9 @@ struct Args {
     /// Port of the OTLP listener.
     #[arg(long, default_value_t = 4317)]
     port: u16,
+    /// Program of a collector, as `dev/oracle/build-collector.sh` builds it: otelgate forwards to it, and it stores.
+    #[arg(long)]
+    collector: Option<PathBuf>,
     /// End after the demonstration instead of running until Ctrl-C.
     #[arg(long)]
     once: bool,
@@ -57,7 +60,7 @@ async fn main() -> Result<()> {
 }
 
 async fn demonstrate(args: &Args) -> Result<Stack> {
-    let stack = Stack::start(&args.data, args.port).await?;
+    let stack = Stack::start(&args.data, args.port, args.collector.as_deref()).await?;
     println!(
         "Sending traces, logs and metrics through the OpenTelemetry SDK's exporters (OTLP/gRPC over TLS, with the key) …"
     );

@@ -6,8 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use local_stack::{Certificates, ClickHouse, Gateway, new_key};
+use anyhow::{Context, Result, bail};
+use local_stack::{COLLECTOR_TOKEN, Certificates, ClickHouse, Gateway, PlainCollector, binary, free_port, new_key};
+use tokio::process::Command;
 
 use crate::stream::Counts;
 
@@ -15,6 +16,7 @@ use crate::stream::Counts;
 pub(crate) struct Stack {
     pub(crate) clickhouse: ClickHouse,
     gateway: Gateway,
+    _collector: Option<PlainCollector>,
     pub(crate) certificates: Certificates,
     pub(crate) key: String,
     pub(crate) endpoint: String,
@@ -24,23 +26,31 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// Starts what is needed; makes certificate, key and configuration the first time.
-    pub(crate) async fn start(folder: &Path, port: u16) -> Result<Stack> {
+    pub(crate) async fn start(folder: &Path, port: u16, collector: Option<&Path>) -> Result<Stack> {
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
         println!("Starting ClickHouse …");
-        let clickhouse = ClickHouse::start(&folder.join("clickhouse"), 0).await?;
+        let data = folder.join("clickhouse");
+        let clickhouse = match collector {
+            None => ClickHouse::start(&data, 0).await?,
+            Some(_) => ClickHouse::start_with_native_port(&data, free_port()?).await?,
+        };
         clickhouse.query("CREATE DATABASE IF NOT EXISTS otel", "TabSeparated").await?;
         let certificates = Certificates::in_folder(&folder.join("tls"))?;
         let key = key(&folder).await?;
         let config = folder.join("otelgate.yaml");
-        fs::write(&config, configuration(&folder, &certificates, &clickhouse, port))?;
+        fs::write(&config, configuration(&folder, &certificates, port, &storing(&clickhouse)))?;
+        let collector = match collector {
+            None => None,
+            Some(program) => Some(between(program, &folder, &clickhouse, &certificates, &config, port).await?),
+        };
         let log = folder.join("otelgate.log");
         println!("Starting otelgate …");
         let gateway = Gateway::start(&config, &[("CLICKHOUSE_PASSWORD", &clickhouse.password)], Some(&log))
             .await
             .with_context(|| format!("its log is {}", log.display()))?;
         let endpoint = format!("https://localhost:{port}");
-        Ok(Stack { clickhouse, gateway, certificates, key, endpoint, config, log })
+        Ok(Stack { clickhouse, gateway, _collector: collector, certificates, key, endpoint, config, log })
     }
 
     /// Rows of each signal.
@@ -99,16 +109,47 @@ async fn key(folder: &Path) -> Result<String> {
     Ok(new.key)
 }
 
-fn configuration(folder: &Path, certificates: &Certificates, clickhouse: &ClickHouse, port: u16) -> String {
+/// Makes the tables, starts a collector in front of them, and writes the configuration that forwards to it.
+async fn between(
+    program: &Path,
+    folder: &Path,
+    clickhouse: &ClickHouse,
+    certificates: &Certificates,
+    config: &Path,
+    port: u16,
+) -> Result<PlainCollector> {
+    let mut schema = Command::new(binary("otelgate")?);
+    schema.args(["schema", "apply", "--config"]).arg(config).env("CLICKHOUSE_PASSWORD", &clickhouse.password);
+    let output = schema.output().await?;
+    if !output.status.success() {
+        bail!("the tables cannot be made: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    println!("Starting the collector …");
+    let collector = PlainCollector::start(program, folder, clickhouse, "otel", certificates).await?;
+    let sink = format!(
+        "  forward:\n    endpoint: \"{}\"\n    token: \"Bearer {COLLECTOR_TOKEN}\"\n    ca_file: {}\n",
+        collector.endpoint("grpc"),
+        certificates.ca.display()
+    );
+    fs::write(config, configuration(folder, certificates, port, &sink))?;
+    Ok(collector)
+}
+
+fn storing(clickhouse: &ClickHouse) -> String {
+    format!(
+        "  clickhouse:\n    url: \"{}\"\n    database: otel\n    user: {}\n    password: \"${{env:CLICKHOUSE_PASSWORD}}\"\n    create_schema: true\n",
+        clickhouse.url, clickhouse.user,
+    )
+}
+
+fn configuration(folder: &Path, certificates: &Certificates, port: u16, sink: &str) -> String {
     format!(
         "listen:\n  otlp: [\"127.0.0.1:{port}\"]\n  admin: \"127.0.0.1:9317\"\n\
          tls:\n  cert_file: {}\n  key_file: {}\n\
          keys:\n  file: {}\n\
-         sink:\n  clickhouse:\n    url: \"{}\"\n    database: otel\n    user: {}\n    password: \"${{env:CLICKHOUSE_PASSWORD}}\"\n    create_schema: true\n",
+         sink:\n{sink}",
         certificates.certificate.display(),
         certificates.key.display(),
         folder.join("keys.yaml").display(),
-        clickhouse.url,
-        clickhouse.user,
     )
 }
