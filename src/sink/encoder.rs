@@ -83,7 +83,7 @@ pub enum EncodeError {
     /// It grows past a limit of [`Growth`].
     #[error("the request is over {limit} ({max})")]
     TooLarge {
-        /// `max_records`, `max_column_bytes` or `max_parts`.
+        /// `max_records`, `max_column_bytes` or `max_parts`, or in words what the encoder bounds itself.
         limit: &'static str,
         /// The limit's value.
         max: u64,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::bound::push;
 use super::map::Duplicates;
 use super::table::{TableKind, log as column};
 use super::transform::{Severity, merge_body};
@@ -37,7 +38,7 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
             (2, Field::Varint(number)) => record.severity_number = number,
             (3, Field::Len(text)) => record.severity_text = text,
             (5, Field::Len(body)) => record.body.merge(body, fields.inner_depth()?)?,
-            (6, Field::Len(entry)) => request.attributes.push(Attribute::read(entry, fields.inner_depth()?)?),
+            (6, Field::Len(entry)) => push(&mut request.attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
             (7, Field::Varint(_)) => {}
             (8, Field::Fixed32(flags)) => record.flags = flags,
             (9, Field::Len(bytes)) => record.trace_id = id(bytes)?,

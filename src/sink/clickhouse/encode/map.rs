@@ -91,6 +91,9 @@ impl Map {
         self.last_values = self.values.len();
         for place in &shape.order {
             attributes[*place].value.put_string(&mut self.values, depth + 1, max)?;
+            if (self.values.len() - self.last_values) as u64 > max {
+                return Err(Fault::TooLarge("max_column_bytes", max));
+            }
         }
         self.ends.push(self.ends.last().copied().unwrap_or(0) + shape.order.len() as u64);
         Ok(grown + self.values.len() - self.last_values)

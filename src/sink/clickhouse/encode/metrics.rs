@@ -1,5 +1,6 @@
 //! Metrics: the five kinds of data points, their field numbers, and the columns that the fields go to. A row is a data point.
 
+use super::bound::push;
 use super::part::Part;
 use super::points;
 use super::table::{Group, TableKind, gauge as column};
@@ -62,7 +63,7 @@ pub(super) fn metric<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
                     metric.points.clear();
                 }
                 kind = Some(this);
-                metric.points.push(message);
+                push(&mut metric.points, message)?;
             }
             (12, Field::Len(entry)) => drop(checked_attribute(entry, fields.inner_depth()?)?),
             (1..=3 | 5 | 7 | 9..=12, _) => return fields.wrong_type(),

@@ -8,6 +8,7 @@
 //! | [`wire`] | protobuf's wire format: fields, varints, groups |
 //! | `value` | `AnyValue` and its text, as ClickStack's collector writes it |
 //! | `walk` | resource, scope and records: the same field numbers in all three signals |
+//! | `bound` | how long lists may get |
 //! | `traces`, `logs`, `metrics`, `points` | a record's field numbers, and the column that each goes to |
 //! | `transform` | what ClickStack's collector does to logs on the way |
 //! | `part` | the open parts of a chunk; the row's day; growth; what is repeated from the row before |
@@ -20,6 +21,7 @@
 //! `table` and `plan` say what the tables are and how this server's tables differ. `docs/native-blocks.md` explains
 //! the bytes.
 
+mod bound;
 mod chunk;
 mod clickstack;
 mod column;

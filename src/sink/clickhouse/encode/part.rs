@@ -29,6 +29,8 @@ pub(super) struct Part {
     columns: Vec<Column>,
     rows: usize,
     bytes: u64,
+    /// What `bytes` may grow to in this request.
+    limit: u64,
     max_bytes: u64,
     groups: [Written; Group::COUNT],
     committed: Committed,
@@ -64,6 +66,7 @@ impl Part {
             columns,
             rows: 0,
             bytes: 0,
+            limit: u64::MAX,
             max_bytes: u64::MAX,
             groups: [Written::default(); Group::COUNT],
             committed: Committed { marks, ..Committed::default() },
@@ -74,8 +77,9 @@ impl Part {
     }
 
     /// Begins a row. The row with the request's highest score is remembered as its witness.
-    pub(super) fn begin(&mut self, score: u64, max_bytes: u64) {
+    pub(super) fn begin(&mut self, score: u64, used: u64, max_bytes: u64) {
         self.max_bytes = max_bytes;
+        self.limit = self.bytes.saturating_add(max_bytes.saturating_sub(used));
         self.rows += 1;
         if self.witnesses.len() < WITNESSES && self.candidate.as_ref().is_none_or(|best| best.0 < score) {
             let mut marks = self.candidate.take().map_or_else(Vec::new, |best| best.1);
@@ -114,6 +118,14 @@ impl Part {
         self.integer(place, value.to_bits());
     }
 
+    /// Whether so many bytes more may be appended in this row. To be asked wherever a few bytes on the wire append many.
+    pub(super) fn room_for(&self, bytes: usize) -> Result<(), Fault> {
+        if self.bytes.saturating_add(bytes as u64) > self.limit {
+            return Err(Fault::TooLarge("max_column_bytes", self.max_bytes));
+        }
+        Ok(())
+    }
+
     /// A map; `depth` is that of the attributes' messages.
     pub(super) fn attributes(&mut self, place: usize, attributes: &[Attribute<'_>], depth: u8) -> Result<(), Fault> {
         self.map(place, attributes, Duplicates::Kept, depth)
@@ -127,6 +139,7 @@ impl Part {
         duplicates: Duplicates,
         depth: u8,
     ) -> Result<(), Fault> {
+        self.room_for(0)?;
         let grown = self.columns[place].attributes(attributes, duplicates, depth, self.max_bytes)?;
         self.bytes += grown as u64;
         Ok(())

@@ -1,5 +1,6 @@
 //! Data points of the five kinds.
 
+use super::bound::push;
 use super::part::Part;
 use super::table::{
     TableKind, exponential as exponential_column, gauge as column, histogram as histogram_column, sum,
@@ -80,9 +81,9 @@ pub(super) fn number<'a>(
             (2, Field::Fixed64(nanos)) => point.start = nanos,
             (3, Field::Fixed64(nanos)) => point.time = nanos,
             (4, Field::Fixed64(bits)) => value = f64::from_bits(bits),
-            (5, Field::Len(exemplar)) => request.lists[0].push(exemplar),
+            (5, Field::Len(exemplar)) => push(&mut request.lists[0], exemplar)?,
             (6, Field::Fixed64(int)) => value = int.cast_signed() as f64,
-            (7, Field::Len(entry)) => request.attributes.push(Attribute::read(entry, fields.inner_depth()?)?),
+            (7, Field::Len(entry)) => push(&mut request.attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
             (8, Field::Varint(flags)) => point.flags = flags,
             (2..=8, _) => return fields.wrong_type(),
             _ => {}
@@ -109,8 +110,8 @@ pub(super) fn histogram<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], dept
             (3, Field::Fixed64(nanos)) => point.time = nanos,
             (4, Field::Fixed64(count)) => point.count = count,
             (5, Field::Fixed64(bits)) => point.sum = f64::from_bits(bits),
-            (8, Field::Len(exemplar)) => request.lists[0].push(exemplar),
-            (9, Field::Len(entry)) => request.attributes.push(Attribute::read(entry, fields.inner_depth()?)?),
+            (8, Field::Len(exemplar)) => push(&mut request.lists[0], exemplar)?,
+            (9, Field::Len(entry)) => push(&mut request.attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
             (10, Field::Varint(flags)) => point.flags = flags,
             (11, Field::Fixed64(bits)) => point.min = f64::from_bits(bits),
             (12, Field::Fixed64(bits)) => point.max = f64::from_bits(bits),
@@ -138,7 +139,7 @@ pub(super) fn exponential<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], de
     let mut fields = Fields::new(bytes, depth);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Len(entry)) => request.attributes.push(Attribute::read(entry, fields.inner_depth()?)?),
+            (1, Field::Len(entry)) => push(&mut request.attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
             (2, Field::Fixed64(nanos)) => point.start = nanos,
             (3, Field::Fixed64(nanos)) => point.time = nanos,
             (4, Field::Fixed64(count)) => point.count = count,
@@ -147,7 +148,7 @@ pub(super) fn exponential<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], de
             (7, Field::Fixed64(count)) => zero_count = count,
             (8 | 9, Field::Len(_)) | (14, Field::Fixed64(_)) => {}
             (10, Field::Varint(flags)) => point.flags = flags,
-            (11, Field::Len(exemplar)) => request.lists[0].push(exemplar),
+            (11, Field::Len(exemplar)) => push(&mut request.lists[0], exemplar)?,
             (12, Field::Fixed64(bits)) => point.min = f64::from_bits(bits),
             (13, Field::Fixed64(bits)) => point.max = f64::from_bits(bits),
             (1..=14, _) => return fields.wrong_type(),
@@ -179,8 +180,8 @@ pub(super) fn summary<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth:
             (3, Field::Fixed64(nanos)) => point.time = nanos,
             (4, Field::Fixed64(count)) => point.count = count,
             (5, Field::Fixed64(bits)) => point.sum = f64::from_bits(bits),
-            (6, Field::Len(quantile)) => request.lists[1].push(quantile),
-            (7, Field::Len(entry)) => request.attributes.push(Attribute::read(entry, fields.inner_depth()?)?),
+            (6, Field::Len(quantile)) => push(&mut request.lists[1], quantile)?,
+            (7, Field::Len(entry)) => push(&mut request.attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
             (8, Field::Varint(flags)) => point.flags = flags,
             (2..=8, _) => return fields.wrong_type(),
             _ => {}
@@ -235,7 +236,7 @@ fn put_exemplar(part: &mut Part, bytes: &[u8], depth: u8) -> Result<(), Fault> {
             (4, Field::Len(bytes)) => span_id = id(bytes)?,
             (5, Field::Len(bytes)) => trace_id = id(bytes)?,
             (6, Field::Fixed64(int)) => value = int.cast_signed() as f64,
-            (7, Field::Len(entry)) => attributes.push(Attribute::read(entry, fields.inner_depth()?)?),
+            (7, Field::Len(entry)) => push(&mut attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
             (2..=7, _) => return fields.wrong_type(),
             _ => {}
         }
@@ -272,10 +273,6 @@ fn put_buckets(part: &mut Part, places: [usize; 2], point: &[u8], field_number: 
     let [offset_place, counts_place] = places;
     let mut offset = 0;
     let mut counts = 0;
-    let mut put = |count| {
-        part.integer(counts_place, count);
-        counts += 1;
-    };
     let mut pieces = Fields::new(point, depth);
     while let Some((number, field)) = pieces.next()? {
         let Field::Len(buckets) = field else { continue };
@@ -286,8 +283,19 @@ fn put_buckets(part: &mut Part, places: [usize; 2], point: &[u8], field_number: 
         while let Some((number, field)) = fields.next()? {
             match (number, field) {
                 (1, Field::Varint(value)) => offset = zigzag32(value),
-                (2, Field::Varint(count)) => put(count),
-                (2, Field::Len(packed)) => packed_varints(packed, &mut put)?,
+                (2, Field::Varint(count)) => {
+                    part.room_for(8)?;
+                    counts += 1;
+                    part.integer(counts_place, count);
+                }
+                (2, Field::Len(packed)) => {
+                    // A byte may become a number of eight.
+                    part.room_for(8 * packed.len())?;
+                    packed_varints(packed, |count| {
+                        counts += 1;
+                        part.integer(counts_place, count);
+                    })?;
+                }
                 (1 | 2, _) => return fields.wrong_type(),
                 _ => {}
             }

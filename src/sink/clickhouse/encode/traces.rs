@@ -1,5 +1,6 @@
 //! Spans: their field numbers, and the columns of `otel_traces` that the fields go to.
 
+use super::bound::push;
 use super::part::Part;
 use super::table::{TableKind, span as column};
 use super::value::Attribute;
@@ -39,9 +40,9 @@ pub(super) fn span<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: u8
             (6, Field::Varint(kind)) => span.kind = int32(kind),
             (7, Field::Fixed64(nanos)) => span.start = nanos,
             (8, Field::Fixed64(nanos)) => span.end = nanos,
-            (9, Field::Len(entry)) => request.attributes.push(Attribute::read(entry, fields.inner_depth()?)?),
-            (11, Field::Len(event)) => events.push(event),
-            (13, Field::Len(link)) => links.push(link),
+            (9, Field::Len(entry)) => push(&mut request.attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
+            (11, Field::Len(event)) => push(events, event)?,
+            (13, Field::Len(link)) => push(links, link)?,
             (15, Field::Len(status)) => span.status(status, fields.inner_depth()?)?,
             (10 | 12 | 14, Field::Varint(_)) | (16, Field::Fixed32(_)) => {}
             (1..=16, _) => return fields.wrong_type(),
@@ -131,7 +132,7 @@ fn put_event<'a>(
         match (number, field) {
             (1, Field::Fixed64(nanos)) => time = nanos,
             (2, Field::Len(text)) => name = text,
-            (3, Field::Len(entry)) => attributes.push(Attribute::read(entry, fields.inner_depth()?)?),
+            (3, Field::Len(entry)) => push(attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
             (4, Field::Varint(_)) => {}
             (1..=4, _) => return fields.wrong_type(),
             _ => {}
@@ -153,7 +154,7 @@ fn put_link<'a>(part: &mut Part, bytes: &'a [u8], depth: u8, attributes: &mut Ve
             (1, Field::Len(bytes)) => trace_id = id(bytes)?,
             (2, Field::Len(bytes)) => span_id = id(bytes)?,
             (3, Field::Len(text)) => state = text,
-            (4, Field::Len(entry)) => attributes.push(Attribute::read(entry, fields.inner_depth()?)?),
+            (4, Field::Len(entry)) => push(attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
             (5, Field::Varint(_)) | (6, Field::Fixed32(_)) => {}
             (1..=6, _) => return fields.wrong_type(),
             _ => {}

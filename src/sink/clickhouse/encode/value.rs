@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use super::bound::Entries;
 use super::wire::{Fault, Field, Fields, MAX_DEPTH, put_string, put_varint};
 
 /// A value, its arrays and maps still as they are on the wire.
@@ -289,13 +290,14 @@ pub(super) struct Json<'o> {
     pub(super) unsupported: bool,
     /// For a column of type `JSON`: ClickHouse reads digits without an exponent as an integer, and refuses those over 64 bits.
     column: bool,
+    most: Entries,
 }
 
 impl<'o> Json<'o> {
     /// Appends to `out`, at most about `max` bytes.
     pub(super) fn new(out: &'o mut Vec<u8>, max: u64) -> Json<'o> {
         let start = out.len();
-        Json { out, start, max, unsupported: false, column: false }
+        Json { out, start, max, unsupported: false, column: false, most: Entries::new() }
     }
 
     /// The same, for a column of type `JSON`.
@@ -358,7 +360,7 @@ impl<'o> Json<'o> {
 
     fn map(&mut self, list: &[u8], depth: u8) -> Result<(), Fault> {
         let depth = Fields::new(list, depth).inner_depth()?;
-        let attributes = entries(list, depth)?;
+        let attributes = entries(list, depth, &mut self.most)?;
         self.object(attributes, depth + 1)
     }
 
@@ -433,12 +435,15 @@ impl<'o> Json<'o> {
 }
 
 /// The entries of a `KeyValueList` that lies `depth` messages deep.
-pub(super) fn entries(list: &[u8], depth: u8) -> Result<Vec<Attribute<'_>>, Fault> {
+pub(super) fn entries<'a>(list: &'a [u8], depth: u8, most: &mut Entries) -> Result<Vec<Attribute<'a>>, Fault> {
     let mut attributes = Vec::new();
     let mut fields = Fields::new(list, depth);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Len(entry)) => attributes.push(Attribute::read(entry, fields.inner_depth()?)?),
+            (1, Field::Len(entry)) => {
+                most.one()?;
+                attributes.push(Attribute::read(entry, fields.inner_depth()?)?);
+            }
             (1, _) => return fields.wrong_type(),
             _ => {}
         }

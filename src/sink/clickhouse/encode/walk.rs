@@ -3,6 +3,7 @@
 //! A message's fields may come in any order, and the resource's and the scope's stand in each of their rows, so a
 //! group's fields are walked twice: for what it says itself, then for what is in it. Stepping over a record is one addition.
 
+use super::bound::push;
 use super::part::{Part, Parts};
 use super::table::{Group, TableKind};
 use super::value::{Attribute, Value};
@@ -203,7 +204,7 @@ impl<'a> Resource<'a> {
         while let Some((number, field)) = fields.next()? {
             match (number, field) {
                 (1, Field::Len(entry)) => {
-                    self.attributes.push(checked_attribute(entry, fields.inner_depth()?)?);
+                    push(&mut self.attributes, checked_attribute(entry, fields.inner_depth()?)?)?;
                 }
                 (2, Field::Varint(_)) => {}
                 (3, Field::Len(entity)) => entity_reference(entity, fields.inner_depth()?)?,
@@ -256,7 +257,7 @@ impl<'a> Scope<'a> {
                 (1, Field::Len(name)) => self.name = name,
                 (2, Field::Len(version)) => self.version = version,
                 (3, Field::Len(entry)) => {
-                    self.attributes.push(checked_attribute(entry, fields.inner_depth()?)?);
+                    push(&mut self.attributes, checked_attribute(entry, fields.inner_depth()?)?)?;
                 }
                 (4, Field::Varint(count)) => self.dropped_attributes = count,
                 (1..=4, _) => return fields.wrong_type(),
@@ -363,7 +364,7 @@ impl Rows<'_, '_> {
             }
         }
         self.last = Some((place, part.bytes()));
-        part.begin(score, self.growth.max_column_bytes);
+        part.begin(score, self.bytes, self.growth.max_column_bytes);
         self.resource.put(part)?;
         self.scope.put(part)?;
         Ok(part)

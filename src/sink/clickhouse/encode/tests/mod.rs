@@ -332,3 +332,26 @@ fn attributes_become_objects_in_columns_of_type_json() {
     assert_eq!(row["SpanAttributes"], reader::Cell::text(r#"{"d":1e20,"n":true,"not":null}"#));
     assert_eq!(row["ResourceAttributes"], reader::Cell::text("{}"));
 }
+
+/// A log record of these bytes.
+fn log_of(record: &[u8]) -> Vec<u8> {
+    let group = |inner: &[u8]| scramble::field(2, 2, inner);
+    scramble::field(1, 2, &group(&group(record)))
+}
+
+#[test]
+fn a_few_bytes_do_not_become_many_in_memory() {
+    let mut encoder = factory(Compression::Lz4).encoder(Signal::Logs);
+    let empty_attributes = log_of(&[0x32, 0].repeat(bound::MOST_ENTRIES + 1));
+    let empty_values = scramble::field(5, 2, &[0x0a, 0].repeat(1000));
+    let escaped = scramble::field(5, 2, &scramble::field(1, 2, &scramble::field(1, 2, &[b'<'; 100_000])));
+    let few = Growth { max_column_bytes: 3000, ..Growth::default() };
+    for (request, growth) in [
+        (empty_attributes, Growth::default()),
+        (log_of(&scramble::field(5, 2, &empty_values)), few),
+        (log_of(&scramble::field(5, 2, &escaped)), Growth { max_column_bytes: 200_000, ..few }),
+    ] {
+        let outcome = encoder.append(&request, &growth);
+        assert!(matches!(outcome, Err(EncodeError::TooLarge { .. })), "{outcome:?}");
+    }
+}

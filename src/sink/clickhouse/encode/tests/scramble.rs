@@ -141,7 +141,7 @@ fn unknown(rng: &mut StdRng) -> Field {
     (number, bytes)
 }
 
-fn field(number: u32, wire: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn field(number: u32, wire: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = varint(u64::from(number) << 3 | u64::from(wire));
     if wire == 2 {
         bytes.extend(varint(payload.len() as u64));

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::super::bound::Entries;
 use super::super::value::{Attribute, Value, entries};
 use super::super::wire::{Fault, Field, Fields};
 
@@ -18,15 +19,15 @@ pub(super) enum Node<'a> {
 
 impl<'a> Node<'a> {
     /// Reads a value that lies `depth` messages deep.
-    pub(super) fn of(value: Value<'a>, depth: u8) -> Result<Node<'a>, Fault> {
+    pub(super) fn of(value: Value<'a>, depth: u8, most: &mut Entries) -> Result<Node<'a>, Fault> {
         match value {
-            Value::Array(list) => Node::read_list(&list, Fields::new(&list, depth).inner_depth()?),
+            Value::Array(list) => Node::read_list(&list, Fields::new(&list, depth).inner_depth()?, most),
             Value::Map(list) => {
                 let depth = Fields::new(&list, depth).inner_depth()?;
-                let pairs = entries(&list, depth)?
+                let pairs = entries(&list, depth, most)?
                     .into_iter()
                     .map(Attribute::into_owned)
-                    .map(|entry| Ok((entry.key, Node::of(entry.value, depth + 2)?)))
+                    .map(|entry| Ok((entry.key, Node::of(entry.value, depth + 2, most)?)))
                     .collect::<Result<_, Fault>>()?;
                 Ok(Node::Map(pairs))
             }
@@ -34,7 +35,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn read_list(list: &[u8], depth: u8) -> Result<Node<'a>, Fault> {
+    fn read_list(list: &[u8], depth: u8, most: &mut Entries) -> Result<Node<'a>, Fault> {
         let mut nodes = Vec::new();
         let mut fields = Fields::new(list, depth);
         while let Some((number, field)) = fields.next()? {
@@ -43,7 +44,8 @@ impl<'a> Node<'a> {
                     let depth = fields.inner_depth()?;
                     let mut value = Value::Empty;
                     value.merge(any, depth)?;
-                    nodes.push(Node::of(value.into_owned(), depth)?);
+                    most.one()?;
+                    nodes.push(Node::of(value.into_owned(), depth, most)?);
                 }
                 (1, _) => return fields.wrong_type(),
                 _ => {}

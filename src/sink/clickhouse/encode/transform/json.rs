@@ -3,17 +3,18 @@
 
 use std::borrow::Cow;
 
+use super::super::bound::Entries;
 use super::super::value::Value;
 use super::flatten::Node;
 
-/// How deep values may lie in each other. Deeper text is not taken for JSON.
+/// How deep values may lie in each other, and how many there may be. Other text is not taken for JSON.
 const MAX_DEPTH: u32 = 500;
 
 type Pairs<'a> = Vec<(Cow<'a, [u8]>, Node<'a>)>;
 
 /// The object that the whole text is, its keys sorted; `None` when it is not JSON.
 pub(super) fn object(text: &[u8]) -> Option<Pairs<'_>> {
-    let mut reader = Reader { text, at: 0 };
+    let mut reader = Reader { text, at: 0, most: Entries::new() };
     let value = reader.value(0)?;
     reader.space();
     match value {
@@ -25,6 +26,7 @@ pub(super) fn object(text: &[u8]) -> Option<Pairs<'_>> {
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
+    most: Entries,
 }
 
 impl<'a> Reader<'a> {
@@ -55,6 +57,7 @@ impl<'a> Reader<'a> {
         if depth > MAX_DEPTH {
             return None;
         }
+        self.most.one().ok()?;
         self.space();
         match self.peek()? {
             b'{' => self.map(depth),

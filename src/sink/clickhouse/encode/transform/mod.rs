@@ -16,6 +16,7 @@ use std::borrow::Cow;
 pub(super) use severity::Severity;
 
 use self::flatten::{Flat, Node};
+use super::bound::Entries;
 use super::value::{Attribute, Value, entries};
 use super::wire::Fault;
 
@@ -36,7 +37,7 @@ pub(super) fn merge_body<'a>(
         flatten(attributes, object.unwrap_or_default(), depth, max)?;
     }
     if let Value::Map(list) = body {
-        for entry in entries(list, depth + 1)? {
+        for entry in entries(list, depth + 1, &mut Entries::new())? {
             attributes.push(entry.into_owned());
         }
     }
@@ -64,6 +65,7 @@ fn flatten<'a>(
     max: u64,
 ) -> Result<(), Fault> {
     let mut flat = Flat::new(max);
+    let mut most = Entries::new();
     for attribute in attributes.drain(..) {
         let replaced = object.binary_search_by(|(key, _)| key.cmp(&attribute.key));
         match replaced.ok().and_then(|at| object.get_mut(at)) {
@@ -71,7 +73,7 @@ fn flatten<'a>(
                 let node = std::mem::replace(node, Node::Gone);
                 flat.put(&[], key.clone(), node)?;
             }
-            _ => flat.put(&[], attribute.key, Node::of(attribute.value, depth + 1)?)?,
+            _ => flat.put(&[], attribute.key, Node::of(attribute.value, depth + 1, &mut most)?)?,
         }
     }
     for (key, node) in object {
