@@ -162,6 +162,19 @@ fn traces() -> Vec<u8> {
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
 }
 
+/// A log's attributes are stored flat, as ClickStack's collector stores them.
+fn flattened_attributes() -> Value {
+    let mut attributes = stored_attributes();
+    let object = attributes.as_object_mut().expect("an object");
+    for (nested, prefix) in [("array", "array"), ("map", "map.inner")] {
+        object.remove(nested);
+        for (at, value) in ["1", "two", "true", "2.5"].into_iter().enumerate() {
+            object.insert(format!("{prefix}.{at}"), value.into());
+        }
+    }
+    attributes
+}
+
 fn logs() -> Vec<u8> {
     let log = LogRecord {
         time_unix_nano: 0,
@@ -294,7 +307,7 @@ fn expected() -> Vec<(&'static str, Value)> {
         "Timestamp": nanoseconds(0), "TraceId": TRACE_HEX, "SpanId": SPAN_HEX, "TraceFlags": 1, "SeverityText": "warn", "SeverityNumber": 13,
         "ServiceName": "shop", "Body": "the body", "ResourceSchemaUrl": "https://resource", "ResourceAttributes": stored_resource(),
         "ScopeSchemaUrl": "https://scope", "ScopeName": "lib", "ScopeVersion": "1.2", "ScopeAttributes": {"scope": "attribute"},
-        "LogAttributes": stored_attributes(), "EventName": "happened",
+        "LogAttributes": flattened_attributes(), "EventName": "happened",
     });
     let point = json!({
         "ResourceAttributes": stored_resource(), "ResourceSchemaUrl": "https://resource", "ScopeName": "lib", "ScopeVersion": "1.2",
