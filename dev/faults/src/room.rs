@@ -87,6 +87,9 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         if self.mounted {
+            // What is left in the spool stays for people, beside the log.
+            let left = self.folder.with_file_name("spool-left");
+            drop(Command::new("cp").arg("-r").arg(self.spool()).arg(left).output());
             // Lazy: a process that was killed a moment ago may still hold a file.
             drop(Command::new("umount").arg("-l").arg(&self.folder).output());
         }
