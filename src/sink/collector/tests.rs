@@ -45,6 +45,8 @@ struct Seen {
 struct State {
     script: Mutex<VecDeque<Act>>,
     seen: Mutex<Vec<Seen>>,
+    /// An export that holds these bytes is refused for good.
+    poison: Mutex<Option<Vec<u8>>>,
 }
 
 /// An OTLP endpoint; a yes unless its script says otherwise.
@@ -89,7 +91,12 @@ async fn answer(
     let (head, body) = request.into_parts();
     let grpc = head.headers["content-type"] == "application/grpc";
     let body = body.collect().await.unwrap().to_bytes();
-    state.seen.lock().push(Seen { path: head.uri.path().to_owned(), headers: head.headers, body });
+    let poisoned = state.poison.lock().as_ref().is_some_and(|poison| memchr::memmem::find(&body, poison).is_some());
+    if poisoned {
+        state.script.lock().push_front(if grpc { grpc_no(3) } else { no(400, &[]) });
+    } else {
+        state.seen.lock().push(Seen { path: head.uri.path().to_owned(), headers: head.headers, body });
+    }
     let act = state.script.lock().pop_front().unwrap_or_else(|| yes(grpc, &[]));
     let act = match act {
         Act::Wait(time) => {
@@ -365,4 +372,37 @@ async fn rows_for_clickhouse_are_held() {
     part.name = PartName { table: "otel_logs".into(), day: 20_000 };
     let outcome = collector.deliver(&part).await;
     assert!(matches!(&outcome, Outcome::Hold { why } if why.contains("sink.clickhouse")), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn one_poisoned_request_costs_nobody_else() {
+    use crate::sink::deliver::Deliveries;
+    use crate::spool::{Digest, Frame, Request, Spool};
+    for protocol in PROTOCOLS {
+        let endpoint = Endpoint::start([]).await;
+        let collector = collector(&settings(protocol, &[endpoint.address]));
+        let mut samples = Samples::new(31);
+        let requests: Vec<Vec<u8>> = (0..9).map(|at| samples.logs_bytes(5 + at)).collect();
+        *endpoint.state.poison.lock() = Some(requests[4].clone());
+        let spool = Spool::in_memory();
+        let mut open = spool.batch(Signal::Logs);
+        let mut encoder = collector.encoder(Signal::Logs);
+        for frame in requests.chunks(3) {
+            for request in frame {
+                encoder.append(request, &Growth::default()).unwrap();
+                encoder.commit();
+            }
+            let note = |request: &Vec<u8>| Request { key: "k".into(), bytes: 1, digest: Digest::of(request) };
+            open.append(&[Frame::new(frame.iter().map(note).collect(), encoder.seal())]).unwrap();
+        }
+        let deliveries = Deliveries::new(collector.clone(), 2, Arc::default());
+        deliveries.take(open.seal(), None);
+        while !deliveries.is_idle(Signal::Logs) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let taken: Vec<u8> = endpoint.seen().iter().flat_map(|seen| inflated(seen, ForwardCompression::None)).collect();
+        let times = |request: &Vec<u8>| memchr::memmem::find_iter(&taken, request).count();
+        let times: Vec<usize> = requests.iter().map(times).collect();
+        assert_eq!(times, [1, 1, 1, 1, 0, 1, 1, 1, 1], "{protocol:?}");
+    }
 }
