@@ -1,5 +1,6 @@
 //! ClickStack's collector as a process: its own configuration files, then one with addresses of this machine.
 
+use std::io::PipeWriter;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -27,6 +28,10 @@ pub struct CollectorSetup<'a> {
     pub database: &'a str,
     /// Certificate of the receivers; plaintext when none.
     pub tls: Option<&'a Certificates>,
+    /// Variables for ClickStack's configuration files, over those that are set here.
+    pub env: &'a [(&'a str, &'a str)],
+    /// Where its log goes, as one JSON object a line and none left out; a file of the folder when none.
+    pub log: Option<&'a PipeWriter>,
 }
 
 /// A running collector; killed when dropped.
@@ -85,7 +90,13 @@ impl Collector {
 
 fn command(setup: &CollectorSetup<'_>, local: &Path, log: &Path) -> Result<Command> {
     let native = setup.clickhouse.native_port().context("ClickHouse has no native port")?;
-    let log = std::fs::File::create(log)?;
+    let (stdout, stderr): (Stdio, Stdio) = match setup.log {
+        Some(pipe) => (pipe.try_clone()?.into(), pipe.try_clone()?.into()),
+        None => {
+            let file = std::fs::File::create(log)?;
+            (file.try_clone()?.into(), file.into())
+        }
+    };
     let files =
         ["config.yaml", "config.standalone.yaml", "config.standalone.auth.yaml"].map(|name| setup.configs.join(name));
     let mut command = Command::new(setup.program);
@@ -103,8 +114,9 @@ fn command(setup: &CollectorSetup<'_>, local: &Path, log: &Path) -> Result<Comma
         )
         .env("CLICKHOUSE_USER", &setup.clickhouse.user)
         .env("CLICKHOUSE_PASSWORD", &setup.clickhouse.password)
-        .stdout(log.try_clone()?)
-        .stderr(log)
+        .envs(setup.env.iter().copied())
+        .stdout(stdout)
+        .stderr(stderr)
         .stdin(Stdio::null())
         .kill_on_drop(true);
     Ok(command)
@@ -119,10 +131,15 @@ fn local_file(setup: &CollectorSetup<'_>, grpc: u16, http: u16, health: u16) -> 
             tls.key.display()
         )
     });
+    let logs = if setup.log.is_some() {
+        "    logs:\n      encoding: json\n      sampling:\n        enabled: false\n"
+    } else {
+        ""
+    };
     format!(
         "receivers:\n  otlp/hyperdx:\n    protocols:\n      grpc:\n        endpoint: 127.0.0.1:{grpc}\n{tls}      http:\n        endpoint: 127.0.0.1:{http}\n{tls}\
          extensions:\n  health_check:\n    endpoint: 127.0.0.1:{health}\n\
-         service:\n  telemetry:\n    metrics:\n      level: none\n      readers: []\n"
+         service:\n  telemetry:\n    metrics:\n      level: none\n      readers: []\n{logs}"
     )
 }
 

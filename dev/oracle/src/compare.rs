@@ -106,6 +106,20 @@ fn pair(comparison: &mut Comparison, table: &str, columns: &[String], ours: &[Ve
     }
 }
 
+/// Columns in which a difference would not be noticed: each is corrupted in one row of a few, which must be found in that column alone.
+pub(crate) fn blind(table: &str, rows: &Rows) -> Vec<String> {
+    let few = Rows { columns: rows.columns.clone(), rows: rows.rows.iter().take(20).cloned().collect() };
+    let noticed = |column: usize| {
+        let mut corrupt = few.clone();
+        if let Some(cell) = corrupt.rows.first_mut().and_then(|row| row.get_mut(column)) {
+            cell.push(b'!');
+        }
+        let found = compare(table, &few, &corrupt).differences;
+        matches!(found.as_slice(), [difference] if difference.column == few.columns[column])
+    };
+    (0..few.columns.len()).filter(|column| !noticed(*column)).map(|column| few.columns[column].clone()).collect()
+}
+
 /// Per column, how many values are not the type's default.
 pub(crate) fn not_default(rows: &Rows) -> Vec<(String, u64)> {
     let is_default = |value: &[u8]| {
@@ -145,6 +159,14 @@ mod tests {
             assert_eq!(comparison.differences.len(), 1);
             assert_eq!(comparison.differences[0].column, format!("column{column}"));
         }
+    }
+
+    #[test]
+    fn no_column_is_blind_but_one_that_is_missing_is() {
+        assert_eq!(blind("t", &table()), Vec::<String>::new());
+        let mut short = table();
+        short.columns.push("missing".to_owned());
+        assert_eq!(blind("t", &short), ["missing"]);
     }
 
     #[test]

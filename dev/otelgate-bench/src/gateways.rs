@@ -60,6 +60,8 @@ impl Running {
             clickhouse,
             database,
             tls: Some(&certificates),
+            env: &[],
+            log: None,
         };
         Ok(Running::Collector(Collector::start(setup).await?))
     }

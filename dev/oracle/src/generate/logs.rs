@@ -5,8 +5,10 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValueList};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 
+use rand::RngExt;
+
+use super::Generator;
 use super::values::{attribute, text_attribute, text_value};
-use super::{Generator, distinct};
 
 const LEVEL_FIELDS: [&str; 7] = ["level", "Level", "LEVEL", "severity", "Severity", "SEVERITY", "log.level"];
 const LEVELS: [&str; 16] = [
@@ -29,7 +31,39 @@ const LEVELS: [&str; 16] = [
 ];
 const KEYWORDS: [&str; 11] =
     ["alert", "crit", "emerg", "FATAL", "error", "Err", "warn", "Notice", "debug", "dbug", "trace"];
-const SEVERITY_TEXTS: [&str; 8] = ["", "", "", "INFO", "Warn", "ÄRGER", "İ", "error"];
+const SEVERITY_TEXTS: [&str; 9] = ["INFO", "Warn", "ÄRGER", "İ", "error", "ΣΑΣ", "ẞǅⒶ", "KÅ", "𐐀"];
+/// What JSON is made of, and some that it is not.
+const JSON_CHARS: [char; 34] = [
+    '{', '}', '[', ']', '"', ':', ',', '\\', '/', 'u', 'n', 't', 'f', 'x', '0', '1', '9', '-', '+', '.', 'e', 'E', ' ',
+    '\t', '\n', '\r', '\u{0}', '\u{1}', '\u{7f}', '\'', 'ü', '\u{2028}', '🦀', '#',
+];
+
+const BROKEN: [&str; 24] = [
+    "{",
+    "{}",
+    "{ }",
+    "{\"a\":}",
+    "{a: 1}",
+    "{\"a\": 1",
+    "{\"a\": 1} }",
+    "{{\"a\": 1}}",
+    "{\"a\":1,}",
+    "[{\"a\":1}]",
+    "{\"a\": 01}",
+    "{\"a\": 1.}",
+    "{\"a\": .5}",
+    "{\"a\": +1}",
+    "{\"a\": -}",
+    "{\"a\": 1e}",
+    "{\"a\": nul}",
+    "{\"a\": truex}",
+    "{\"a\": NaN}",
+    "{\"a\": 'x'}",
+    "{\"a\": \"\\x\"}",
+    "{\"a\": \"\\u12\"}",
+    "{\"a\"\t:\r1\n}",
+    "{\"a\": \"x\ty\"}",
+];
 
 impl Generator {
     /// A request of log records.
@@ -51,20 +85,24 @@ impl Generator {
         let mut attributes = self.attributes(3);
         if self.chance(0.1) {
             self.count("attribute rr-web.event");
-            attributes.push(attribute("rr-web.event", self.value(1)));
+            attributes.push(attribute("rr-web.event", self.value(2)));
         }
-        if self.chance(0.1) {
+        if self.chance(0.2) {
             let (field, level) = (self.pick(&LEVEL_FIELDS), self.pick(&LEVELS));
             attributes.push(text_attribute(field, level));
         }
+        if self.chance(0.03) {
+            self.count("attribute level that is no text");
+            attributes.push(attribute(self.pick(&LEVEL_FIELDS), self.value(1)));
+        }
         LogRecord {
             time_unix_nano: if self.chance(0.2) { 0 } else { time },
-            observed_time_unix_nano: if self.chance(0.1) { 0 } else { time + 1 },
-            severity_number: if self.chance(0.6) { 0 } else { self.pick(&[1, 5, 9, 13, 17, 21, 24, 25, 255, 256, -1]) },
-            severity_text: self.pick(&SEVERITY_TEXTS).to_owned(),
+            observed_time_unix_nano: if self.chance(0.1) { 0 } else { time.saturating_add(1) },
+            severity_number: if self.chance(0.8) { 0 } else { self.pick(&[1, 5, 9, 13, 17, 21, 24, 25, 255, 256, -1]) },
+            severity_text: self.severity_text(),
             body: self.body(),
-            attributes: distinct(attributes),
-            dropped_attributes_count: 0,
+            attributes,
+            dropped_attributes_count: self.dropped(),
             flags: self.pick(&[0, 1, 255, 256, u32::MAX]),
             trace_id: self.id(16),
             span_id: self.id(8),
@@ -72,64 +110,96 @@ impl Generator {
         }
     }
 
-    fn count(&mut self, branch: &'static str) {
-        *self.branches.entry(branch).or_default() += 1;
+    fn severity_text(&mut self) -> String {
+        match self.below(10) {
+            0..=6 => String::new(),
+            7 => {
+                self.count("severity text: any");
+                self.text()
+            }
+            _ => {
+                self.count("severity text: in capitals");
+                self.pick(&SEVERITY_TEXTS).to_owned()
+            }
+        }
     }
 
     fn body(&mut self) -> Option<AnyValue> {
-        match self.below(10) {
+        let text = match self.below(14) {
             0 => {
                 self.count("body: none");
-                None
+                return None;
             }
             1 => {
                 self.count("body: any value");
-                self.value(3)
+                return self.value(3);
             }
             2 => {
                 self.count("body: map");
-                Some(AnyValue { value: Some(Value::KvlistValue(self.map_body())) })
+                return Some(AnyValue { value: Some(Value::KvlistValue(self.map_body())) });
             }
             3 | 4 => {
                 self.count("body: JSON object");
-                let json = self.json(2);
-                text_value(&json)
+                self.json(2)
             }
             5 => {
                 self.count("body: JSON object inside text");
                 let json = self.json(1);
-                text_value(&format!(
-                    "{}{json}{}",
-                    self.pick(&["prefix ", "[x] ", "a { b "]),
-                    self.pick(&["", " suffix", "\n{\"second\": 1}"])
-                ))
+                let (before, after) = (
+                    self.pick(&["prefix ", "[x] ", "a { b ", "}\n"]),
+                    self.pick(&["", " suffix", "\n{\"second\": 1}", "}"]),
+                );
+                format!("{before}{json}{after}")
             }
             6 => {
-                self.count("body: broken JSON");
-                text_value(self.pick(&[
-                    "{",
-                    "{}",
-                    "{\"a\":}",
-                    "{a: 1}",
-                    "{\"a\": 1",
-                    "{\"a\": 1} }",
-                    "{{\"a\": 1}}",
-                    "{\"a\":1,}",
-                    "[{\"a\":1}]",
-                    "{\"a\": 01}",
-                ]))
+                self.count("body: JSON with a flaw");
+                self.flawed_json()
             }
             7 => {
+                self.count("body: broken JSON");
+                self.pick(&BROKEN).to_owned()
+            }
+            8 => {
                 self.count("body: long text");
                 let (padding, keyword) = (self.below(300), self.pick(&KEYWORDS));
-                text_value(&format!("{} {keyword} happened", "xü".repeat(padding)))
+                format!("{} {keyword} happened", self.pick(&["xü", "日", "x "]).repeat(padding))
+            }
+            9 => {
+                self.count("body: a word at the end of what is searched");
+                let (padding, keyword) = (self.rng.random_range(244..260), self.pick(&KEYWORDS));
+                format!("{} {keyword}{}", "x".repeat(padding), self.pick(&["", " and more"]))
+            }
+            10 => {
+                self.count("body: of 254 to 258 bytes");
+                let keyword = self.pick(&KEYWORDS);
+                let (mut text, length) = (format!("{keyword} "), self.pick(&[254, 255, 256, 257, 258]));
+                while text.len() < length {
+                    text.push(if text.len() + 2 <= length { 'ü' } else { 'x' });
+                }
+                text
             }
             _ => {
                 self.count("body: text with keyword");
-                let (before, keyword) = (self.pick(&["", "an ", "the-", "no", "[", "ü"]), self.pick(&KEYWORDS));
-                text_value(&format!("{before}{keyword}{}", self.pick(&["", "s", " occurred", "ing error"])))
+                let (before, keyword) =
+                    (self.pick(&["", "an ", "the-", "no", "[", "ü", "_", "7"]), self.pick(&KEYWORDS));
+                format!("{before}{keyword}{}", self.pick(&["", "s", " occurred", "ing error", "ü"]))
+            }
+        };
+        text_value(&text)
+    }
+
+    /// A JSON object in which a character is put, taken or replaced.
+    fn flawed_json(&mut self) -> String {
+        let mut chars: Vec<char> = self.json(2).chars().collect();
+        for _ in 0..=self.below(2) {
+            let (at, other) = (self.below(chars.len()), self.pick(&JSON_CHARS));
+            match self.below(3) {
+                0 => chars.insert(at, other),
+                1 if chars.len() > 1 => drop(chars.remove(at)),
+                _ => chars[at] = other,
             }
         }
+        chars.into_iter().collect()
     }
 
     fn map_body(&mut self) -> KeyValueList {
@@ -138,7 +208,7 @@ impl Generator {
             let (field, level) = (self.pick(&LEVEL_FIELDS), self.pick(&LEVELS));
             values.push(text_attribute(field, level));
         }
-        KeyValueList { values: distinct(values) }
+        KeyValueList { values }
     }
 
     /// A JSON object as text, often with a level field.
@@ -147,6 +217,27 @@ impl Generator {
         if self.chance(0.6) {
             let (field, level) = (self.pick(&LEVEL_FIELDS), self.pick(&LEVELS));
             members.push(format!("\"{field}\":\"{level}\""));
+        }
+        if self.chance(0.05) {
+            self.count("JSON: a level that is no text");
+            members.push(format!(
+                "\"{}\": {}",
+                self.pick(&LEVEL_FIELDS),
+                self.pick(&["30", "null", "true", "[\"error\"]", "{}"])
+            ));
+        }
+        if self.chance(0.05) {
+            self.count("JSON: a level in an object");
+            members.push(format!("\"log\": {{\"level\": \"{}\"}}", self.pick(&LEVELS)));
+        }
+        if self.chance(0.05) {
+            self.count("JSON: the same key twice");
+            members.push("\"twice\": 1, \"twice\": \"last\"".to_owned());
+        }
+        if self.clashes && self.chance(0.05) {
+            self.count("JSON: keys that clash when flat");
+            let number = self.below(3);
+            members.push(format!("\"clash\": {{\"a\": \"nested {number}\"}}, \"clash.a\": \"flat {number}\""));
         }
         let more = self.below(4);
         for _ in 0..more {

@@ -28,9 +28,12 @@ impl Generator {
     }
 
     fn metric(&mut self) -> Metric {
-        let aggregation_temporality = self.pick(&[0, 1, 2]);
+        let aggregation_temporality = self.pick(&[0, 1, 1, 2, 2, 3, -1, i32::MAX]);
         let data = match self.below(6) {
-            0 => None,
+            0 => {
+                self.count("metric without data");
+                None
+            }
             1 => Some(Data::Gauge(Gauge { data_points: self.several(3, Generator::number) })),
             2 => Some(Data::Sum(Sum {
                 data_points: self.several(3, Generator::number),
@@ -52,7 +55,7 @@ impl Generator {
             description: self.text(),
             unit: self.pick(&["", "s", "By", "{ü}"]).to_owned(),
             data,
-            ..Default::default()
+            metadata: self.attributes(1),
         }
     }
 

@@ -5,8 +5,8 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use rand::RngExt;
 
+use super::Generator;
 use super::values::text_attribute;
-use super::{Generator, distinct};
 
 impl Generator {
     /// A request of spans.
@@ -41,26 +41,26 @@ impl Generator {
             end_time_unix_nano: if self.chance(0.05) {
                 start.saturating_sub(5)
             } else {
-                start + self.rng.random_range(0..1u64 << 40)
+                start.saturating_add(self.rng.random_range(0..1u64 << 40))
             },
-            attributes: distinct(attributes),
-            dropped_attributes_count: 1,
+            attributes,
+            dropped_attributes_count: self.dropped(),
             events: self.several(3, |generator| Event {
                 time_unix_nano: generator.time(),
                 name: generator.text(),
                 attributes: generator.attributes(2),
-                dropped_attributes_count: 0,
+                dropped_attributes_count: generator.dropped(),
             }),
-            dropped_events_count: 0,
+            dropped_events_count: self.dropped(),
             links: self.several(2, |generator| Link {
                 trace_id: generator.id(16),
                 span_id: generator.id(8),
                 trace_state: generator.pick(&["", "c=3"]).to_owned(),
                 attributes: generator.attributes(2),
-                dropped_attributes_count: 0,
-                flags: 0,
+                dropped_attributes_count: generator.dropped(),
+                flags: generator.pick(&[0, 1, u32::MAX]),
             }),
-            dropped_links_count: 0,
+            dropped_links_count: self.dropped(),
             status: if self.chance(0.3) {
                 None
             } else {

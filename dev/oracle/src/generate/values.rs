@@ -23,8 +23,12 @@ const TEXTS: [&str; 14] = [
     "trailing space ",
 ];
 
-const DOUBLES: [f64; 22] = [
+const DOUBLES: [f64; 26] = [
     0.0,
+    1e-5,
+    -1e-6,
+    999_999_999_999_999_900_000.0,
+    -1e100,
     -0.0,
     1.0,
     -1.5,
@@ -64,11 +68,15 @@ pub(super) fn text_value(value: &str) -> Option<AnyValue> {
 
 impl Generator {
     pub(super) fn text(&mut self) -> String {
-        if self.chance(0.7) {
-            return self.pick(&TEXTS).to_owned();
+        match self.below(100) {
+            0..=69 => self.pick(&TEXTS).to_owned(),
+            // Lengths at which the length's own length changes, and more.
+            70 => self.pick(&["x", "ü"]).repeat(self.pick(&[63, 64, 127, 128, 8191, 8192, 16_383, 16_384])),
+            _ => {
+                let length = self.below(12);
+                (0..length).map(|_| self.rng.random::<char>()).collect()
+            }
         }
-        let length = self.below(12);
-        (0..length).map(|_| self.rng.random::<char>()).collect()
     }
 
     pub(super) fn double(&mut self) -> f64 {
@@ -115,6 +123,18 @@ impl Generator {
     }
 
     pub(super) fn attributes(&mut self, most: usize) -> Vec<KeyValue> {
-        distinct(self.several(most, |generator| generator.key_value(3)))
+        let most = if self.chance(0.02) { 40 } else { most };
+        let depth = if self.chance(0.02) { 9 } else { 3 };
+        let mut attributes = distinct(self.several(most, |generator| generator.key_value(depth)));
+        if self.chance(0.02)
+            && let Some(first) = attributes.first()
+        {
+            let key = first.key.clone();
+            let value = self.value(1);
+            self.count("attributes: the same key twice");
+            attributes.truncate(10);
+            attributes.push(attribute(&key, value));
+        }
+        attributes
     }
 }

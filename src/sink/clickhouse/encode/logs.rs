@@ -50,11 +50,11 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
         }
     }
     let depth = fields.inner_depth()?;
-    let replay = request
-        .attributes
-        .iter()
-        .any(|attribute| *attribute.key == *REPLAY_EVENT && !matches!(attribute.value, Value::Empty));
     let max = request.rows.max_column_bytes();
+    let replay = match request.attributes.iter().find(|attribute| *attribute.key == *REPLAY_EVENT) {
+        Some(event) => has_text(&event.value, depth, max, &mut request.text)?,
+        None => false,
+    };
     let body = match &record.body {
         Value::Text(Cow::Borrowed(text)) => text,
         body => {
@@ -86,6 +86,20 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
     part.map(column::LOG_ATTRIBUTES, &request.attributes, duplicates, depth)?;
     part.text(column::EVENT_NAME, record.event_name);
     Ok(())
+}
+
+/// Whether the collector's router sees a text in a value, be it an empty one: JSON knows no infinity and no not-a-number.
+fn has_text(value: &Value<'_>, depth: u8, max: u64, scratch: &mut Vec<u8>) -> Result<bool, Fault> {
+    match value {
+        Value::Empty => Ok(false),
+        Value::Double(double) => Ok(double.is_finite()),
+        Value::Array(_) | Value::Map(_) => {
+            scratch.clear();
+            value.put_text(scratch, depth + 1, max)?;
+            Ok(!scratch.is_empty())
+        }
+        _ => Ok(true),
+    }
 }
 
 impl Record<'_> {

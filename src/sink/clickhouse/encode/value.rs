@@ -243,19 +243,38 @@ fn put_double(out: &mut Vec<u8>, double: f64) {
         put_int(out, double as i64);
         return;
     }
-    // Writing to a Vec cannot fail.
-    if size == 0.0 || (1e-6..1e21).contains(&size) {
-        let _ = write!(out, "{double}");
-        return;
+    // Unlike the standard library's, these digits are even where two texts of the same length are equally near, as Go's are.
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(double);
+    let (digits, exponent) = text.split_once('e').unwrap_or((text, ""));
+    let digits = digits.strip_suffix(".0").unwrap_or(digits);
+    if exponent.is_empty() {
+        out.extend_from_slice(digits.as_bytes());
+    } else if (1e-6..1e21).contains(&size) {
+        put_plain(out, digits, exponent.parse().unwrap_or_default());
+    } else {
+        out.extend_from_slice(digits.as_bytes());
+        out.extend_from_slice(if exponent.starts_with('-') { b"e" } else { b"e+" });
+        out.extend_from_slice(exponent.trim_start_matches('+').as_bytes());
+    }
+}
+
+/// Appends `d.ddd` times ten to some power without saying that power.
+fn put_plain(out: &mut Vec<u8>, digits: &str, exponent: i32) {
+    let positive = digits.strip_prefix('-');
+    if positive.is_some() {
+        out.push(b'-');
     }
     let start = out.len();
-    let _ = write!(out, "{double:e}");
-    let exponent = out[start..].iter().position(|byte| *byte == b'e');
-    if let Some(at) = exponent.map(|at| start + at + 1)
-        && out.get(at).is_some_and(|byte| *byte != b'-')
-    {
-        out.insert(at, b'+');
+    for _ in exponent..0 {
+        out.push(b'0');
     }
+    out.extend(positive.unwrap_or(digits).bytes().filter(|byte| *byte != b'.'));
+    let whole = start + usize::try_from(exponent).unwrap_or(0) + 1;
+    if out.len() > whole {
+        out.insert(whole, b'.');
+    }
+    out.resize(out.len().max(whole), b'0');
 }
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -35,11 +35,16 @@ fn hex(id: &[u8]) -> Cell {
     Cell::text(id.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-fn double_text(double: f64) -> String {
+/// The fewest digits that read back the same; of two such texts that are equally near, the one that ends even.
+fn shortest(size: f64) -> String {
+    (0..17).map(|digits| format!("{size:.digits$e}")).find(|text| text.parse() == Ok(size)).unwrap()
+}
+
+pub(super) fn double_text(double: f64) -> String {
     if double == 0.0 {
         return if double.is_sign_negative() { "-0" } else { "0" }.to_owned();
     }
-    let scientific = format!("{:e}", double.abs());
+    let scientific = shortest(double.abs());
     let (mantissa, exponent) = scientific.split_once('e').unwrap();
     let digits = mantissa.replace('.', "");
     let exponent: i32 = exponent.parse().unwrap();

@@ -355,3 +355,31 @@ fn a_few_bytes_do_not_become_many_in_memory() {
         assert!(matches!(outcome, Err(EncodeError::TooLarge { .. })), "{outcome:?}");
     }
 }
+
+#[test]
+fn doubles_are_written_as_go_writes_them() {
+    for (double, text) in [
+        // Both …62 and …63 read back the same and are equally near.
+        (198_538_867_232_632.63, "198538867232632.62"),
+        (5e-324, "5e-324"),
+        (-f64::MAX, "-1.7976931348623157e+308"),
+        (1e16, "10000000000000000"),
+        (-123_456_789_012_345_680_000.0, "-123456789012345680000"),
+        (999_999_999_999_999_900_000.0, "999999999999999900000"),
+        (1e21, "1e+21"),
+        (1.5e21, "1.5e+21"),
+        (1e-6, "0.000001"),
+        (-1.25e-6, "-0.00000125"),
+        (9.99e-7, "9.99e-7"),
+        (0.000_015, "0.000015"),
+        (0.1, "0.1"),
+        (100.0, "100"),
+        (-0.0, "-0"),
+        (0.0, "0"),
+    ] {
+        let mut written = Vec::new();
+        super::value::Value::Double(double).put_text(&mut written, 0, 1 << 20).unwrap();
+        assert_eq!(String::from_utf8_lossy(&written), text);
+        assert_eq!(expected::double_text(double), text);
+    }
+}
