@@ -190,7 +190,7 @@ impl Generator {
 
     /// A JSON object in which a character is put, taken or replaced.
     fn flawed_json(&mut self) -> String {
-        let mut chars: Vec<char> = self.json(2).chars().collect();
+        let mut chars: Vec<char> = self.json_without_clash(2).chars().collect();
         for _ in 0..=self.below(2) {
             let (at, other) = (self.below(chars.len()), self.pick(&JSON_CHARS));
             match self.below(3) {
@@ -226,7 +226,7 @@ impl Generator {
                 self.pick(&["30", "null", "true", "[\"error\"]", "{}"])
             ));
         }
-        if self.chance(0.05) {
+        if self.chance(0.05) && !members.iter().any(|member| member.starts_with("\"log.level\"")) {
             self.count("JSON: a level in an object");
             members.push(format!("\"log\": {{\"level\": \"{}\"}}", self.pick(&LEVELS)));
         }
@@ -245,6 +245,14 @@ impl Generator {
             members.push(format!("\"key.{key}\": {value}"));
         }
         format!("{{{}}}", members.join(self.pick(&[",", ", ", ",\n  "])))
+    }
+
+    /// Where clashing keys would not be the ones that are known to clash.
+    fn json_without_clash(&mut self, depth: usize) -> String {
+        let clashes = std::mem::replace(&mut self.clashes, false);
+        let json = self.json(depth);
+        self.clashes = clashes;
+        json
     }
 
     fn json_value(&mut self, depth: usize) -> String {
@@ -283,7 +291,7 @@ impl Generator {
                 let items = self.several(3, |generator| generator.json_value(depth - 1));
                 format!("[{}]", items.join(","))
             }
-            _ => self.json(depth - 1),
+            _ => self.json_without_clash(depth - 1),
         }
     }
 }
