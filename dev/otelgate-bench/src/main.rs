@@ -9,6 +9,7 @@
 mod gateways;
 mod measure;
 mod report;
+mod spool;
 
 use std::path::PathBuf;
 
@@ -46,6 +47,9 @@ pub(crate) struct Args {
     /// Measure otelgate without a spool too.
     #[arg(long)]
     without_spool: bool,
+    /// Instead: what the spool is worth (acknowledgements with ClickHouse away, a backlog's drain, a quiet gateway's inserts).
+    #[arg(long)]
+    spool: bool,
     /// Where each run's figures go, one JSON object a line.
     #[arg(long, default_value = "target/bench.jsonl")]
     raw: PathBuf,
@@ -61,7 +65,10 @@ async fn main() -> Result<()> {
     if args.collector.is_some() {
         kinds.push(Kind::Collector);
     }
-    let bench = Bench::start(&args).await?;
+    let mut bench = Bench::start(&args).await?;
+    if args.spool {
+        return spool::scenarios(&mut bench).await;
+    }
     let mut runs = Vec::new();
     for round in 1..=args.rounds {
         for signal in &args.signals {

@@ -31,9 +31,9 @@ pub(crate) struct Run {
 
 /// ClickHouse, and what a run needs.
 pub(crate) struct Bench<'a> {
-    args: &'a Args,
-    clickhouse: ClickHouse,
-    folder: TempDir,
+    pub(crate) args: &'a Args,
+    pub(crate) clickhouse: ClickHouse,
+    pub(crate) folder: TempDir,
 }
 
 impl<'a> Bench<'a> {
@@ -59,7 +59,7 @@ impl<'a> Bench<'a> {
         let running = Running::start(kind, self.args, self.folder.path(), &self.clickhouse, &database).await?;
         let pid = running.pid()?;
         let (gateway_before, clickhouse_before) = (cpu_seconds(pid)?, self.clickhouse_cpu()?);
-        let load = self.load(&running, signal, rate).await?;
+        let load = self.load(&running, signal, rate, None).await?;
         let acknowledged = load["records_accepted"].as_u64().unwrap_or(0);
         let stored = self.settle(&database, signal, acknowledged).await?;
         let per_million = |seconds: f64| seconds * 1e6 / acknowledged.max(1) as f64;
@@ -81,11 +81,20 @@ impl<'a> Bench<'a> {
         Ok(run)
     }
 
-    async fn load(&self, running: &Running, signal: &str, rate: u64) -> Result<Value> {
+    /// Sends the load of the arguments, or for another `duration`; answers otelgate-load's report.
+    pub(crate) async fn load(
+        &self,
+        running: &Running,
+        signal: &str,
+        rate: u64,
+        duration: Option<Duration>,
+    ) -> Result<Value> {
+        let duration =
+            duration.map_or_else(|| self.args.duration.clone(), |duration| format!("{}s", duration.as_secs()));
         let ca = Certificates::in_folder(&self.folder.path().join("tls"))?.ca;
         let mut command = Command::new(binary("otelgate-load")?);
         command
-            .args(["--endpoint", &running.endpoint(), "--signal", signal, "--duration", &self.args.duration])
+            .args(["--endpoint", &running.endpoint(), "--signal", signal, "--duration", &duration])
             .args(["--records", &self.args.records.to_string(), "--json", "-"])
             .arg("--ca")
             .arg(ca)
@@ -99,7 +108,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Waits until everything acknowledged is stored and no merge has run for three seconds; answers the rows stored.
-    async fn settle(&self, database: &str, signal: &str, acknowledged: u64) -> Result<u64> {
+    pub(crate) async fn settle(&self, database: &str, signal: &str, acknowledged: u64) -> Result<u64> {
         let rows = rows(database, signal);
         for _ in 0..120 {
             if self.clickhouse.number(&rows).await? >= acknowledged {
