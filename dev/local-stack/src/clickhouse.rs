@@ -23,16 +23,21 @@ pub struct ClickHouse {
     /// Name and password of the user that looks.
     pub admin: (String, String),
     data: PathBuf,
-    ports: Ports,
+    serving: Serving,
     process: Option<Process>,
 }
 
-/// The embedded server's ports.
+/// The embedded server's ports, and whom it serves.
 #[derive(Debug, Clone, Copy)]
-struct Ports {
+struct Serving {
     http: u16,
     native: Option<u16>,
+    /// Databases for which the ingest user has rights.
+    databases: &'static [&'static str],
 }
+
+/// Each test has a database of its own.
+const OF_TESTS: &[&str] = &["otel", "otel_test_*"];
 
 impl ClickHouse {
     /// Starts `clickhouse-dev` on `data`, or uses `CLICKHOUSE_URL` with `CLICKHOUSE_USER` (default `hyperdx_ingest`) and `CLICKHOUSE_PASSWORD`
@@ -41,7 +46,7 @@ impl ClickHouse {
     /// # Errors
     /// It does not start; the message says what is missing.
     pub async fn start(data: &Path, port: u16) -> Result<ClickHouse> {
-        Self::start_on(data, Ports { http: port, native: None }).await
+        Self::start_on(data, Serving { http: port, native: None, databases: OF_TESTS }).await
     }
 
     /// As [`ClickHouse::start`], with a port for ClickHouse's native protocol too.
@@ -49,10 +54,18 @@ impl ClickHouse {
     /// # Errors
     /// As [`ClickHouse::start`].
     pub async fn start_with_native_port(data: &Path, native: u16) -> Result<ClickHouse> {
-        Self::start_on(data, Ports { http: 0, native: Some(native) }).await
+        Self::start_on(data, Serving { http: 0, native: Some(native), databases: OF_TESTS }).await
     }
 
-    async fn start_on(data: &Path, ports: Ports) -> Result<ClickHouse> {
+    /// As [`ClickHouse::start`], where the ingest user has exactly the rights that otelgate asks for, on the database `otel`.
+    ///
+    /// # Errors
+    /// As [`ClickHouse::start`].
+    pub async fn start_for_people(data: &Path, native: Option<u16>) -> Result<ClickHouse> {
+        Self::start_on(data, Serving { http: 0, native, databases: &["otel"] }).await
+    }
+
+    async fn start_on(data: &Path, serving: Serving) -> Result<ClickHouse> {
         let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
         if let Ok(url) = std::env::var("CLICKHOUSE_URL") {
             return Ok(ClickHouse {
@@ -61,11 +74,11 @@ impl ClickHouse {
                 password: variable("CLICKHOUSE_PASSWORD", ""),
                 admin: (variable("CLICKHOUSE_ADMIN_USER", "default"), variable("CLICKHOUSE_ADMIN_PASSWORD", "")),
                 data: data.to_owned(),
-                ports,
+                serving,
                 process: None,
             });
         }
-        let (process, url) = Self::launch(data, ports).await?;
+        let (process, url) = Self::launch(data, serving).await?;
         let password =
             std::fs::read_to_string(data.join("ingest.password")).context("clickhouse-dev left no ingest.password")?;
         let http = url.rsplit_once(':').context("no port in the ready line")?.1.parse()?;
@@ -75,22 +88,23 @@ impl ClickHouse {
             password: password.trim().to_owned(),
             admin: ("default".to_owned(), String::new()),
             data: data.to_owned(),
-            ports: Ports { http, ..ports },
+            serving: Serving { http, ..serving },
             process: Some(process),
         })
     }
 
-    async fn launch(data: &Path, ports: Ports) -> Result<(Process, String)> {
+    async fn launch(data: &Path, serving: Serving) -> Result<(Process, String)> {
         std::fs::create_dir_all(data)?;
         let mut command = Command::new(binary("clickhouse-dev")?);
         command
             .arg("--data")
             .arg(data)
             .arg("--http-port")
-            .arg(ports.http.to_string())
-            .args(["--database", "otel", "--database", "otel_test_*", "--until-stdin-closes"])
+            .arg(serving.http.to_string())
+            .args(serving.databases.iter().flat_map(|database| ["--database", database]))
+            .arg("--until-stdin-closes")
             .env_remove("CLICKHOUSE_PASSWORD");
-        if let Some(native) = ports.native {
+        if let Some(native) = serving.native {
             command.arg("--tcp-port").arg(native.to_string());
         }
         Process::start(&mut command, Some(&data.join("clickhouse-dev.log")), PATIENCE).await
@@ -98,7 +112,7 @@ impl ClickHouse {
 
     /// The embedded server's native port, when it was asked for one.
     pub fn native_port(&self) -> Option<u16> {
-        self.ports.native
+        self.serving.native
     }
 
     /// The embedded server's process; none when `CLICKHOUSE_URL` named a server.
@@ -123,7 +137,7 @@ impl ClickHouse {
     /// # Errors
     /// It does not start.
     pub async fn start_again(&mut self) -> Result<()> {
-        let (process, _) = Self::launch(&self.data, self.ports).await?;
+        let (process, _) = Self::launch(&self.data, self.serving).await?;
         self.process = Some(process);
         Ok(())
     }

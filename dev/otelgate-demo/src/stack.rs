@@ -31,10 +31,8 @@ impl Stack {
         let folder = folder.canonicalize()?;
         println!("Starting ClickHouse …");
         let data = folder.join("clickhouse");
-        let clickhouse = match collector {
-            None => ClickHouse::start(&data, 0).await?,
-            Some(_) => ClickHouse::start_with_native_port(&data, free_port()?).await?,
-        };
+        let native = collector.map(|_| free_port()).transpose()?;
+        let clickhouse = ClickHouse::start_for_people(&data, native).await?;
         clickhouse.query("CREATE DATABASE IF NOT EXISTS otel", "TabSeparated").await?;
         let certificates = Certificates::in_folder(&folder.join("tls"))?;
         let key = key(&folder).await?;
