@@ -132,7 +132,8 @@ impl Generator {
             let key = first.key.clone();
             let value = self.value(1);
             self.count("attributes: the same key twice");
-            attributes.truncate(10);
+            // With what a resource gets these are 12: longer lists the collector sorts unstably.
+            attributes.truncate(1);
             attributes.push(attribute(&key, value));
         }
         attributes
