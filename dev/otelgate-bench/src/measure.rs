@@ -110,7 +110,8 @@ impl<'a> Bench<'a> {
     /// Waits until everything acknowledged is stored and no merge has run for three seconds; answers the rows stored.
     pub(crate) async fn settle(&self, database: &str, signal: &str, acknowledged: u64) -> Result<u64> {
         let rows = rows(database, signal);
-        for _ in 0..120 {
+        // The last batch is sealed when all before it are stored: on a machine that is busy with merges that takes minutes.
+        for _ in 0..600 {
             if self.clickhouse.number(&rows).await? >= acknowledged {
                 break;
             }
