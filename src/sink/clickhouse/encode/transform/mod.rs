@@ -70,6 +70,8 @@ fn flatten<'a>(
         let replaced = object.binary_search_by(|(key, _)| key.cmp(&attribute.key));
         match replaced.ok().and_then(|at| object.get_mut(at)) {
             Some((key, node)) if !matches!(node, Node::Gone) => {
+                // What is replaced is never written, so nobody else finds out whether it was well-formed.
+                attribute.value.check(depth + 1)?;
                 let node = std::mem::replace(node, Node::Gone);
                 flat.put(&[], key.clone(), node)?;
             }
@@ -147,6 +149,14 @@ mod tests {
     #[test]
     fn the_last_of_equal_keys_counts() {
         assert_eq!(merged(r#"{"a":1,"a":{"b":2}}"#), pairs(&[("a.b", "2"), ("level", "debug"), ("zone", "a")]));
+    }
+
+    #[test]
+    fn a_malformed_attribute_is_found_though_the_body_replaces_it() {
+        let broken = Value::Array(Cow::Borrowed(&[0x0a, 9]));
+        let mut attributes = vec![Attribute { key: Cow::Borrowed(b"a"), value: broken }];
+        let body = Value::Text(Cow::Borrowed(br#"{"a":1}"#));
+        assert!(matches!(merge_body(&mut attributes, &body, 4, 100), Err(Fault::Malformed(..))));
     }
 
     #[test]
