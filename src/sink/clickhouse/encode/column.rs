@@ -4,9 +4,10 @@
 //! width of dictionary numbers. Invariant: a column that is cut to a [`Mark`] is as it was when the mark was taken.
 
 use super::dictionary::Dictionary;
+use super::json::Json;
 use super::map::{Duplicates, Keys, Map};
 use super::plan::{ColumnFormat, ValueFormat};
-use super::value::{Attribute, Json, prefixed};
+use super::value::{Attribute, prefixed};
 use super::wire::{Fault, put_string};
 
 /// A column's buffers.

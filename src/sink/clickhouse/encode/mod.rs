@@ -6,7 +6,7 @@
 //! | module | what it knows |
 //! | --- | --- |
 //! | [`wire`] | protobuf's wire format: fields, varints, groups |
-//! | `value` | `AnyValue` and its text, as ClickStack's collector writes it |
+//! | `value`, `json` | `AnyValue` and its text, as ClickStack's collector writes it |
 //! | `walk` | resource, scope and records: the same field numbers in all three signals |
 //! | `bound` | how long lists may get |
 //! | `traces`, `logs`, `metrics`, `points` | a record's field numbers, and the column that each goes to |
@@ -29,6 +29,7 @@ mod compress;
 mod days;
 mod dictionary;
 mod factory;
+mod json;
 mod logs;
 mod map;
 mod metrics;
