@@ -29,6 +29,8 @@ impl Process {
             command.stderr(file);
         }
         let mut child = command
+            // Ctrl-C on a terminal is for the program that started this one, which stops its children in order.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
