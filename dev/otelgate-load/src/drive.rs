@@ -72,8 +72,13 @@ pub(crate) async fn run(args: &Args, target: &Arc<Target>, bodies: &Arc<Bodies>)
     }
     let progress = tokio::spawn(progress(clock.clone()));
     let mut outcome = Outcome::new()?;
+    // Open until the last answer: a connection that closes early may have lost its answers, and a gateway that recognises repeats
+    // would take the same body on another connection for one.
+    let mut open = Vec::new();
     while let Some(worker) = workers.join_next().await {
-        outcome.add(worker??)?;
+        let (done, connection) = worker??;
+        outcome.add(done)?;
+        open.push(connection);
     }
     progress.abort();
     eprintln!();
@@ -102,7 +107,7 @@ async fn work(
     bodies: Arc<Bodies>,
     clock: Arc<Clock>,
     timeout: Duration,
-) -> Result<Outcome> {
+) -> Result<(Outcome, Connection)> {
     let mut outcome = Outcome::new()?;
     while let Some((number, due)) = clock.next_due().await {
         let body = bodies.get(number);
@@ -125,7 +130,7 @@ async fn work(
             Err(_) => outcome.refuse("timed out".to_owned()),
         }
     }
-    Ok(outcome)
+    Ok((outcome, connection))
 }
 
 /// Opens the connection anew, trying until the time is over.
