@@ -5,6 +5,7 @@
 //! the sink's business but `deliver`'s, the same for every sink.
 
 pub(crate) mod body;
+mod causes;
 pub mod clickhouse;
 pub mod collector;
 pub mod deliver;

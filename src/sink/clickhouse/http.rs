@@ -4,7 +4,6 @@
 //! told apart by its code, and looks go through here, because the crate hands an exception on as text only. User and
 //! password travel in headers, never in a URL, and nothing here prints them.
 
-use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,8 +13,8 @@ use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -23,6 +22,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::error::{Failure, readable};
 use crate::config;
 use crate::sink::body::Pieces;
+use crate::sink::causes::causes;
 
 /// Longest answer that is read; an insert's is empty, a look's one line.
 const MAX_ANSWER: usize = 1 << 20;
@@ -243,18 +243,6 @@ fn late_exception(headers: &HeaderMap, body: &[u8]) -> Option<u16> {
     }
     let code = std::str::from_utf8(digits.get(..end)?).ok()?;
     Some(code.parse().unwrap_or(0))
-}
-
-/// An error and what caused it, in one line.
-fn causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::endpoints::Peer;
 use crate::config::{self, ForwardCompression, ForwardProtocol};
 use crate::otlp::Signal;
 use crate::sink::body::Pieces;
+use crate::sink::causes::causes;
 
 /// Longest answer that is read.
 const MAX_ANSWER: usize = 1 << 20;
@@ -193,16 +194,4 @@ fn framed(mut pieces: Vec<Bytes>, compressed: bool) -> io::Result<Vec<Bytes>> {
     let [a, b, c, d] = len.to_be_bytes();
     pieces.insert(0, Bytes::copy_from_slice(&[u8::from(compressed), a, b, c, d]));
     Ok(pieces)
-}
-
-/// An error and what caused it, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
