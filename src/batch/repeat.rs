@@ -15,11 +15,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::ticket::Fate;
-use crate::listen::Answer;
+use crate::listen::{Answer, UNACKNOWLEDGED};
 use crate::spool::{Digest, Digests, Remembered};
 
-/// A connection that lives this long after an answer has brought it to its client.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
+/// A connection that lives this long after an answer has brought it to its client: it would have ended if nobody had acknowledged
+/// the answer's bytes.
+const ARRIVES_WITHIN: Duration = UNACKNOWLEDGED.saturating_add(Duration::from_secs(1));
 /// How often answers are asked whether they arrived.
 const SWEEP: Duration = Duration::from_secs(1);
 

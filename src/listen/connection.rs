@@ -30,6 +30,10 @@ use crate::limited;
 /// After GOAWAY, a connection with nothing in flight for this long is closed: time to write the last answer, and for the client to see it.
 const QUIET_AFTER_BOW: Duration = Duration::from_secs(1);
 
+/// How long bytes may be on their way to a client whose network is silent before the connection counts as broken: a network
+/// that died without FIN or RST would look alive, and an answer that was written into it as arrived.
+pub const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
+
 /// What every connection is served with.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -51,6 +55,7 @@ where
 {
     // Answers are small and written whole; waiting for company (Nagle) only delays them.
     let _ = tcp.set_nodelay(true);
+    end_when_silent(&tcp);
     let connection = Arc::clone(&place.connection);
     let ended = tokio::select! {
         () = connection.eviction() => None,
@@ -81,6 +86,16 @@ where
         }
     }
 }
+
+/// Makes [`UNACKNOWLEDGED`] true, where the system can.
+#[cfg(target_os = "linux")]
+fn end_when_silent(tcp: &TcpStream) {
+    let milliseconds = u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(tcp, milliseconds);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_when_silent(_: &TcpStream) {}
 
 /// TLS with its deadline; `None` when there is nothing to serve.
 async fn handshake(shared: &Shared, tcp: TcpStream, place: &Place) -> Option<Stream> {

@@ -31,6 +31,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use connection::UNACKNOWLEDGED;
 pub use open_files::raise as raise_open_files;
 pub use peer::{Answer, Peer};
 pub use tls::{Tls, TlsError};

@@ -66,9 +66,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Whether the answer was written whole and its connection is open until now. Asked 5 s after the answer was given, `true` says
-    /// that the client has it; `false` says that it may not: the connection or the stream broke, was closed, or the answer is
-    /// still being written.
+    /// Whether the answer was written whole and its connection is open until now. Asked later than [`UNACKNOWLEDGED`](super::UNACKNOWLEDGED)
+    /// after the answer was given, `true` says that the client's machine (or a proxy before it) has it; `false` says that it may
+    /// not: the connection or the stream broke, was closed, or the answer is still being written.
     pub fn arrived(&self) -> bool {
         self.written.load(Ordering::Acquire) && !self.connection.closed.load(Ordering::Acquire)
     }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::ServeError;
+use crate::admin::metrics::Reason;
 use crate::admin::status::Sources;
 use crate::admin::{Metrics, Readiness};
 use crate::batch::{Lanes, Left};
@@ -46,7 +47,10 @@ impl Store {
         readiness: &Readiness,
     ) -> Result<Store, ServeError> {
         let (spool, recovered, left) = match config.spool.clone() {
-            Some(spool) => blocking(move || open_spool(&spool)).await?,
+            Some(spool) => {
+                let metrics = metrics.clone();
+                blocking(move || open_spool(&spool, &metrics)).await?
+            }
             None => (Spool::in_memory(), Vec::new(), Left::default()),
         };
         let spool = Arc::new(spool);
@@ -85,7 +89,7 @@ impl Store {
     }
 }
 
-fn open_spool(spool: &config::Spool) -> Result<(Spool, Vec<Batch>, Left), ServeError> {
+fn open_spool(spool: &config::Spool, metrics: &Metrics) -> Result<(Spool, Vec<Batch>, Left), ServeError> {
     let limits = Limits {
         max_bytes: spool.max_bytes,
         max_bytes_per_key: spool.max_bytes_per_key,
@@ -95,6 +99,9 @@ fn open_spool(spool: &config::Spool) -> Result<(Spool, Vec<Batch>, Left), ServeE
     let (opened, recovered) = Spool::open(Box::new(disk), &Settings { limits, digest_ttl: spool.digest_ttl })?;
     let Recovered { batches, digests, clean, torn, damaged, unreadable } = recovered;
     info!(batches = batches.len(), clean, torn, damaged, unreadable, dir = %spool.dir.display(), "spool opened");
+    for (reason, files) in [("torn", torn), ("damaged", damaged), ("unreadable", unreadable)] {
+        metrics.recovered_files.get_or_create(&Reason { reason }).inc_by(files);
+    }
     Ok((opened, batches, Left { digests, digest_ttl: spool.digest_ttl }))
 }
 
@@ -170,4 +177,29 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ServeError> + Send + 'static,
 ) -> Result<T, ServeError> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_a_start_cannot_use_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = config::Spool {
+            dir: folder.path().join("spool"),
+            max_bytes: 1 << 30,
+            max_bytes_per_key: 1 << 30,
+            min_free_bytes: 0,
+            digest_ttl: Duration::from_secs(600),
+        };
+        drop(open_spool(&spool, &Metrics::default()).unwrap());
+        for (sequence, bytes) in [(1, 20), (2, 5000), (3, 6000)] {
+            std::fs::write(spool.dir.join(format!("{sequence:020}.batch")), vec![7; bytes]).unwrap();
+        }
+        let metrics = Metrics::default();
+        drop(open_spool(&spool, &metrics).unwrap());
+        let files = |reason| metrics.recovered_files.get_or_create(&Reason { reason }).get();
+        assert_eq!(["torn", "damaged", "unreadable"].map(files), [1, 0, 2]);
+    }
 }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use self::support::{Ca, Client, Gateway, SOON, closed, eventually, limits};
 use crate::admin::metrics::Reason;
 use crate::config;
+use crate::listen::Answer;
 
 const SHORT: Duration = Duration::from_millis(200);
 /// A limit that is waited for, and within which a busy machine gets a request through.
@@ -257,6 +258,29 @@ async fn a_watcher_that_is_answered_for_ever_does_not_keep_a_stop_waiting() {
         tokio::time::timeout(SOON, gateway.listeners.drained()).await.expect("drained in time");
         assert!(!watcher.await.expect("no panic"));
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_whose_machine_takes_no_bytes_is_gone_before_its_answers_pass_for_arrived() {
+    let gateway = Gateway::plaintext(limits()).await;
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    // It never reads, so that its system soon takes nothing more; a network that is silent looks the same from here.
+    socket.set_recv_buffer_size(2048).expect("a small buffer");
+    let mut client = socket.connect(gateway.address).await.expect("connected");
+    let requests = "POST / HTTP/1.1\r\nhost: localhost\r\nkey: valid\r\n\r\n".repeat(3000);
+    client.write_all(requests.as_bytes()).await.expect("sent");
+    eventually(|| !gateway.answers.lock().is_empty()).await;
+    let broken = || gateway.answers.lock().iter().all(Answer::is_broken);
+    tokio::time::sleep(crate::listen::UNACKNOWLEDGED / 2).await;
+    assert!(!broken(), "too early");
+    tokio::time::timeout(crate::listen::UNACKNOWLEDGED, async {
+        while !broken() {
+            tokio::time::sleep(SHORT).await;
+        }
+    })
+    .await
+    .expect("broken in time");
 }
 
 #[tokio::test]

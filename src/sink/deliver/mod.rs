@@ -3,7 +3,7 @@
 //! Each part of a sealed batch is a job in its table's queue; a table has up to `inserts_per_table` workers. What was tried by an earlier
 //! process goes first, then the oldest batch. A worker that pauses after a failure keeps its place, so a sink that is away is
 //! asked by a few inserts and not by the whole backlog. A job that is held waits apart: it takes no worker from other jobs, and a table that is held holds
-//! no other.
+//! no other. So does one that an earlier process tried where only a look can tell what came of it, until [`STRAGGLERS`] is over.
 //!
 //! Read on in [`doubt`] (what follows from an answer), [`part`] (one part's course), [`piece`] (splitting what is refused),
 //! [`shipment`] (when a batch may still be given up) and [`audience`] (who is told what).
@@ -32,7 +32,7 @@ pub use watch::TableHealth;
 
 use crate::admin::metrics::{Metrics, OfSignal};
 use crate::otlp::Signal;
-use crate::sink::Sink;
+use crate::sink::{AfterUnknown, Sink};
 use crate::spool::{Batch, Counts, Summary};
 use part::{Job, Turn};
 use shipment::{Shipment, blocking};
@@ -43,6 +43,9 @@ const HELD_PAUSE: Duration = Duration::from_secs(15);
 /// Without a spool: how long a batch that nobody waits for any more is pursued because some of it may be in. A repeat of its requests
 /// joins it for as long.
 const LATE_FOR: Duration = Duration::from_secs(600);
+/// Counted from the start of this process: what an earlier one had under way has arrived by then, though a proxy or a full socket
+/// buffer held it back, and can be seen by a look. Where a table keeps tokens nothing has to wait for it.
+const STRAGGLERS: Duration = Duration::from_secs(5);
 /// Pause before the disk is asked again to let a finished batch go.
 const FINISH_PAUSE: Duration = Duration::from_secs(5);
 
@@ -51,6 +54,7 @@ pub struct Deliveries {
     sink: Arc<dyn Sink>,
     watch: Watch,
     inserts_per_table: usize,
+    started: Instant,
     tables: Mutex<BTreeMap<Arc<str>, Table>>,
     lanes: [Backlog; 3],
     /// Batches that are not finished, by sequence.
@@ -63,6 +67,8 @@ struct Table {
     queue: BTreeMap<Rank, Job>,
     working: usize,
     held: usize,
+    /// Not in the queue before [`STRAGGLERS`] is over.
+    early: usize,
 }
 
 /// Tried by an earlier process first (`false` sorts before `true`), then the oldest batch.
@@ -82,6 +88,7 @@ impl Deliveries {
             sink,
             watch: Watch::new(metrics),
             inserts_per_table: inserts_per_table.max(1),
+            started: Instant::now(),
             tables: Mutex::default(),
             lanes: Default::default(),
             live: Mutex::default(),
@@ -107,10 +114,12 @@ impl Deliveries {
         for (place, part) in batch.parts().iter().enumerate() {
             self.lane(batch.signal()).began();
             let job = Job::new(shipment.clone(), part.clone(), place);
-            if batch.is_due(part.id) {
-                self.push(job);
-            } else {
+            if !batch.is_due(part.id) {
                 self.settled(&job);
+            } else if self.is_early(&job) {
+                self.push_early(job);
+            } else {
+                self.push(job);
             }
         }
         if batch.parts().is_empty() {
@@ -134,7 +143,7 @@ impl Deliveries {
         for (name, table) in self.tables.lock().iter() {
             let health = health.entry(name.clone()).or_default();
             health.working = table.working;
-            health.waiting = table.queue.len();
+            health.waiting = table.queue.len() + table.early;
             health.held = table.held;
         }
         health
@@ -165,6 +174,28 @@ impl Deliveries {
 
     fn lane(&self, signal: Signal) -> &Backlog {
         &self.lanes[signal.index()]
+    }
+
+    /// Whether what an earlier process had under way may still arrive, and would then be stored twice.
+    fn is_early(&self, job: &Job) -> bool {
+        let rule = || self.sink.after_unknown(&job.part.name.table, Duration::MAX);
+        job.tried_before && self.started.elapsed() < STRAGGLERS && rule() == AfterUnknown::Look
+    }
+
+    fn push_early(self: &Arc<Self>, job: Job) {
+        let name = job.part.name.table.clone();
+        self.tables.lock().entry(name.clone()).or_default().early += 1;
+        let this = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep_until(this.started + STRAGGLERS) => {}
+                () = job.shipment.given_up() => {}
+            }
+            if let Some(table) = this.tables.lock().get_mut(&name) {
+                table.early -= 1;
+            }
+            this.push(job);
+        });
     }
 
     fn push(self: &Arc<Self>, job: Job) {

@@ -156,6 +156,26 @@ async fn what_an_earlier_process_tried_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_insert_of_an_earlier_process_that_arrives_late_is_stored_once() {
+    let sink = FakeSink::new();
+    *sink.rule.lock() = AfterUnknown::Look;
+    let spool = Spool::in_memory();
+    let tried = batch(&spool, &[frame(&sink, &["r1 a=2"])]);
+    tried.note(&[Note::Tried { part: tried.parts()[0].id }]).unwrap();
+    let deliveries = deliveries(&sink);
+    deliveries.take(tried, None);
+    deliveries.take(batch(&spool, &[frame(&sink, &["r2 a=1"])]), None);
+    tokio::time::sleep(STRAGGLERS / 2).await;
+    assert_eq!(sink.stored("a"), [("r2".into(), 1)].into(), "the others go on");
+    assert_eq!(deliveries.tables()["a"].waiting, 1);
+    let late = ["r1", "r1"].map(|name| ("a".to_owned(), name.to_owned()));
+    sink.state.lock().rows.extend(late);
+    idle(&deliveries).await;
+    assert_eq!(sink.stored("a"), [("r1".into(), 2), ("r2".into(), 1)].into());
+    assert_eq!(deliveries.tables()["a"].waiting, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn inserts_in_flight_are_bounded_and_the_tried_go_first() {
     let sink = FakeSink::new();
     let spool = Spool::in_memory();
