@@ -25,6 +25,9 @@ struct Args {
     /// Only one kind of table.
     #[arg(long, value_parser = ["window", "none"])]
     tables: Option<String>,
+    /// Only runs in which ClickHouse is killed, or only those in which it is not.
+    #[arg(long, value_parser = ["alive", "killed"])]
+    clickhouse: Option<String>,
     /// Only one of the checks: random moments, flipped bits, or the order of writes, syncs and answers.
     #[arg(long, value_parser = ["random", "flip", "power"])]
     only: Option<String>,
@@ -83,12 +86,13 @@ async fn all(args: &Args, seed: u64, clickhouse: &mut ClickHouse, folder: &Path)
 }
 
 async fn random_moments(args: &Args, seed: u64, clickhouse: &mut ClickHouse, folder: &Path) -> Result<()> {
+    let is_out = |wanted: &Option<String>, what: &str| wanted.as_ref().is_some_and(|wanted| wanted != what);
     for (kind, tables) in [("window", Tables::Window), ("none", Tables::NoWindow)] {
-        if args.tables.as_ref().is_some_and(|wanted| wanted != kind) {
-            continue;
-        }
-        for kill_clickhouse in [false, true] {
-            let name = format!("{kind}_{}", if kill_clickhouse { "killed" } else { "alive" });
+        for (clickhouse_is, kill_clickhouse) in [("alive", false), ("killed", true)] {
+            if is_out(&args.tables, kind) || is_out(&args.clickhouse, clickhouse_is) {
+                continue;
+            }
+            let name = format!("{kind}_{clickhouse_is}");
             println!("\n{name}: tables with {kind}, ClickHouse is {}killed", if kill_clickhouse { "" } else { "not " });
             let plan = Plan { name: &name, seed, faults: args.faults.div_ceil(2), tables, kill_clickhouse };
             let outcome = run(clickhouse, folder, plan).await?;
