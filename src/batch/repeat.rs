@@ -1,6 +1,6 @@
 //! Repeats of requests whose answer may not have reached their client: they join what was kept and are not stored twice.
 //!
-//! Every request is followed from its commit until 5 s after its answer. Its digest is remembered, for as long as the configuration
+//! Every request is followed from its commit until 6 s after its answer. Its digest is remembered, for as long as the configuration
 //! says, when its stream or connection broke before that, or when its client was told to come again although something may have
 //! been kept. A request that was answered on a connection that lived on is forgotten then, so that sending the same bytes
 //! twice on purpose stores them twice. What an earlier process left comes from the spool.
@@ -19,8 +19,8 @@ use crate::listen::{Answer, UNACKNOWLEDGED};
 use crate::spool::{Digest, Digests, Remembered};
 
 /// A connection that lives this long after an answer has brought it to its client: it would have ended if nobody had acknowledged
-/// the answer's bytes.
-const ARRIVES_WITHIN: Duration = UNACKNOWLEDGED.saturating_add(Duration::from_secs(1));
+/// the answer's bytes. Linux counts from their first repetition, up to a second or two after they were sent.
+const ARRIVES_WITHIN: Duration = UNACKNOWLEDGED.saturating_add(Duration::from_secs(2));
 /// How often answers are asked whether they arrived.
 const SWEEP: Duration = Duration::from_secs(1);
 

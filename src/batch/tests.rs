@@ -225,7 +225,7 @@ async fn a_repeat_after_an_answer_that_arrived_is_stored_again() {
     assert!(!joined);
     ticket.kept().await.unwrap();
     tokio::time::sleep(Duration::from_secs(8)).await;
-    // The connection lived on for 5 s: that it ends now says nothing about the answer.
+    // The connection lived on for 6 s: that it ends now says nothing about the answer.
     peer.break_off();
     let (ticket, joined) = path.send_over("r1 a=1", alive().0);
     assert!(!joined);
