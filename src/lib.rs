@@ -20,6 +20,7 @@ pub mod admin;
 pub mod admit;
 pub mod batch;
 pub mod config;
+mod file_stamp;
 pub mod gateway;
 pub mod keys;
 pub mod limited;

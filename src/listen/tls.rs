@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
@@ -18,6 +18,7 @@ use rustls::{RootCertStore, ServerConfig};
 use crate::admin::Metrics;
 use crate::admin::metrics::Outcome;
 use crate::config;
+use crate::file_stamp::{FileStamp, stamps};
 
 /// How often the files' times are looked at.
 const RELOAD_EVERY: Duration = Duration::from_secs(2);
@@ -156,16 +157,9 @@ impl Files {
     }
 
     /// What tells that a file was changed or replaced.
-    fn stamps(&self) -> Vec<Option<(SystemTime, u64, u64)>> {
-        use std::os::unix::fs::MetadataExt;
-        [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|path| {
-                let metadata = std::fs::metadata(path).ok()?;
-                Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
-            })
-            .collect()
+    fn stamps(&self) -> Vec<FileStamp> {
+        let files = [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()];
+        stamps(files.into_iter().flatten().map(PathBuf::as_path))
     }
 }
 

@@ -41,6 +41,9 @@ pub trait Sink: Send + Sync + 'static {
     /// What is to be done when the outcome of an insert into `table` was unknown `since` ago (`Duration::MAX`: in an earlier process).
     fn after_unknown(&self, table: &str, since: Duration) -> AfterUnknown;
 
+    /// An earlier process tried this part and never said what came of it. Called once, before the part's first attempt in this process.
+    fn tried_before(&self, _: &PartDelivery) {}
+
     /// Per table, whether it recognises repeats by their token; empty where nothing can be said.
     fn windows(&self) -> Vec<Window> {
         Vec::new()

@@ -1,9 +1,12 @@
 //! Connections to one address of an endpoint: TLS, or plaintext (HTTP/2 by prior knowledge for gRPC, HTTP/1.1 for HTTP).
+//!
+//! CA and client certificate are read again when their files change. What they make is swapped as a whole: a connection is made with the
+//! old files or with the new ones, never with a mixture, and files that cannot be used change nothing.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,11 +16,13 @@ use http::Uri;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
 
 use crate::config::{self, ForwardProtocol};
+use crate::file_stamp::{FileStamp, stamps};
 use crate::sink::body::Pieces;
 
 /// Longest wait for a TCP connection.
@@ -53,40 +58,66 @@ pub enum SetupError {
 /// Makes clients.
 #[derive(Debug)]
 pub(super) struct Connect {
-    tls: rustls::ClientConfig,
+    files: Files,
     protocol: ForwardProtocol,
+    loaded: Mutex<Loaded>,
+}
+
+/// Where certificates come from.
+#[derive(Debug)]
+struct Files {
+    ca: Option<PathBuf>,
+    /// The chain and its private key.
+    client: Option<(PathBuf, PathBuf)>,
+}
+
+/// What was made of the files.
+#[derive(Debug)]
+struct Loaded {
+    tls: rustls::ClientConfig,
+    /// The files that it was made of.
+    of: Vec<FileStamp>,
+    /// The files that were tried last.
+    tried: Vec<FileStamp>,
 }
 
 impl Connect {
     /// Reads the certificates.
     pub(super) fn new(config: &config::Forward) -> Result<Connect, SetupError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let builder = match &config.ca_file {
-            None => builder.with_webpki_roots(),
-            Some(path) => {
-                let mut roots = rustls::RootCertStore::empty();
-                for certificate in certificates(path)? {
-                    roots.add(certificate)?;
+        let files = Files { ca: config.ca_file.clone(), client: config.client_certificate.clone() };
+        let of = files.stamps();
+        let loaded = Mutex::new(Loaded { tls: files.load()?, tried: of.clone(), of });
+        Ok(Connect { files, protocol: config.protocol, loaded })
+    }
+
+    /// Reads files that changed. True: clients that were made before use old ones.
+    pub(super) fn refresh(&self) -> bool {
+        let now = self.files.stamps();
+        let mut loaded = self.loaded.lock();
+        if now == loaded.of {
+            return false;
+        }
+        // Files that were refused are tried again, but one complaint for each change is enough.
+        let new = std::mem::replace(&mut loaded.tried, now.clone()) != now;
+        match self.files.load() {
+            Ok(tls) => {
+                (loaded.tls, loaded.of) = (tls, now);
+                tracing::info!("the certificates of sink.forward were loaded again");
+                true
+            }
+            Err(error) => {
+                if new {
+                    tracing::error!(%error, "changed certificates of sink.forward cannot be used; the old ones stay");
                 }
-                builder.with_root_certificates(roots)
+                false
             }
-        };
-        let tls = match &config.client_certificate {
-            None => builder.with_no_client_auth(),
-            Some((chain, key)) => {
-                // The parser's error may quote the file.
-                let unreadable = |_| file(key, "it holds no PEM private key without a passphrase".to_owned());
-                let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
-                builder.with_client_auth_cert(certificates(chain)?, key)?
-            }
-        };
-        Ok(Connect { tls, protocol: config.protocol })
+        }
     }
 
     /// A client for one address. Names and certificates are those of each request's URI.
     pub(super) fn to(&self, address: SocketAddr) -> Connections {
-        let builder = HttpsConnectorBuilder::new().with_tls_config(self.tls.clone()).https_or_http();
+        let tls = self.loaded.lock().tls.clone();
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let http2 = self.protocol == ForwardProtocol::Grpc;
         let connector = match http2 {
             true => builder.enable_http2().wrap_connector(ToAddress(address)),
@@ -100,6 +131,37 @@ impl Connect {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .build(connector)
+    }
+}
+
+impl Files {
+    fn load(&self) -> Result<rustls::ClientConfig, SetupError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder = match &self.ca {
+            None => builder.with_webpki_roots(),
+            Some(path) => {
+                let mut roots = rustls::RootCertStore::empty();
+                for certificate in certificates(path)? {
+                    roots.add(certificate)?;
+                }
+                builder.with_root_certificates(roots)
+            }
+        };
+        Ok(match &self.client {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                // The parser's error may quote the file.
+                let unreadable = |_| file(key, "it holds no PEM private key without a passphrase".to_owned());
+                let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
+                builder.with_client_auth_cert(certificates(chain)?, key)?
+            }
+        })
+    }
+
+    fn stamps(&self) -> Vec<FileStamp> {
+        let (chain, key) = self.client.as_ref().map(|(chain, key)| (chain, key)).unzip();
+        stamps([self.ca.as_ref(), chain, key].into_iter().flatten().map(PathBuf::as_path))
     }
 }
 

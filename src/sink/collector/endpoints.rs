@@ -1,7 +1,7 @@
 //! Where exports go: the addresses of the configured endpoints, and which of them is to be taken next.
 //!
-//! Each address that a name resolves to is a peer of its own; names are resolved again every [`REFRESH`] and whenever a peer cannot be
-//! reached. The peer with the fewest exports in flight is taken among those that did well last; one that failed is left alone for
+//! Each address that a name resolves to is a peer of its own; names are resolved again, and changed certificates read, every [`REFRESH`]
+//! and whenever a peer cannot be reached or does not take our credentials. The peer with the fewest exports in flight is taken among those that did well last; one that failed is left alone for
 //! a while that doubles. When all failed, the one whose time is over first is tried: an endpoint that is back is found by an export.
 
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ pub(super) struct Endpoints {
     configured: Vec<Uri>,
     connect: Connect,
     peers: Mutex<Vec<Arc<Peer>>>,
-    unreachable: Notify,
+    trouble: Notify,
 }
 
 /// One address of one endpoint.
@@ -62,7 +62,7 @@ impl Drop for Lease {
 
 impl Endpoints {
     pub(super) fn new(configured: Vec<Uri>, connect: Connect) -> Endpoints {
-        Endpoints { configured, connect, peers: Mutex::default(), unreachable: Notify::new() }
+        Endpoints { configured, connect, peers: Mutex::default(), trouble: Notify::new() }
     }
 
     /// The peer to take now, but for those already tried. `None`: no name could be resolved, or all were tried.
@@ -82,16 +82,17 @@ impl Endpoints {
         Some(Lease(peer))
     }
 
-    /// Waits for its time or a peer that cannot be reached, then resolves every name again.
+    /// Waits for its time or a peer in trouble, then resolves every name again.
     pub(super) async fn keep_current(&self) {
-        let unreachable = self.unreachable.notified();
+        let trouble = self.trouble.notified();
         // Which of the two it was makes no difference.
-        let _ = tokio::time::timeout(REFRESH, unreachable).await;
+        let _ = tokio::time::timeout(REFRESH, trouble).await;
         self.resolve().await;
         tokio::time::sleep(REFRESH_PAUSE).await;
     }
 
-    /// Resolves every name. An address that is still there keeps its connections; a name that cannot be resolved keeps its addresses.
+    /// Resolves every name, and looks whether certificates changed. An address that is still there keeps its connections, unless they
+    /// were made with old certificates; a name that cannot be resolved keeps its addresses.
     async fn resolve(&self) {
         let mut found: Vec<(Uri, Option<Vec<SocketAddr>>)> = Vec::new();
         for uri in &self.configured {
@@ -107,8 +108,13 @@ impl Endpoints {
             };
             found.push((uri.clone(), addresses));
         }
+        let renewed = self.connect.refresh();
         let mut peers = self.peers.lock();
-        let before = std::mem::take(&mut *peers);
+        let mut before = std::mem::take(&mut *peers);
+        if renewed {
+            let again = |peer: &Arc<Peer>| Arc::new(Peer::new(peer.uri.clone(), peer.address, &self.connect));
+            before = before.iter().map(again).collect();
+        }
         for (uri, addresses) in found {
             let of_this = || before.iter().filter(|peer| peer.uri == uri);
             let Some(addresses) = addresses else {
@@ -124,9 +130,9 @@ impl Endpoints {
         }
     }
 
-    /// A peer could not be reached: its name may have moved.
-    pub(super) fn unreachable(&self) {
-        self.unreachable.notify_one();
+    /// A peer could not be reached, or does not take our credentials: its name may have moved, and the certificates may be old.
+    pub(super) fn in_trouble(&self) {
+        self.trouble.notify_one();
     }
 }
 

@@ -97,12 +97,16 @@ impl Collector {
             }
             Answer::Failed(failure) => {
                 if failure.class == Class::Unknown {
-                    let records = part.only_rows.map_or(part.rows, |(_, rows)| rows);
-                    self.metrics.forward_unknown_records.get_or_create(&of).inc_by(records);
+                    self.count_unknown(signal, part);
                 }
                 failure.outcome(&endpoint)
             }
         }
+    }
+
+    fn count_unknown(&self, signal: Signal, part: &PartDelivery) {
+        let records = part.only_rows.map_or(part.rows, |(_, rows)| rows);
+        self.metrics.forward_unknown_records.get_or_create(&OfSignal { signal: signal.name() }).inc_by(records);
     }
 
     async fn message(&self, signal: Signal, part: &PartDelivery) -> Result<Message, String> {
@@ -129,13 +133,17 @@ impl Collector {
                 }
                 Answer::Failed(Failure { class: Class::Unreachable, .. }) => {
                     peer.failed(None);
-                    self.endpoints.unreachable();
+                    self.endpoints.in_trouble();
                     tried.push(peer.address);
                     last = Some((answer, name));
                     continue;
                 }
                 Answer::Failed(Failure { class: Class::Retry(advice), .. }) => peer.failed(*advice),
                 Answer::Failed(Failure { class: Class::Unknown, .. }) => peer.failed(None),
+                Answer::Failed(Failure { class: Class::Hold(_), .. }) => {
+                    peer.did_well();
+                    self.endpoints.in_trouble();
+                }
                 Answer::Failed(_) => peer.did_well(),
             }
             return (answer, name);
@@ -193,6 +201,12 @@ impl Sink for Collector {
 
     fn after_unknown(&self, _: &str, _: Duration) -> AfterUnknown {
         AfterUnknown::Repeat
+    }
+
+    fn tried_before(&self, part: &PartDelivery) {
+        if let Some(signal) = signal_of(&part.name.table) {
+            self.count_unknown(signal, part);
+        }
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), String>> {

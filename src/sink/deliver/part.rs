@@ -111,7 +111,14 @@ impl Job {
             if state.tried { Insert::tried_before(generation, rule) } else { Insert::new(generation) }
         };
         let pieces = extents.into_iter().rev().map(|range| Piece { insert: insert(&range), range });
-        pieces.collect()
+        let pieces: Vec<Piece> = pieces.collect();
+        if state.tried {
+            let token = self.shipment.batch.token(self.part.id);
+            for Piece { range, insert } in &pieces {
+                sink.tried_before(&range.delivery(&self.part, contents, &token, insert));
+            }
+        }
+        pieces
     }
 
     async fn settle(&mut self, piece: &mut Piece, contents: &Contents, sink: &dyn Sink, watch: &Watch) -> Settled {
