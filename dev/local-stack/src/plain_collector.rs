@@ -13,6 +13,21 @@ use crate::{COLLECTOR_TOKEN, Certificates, ClickHouse};
 /// The collector's configuration.
 const CONFIG: &str = include_str!("../../../docs/examples/collector.yaml");
 
+/// The collector's program, where `dev/oracle/build-collector.sh` has built it; says aloud that it has not.
+pub fn built_collector() -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../oracle/build-collector.sh");
+    let output = std::process::Command::new(script).arg("--if-built").output().ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    let built = output.status.success().then(|| PathBuf::from(path.trim()));
+    if built.is_none() {
+        #[allow(clippy::print_stderr, reason = "a skipped test is said aloud")]
+        {
+            eprintln!("SKIPPED: the collector has not been built; dev/oracle/build-collector.sh builds it");
+        }
+    }
+    built
+}
+
 /// A collector that stores what it accepts; killed when dropped.
 #[derive(Debug)]
 pub struct PlainCollector {
@@ -59,8 +74,7 @@ impl PlainCollector {
 
     /// Its OTLP address for `grpc` or `http`.
     pub fn endpoint(&self, protocol: &str) -> String {
-        let [grpc, http] = self.ports;
-        format!("https://localhost:{}", if protocol == "grpc" { grpc } else { http })
+        format!("https://localhost:{}", self.port(protocol))
     }
 
     /// SIGKILL.
@@ -69,6 +83,22 @@ impl PlainCollector {
     /// It cannot be killed.
     pub async fn kill(&mut self) -> Result<()> {
         Ok(self.child.kill().await?)
+    }
+
+    /// Its OTLP port for `grpc` or `http`.
+    pub fn port(&self, protocol: &str) -> u16 {
+        let [grpc, http] = self.ports;
+        if protocol == "grpc" { grpc } else { http }
+    }
+
+    /// Kills it and starts it again with `more` merged into its configuration (which loses what was merged before).
+    ///
+    /// # Errors
+    /// As [`PlainCollector::start`].
+    pub async fn restart_with(&mut self, more: &str) -> Result<()> {
+        std::fs::write(self.config.with_extension("more.yaml"), more)?;
+        self.kill().await?;
+        self.start_again().await
     }
 
     /// Starts it again on the same ports.
@@ -95,6 +125,10 @@ fn spawn(program: &Path, config: &Path, environment: &[(&'static str, String)], 
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
     command.arg("--config").arg(config).envs(environment.iter().cloned());
+    let more = config.with_extension("more.yaml");
+    if std::fs::metadata(&more).is_ok_and(|more| more.len() > 0) {
+        command.arg("--config").arg(more);
+    }
     command.stdout(log.try_clone()?).stderr(log).stdin(Stdio::null()).kill_on_drop(true);
     command.spawn().with_context(|| format!("cannot start {}", program.display()))
 }

@@ -59,7 +59,7 @@ pub(super) enum Class {
     Refused,
 }
 
-const CREDENTIALS: &str = "check sink.forward.token and the client certificate";
+pub(super) const CREDENTIALS: &str = "check sink.forward.token and the client certificate";
 const NOT_SERVED: &str =
     "has the collector a pipeline for this signal, and is sink.forward.endpoint its OTLP address for this protocol?";
 

@@ -21,6 +21,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
 
+use super::refusal::Remembering;
 use crate::config::{self, ForwardProtocol};
 use crate::file_stamp::{FileStamp, stamps};
 use crate::sink::body::Pieces;
@@ -34,7 +35,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client whose connections all go to one address.
-pub(super) type Connections = Client<HttpsConnector<ToAddress>, Pieces>;
+pub(super) type Connections = Client<Remembering<HttpsConnector<ToAddress>>, Pieces>;
 
 /// Why no connection can be attempted at all.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +131,7 @@ impl Connect {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
-            .build(connector)
+            .build(Remembering(connector))
     }
 }
 

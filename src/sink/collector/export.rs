@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Limited};
 use super::answer::{self, Answer, Class, Failure};
 use super::connect::SetupError;
 use super::endpoints::Peer;
+use super::refusal::certificate_refused;
 use crate::config::{self, ForwardCompression, ForwardProtocol};
 use crate::otlp::Signal;
 use crate::sink::body::Pieces;
@@ -107,6 +108,7 @@ impl Exporter {
             let response = peer.connections.request(request).await.map_err(|error| {
                 let class = match (error.is_connect(), sent.whole()) {
                     (true, _) => Class::Unreachable,
+                    _ if certificate_refused(&error) => Class::Hold(answer::CREDENTIALS),
                     // It cannot have the whole request.
                     (false, false) => Class::Retry(None),
                     (false, true) => Class::Unknown,

@@ -5,6 +5,7 @@
 //! | `encode` | what clients sent into export requests, by concatenation |
 //! | `endpoints` | which address is taken |
 //! | `connect` | TLS and plaintext connections to it |
+//! | `refusal` | connections that remember that our certificate was refused |
 //! | `export` | one export, over gRPC or HTTP |
 //! | `answer` | what an answer means |
 //!
@@ -16,6 +17,7 @@ mod connect;
 mod encode;
 mod endpoints;
 mod export;
+mod refusal;
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,16 @@
 //! otelgate in front of a real collector, over TLS and with its token. These tests need the collector's program, and say so when it
-//! has not been built (`dev/oracle/build-collector.sh`).
+//! has not been built (`dev/oracle/build-collector.sh`); those of `told` need none.
+
+mod mutual;
+mod pressure;
+mod told;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use local_stack::{COLLECTOR_TOKEN, Certificates, ClickHouse, Gateway, PlainCollector, free_port};
+use local_stack::{COLLECTOR_TOKEN, Certificates, ClickHouse, Gateway, PlainCollector, built_collector, free_port};
 use otelgate::otlp::Signal;
 use sha2::{Digest, Sha256};
 
@@ -17,20 +21,6 @@ use crate::support::requests::{numbered, table};
 
 const KEY: &str = "forwarded-91c5d4";
 const DATABASE: &str = "otel_test_forward";
-
-fn program() -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("dev/oracle/build-collector.sh");
-    let output = std::process::Command::new(script).arg("--if-built").output().ok()?;
-    let path = String::from_utf8(output.stdout).ok()?;
-    let built = output.status.success().then(|| PathBuf::from(path.trim()));
-    if built.is_none() {
-        #[allow(clippy::print_stderr, reason = "a skipped test is said aloud")]
-        {
-            eprintln!("SKIPPED: the collector has not been built; dev/oracle/build-collector.sh builds it");
-        }
-    }
-    built
-}
 
 /// ClickHouse with its tables, and a collector in front of it.
 struct Behind {
@@ -60,10 +50,15 @@ impl Behind {
     }
 
     async fn edge(&self, name: &str, protocol: &str, compression: &str, more: &str) -> Gateway {
+        let to = self.collector.port(protocol);
+        self.edge_to(to, name, protocol, &format!("    compression: {compression}\n{more}")).await
+    }
+
+    /// An edge that forwards to this port; `more` goes on with the section `sink.forward`.
+    async fn edge_to(&self, port: u16, name: &str, protocol: &str, more: &str) -> Gateway {
         let sink = format!(
-            "forward:\n    endpoint: \"{}\"\n    protocol: {protocol}\n    compression: {compression}\n    \
+            "forward:\n    endpoint: \"https://localhost:{port}\"\n    protocol: {protocol}\n    \
              token: \"Bearer {COLLECTOR_TOKEN}\"\n    ca_file: {}\n{more}",
-            self.collector.endpoint(protocol),
             self.certificates.ca.display()
         );
         gateway(self.folder.path(), &self.certificates, name, &sink).await
@@ -71,6 +66,19 @@ impl Behind {
 
     fn client(&self, edge: &Gateway, http2: bool) -> Client {
         Client::new(&edge.otlp[0], &self.certificates.ca, http2)
+    }
+
+    /// Sections of a configuration: a spool of this name, and batches that do not wait for long.
+    fn spool(&self, name: &str) -> String {
+        let folder = self.folder.path().join(format!("{name}-spool"));
+        format!("spool: {{ dir: {} }}\nbatch: {{ max_age: 100ms }}\n", folder.display())
+    }
+
+    /// Rows of a service in a signal's table, and different records among them.
+    async fn rows(&self, signal: Signal, service: &str) -> (u64, u64) {
+        let from = format!("FROM {DATABASE}.{} WHERE ServiceName = '{service}'", table(signal));
+        let different = self.number(&format!("SELECT uniqExact({}['seq']) {from}", attributes(signal))).await;
+        (self.number(&format!("SELECT count() {from}")).await, different)
     }
 
     async fn number(&self, sql: &str) -> u64 {
@@ -109,7 +117,7 @@ fn attributes(signal: Signal) -> &'static str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_protocol_in_and_out_and_every_compression() {
-    let Some(program) = program() else { return };
+    let Some(program) = built_collector() else { return };
     let behind = Behind::start(&program).await;
     let mut sent = BTreeSet::new();
     for (protocol, compression) in
@@ -149,10 +157,9 @@ async fn every_protocol_in_and_out_and_every_compression() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_least_once_across_kills_of_the_collector() {
-    let Some(program) = program() else { return };
+    let Some(program) = built_collector() else { return };
     let mut behind = Behind::start(&program).await;
-    let spool =
-        format!("spool: {{ dir: {} }}\nbatch: {{ max_age: 100ms }}\n", behind.folder.path().join("spool").display());
+    let spool = behind.spool("kills");
     let edge = behind.edge("kills", "grpc", "none", &spool).await;
     let client = Arc::new(behind.client(&edge, true));
     let sender = tokio::spawn(async move {
@@ -173,14 +180,22 @@ async fn at_least_once_across_kills_of_the_collector() {
     }
     sender.await.expect("all accepted");
     for signal in Signal::ALL {
-        let from = format!("FROM {DATABASE}.{} WHERE ServiceName = 'kills'", table(signal));
-        let distinct = format!("SELECT uniqExact({}['seq']) {from}", attributes(signal));
-        assert_eq!(eventually(3000, || behind.number(&distinct)).await, 3000, "{signal}: none is lost");
-        let rows = behind.number(&format!("SELECT count() {from}")).await;
-        let unknown = metric(&edge, &format!("otelgate_forward_unknown_records_total{{signal=\"{signal}\"}} ")).await;
+        let different = eventually(3000, async || behind.rows(signal, "kills").await.1).await;
+        assert_eq!(different, 3000, "{signal}: none is lost");
+        let (rows, unknown) = (behind.rows(signal, "kills").await.0, unknown(&edge, signal).await);
         assert!(rows <= 3000 + unknown, "{signal}: {rows} rows, {unknown} of unknown outcome");
     }
     edge.process.stop(Duration::from_secs(60)).await.expect("ends");
+}
+
+/// Records of exports whose outcome was unknown.
+async fn unknown(edge: &Gateway, signal: Signal) -> u64 {
+    metric(edge, &format!("otelgate_forward_unknown_records_total{{signal=\"{signal}\"}} ")).await
+}
+
+/// Exports that ended like this.
+async fn exports(edge: &Gateway, signal: Signal, outcome: &str) -> u64 {
+    metric(edge, &format!("otelgate_inserts_total{{table=\"{signal}\",outcome=\"{outcome}\"}} ")).await
 }
 
 async fn metric(edge: &Gateway, name: &str) -> u64 {
