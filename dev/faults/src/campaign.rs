@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use local_stack::ClickHouse;
+use otlp_client::Protocol;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::client::Target;
+use crate::client::target;
 use crate::crowd::{Crowd, Member};
-use crate::requests::{Protocol, Requests};
+use crate::requests::Requests;
 use crate::room::Room;
 use crate::schedule::{Fault, Tail, Wanted, schedule};
 use crate::stack::{Setup, Stack, Tables};
@@ -26,13 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(45);
 /// How clients send: protocol, HTTP/2, and whether they give up at the first refusal.
 const CLIENTS: [(Protocol, bool, bool); 8] = [
     (Protocol::Grpc, true, false),
-    (Protocol::Protobuf, false, false),
+    (Protocol::HttpProtobuf, false, false),
     (Protocol::Grpc, true, false),
-    (Protocol::Json, true, false),
-    (Protocol::Protobuf, true, false),
-    (Protocol::Json, false, false),
+    (Protocol::HttpJson, true, false),
+    (Protocol::HttpProtobuf, true, false),
+    (Protocol::HttpJson, false, false),
     (Protocol::Grpc, true, true),
-    (Protocol::Protobuf, false, true),
+    (Protocol::HttpProtobuf, false, true),
 ];
 
 /// What a run is.
@@ -113,7 +114,7 @@ pub async fn run(clickhouse: &mut ClickHouse, folder: &Path, plan: Plan<'_>) -> 
 fn members(stack: &Stack, seed: u64) -> Result<Vec<Member>> {
     let members = CLIENTS.iter().enumerate().map(|(number, (protocol, http2, impatient))| {
         let key = if *impatient { &stack.limited_key } else { &stack.key };
-        let target = Target::new(stack.port, &key.key, *protocol, *http2, Some(&stack.certificates))?;
+        let target = target(stack.port, &key.key, *protocol, *http2, Some(&stack.certificates))?;
         Ok(Member { target, requests: Requests::new(number, *protocol, seed), impatient: *impatient })
     });
     members.collect()

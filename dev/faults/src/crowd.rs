@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use otlp_client::{Connection, Target};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::client::{Answer, Connection, Target};
+use crate::client::{Said, send};
 use crate::requests::{Request, Requests};
 
 /// Between two attempts to connect, and before a request goes again whose connection broke.
@@ -157,8 +158,8 @@ impl Client {
         let mut unanswered = false;
         loop {
             match self.attempt(request).await {
-                Some(Answer::Accepted) => return Fate::Accepted,
-                Some(Answer::Later(advice)) => {
+                Some(Said::Accepted) => return Fate::Accepted,
+                Some(Said::Later(advice)) => {
                     self.shared.ledger().refusals += 1;
                     if self.member.impatient {
                         tokio::time::sleep(PAUSE).await;
@@ -166,7 +167,7 @@ impl Client {
                     }
                     tokio::time::sleep(advice).await;
                 }
-                Some(Answer::Never(why)) => {
+                Some(Said::Never(why)) => {
                     self.shared.ledger().wrong.push(format!("{}: {why}", request.service));
                     return if unanswered { Fate::Unknown } else { Fate::Refused };
                 }
@@ -180,7 +181,7 @@ impl Client {
     }
 
     /// One attempt; no answer when the connection broke, by itself or by a fault.
-    async fn attempt(&mut self, request: &Request) -> Option<Answer> {
+    async fn attempt(&mut self, request: &Request) -> Option<Said> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect().await,
@@ -188,7 +189,7 @@ impl Client {
         let answer = {
             let _in_flight = InFlight::new(&self.shared, &self.handle);
             tokio::select! {
-                answer = connection.send(&self.member.target, request) => answer.ok()?,
+                answer = send(&mut connection, &self.member.target, request) => answer.ok()?,
                 () = self.handle.cut.notified() => return None,
             }
         };

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use local_stack::ClickHouse;
+use otlp_client::Protocol;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::campaign::spool_left;
-use crate::client::{Answer, Target};
+use crate::client::{self, Said, target};
 use crate::crowd::{Fate, Ledger};
-use crate::requests::{Protocol, Requests};
+use crate::requests::Requests;
 use crate::stack::{Setup, Stack, Tables};
 use crate::verify::missing;
 
@@ -67,14 +68,14 @@ pub async fn run(clickhouse: &ClickHouse, folder: &Path, seed: u64) -> Result<Fl
 }
 
 async fn send(stack: &Stack, seed: u64) -> Result<Ledger> {
-    let target = Target::new(stack.port, &stack.key.key, Protocol::Protobuf, false, Some(&stack.certificates))?;
-    let mut requests = Requests::new(0, Protocol::Protobuf, seed);
+    let target = target(stack.port, &stack.key.key, Protocol::HttpProtobuf, false, Some(&stack.certificates))?;
+    let mut requests = Requests::new(0, Protocol::HttpProtobuf, seed);
     let mut connection = target.connect().await?;
     let mut ledger = Ledger::default();
     for _ in 0..REQUESTS {
         let request = requests.make();
-        let answer = connection.send(&target, &request).await?;
-        ensure!(answer == Answer::Accepted, "{answer:?}");
+        let said = client::send(&mut connection, &target, &request).await?;
+        ensure!(said == Said::Accepted, "{said:?}");
         ledger.requests.push((request, Fate::Accepted));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

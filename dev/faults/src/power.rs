@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use local_stack::{ClickHouse, Process};
+use otlp_client::Protocol;
 use tokio::process::Command;
 
-use crate::client::{Answer, Target};
-use crate::requests::{Protocol, Requests};
+use crate::client::{self, Said, target};
+use crate::requests::Requests;
 use crate::stack::{Setup, Stack, Tables};
 
 const CALLS: &str =
@@ -67,12 +68,12 @@ async fn start(stack: &Stack, trace: &Path) -> Result<Process> {
 }
 
 async fn send(stack: &Stack) -> Result<()> {
-    let target = Target::new(stack.port, &stack.key.key, Protocol::Protobuf, false, None)?;
-    let mut requests = Requests::new(0, Protocol::Protobuf, 1);
+    let target = target(stack.port, &stack.key.key, Protocol::HttpProtobuf, false, None)?;
+    let mut requests = Requests::new(0, Protocol::HttpProtobuf, 1);
     let mut connection = target.connect().await?;
     for _ in 0..REQUESTS {
-        let answer = connection.send(&target, &requests.make()).await?;
-        ensure!(answer == Answer::Accepted, "{answer:?}");
+        let said = client::send(&mut connection, &target, &requests.make()).await?;
+        ensure!(said == Said::Accepted, "{said:?}");
         tokio::time::sleep(REST).await;
     }
     Ok(())

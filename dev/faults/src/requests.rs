@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use otlp_client::{Protocol, Signal, grpc_frame};
 use prost::Message;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -23,33 +24,6 @@ use rand::{Rng, RngExt, SeedableRng};
 pub const SEQUENCE: &str = "seq";
 
 const DAY: u64 = 86_400_000_000_000;
-
-/// How a request is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// OTLP/gRPC.
-    Grpc,
-    /// OTLP/HTTP with protobuf.
-    Protobuf,
-    /// OTLP/HTTP with JSON.
-    Json,
-}
-
-/// What a request holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// Spans.
-    Traces,
-    /// Log records.
-    Logs,
-    /// Data points of gauges and sums.
-    Metrics,
-}
-
-impl Signal {
-    /// All three.
-    pub const ALL: [Signal; 3] = [Signal::Traces, Signal::Logs, Signal::Metrics];
-}
 
 /// One request, sent as often as it takes.
 #[derive(Debug, Clone)]
@@ -180,9 +154,10 @@ impl Maker<'_> {
 
     fn encode(&self, message: &(impl Message + serde::Serialize)) -> Vec<u8> {
         match self.protocol {
-            // Writing into memory cannot fail, and these messages have no value that JSON lacks.
-            Protocol::Json => serde_json::to_vec(message).unwrap_or_default(),
-            _ => message.encode_to_vec(),
+            // Writing into memory cannot fail, and these messages are short and have no value that JSON lacks.
+            Protocol::HttpJson => serde_json::to_vec(message).unwrap_or_default(),
+            Protocol::HttpProtobuf => message.encode_to_vec(),
+            Protocol::Grpc => grpc_frame(false, &message.encode_to_vec()).unwrap_or_default(),
         }
     }
 }

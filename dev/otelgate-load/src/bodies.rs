@@ -7,9 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use flate2::Compression as Level;
+use otlp_client::{Protocol, Signal, grpc_frame};
 use otlp_samples::Samples;
 
-use crate::{Args, Compression, Protocol, Signal};
+use crate::{Args, Compression};
 
 /// Request bodies, sent in turn.
 pub(crate) struct Bodies(Vec<Body>);
@@ -43,7 +44,7 @@ fn body(args: &Args, samples: &mut Samples) -> Result<Body> {
     let message = if args.protocol == Protocol::HttpJson { json(args, samples)? } else { protobuf(args, samples) };
     let compressed = compress(args, &message)?;
     let bytes = if args.protocol == Protocol::Grpc {
-        frame(args.compression != Compression::None, &compressed)?
+        grpc_frame(args.compression != Compression::None, &compressed)?
     } else {
         compressed
     };
@@ -65,15 +66,6 @@ fn json(args: &Args, samples: &mut Samples) -> Result<Vec<u8>> {
         Signal::Metrics => serde_json::to_vec(&samples.metrics(args.records)),
     };
     json.context("the records do not fit into JSON")
-}
-
-/// gRPC's five bytes before a message.
-fn frame(compressed: bool, message: &[u8]) -> Result<Vec<u8>> {
-    let mut framed = Vec::with_capacity(message.len() + 5);
-    framed.push(u8::from(compressed));
-    framed.extend_from_slice(&u32::try_from(message.len())?.to_be_bytes());
-    framed.extend_from_slice(message);
-    Ok(framed)
 }
 
 fn compress(args: &Args, bytes: &[u8]) -> Result<Vec<u8>> {

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
+use otlp_client::{Connection, Signal, Target};
 use tokio::task::JoinSet;
 
 use crate::Args;
 use crate::bodies::Bodies;
-use crate::client::{Connection, Target};
 
 /// What a run did.
 pub(crate) struct Outcome {
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: &Args, target: &Arc<Target>, bodies: &Arc<Bodies>)
     });
     let mut workers = JoinSet::new();
     for connection in connections {
-        workers.spawn(work(connection, target.clone(), bodies.clone(), clock.clone(), args.timeout));
+        workers.spawn(work(connection, target.clone(), args.signal, bodies.clone(), clock.clone(), args.timeout));
     }
     let progress = tokio::spawn(progress(clock.clone()));
     let mut outcome = Outcome::new()?;
@@ -92,8 +92,8 @@ async fn open(args: &Args, target: &Target) -> Result<Vec<Connection>> {
         let first = target.connect().await?;
         for _ in 1..args.in_flight {
             connections.push(match first.share() {
-                Some(connection) if target.multiplexes() => connection,
-                _ => target.connect().await?,
+                Some(connection) => connection,
+                None => target.connect().await?,
             });
         }
         connections.push(first);
@@ -104,6 +104,7 @@ async fn open(args: &Args, target: &Target) -> Result<Vec<Connection>> {
 async fn work(
     mut connection: Connection,
     target: Arc<Target>,
+    signal: Signal,
     bodies: Arc<Bodies>,
     clock: Arc<Clock>,
     timeout: Duration,
@@ -112,11 +113,12 @@ async fn work(
     while let Some((number, due)) = clock.next_due().await {
         let body = bodies.get(number);
         outcome.requests += 1;
-        match tokio::time::timeout(timeout, connection.send(&target, body.bytes.clone())).await {
-            Ok(Ok(answer)) => match answer.refused {
+        match tokio::time::timeout(timeout, connection.send(&target, signal, body.bytes.clone())).await {
+            Ok(Ok(answer)) => match answer.refusal() {
                 None => {
-                    outcome.records += body.records.saturating_sub(answer.rejected);
-                    outcome.rejected += answer.rejected;
+                    let rejected = answer.rejected().unwrap_or(0);
+                    outcome.records += body.records.saturating_sub(rejected);
+                    outcome.rejected += rejected;
                     outcome.bytes += body.uncompressed;
                     outcome.latency.saturating_record(u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX));
                     clock.accepted.fetch_add(body.records, Relaxed);

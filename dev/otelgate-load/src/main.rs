@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use otlp_client::{Protocol, Signal};
 
 /// Sends OTLP load to an endpoint and reports records a second, latency, refusals, and what it cost.
 #[derive(Debug, Parser)]
@@ -79,13 +80,6 @@ struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Protocol {
-    Grpc,
-    HttpProtobuf,
-    HttpJson,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum HttpVersion {
     #[value(name = "1.1")]
     Http1,
@@ -103,13 +97,6 @@ enum Compression {
     Lz4,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Signal {
-    Traces,
-    Logs,
-    Metrics,
-}
-
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
@@ -121,7 +108,7 @@ async fn main() -> Result<()> {
     }
     .map(|key| key.trim().to_owned());
     let bodies = bodies::make(&args)?;
-    let target = client::Target::new(&args, key.as_deref())?;
+    let target = client::target(&args, key.as_deref())?;
     let before = process::read_all(&args.processes)?;
     let outcome = drive::run(&args, &target, &bodies).await?;
     let cost = process::difference(&args.processes, &before)?;

@@ -74,7 +74,7 @@ struct Table {
 /// Tried by an earlier process first (`false` sorts before `true`), then the oldest batch.
 type Rank = (bool, u64, u32);
 
-/// What a lane has to deliver, without what is held.
+/// What a lane has to deliver, without what is held or early.
 #[derive(Default)]
 struct Backlog {
     parts: AtomicUsize,
@@ -182,9 +182,11 @@ impl Deliveries {
         job.tried_before && self.started.elapsed() < STRAGGLERS && rule() == AfterUnknown::Look
     }
 
+    /// Pushed when [`STRAGGLERS`] is over. The lane does not wait for it: new batches are sealed as if it was not there.
     fn push_early(self: &Arc<Self>, job: Job) {
-        let name = job.part.name.table.clone();
+        let (name, signal) = (job.part.name.table.clone(), job.shipment.batch.signal());
         self.tables.lock().entry(name.clone()).or_default().early += 1;
+        self.lane(signal).ended();
         let this = self.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -194,6 +196,7 @@ impl Deliveries {
             if let Some(table) = this.tables.lock().get_mut(&name) {
                 table.early -= 1;
             }
+            this.lane(signal).began();
             this.push(job);
         });
     }

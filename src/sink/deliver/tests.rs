@@ -168,8 +168,10 @@ async fn an_insert_of_an_earlier_process_that_arrives_late_is_stored_once() {
     tokio::time::sleep(STRAGGLERS / 2).await;
     assert_eq!(sink.stored("a"), [("r2".into(), 1)].into(), "the others go on");
     assert_eq!(deliveries.tables()["a"].waiting, 1);
+    assert!(deliveries.is_idle(Signal::Logs), "new batches are sealed at once");
     let late = ["r1", "r1"].map(|name| ("a".to_owned(), name.to_owned()));
     sink.state.lock().rows.extend(late);
+    tokio::time::sleep(STRAGGLERS).await;
     idle(&deliveries).await;
     assert_eq!(sink.stored("a"), [("r1".into(), 2), ("r2".into(), 1)].into());
     assert_eq!(deliveries.tables()["a"].waiting, 0);
