@@ -54,6 +54,7 @@ fn clickhouse(s: &Section<'_>) -> ClickHouse {
         insert_timeout,
         max_execution_time,
         inserts_per_table: s.or("inserts_per_table", 4, count),
+        clickstack_transform: true,
     }
 }
 

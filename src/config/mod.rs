@@ -235,6 +235,9 @@ pub struct ClickHouse {
     pub max_execution_time: Duration,
     /// Inserts in flight for one table.
     pub inserts_per_table: usize,
+    /// Section `logs`: whether logs are changed as ClickStack's collector changes them (JSON and map bodies into attributes, severity from
+    /// text).
+    pub clickstack_transform: bool,
 }
 
 /// Time to live of rows by what they are.

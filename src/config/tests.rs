@@ -75,7 +75,7 @@ fn every_field_is_in_the_example() {
     let example = include_str!("../../otelgate.example.yaml");
     let nested =
         ["sink: { clickhouse: { NEW } }", "sink: { forward: { NEW } }", "sink: { clickhouse: { ttl: { NEW } } }"];
-    let sections = ["listen", "tls", "keys", "limits", "request", "batch", "spool", "cors", "shutdown", "log"];
+    let sections = ["listen", "tls", "keys", "limits", "request", "logs", "batch", "spool", "cors", "shutdown", "log"];
     for text in sections.map(|name| format!("{name}: {{ NEW }}")).into_iter().chain(nested.map(str::to_owned)) {
         let text = text.replace("NEW", "zzzzzzzzzzzzzzzzzzzzzz: 1");
         let all = mistakes(&text).join("\n");

@@ -18,3 +18,4 @@ mod rows;
 mod sdk;
 mod stop;
 mod support;
+mod transforms;

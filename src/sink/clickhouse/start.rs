@@ -80,7 +80,7 @@ impl ClickHouse {
             }
             (Err(error), None) => return Err(error),
         };
-        let encoders = EncoderFactory::new(encoder_settings(&schema)?);
+        let encoders = EncoderFactory::new(encoder_settings(&schema, &config)?);
         let (schema, _) = watch::channel(Arc::new(schema));
         let reread = Arc::new(Notify::new());
         let sink = Arc::new(ClickHouse { config, connector, http, servers, encoders, schema, reread: reread.clone() });
@@ -99,7 +99,7 @@ impl ClickHouse {
             schema::read(&client, &self.config.database).await?
         };
         if **self.schema.borrow() != found {
-            self.encoders.replace(encoder_settings(&found)?);
+            self.encoders.replace(encoder_settings(&found, &self.config)?);
             tracing::info!("ClickHouse's tables have changed; they are written as they are now");
             self.schema.send_replace(Arc::new(found));
         }
@@ -188,7 +188,7 @@ async fn settle(
         tracing::warn!("{warning}");
     }
     let found = schema::read(client, &config.database).await?;
-    encoder_settings(&found)?;
+    encoder_settings(&found, config)?;
     Ok(found)
 }
 
@@ -203,7 +203,7 @@ fn client(connector: &Connector, servers: &Servers, config: &config::ClickHouse)
         .with_password(config.password.expose())
 }
 
-fn encoder_settings(schema: &ServerSchema) -> Result<EncoderSettings, StartError> {
+fn encoder_settings(schema: &ServerSchema, config: &config::ClickHouse) -> Result<EncoderSettings, StartError> {
     let mut plans = Vec::new();
     let mut errors = Vec::new();
     for kind in TableKind::ALL {
@@ -230,5 +230,10 @@ fn encoder_settings(schema: &ServerSchema) -> Result<EncoderSettings, StartError
         tracing::warn!(%error, zone = schema.timezone, "the server's time zone is not known here; days are cut in UTC");
         TimeZone::UTC
     });
-    Ok(EncoderSettings { plans, zone, compression: Compression::default(), transform_logs: true })
+    Ok(EncoderSettings {
+        plans,
+        zone,
+        compression: Compression::default(),
+        transform_logs: config.clickstack_transform,
+    })
 }

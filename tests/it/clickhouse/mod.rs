@@ -48,6 +48,7 @@ impl Database {
             insert_timeout: Duration::from_secs(30),
             max_execution_time: Duration::from_secs(25),
             inserts_per_table: 2,
+            clickstack_transform: true,
         }
     }
 

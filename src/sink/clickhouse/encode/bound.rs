@@ -23,6 +23,12 @@ pub(super) fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), Fault> {
 #[derive(Debug)]
 pub(super) struct Entries(usize);
 
+impl Default for Entries {
+    fn default() -> Entries {
+        Entries::new()
+    }
+}
+
 impl Entries {
     pub(super) fn new() -> Entries {
         Entries(MOST_ENTRIES)

@@ -161,22 +161,24 @@ impl Column {
         fixed.kind.width()
     }
 
-    /// Appends a map (or an object) of attributes; `depth` is that of their messages.
+    /// Appends a map (or an object) of attributes; `depth` is that of their messages. `None`, and nothing is appended, when it is not clear
+    /// which of equal keys counts.
     pub(super) fn attributes(
         &mut self,
         attributes: &[Attribute<'_>],
         duplicates: Duplicates,
         depth: u8,
         max: u64,
-    ) -> Result<usize, Fault> {
+    ) -> Result<Option<usize>, Fault> {
         match &mut self.data {
             Data::Map(map) => map.push(attributes, duplicates, depth, max),
+            Data::Json(_) if duplicates.in_doubt(attributes) => Ok(None),
             Data::Json(strings) => {
                 strings.last = strings.bytes.len();
                 prefixed(&mut strings.bytes, |out| Json::column(out, max).object(attributes.to_vec(), depth))?;
-                Ok(strings.bytes.len() - strings.last)
+                Ok(Some(strings.bytes.len() - strings.last))
             }
-            _ => Ok(0),
+            _ => Ok(Some(0)),
         }
     }
 

@@ -49,7 +49,7 @@ impl<'o> Json<'o> {
                 put_base64(self.out, bytes);
                 self.out.push(b'"');
             }
-            Value::Bool(_) | Value::Int(_) | Value::Double(_) => {
+            Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Number(_) => {
                 value.put_text(self.out, depth, self.max)?;
             }
             Value::Array(list) => self.array(list, depth)?,

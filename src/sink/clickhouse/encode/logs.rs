@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use super::bound::push;
 use super::map::Duplicates;
 use super::table::{TableKind, log as column};
-use super::transform::{Severity, merge_body};
+use super::transform::{Merged, Severity};
 use super::value::{Attribute, Value};
-use super::walk::{Request, id};
+use super::walk::{Request, emptied, id};
 use super::wire::{Fault, Field, Fields, int32};
 
 /// Records with this attribute are a browser's session replay and go to the sessions' table.
@@ -63,19 +63,36 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
             &request.text[..]
         }
     };
-    let mut severity = Severity { text: Cow::Borrowed(record.severity_text), number: int32(record.severity_number) };
+    let transforms = !replay && request.rows.transforms_logs();
+    let mut merged = Merged::AsTheyAre;
     let mut duplicates = Duplicates::Kept;
-    if !replay && request.rows.transforms_logs() {
-        duplicates = Duplicates::LastOnly;
-        merge_body(&mut request.attributes, &record.body, depth, max)?;
-        if !severity.is_set() {
-            severity = Severity::from_attributes(&request.attributes).unwrap_or_else(|| Severity::from_body(body));
-        }
-        severity.lower();
+    if transforms {
+        merged = request.merge.find(&request.attributes, &record.body, max)?;
+        duplicates = request.merge.duplicates(merged, &request.attributes);
+    }
+    let mut list = emptied(std::mem::take(&mut request.merged));
+    let mut attributes = &request.attributes[..];
+    if merged != Merged::AsTheyAre {
+        request.merge.put(merged, &request.attributes, &record.body, (depth, max), &mut list)?;
+        attributes = &list;
     }
     let kind = if replay { TableKind::Sessions } else { TableKind::Logs };
     let nanos = if record.time == 0 { record.observed_time } else { record.time };
     let part = request.rows.begin(kind, nanos, bytes.len(), record.score(body.len()), 0)?;
+    if !part.map(column::LOG_ATTRIBUTES, attributes, duplicates, depth)? {
+        list = emptied(list);
+        merged = request.merge.find_exactly(max)?;
+        request.merge.put(merged, &request.attributes, &record.body, (depth, max), &mut list)?;
+        attributes = &list;
+        part.map(column::LOG_ATTRIBUTES, attributes, Duplicates::LastOnly, depth)?;
+    }
+    let mut severity = Severity { text: Cow::Borrowed(record.severity_text), number: int32(record.severity_number) };
+    if transforms {
+        if !severity.is_set() {
+            severity = Severity::from_attributes(attributes).unwrap_or_else(|| Severity::from_body(body));
+        }
+        severity.lower();
+    }
     part.time(column::TIMESTAMP, nanos);
     part.id(column::TRACE_ID, record.trace_id);
     part.id(column::SPAN_ID, record.span_id);
@@ -83,8 +100,9 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
     part.text(column::SEVERITY_TEXT, &severity.text);
     part.integer(column::SEVERITY_NUMBER, i64::from(severity.number).cast_unsigned());
     part.text(column::BODY, body);
-    part.map(column::LOG_ATTRIBUTES, &request.attributes, duplicates, depth)?;
     part.text(column::EVENT_NAME, record.event_name);
+    drop(severity);
+    request.merged = emptied(list);
     Ok(())
 }
 

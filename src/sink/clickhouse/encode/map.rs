@@ -34,6 +34,12 @@ pub(super) enum Duplicates {
     Kept,
     /// Only the last of them.
     LastOnly,
+    /// The same, where the last is known to be the one that counts: of a key that is once among the first so many attributes and once among
+    /// the others, or only among the first. Otherwise nothing is written.
+    Clear {
+        /// How many are the first.
+        own: usize,
+    },
 }
 
 /// A list of keys as it came, and what follows from it.
@@ -41,6 +47,9 @@ pub(super) enum Duplicates {
 struct Shape {
     /// Not when it is so long that it was only used once.
     remembered: bool,
+    duplicates: Option<Duplicates>,
+    /// Equal keys of which nobody here knows which one counts.
+    doubtful: bool,
     keys: Vec<u8>,
     ends: Vec<usize>,
     /// The places of the entries that are kept, sorted by key.
@@ -61,19 +70,22 @@ impl Map {
     }
 
     /// Appends a map of attributes, sorted by key as the collector's exporter does; `depth` is that of their messages. Returns by how many
-    /// bytes the column grew.
+    /// bytes the column grew; `None` when it is not clear which of equal keys counts.
     pub(super) fn push(
         &mut self,
         attributes: &[Attribute<'_>],
         duplicates: Duplicates,
         depth: u8,
         max: u64,
-    ) -> Result<usize, Fault> {
+    ) -> Result<Option<usize>, Fault> {
         let mut grown = 8;
-        let shape = match self.shapes.find(attributes) {
+        let shape = match self.shapes.find(attributes, duplicates) {
             Some(shape) => shape,
             None => self.shapes.learn(attributes, duplicates, &mut self.keys, &mut grown),
         };
+        if shape.doubtful {
+            return Ok(None);
+        }
         match &mut self.keys {
             Keys::Dictionary(numbers) => {
                 self.last_keys = numbers.numbers.len();
@@ -96,7 +108,7 @@ impl Map {
             }
         }
         self.ends.push(self.ends.last().copied().unwrap_or(0) + shape.order.len() as u64);
-        Ok(grown + self.values.len() - self.last_values)
+        Ok(Some(grown + self.values.len() - self.last_values))
     }
 
     /// Appends the last map once more.
@@ -138,9 +150,9 @@ impl Shapes {
     const LONGEST: usize = 128;
     const LONGEST_KEYS: usize = 8 << 10;
 
-    fn find(&mut self, attributes: &[Attribute<'_>]) -> Option<&Shape> {
-        if self.known.get(self.last).is_none_or(|shape| !shape.fits(attributes)) {
-            self.last = self.known.iter().position(|shape| shape.fits(attributes))?;
+    fn find(&mut self, attributes: &[Attribute<'_>], duplicates: Duplicates) -> Option<&Shape> {
+        if self.known.get(self.last).is_none_or(|shape| !shape.fits(attributes, duplicates)) {
+            self.last = self.known.iter().position(|shape| shape.fits(attributes, duplicates))?;
         }
         self.known.get(self.last)
     }
@@ -162,7 +174,9 @@ impl Shapes {
         let remembered = attributes.len() <= Shapes::LONGEST
             && attributes.iter().map(|attribute| attribute.key.len()).sum::<usize>() <= Shapes::LONGEST_KEYS;
         shape.learn(attributes, duplicates, remembered);
-        if let Keys::Dictionary(numbers) = keys {
+        if let Keys::Dictionary(numbers) = keys
+            && !shape.doubtful
+        {
             for place in &shape.order {
                 let (number, bytes) = numbers.dictionary.number(&attributes[*place].key);
                 shape.numbers.push(number);
@@ -175,8 +189,8 @@ impl Shapes {
 
 impl Shape {
     #[inline]
-    fn fits(&self, attributes: &[Attribute<'_>]) -> bool {
-        if !self.remembered || self.ends.len() != attributes.len() {
+    fn fits(&self, attributes: &[Attribute<'_>], duplicates: Duplicates) -> bool {
+        if !self.remembered || self.ends.len() != attributes.len() || self.duplicates != Some(duplicates) {
             return false;
         }
         let mut start = 0;
@@ -199,9 +213,10 @@ impl Shape {
                 self.ends.push(self.keys.len());
             }
         }
-        self.order.extend(0..attributes.len());
-        self.order.sort_by(|one, other| attributes[*one].key.cmp(&attributes[*other].key));
-        if duplicates == Duplicates::LastOnly {
+        self.duplicates = Some(duplicates);
+        sort(attributes, &mut self.order);
+        self.doubtful = duplicates.in_doubt_sorted(attributes, &self.order);
+        if duplicates != Duplicates::Kept {
             self.order.dedup_by(|later, earlier| {
                 let equal = attributes[*later].key == attributes[*earlier].key;
                 if equal {
@@ -210,5 +225,30 @@ impl Shape {
                 equal
             });
         }
+    }
+}
+
+/// The attributes' places in the order of their keys.
+fn sort(attributes: &[Attribute<'_>], order: &mut Vec<usize>) {
+    order.extend(0..attributes.len());
+    order.sort_by(|one, other| attributes[*one].key.cmp(&attributes[*other].key));
+}
+
+impl Duplicates {
+    /// Whether it is not clear which of equal keys counts.
+    pub(super) fn in_doubt(self, attributes: &[Attribute<'_>]) -> bool {
+        let mut order = Vec::new();
+        if let Duplicates::Clear { .. } = self {
+            sort(attributes, &mut order);
+        }
+        self.in_doubt_sorted(attributes, &order)
+    }
+
+    fn in_doubt_sorted(self, attributes: &[Attribute<'_>], order: &[usize]) -> bool {
+        let Duplicates::Clear { own } = self else { return false };
+        order.chunk_by(|one, other| attributes[*one].key == attributes[*other].key).any(|equal| {
+            let others = equal.iter().filter(|place| **place >= own).count();
+            others > 1 || (others == 1 && equal.len() > 2)
+        })
     }
 }

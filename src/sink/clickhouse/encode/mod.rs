@@ -46,6 +46,12 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+/// What the fuzz targets reach.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::transform::body_attributes;
+}
+
 use crate::otlp::wire;
 
 pub use factory::{Compression, EncoderFactory, EncoderSettings};

@@ -128,21 +128,21 @@ impl Part {
 
     /// A map; `depth` is that of the attributes' messages.
     pub(super) fn attributes(&mut self, place: usize, attributes: &[Attribute<'_>], depth: u8) -> Result<(), Fault> {
-        self.map(place, attributes, Duplicates::Kept, depth)
+        self.map(place, attributes, Duplicates::Kept, depth).map(drop)
     }
 
-    /// A map; of equal keys the last counts when it says so.
+    /// A map; of equal keys the last counts when it says so. `false`, and nothing is written, when it is not clear which one counts.
     pub(super) fn map(
         &mut self,
         place: usize,
         attributes: &[Attribute<'_>],
         duplicates: Duplicates,
         depth: u8,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         self.room_for(0)?;
         let grown = self.columns[place].attributes(attributes, duplicates, depth, self.max_bytes)?;
-        self.bytes += grown as u64;
-        Ok(())
+        self.bytes += grown.unwrap_or(0) as u64;
+        Ok(grown.is_some())
     }
 
     /// Ends the row's list of so many elements.

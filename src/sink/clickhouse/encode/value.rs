@@ -16,6 +16,8 @@ pub(super) enum Value<'a> {
     Bool(bool),
     Int(i64),
     Double(f64),
+    /// A double whose text Go would write just so. Not from the wire.
+    Number(Cow<'a, [u8]>),
     Bytes(Cow<'a, [u8]>),
     /// An `ArrayValue`. A copy only where the wire held it in pieces.
     Array(Cow<'a, [u8]>),
@@ -64,6 +66,26 @@ impl<'a> Value<'a> {
         true
     }
 
+    /// Whether it is an array or a map.
+    pub(super) fn is_nested(&self) -> bool {
+        matches!(self, Value::Array(_) | Value::Map(_))
+    }
+
+    /// The same value, borrowed.
+    pub(super) fn borrowed(&self) -> Value<'_> {
+        match self {
+            Value::Empty => Value::Empty,
+            Value::Text(text) => Value::Text(Cow::Borrowed(text)),
+            Value::Bool(flag) => Value::Bool(*flag),
+            Value::Int(int) => Value::Int(*int),
+            Value::Double(double) => Value::Double(*double),
+            Value::Number(text) => Value::Number(Cow::Borrowed(text)),
+            Value::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
+            Value::Array(list) => Value::Array(Cow::Borrowed(list)),
+            Value::Map(list) => Value::Map(Cow::Borrowed(list)),
+        }
+    }
+
     /// The same value, with a copy of what it borrows.
     pub(super) fn into_owned<'b>(self) -> Value<'b> {
         let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
@@ -73,6 +95,7 @@ impl<'a> Value<'a> {
             Value::Bool(flag) => Value::Bool(flag),
             Value::Int(int) => Value::Int(int),
             Value::Double(double) => Value::Double(double),
+            Value::Number(text) => Value::Number(owned(text)),
             Value::Bytes(bytes) => Value::Bytes(owned(bytes)),
             Value::Array(list) => Value::Array(owned(list)),
             Value::Map(list) => Value::Map(owned(list)),
@@ -107,7 +130,7 @@ impl<'a> Value<'a> {
 
     /// Appends its text as ClickHouse's String: the length, then the bytes.
     pub(super) fn put_string(&self, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault> {
-        if let Value::Text(text) = self {
+        if let Value::Text(text) | Value::Number(text) = self {
             put_string(out, text);
             return Ok(());
         }
@@ -118,7 +141,7 @@ impl<'a> Value<'a> {
     pub(super) fn put_text(&self, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault> {
         match self {
             Value::Empty => {}
-            Value::Text(text) => out.extend_from_slice(text),
+            Value::Text(text) | Value::Number(text) => out.extend_from_slice(text),
             Value::Bool(flag) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
             Value::Int(int) => put_int(out, *int),
             Value::Double(double) if double.is_finite() => put_double(out, *double),
@@ -189,9 +212,10 @@ impl<'a> Attribute<'a> {
         Ok(Attribute { key: Cow::Borrowed(key), value })
     }
 
-    /// The same attribute, with a copy of what it borrows.
-    pub(super) fn into_owned<'b>(self) -> Attribute<'b> {
-        Attribute { key: Cow::Owned(self.key.into_owned()), value: self.value.into_owned() }
+    /// The same attribute, borrowed.
+    #[inline]
+    pub(super) fn borrowed(&self) -> Attribute<'_> {
+        Attribute { key: Cow::Borrowed(&self.key), value: self.value.borrowed() }
     }
 }
 

@@ -6,6 +6,7 @@
 use super::bound::push;
 use super::part::{Part, Parts};
 use super::table::{Group, TableKind};
+use super::transform::Merge;
 use super::value::{Attribute, Value};
 use super::wire::{Fault, Field, Fields};
 use super::{logs, metrics, traces};
@@ -56,6 +57,9 @@ pub(super) struct Request<'a, 'p> {
     /// Events and links of a span; exemplars and quantiles of a data point.
     pub(super) lists: [Vec<&'a [u8]>; 2],
     pub(super) metric: metrics::Metric<'a>,
+    pub(super) merge: Merge<'a>,
+    /// A log's attributes with its body merged into them; empty between two records.
+    pub(super) merged: Vec<Attribute<'static>>,
     /// A text on its way into a column.
     pub(super) text: Vec<u8>,
 }
@@ -66,12 +70,14 @@ pub(super) struct Scratch {
     attributes: [Vec<Attribute<'static>>; 4],
     lists: [Vec<&'static [u8]>; 2],
     points: Vec<&'static [u8]>,
+    merge: Merge<'static>,
+    merged: Vec<Attribute<'static>>,
     service_name: Vec<u8>,
     text: Vec<u8>,
 }
 
 /// An empty list with another's memory, unless that is much.
-fn emptied<T, U>(mut list: Vec<T>) -> Vec<U> {
+pub(super) fn emptied<T, U>(mut list: Vec<T>) -> Vec<U> {
     const KEEP: usize = 4096;
     list.clear();
     list.shrink_to(KEEP);
@@ -98,6 +104,8 @@ impl<'a, 'p> Request<'a, 'p> {
             nested,
             lists: scratch.lists.map(emptied),
             metric: metrics::Metric::with(emptied(scratch.points)),
+            merge: scratch.merge.emptied(),
+            merged: scratch.merged,
             text: scratch.text,
         }
     }
@@ -115,6 +123,8 @@ impl<'a, 'p> Request<'a, 'p> {
             attributes: attributes.map(emptied),
             lists: self.lists.map(emptied),
             points: emptied(self.metric.points),
+            merge: self.merge.emptied(),
+            merged: emptied(self.merged),
             service_name: self.rows.resource.service_name,
             text: self.text,
         }

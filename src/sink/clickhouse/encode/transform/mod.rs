@@ -5,7 +5,8 @@
 //! 2. a record without severity takes it from an attribute such as `level`, else from a word at the body's beginning, else it is `info`;
 //! 3. the severity's text is lower-cased.
 //!
-//! A record whose body holds no brace and whose attributes are flat costs a search for that brace.
+//! A record whose body holds no brace and whose attributes are flat costs a search for that brace. An object is read once and its leaves are
+//! appended as they come; only where keys turn out to be equal is it read once more, with its keys sorted.
 
 mod flatten;
 mod json;
@@ -15,155 +16,168 @@ use std::borrow::Cow;
 
 pub(super) use severity::Severity;
 
-use self::flatten::{Flat, Node};
+use self::flatten::Flat;
+use self::json::Object;
 use super::bound::Entries;
+use super::map::Duplicates;
 use super::value::{Attribute, Value, entries};
 use super::wire::Fault;
+use crate::sink::EncodeError;
 
-/// Merges the body into the attributes and flattens them. Of equal keys the last counts. `depth` is that of the attributes' messages,
-/// and of the body; what is flattened may have at most `max` bytes.
-pub(super) fn merge_body<'a>(
-    attributes: &mut Vec<Attribute<'a>>,
-    body: &Value<'a>,
-    depth: u8,
-    max: u64,
-) -> Result<(), Fault> {
-    let object = match body {
-        Value::Text(Cow::Borrowed(text)) => object(text),
-        _ => None,
-    };
-    let nested = attributes.iter().any(|attribute| matches!(attribute.value, Value::Array(_) | Value::Map(_)));
-    if nested || object.is_some() {
-        flatten(attributes, object.unwrap_or_default(), depth, max)?;
-    }
-    if let Value::Map(list) = body {
-        for entry in entries(list, depth + 1, &mut Entries::new())? {
-            attributes.push(entry.into_owned());
-        }
-    }
-    Ok(())
+/// How a record's attributes come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merged {
+    /// As the record has them.
+    AsTheyAre,
+    /// The record's, then what the body adds, as it comes.
+    Appended,
+    /// One by one: an attribute is flattened, or gives way to the body's.
+    Exactly,
 }
 
-/// The object in a text, if there is one and it is JSON.
-fn object(text: &[u8]) -> Option<Vec<(Cow<'_, [u8]>, Node<'_>)>> {
+/// Merges bodies into attributes. Its lists are used again for the next record.
+#[derive(Debug, Default)]
+pub(super) struct Merge<'a> {
+    /// The object in the body, if there is one and it is JSON.
+    text: Option<&'a [u8]>,
+    object: Object<'a>,
+}
+
+impl<'a> Merge<'a> {
+    /// Looks at a record. What is flattened may have keys of at most `max` bytes.
+    pub(super) fn find(&mut self, attributes: &[Attribute<'a>], body: &Value<'a>, max: u64) -> Result<Merged, Fault> {
+        self.text = None;
+        let mut merged = if matches!(body, Value::Map(_)) { Merged::Appended } else { Merged::AsTheyAre };
+        if let Value::Text(Cow::Borrowed(text)) = body
+            && let Some(text) = object(text)
+            && self.object.read(text, false, max)?
+        {
+            self.text = Some(text);
+            merged = Merged::Appended;
+            if self.object.is_doubtful(attributes) {
+                merged = self.find_exactly(max)?;
+            }
+        }
+        if attributes.iter().any(|attribute| attribute.value.is_nested()) && merged != Merged::Exactly {
+            merged = self.find_exactly(max)?;
+        }
+        Ok(merged)
+    }
+
+    /// Reads the object once more, sorted.
+    pub(super) fn find_exactly(&mut self, max: u64) -> Result<Merged, Fault> {
+        if let Some(text) = self.text {
+            self.object.read(text, true, max)?;
+        }
+        Ok(Merged::Exactly)
+    }
+
+    /// What to do about equal keys in the list that [`Merge::put`] makes.
+    pub(super) fn duplicates(&self, merged: Merged, attributes: &[Attribute<'_>]) -> Duplicates {
+        match merged {
+            Merged::Appended if self.text.is_some() => Duplicates::Clear { own: attributes.len() },
+            _ => Duplicates::LastOnly,
+        }
+    }
+
+    /// Appends the attributes with the body merged into them. Of equal keys the last counts. `depth` is that of the attributes' messages, and
+    /// of the body.
+    pub(super) fn put<'m>(
+        &'m self,
+        merged: Merged,
+        attributes: &'m [Attribute<'a>],
+        body: &'m Value<'a>,
+        (depth, max): (u8, u64),
+        list: &mut Vec<Attribute<'m>>,
+    ) -> Result<(), Fault> {
+        if merged == Merged::Exactly {
+            self.put_exactly(attributes, (depth, max), list)?;
+        } else {
+            list.extend(attributes.iter().map(Attribute::borrowed));
+            if self.text.is_some() {
+                self.object.put(list);
+            }
+        }
+        if let Value::Map(entry_list) = body {
+            list.append(&mut entries(entry_list, depth + 1, &mut Entries::new())?);
+        }
+        Ok(())
+    }
+
+    /// Those with a key of the object's are replaced by the object's, then come the object's others.
+    fn put_exactly<'m>(
+        &'m self,
+        attributes: &'m [Attribute<'a>],
+        (depth, max): (u8, u64),
+        list: &mut Vec<Attribute<'m>>,
+    ) -> Result<(), Fault> {
+        let mut flat = Flat::new(list, max);
+        let mut members = if self.text.is_some() { self.object.members() } else { Vec::new() };
+        let mut taken = vec![false; members.len()];
+        for attribute in attributes {
+            match members.binary_search_by(|(key, _)| (*key).cmp(&attribute.key)) {
+                Ok(at) if !std::mem::replace(&mut taken[at], true) => {
+                    // What is replaced is never written, so nobody else finds out whether it was well-formed.
+                    attribute.value.check(depth + 1)?;
+                    flat.extend(&mut members[at].1);
+                }
+                _ => flat.put(attribute.borrowed(), depth + 1)?,
+            }
+        }
+        for (_, leaves) in &mut members {
+            flat.extend(leaves);
+        }
+        Ok(())
+    }
+
+    /// The lists without their contents.
+    pub(super) fn emptied<'b>(self) -> Merge<'b> {
+        Merge { text: None, object: self.object.emptied() }
+    }
+}
+
+/// What may be an object in a text.
+fn object(text: &[u8]) -> Option<&[u8]> {
     let mut rest = text;
     loop {
         rest = &rest[memchr::memchr(b'{', rest)?..];
         let line = &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())];
         if let Some(end) = memchr::memrchr(b'}', line) {
-            return json::object(&line[..=end]);
+            return Some(&line[..=end]);
         }
         rest = &rest[line.len()..];
     }
 }
 
-/// Replaces attributes by flat ones: those with a key of the object's by the object's, then the object's others.
-fn flatten<'a>(
-    attributes: &mut Vec<Attribute<'a>>,
-    mut object: Vec<(Cow<'a, [u8]>, Node<'a>)>,
-    depth: u8,
-    max: u64,
-) -> Result<(), Fault> {
-    let mut flat = Flat::new(max);
-    let mut most = Entries::new();
-    for attribute in attributes.drain(..) {
-        let replaced = object.binary_search_by(|(key, _)| key.cmp(&attribute.key));
-        match replaced.ok().and_then(|at| object.get_mut(at)) {
-            Some((key, node)) if !matches!(node, Node::Gone) => {
-                // What is replaced is never written, so nobody else finds out whether it was well-formed.
-                attribute.value.check(depth + 1)?;
-                let node = std::mem::replace(node, Node::Gone);
-                flat.put(&[], key.clone(), node)?;
-            }
-            _ => flat.put(&[], attribute.key, Node::of(attribute.value, depth + 1, &mut most)?)?,
-        }
+/// A key and its value.
+type Texts = (Vec<u8>, Vec<u8>);
+
+/// The attributes that a body becomes, as text, for fuzzing.
+///
+/// # Errors
+/// None that a record of less than 64 MiB can make.
+pub fn body_attributes(body: &[u8]) -> Result<Vec<Texts>, EncodeError> {
+    merged_texts(&[], body, u64::MAX).map_err(|fault| fault.within(body))
+}
+
+fn merged_texts(attributes: &[Attribute<'_>], body: &[u8], max: u64) -> Result<Vec<Texts>, Fault> {
+    let body = Value::Text(Cow::Borrowed(body));
+    let mut merge = Merge::default();
+    let mut merged = merge.find(attributes, &body, max)?;
+    let mut list = Vec::new();
+    merge.put(merged, attributes, &body, (4, max), &mut list)?;
+    if merge.duplicates(merged, attributes).in_doubt(&list) {
+        list = Vec::new();
+        merged = merge.find_exactly(max)?;
+        merge.put(merged, attributes, &body, (4, max), &mut list)?;
     }
-    for (key, node) in object {
-        flat.put(&[], key, node)?;
-    }
-    attributes.append(&mut flat.attributes);
-    Ok(())
+    let text = |attribute: &Attribute<'_>| {
+        let mut text = Vec::new();
+        attribute.value.put_text(&mut text, 5, max)?;
+        Ok((attribute.key.to_vec(), text))
+    };
+    list.iter().map(text).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn merged(body: &str) -> Vec<(String, String)> {
-        let mut attributes = vec![attribute("level", "debug"), attribute("zone", "a")];
-        merge_body(&mut attributes, &Value::Text(Cow::Borrowed(body.as_bytes())), 4, 1 << 20).unwrap();
-        let texts = attributes
-            .iter()
-            .map(|attribute| {
-                let mut text = Vec::new();
-                attribute.value.put_text(&mut text, 5, 1 << 20).unwrap();
-                (String::from_utf8(attribute.key.to_vec()).unwrap(), String::from_utf8(text).unwrap())
-            })
-            .collect::<std::collections::BTreeMap<_, _>>();
-        texts.into_iter().collect()
-    }
-
-    fn attribute(key: &'static str, value: &'static str) -> Attribute<'static> {
-        Attribute { key: Cow::Borrowed(key.as_bytes()), value: Value::Text(Cow::Borrowed(value.as_bytes())) }
-    }
-
-    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[test]
-    fn an_object_in_the_text_is_merged_and_flattened() {
-        assert_eq!(
-            merged(
-                r#"at 12:00 {"level":"info","n":1.50,"a":{"b":[true,null,{"c":"\u00e9"}],"":2},"e":{},"f":[]} done"#
-            ),
-            pairs(&[
-                ("a.", "2"),
-                ("a.b.0", "true"),
-                ("a.b.1", ""),
-                ("a.b.2.c", "é"),
-                ("level", "info"),
-                ("n", "1.5"),
-                ("zone", "a")
-            ])
-        );
-    }
-
-    #[test]
-    fn lists_in_lists_lose_a_dot_as_they_do_in_the_collector() {
-        assert_eq!(
-            merged(r#"{"a":[[1,[2]],{"b":3}]}"#),
-            pairs(&[("a.00", "1"), ("a.01.0", "2"), ("a.1.b", "3"), ("level", "debug"), ("zone", "a")])
-        );
-    }
-
-    #[test]
-    fn what_is_not_an_object_on_one_line_changes_nothing() {
-        let plain = pairs(&[("level", "debug"), ("zone", "a")]);
-        for body in ["plain", "{", "}{", "{\n}", "{a}", "{\"a\":1} {\"b\":2}", "[1]", "{\"a\":1e999}"] {
-            assert_eq!(merged(body), plain, "{body}");
-        }
-        assert_eq!(merged("{ first\n{\"a\":01}").len(), 3);
-    }
-
-    #[test]
-    fn the_last_of_equal_keys_counts() {
-        assert_eq!(merged(r#"{"a":1,"a":{"b":2}}"#), pairs(&[("a.b", "2"), ("level", "debug"), ("zone", "a")]));
-    }
-
-    #[test]
-    fn a_malformed_attribute_is_found_though_the_body_replaces_it() {
-        let broken = Value::Array(Cow::Borrowed(&[0x0a, 9]));
-        let mut attributes = vec![Attribute { key: Cow::Borrowed(b"a"), value: broken }];
-        let body = Value::Text(Cow::Borrowed(br#"{"a":1}"#));
-        assert!(matches!(merge_body(&mut attributes, &body, 4, 100), Err(Fault::Malformed(..))));
-    }
-
-    #[test]
-    fn long_keys_over_many_leaves_are_limited() {
-        let body = format!("{{\"{}\":[{}1]}}", "k".repeat(1000), "1,".repeat(1000));
-        let mut attributes = Vec::new();
-        let outcome = merge_body(&mut attributes, &Value::Text(Cow::Borrowed(body.as_bytes())), 4, 100_000);
-        assert_eq!(outcome, Err(Fault::TooLarge("max_column_bytes", 100_000)));
-    }
-}
+mod tests;

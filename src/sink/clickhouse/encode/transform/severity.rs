@@ -36,6 +36,31 @@ const INFO: i32 = 9;
 /// Attributes that name a level, the first that does counts.
 const LEVELS: [&[u8]; 7] = [b"level", b"Level", b"LEVEL", b"severity", b"Severity", b"SEVERITY", b"log.level"];
 
+/// What a byte can be in a body that is searched for a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Byte {
+    /// The first letter of one of the words.
+    Begins,
+    InWord,
+    Other,
+}
+
+const BYTES: [Byte; 256] = {
+    let mut bytes = [Byte::Other; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        if byte.is_ascii_alphanumeric() || byte == b'_' {
+            bytes[at] = Byte::InWord;
+        }
+        if matches!(byte.to_ascii_lowercase(), b'a' | b'c' | b'd' | b'e' | b'f' | b'n' | b't' | b'w') {
+            bytes[at] = Byte::Begins;
+        }
+        at += 1;
+    }
+    bytes
+};
+
 /// How much of a body is searched for a word.
 const SEARCHED: usize = 256;
 
@@ -47,14 +72,21 @@ impl<'a> Severity<'a> {
 
     /// The severity that an attribute names.
     pub(in super::super) fn from_attributes(attributes: &[Attribute<'a>]) -> Option<Severity<'a>> {
-        let level = |name: &&[u8]| {
-            let last = attributes.iter().rev().find(|attribute| *attribute.key == **name)?;
-            match &last.value {
-                Value::Text(text) if !text.is_empty() => Some(text),
-                _ => None,
+        let mut seen = [false; LEVELS.len()];
+        let mut found: Option<(usize, &Cow<'a, [u8]>)> = None;
+        // Of equal keys the last counts.
+        for attribute in attributes.iter().rev().filter(|attribute| matches!(attribute.key.len(), 5 | 8 | 9)) {
+            let Some(rank) = LEVELS.iter().position(|name| *attribute.key == **name) else { continue };
+            let first = !std::mem::replace(&mut seen[rank], true);
+            if let Value::Text(text) = &attribute.value
+                && first
+                && !text.is_empty()
+                && found.is_none_or(|(best, _)| rank < best)
+            {
+                found = Some((rank, text));
             }
-        };
-        let text = LEVELS.iter().find_map(level)?;
+        }
+        let (_, text) = found?;
         let class = CLASSES.iter().rev().find(|class| class.words.iter().any(|word| contains(text, word)));
         Some(Severity { text: text.clone(), number: class.map_or(INFO, |class| class.number) })
     }
@@ -62,22 +94,22 @@ impl<'a> Severity<'a> {
     /// The severity that the first such word in the beginning of the body names, `info` when there is none.
     pub(in super::super) fn from_body(body: &[u8]) -> Severity<'static> {
         let body = &body[..body.len().min(SEARCHED)];
-        let mut in_word = false;
+        let mut before = Byte::Other;
         for (at, byte) in body.iter().enumerate() {
-            let begins = !in_word && byte.is_ascii_alphabetic();
-            in_word = byte.is_ascii_alphanumeric() || *byte == b'_';
-            if begins && let Some(severity) = Severity::of_word(&body[at..]) {
+            let this = BYTES[usize::from(*byte)];
+            if this == Byte::Begins
+                && before == Byte::Other
+                && let Some(severity) = Severity::of_word(&body[at..])
+            {
                 return severity;
             }
+            before = this;
         }
         Severity { text: Cow::Borrowed(b"info"), number: INFO }
     }
 
     /// The severity of the word that the text begins with; `info` is none of them.
     fn of_word(text: &[u8]) -> Option<Severity<'static>> {
-        if !matches!(text[0] | 0x20, b'a' | b'c' | b'd' | b'e' | b'f' | b'n' | b't' | b'w') {
-            return None;
-        }
         let begins = |word: &&[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
         let class = CLASSES.iter().find(|class| class.number != INFO && class.words.iter().any(begins))?;
         Some(Severity { text: Cow::Borrowed(class.name), number: class.number })
@@ -87,6 +119,10 @@ impl<'a> Severity<'a> {
     pub(in super::super) fn lower(&mut self) {
         if self.text.is_ascii() {
             if self.text.iter().any(u8::is_ascii_uppercase) {
+                if let Some(class) = CLASSES.iter().find(|class| class.name.eq_ignore_ascii_case(&self.text)) {
+                    self.text = Cow::Borrowed(class.name);
+                    return;
+                }
                 self.text.to_mut().make_ascii_lowercase();
             }
             return;
