@@ -22,10 +22,10 @@ use crate::verify::{Findings, account, check};
 /// How long a fault waits for requests and inserts to be in flight.
 const MOMENT: Duration = Duration::from_secs(3);
 /// How long the backlog may stand still before what is missing counts as lost: longer than the longest pause between two attempts.
-const PATIENCE: Duration = Duration::from_secs(45);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// How clients send: protocol, HTTP/2, and whether they give up at the first refusal.
-const CLIENTS: [(Protocol, bool, bool); 8] = [
+pub(crate) const CLIENTS: [(Protocol, bool, bool); 8] = [
     (Protocol::Grpc, true, false),
     (Protocol::HttpProtobuf, false, false),
     (Protocol::Grpc, true, false),

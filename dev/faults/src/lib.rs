@@ -12,6 +12,7 @@ pub mod campaign;
 pub mod client;
 pub mod crowd;
 pub mod flip;
+pub mod forward;
 pub mod power;
 pub mod proxy;
 pub mod requests;

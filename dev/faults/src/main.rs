@@ -9,8 +9,8 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use faults::campaign::{Outcome, Plan, run};
 use faults::stack::Tables;
-use faults::{flip, power};
-use local_stack::ClickHouse;
+use faults::{flip, forward, power};
+use local_stack::{ClickHouse, built_collector};
 
 /// Runs otelgate, ClickHouse and clients under faults, and checks that every acknowledged record is found exactly once.
 #[derive(Debug, Parser)]
@@ -28,8 +28,8 @@ struct Args {
     /// Only runs in which ClickHouse is killed, or only those in which it is not.
     #[arg(long, value_parser = ["alive", "killed"])]
     clickhouse: Option<String>,
-    /// Only one of the checks: random moments, flipped bits, or the order of writes, syncs and answers.
-    #[arg(long, value_parser = ["random", "flip", "power"])]
+    /// Only one of the checks: random moments, flipped bits, the order of writes, syncs and answers, or a collector as sink.
+    #[arg(long, value_parser = ["random", "flip", "power", "forward"])]
     only: Option<String>,
     /// Keeps the folder with logs, spool and tables; it is kept anyhow when the promise is broken.
     #[arg(long)]
@@ -81,7 +81,25 @@ async fn all(args: &Args, seed: u64, clickhouse: &mut ClickHouse, folder: &Path)
     if wanted("random") {
         random_moments(args, seed, clickhouse, folder).await?;
     }
+    if wanted("forward") {
+        forwarding(args, seed, folder).await?;
+    }
     println!("\nthe promise was kept (seed {seed})");
+    Ok(())
+}
+
+/// With a collector behind otelgate, over each protocol.
+async fn forwarding(args: &Args, seed: u64, folder: &Path) -> Result<()> {
+    let Some(collector) = built_collector() else { return Ok(()) };
+    for protocol in ["grpc", "http"] {
+        println!("\nforwarding over {protocol}");
+        let faults = args.faults.div_ceil(4);
+        let outcome = forward::run(folder, forward::Plan { collector: &collector, protocol, seed, faults }).await?;
+        print!("{outcome}");
+        if !outcome.findings.broken.is_empty() {
+            bail!("the promise is broken in {} places (seed {seed})", outcome.findings.broken.len());
+        }
+    }
     Ok(())
 }
 

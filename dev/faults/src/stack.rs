@@ -138,13 +138,7 @@ impl Stack {
     /// # Errors
     /// otelgate does not answer.
     pub async fn admin_get(&self, path: &str) -> Result<String> {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.admin)).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer.split_once("\r\n\r\n").map_or(answer.clone(), |(_, body)| body.to_owned()))
+        get(self.admin, path).await
     }
 
     fn configuration(&self, folder: &Path, clickhouse: &ClickHouse, setup: Setup<'_>) -> String {
@@ -190,6 +184,17 @@ impl Stack {
         }
         Ok(())
     }
+}
+
+/// GET from an admin port of this machine.
+pub(crate) async fn get(admin: u16, path: &str) -> Result<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", admin)).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer.split_once("\r\n\r\n").map_or(answer.clone(), |(_, body)| body.to_owned()))
 }
 
 /// A statement of the schema for the wanted kind of tables.

@@ -51,21 +51,56 @@ impl PlainCollector {
         database: &str,
         tls: &Certificates,
     ) -> Result<PlainCollector> {
-        let ports = [free_port()?, free_port()?];
         let native = clickhouse.native_port().context("ClickHouse has no native port")?;
-        let environment = vec![
-            ("COLLECTOR_TOKEN", COLLECTOR_TOKEN.to_owned()),
-            ("COLLECTOR_GRPC", format!("127.0.0.1:{}", ports[0])),
-            ("COLLECTOR_HTTP", format!("127.0.0.1:{}", ports[1])),
-            ("COLLECTOR_CERT", tls.certificate.display().to_string()),
-            ("COLLECTOR_KEY", tls.key.display().to_string()),
+        let to = [
             ("CLICKHOUSE_ENDPOINT", format!("tcp://127.0.0.1:{native}?dial_timeout=10s")),
             ("CLICKHOUSE_DATABASE", database.to_owned()),
             ("CLICKHOUSE_USER", clickhouse.user.clone()),
             ("CLICKHOUSE_PASSWORD", clickhouse.password.clone()),
         ];
+        Self::start_as(program, folder, tls, to, "").await
+    }
+
+    /// Starts one that exports to an OTLP/HTTP endpoint instead of ClickHouse.
+    ///
+    /// # Errors
+    /// It does not start; its log is named.
+    pub async fn start_before(
+        program: &Path,
+        folder: &Path,
+        endpoint: &str,
+        tls: &Certificates,
+    ) -> Result<PlainCollector> {
+        let nowhere = ["CLICKHOUSE_ENDPOINT", "CLICKHOUSE_DATABASE", "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD"]
+            .map(|name| (name, "tcp://127.0.0.1:9".to_owned()));
+        let pipelines: String =
+            ["traces", "logs", "metrics"].map(|signal| format!("    {signal}: {{ exporters: [otlphttp] }}\n")).concat();
+        let more = format!(
+            "exporters:\n  otlphttp: {{ endpoint: \"{endpoint}\", compression: none, sending_queue: {{ enabled: false }}, \
+             retry_on_failure: {{ enabled: false }} }}\nservice:\n  pipelines:\n{pipelines}"
+        );
+        Self::start_as(program, folder, tls, nowhere, &more).await
+    }
+
+    async fn start_as(
+        program: &Path,
+        folder: &Path,
+        tls: &Certificates,
+        to: [(&'static str, String); 4],
+        more: &str,
+    ) -> Result<PlainCollector> {
+        let ports = [free_port()?, free_port()?];
+        let mut environment = vec![
+            ("COLLECTOR_TOKEN", COLLECTOR_TOKEN.to_owned()),
+            ("COLLECTOR_GRPC", format!("127.0.0.1:{}", ports[0])),
+            ("COLLECTOR_HTTP", format!("127.0.0.1:{}", ports[1])),
+            ("COLLECTOR_CERT", tls.certificate.display().to_string()),
+            ("COLLECTOR_KEY", tls.key.display().to_string()),
+        ];
+        environment.extend(to);
         let (config, log) = (folder.join("collector.yaml"), folder.join("collector.log"));
         std::fs::write(&config, CONFIG)?;
+        std::fs::write(config.with_extension("more.yaml"), more)?;
         let child = spawn(program, &config, &environment, &log)?;
         let collector = PlainCollector { program: program.to_owned(), environment, config, log, child, ports };
         collector.accepts().await?;

@@ -1,0 +1,248 @@
+//! The same with a collector as sink: clients send, otelgate and the collector are killed and cut apart, and every acknowledged record
+//! is found at least once. A collector keeps no token, so a record may be there twice: where the outcome of its export was unknown,
+//! and never more often than otelgate's counter says.
+
+mod ledger;
+mod receiver;
+mod stack;
+
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use local_stack::Passage;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::campaign::{CLIENTS, PATIENCE, spool_left};
+use crate::client::Target;
+use crate::crowd::{Crowd, Ledger, Member};
+use crate::requests::Requests;
+
+pub use ledger::Findings;
+use stack::Stack;
+
+/// How long a fault waits for requests and exports to be in flight.
+const MOMENT: Duration = Duration::from_secs(3);
+/// Answers are held back a little, so that some exports are in flight nearly always.
+const USUAL: Passage = Passage::Slow(Duration::from_millis(60));
+
+/// What a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// The collector's program.
+    pub collector: &'a Path,
+    /// `grpc` or `http`: how otelgate exports.
+    pub protocol: &'a str,
+    /// Decides on the faults.
+    pub seed: u64,
+    /// How many faults.
+    pub faults: usize,
+}
+
+/// One fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// SIGKILL of otelgate.
+    KillGateway,
+    /// The same while the collector has been away for so long.
+    KillGatewayAway(Duration),
+    /// SIGKILL of the collector, which is away for so long.
+    KillCollector(Duration),
+    /// SIGKILL of both.
+    KillBoth,
+    /// Every connection between the two is cut.
+    CutAll,
+    /// The collector cannot be reached for so long.
+    Away(Duration),
+    /// What the collector answers in this time is lost, then every connection is cut.
+    LoseAnswers(Duration),
+    /// Answers take longer than otelgate waits for them.
+    TooSlow(Duration),
+    /// A client's connection is cut before its answer.
+    CutClient(usize),
+    /// A client's answer is lost on its last metre.
+    LoseAnswer(usize),
+    /// SIGTERM of otelgate, with a backlog.
+    Restart,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Faults that happened.
+    pub faults: usize,
+    /// Those that happened while requests and exports were in flight.
+    pub in_flight: usize,
+    /// Requests that went again because no answer came, and refusals with advice to come again.
+    pub repeats: (usize, usize),
+    /// The check.
+    pub findings: Findings,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Findings { acknowledged, requests, refused, doubled, unknown, broken } = &self.findings;
+        let (repeats, refusals) = self.repeats;
+        let (faults, in_flight) = (self.faults, self.in_flight);
+        writeln!(
+            f,
+            "  {faults} faults, {in_flight} of them while requests and exports were in flight; {repeats} requests repeated, {refusals} refusals"
+        )?;
+        writeln!(
+            f,
+            "  {acknowledged} records of {requests} requests acknowledged; {refused} requests only ever refused"
+        )?;
+        for ((signal, doubled), unknown) in ["traces", "logs", "metrics"].iter().zip(doubled).zip(unknown) {
+            writeln!(f, "  {signal}: {doubled} records are there once more; {unknown} counted as of unknown outcome")?;
+        }
+        broken.iter().take(30).try_for_each(|line| writeln!(f, "  BROKEN {line}"))
+    }
+}
+
+/// Runs a plan with everything in `folder`.
+///
+/// # Errors
+/// Something does not start, or a client gets no answer in the end.
+pub async fn run(folder: &Path, plan: Plan<'_>) -> Result<Outcome> {
+    let stack = Stack::start(folder, plan).await?;
+    stack.tunnel.set(USUAL);
+    let crowd = Crowd::start(members(&stack, plan.seed)?);
+    let rng = StdRng::seed_from_u64(plan.seed);
+    let mut run = Run { stack, crowd, began: Instant::now(), faults: 0, in_flight: 0 };
+    for (pause, fault) in schedule(rng, plan.faults) {
+        tokio::time::sleep(pause).await;
+        run.moment().await;
+        run.note(fault);
+        run.strike(fault).await.with_context(|| format!("at fault {} ({fault:?})", run.faults))?;
+    }
+    run.end().await
+}
+
+fn members(stack: &Stack, seed: u64) -> Result<Vec<Member>> {
+    let members = CLIENTS.iter().enumerate().map(|(number, (protocol, http2, impatient))| {
+        let key = if *impatient { &stack.limited_key } else { &stack.key };
+        let target = Target::new(stack.port, &key.key, *protocol, *http2, Some(&stack.certificates))?;
+        Ok(Member { target, requests: Requests::new(number, *protocol, seed), impatient: *impatient })
+    });
+    members.collect()
+}
+
+fn schedule(mut rng: StdRng, count: usize) -> Vec<(Duration, Fault)> {
+    let time = |rng: &mut StdRng, milliseconds| Duration::from_millis(rng.random_range(milliseconds));
+    let mut cards: Vec<u32> = Vec::new();
+    let faults = (0..count).map(|_| {
+        // Dealt from a shuffled deck, so that a short run has every kind too.
+        if cards.is_empty() {
+            cards = (0..11).collect();
+        }
+        let fault = match cards.swap_remove(rng.random_range(0..cards.len())) {
+            0 => Fault::KillGateway,
+            1 => Fault::KillGatewayAway(time(&mut rng, 100..1000)),
+            2 => Fault::KillCollector(time(&mut rng, 0..500)),
+            3 => Fault::KillBoth,
+            4 => Fault::CutAll,
+            5 => Fault::Away(time(&mut rng, 300..2000)),
+            6 => Fault::LoseAnswers(time(&mut rng, 200..1000)),
+            7 => Fault::TooSlow(time(&mut rng, 4000..6000)),
+            8 => Fault::CutClient(rng.random_range(0..CLIENTS.len())),
+            9 => Fault::LoseAnswer(rng.random_range(0..CLIENTS.len())),
+            _ => Fault::Restart,
+        };
+        (time(&mut rng, 50..500), fault)
+    });
+    faults.collect()
+}
+
+struct Run {
+    stack: Stack,
+    crowd: Crowd,
+    began: Instant,
+    faults: usize,
+    in_flight: usize,
+}
+
+impl Run {
+    async fn strike(&mut self, fault: Fault) -> Result<()> {
+        let Run { stack, crowd, .. } = self;
+        match fault {
+            Fault::KillGateway => {
+                stack.kill_gateway().await?;
+                stack.start_gateway().await?;
+            }
+            Fault::KillGatewayAway(time) => {
+                stack.tunnel.set(Passage::Closed);
+                tokio::time::sleep(time).await;
+                stack.kill_gateway().await?;
+                stack.start_gateway().await?;
+                stack.tunnel.set(USUAL);
+            }
+            Fault::KillCollector(time) => {
+                stack.collector.kill().await?;
+                tokio::time::sleep(time).await;
+                stack.collector.start_again().await?;
+            }
+            Fault::KillBoth => {
+                let (gateway, collector) = (&mut stack.gateway, &mut stack.collector);
+                let (counted, collector) = tokio::join!(stack::kill(gateway), collector.kill());
+                stack.add(counted?);
+                collector?;
+                stack.start_gateway().await?;
+                stack.collector.start_again().await?;
+            }
+            Fault::CutAll => stack.tunnel.cut(),
+            Fault::Away(time) => {
+                stack.tunnel.set(Passage::Closed);
+                tokio::time::sleep(time).await;
+                stack.tunnel.set(USUAL);
+            }
+            Fault::LoseAnswers(time) => {
+                stack.tunnel.set(Passage::Silent);
+                tokio::time::sleep(time).await;
+                stack.tunnel.cut();
+                stack.tunnel.set(USUAL);
+            }
+            Fault::TooSlow(time) => {
+                stack.tunnel.set(Passage::Slow(time));
+                tokio::time::sleep(time).await;
+                stack.tunnel.set(USUAL);
+            }
+            Fault::CutClient(client) => crowd.cut(client),
+            Fault::LoseAnswer(client) => drop(tokio::time::timeout(MOMENT, crowd.forget(client)).await),
+            Fault::Restart => {
+                stack.stop_gateway().await?;
+                stack.start_gateway().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for requests and exports to be in flight.
+    async fn moment(&self) {
+        let began = Instant::now();
+        while began.elapsed() < MOMENT && (self.crowd.requests_in_flight() == 0 || self.stack.tunnel.waiting() == 0) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn note(&mut self, fault: Fault) {
+        let (requests, exports) = (self.crowd.requests_in_flight(), self.stack.tunnel.waiting());
+        self.faults += 1;
+        self.in_flight += usize::from(requests > 0 && exports > 0);
+        let (number, at) = (self.faults, self.began.elapsed().as_secs_f64());
+        println!("  {number:>4}  {at:>6.1} s  {requests:>2} requests, {exports:>2} exports in flight  {fault:?}");
+    }
+
+    async fn end(mut self) -> Result<Outcome> {
+        let ledger: Ledger = self.crowd.stop(Duration::from_secs(60)).await?;
+        let mut findings = ledger::check(&self.stack.receiver, &ledger, PATIENCE).await;
+        findings.broken.extend(spool_left(&self.stack.room).await?);
+        let status = crate::stack::get(self.stack.admin, "/status").await?;
+        findings.broken.extend(ledger::account(&status)?);
+        self.stack.stop_gateway().await?;
+        findings.count_unknown(self.stack.unknown);
+        let repeats = (ledger.repeats, ledger.refusals);
+        Ok(Outcome { faults: self.faults, in_flight: self.in_flight, repeats, findings })
+    }
+}
