@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use local_stack::ClickHouse;
+use local_stack::{Certificates, ClickHouse, Key};
 use otlp_client::Protocol;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -25,7 +25,7 @@ const MOMENT: Duration = Duration::from_secs(3);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// How clients send: protocol, HTTP/2, and whether they give up at the first refusal.
-pub(crate) const CLIENTS: [(Protocol, bool, bool); 8] = [
+const CLIENTS: [(Protocol, bool, bool); 8] = [
     (Protocol::Grpc, true, false),
     (Protocol::HttpProtobuf, false, false),
     (Protocol::Grpc, true, false),
@@ -95,7 +95,7 @@ pub async fn run(clickhouse: &mut ClickHouse, folder: &Path, plan: Plan<'_>) -> 
         full_disk,
         clients: CLIENTS.len(),
     };
-    let crowd = Crowd::start(members(&stack, plan.seed)?);
+    let crowd = Crowd::start(members(stack.port, &stack.certificates, [&stack.key, &stack.limited_key], plan.seed)?);
     let mut run = Run {
         clickhouse,
         stack,
@@ -111,10 +111,10 @@ pub async fn run(clickhouse: &mut ClickHouse, folder: &Path, plan: Plan<'_>) -> 
     run.end().await
 }
 
-fn members(stack: &Stack, seed: u64) -> Result<Vec<Member>> {
+/// The clients of otelgate at this port: those that wait have the first key, those that give up the second.
+pub(crate) fn members(port: u16, tls: &Certificates, keys: [&Key; 2], seed: u64) -> Result<Vec<Member>> {
     let members = CLIENTS.iter().enumerate().map(|(number, (protocol, http2, impatient))| {
-        let key = if *impatient { &stack.limited_key } else { &stack.key };
-        let target = target(stack.port, &key.key, *protocol, *http2, Some(&stack.certificates))?;
+        let target = target(port, &keys[usize::from(*impatient)].key, *protocol, *http2, Some(tls))?;
         Ok(Member { target, requests: Requests::new(number, *protocol, seed), impatient: *impatient })
     });
     members.collect()

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use otlp_client::Signal;
 
 use super::receiver::{Arrived, Receiver};
 use crate::crowd::{Fate, Ledger};
-use crate::requests::Signal;
 
 /// What was found.
 #[derive(Debug, Default, Clone)]

@@ -15,10 +15,8 @@ use local_stack::Passage;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::campaign::{CLIENTS, PATIENCE, spool_left};
-use crate::client::Target;
-use crate::crowd::{Crowd, Ledger, Member};
-use crate::requests::Requests;
+use crate::campaign::{PATIENCE, members, spool_left};
+use crate::crowd::{Crowd, Ledger};
 
 pub use ledger::Findings;
 use stack::Stack;
@@ -27,6 +25,9 @@ use stack::Stack;
 const MOMENT: Duration = Duration::from_secs(3);
 /// Answers are held back a little, so that some exports are in flight nearly always.
 const USUAL: Passage = Passage::Slow(Duration::from_millis(60));
+
+/// How many clients a fault chooses from.
+const CLIENTS: usize = 8;
 
 /// What a run is.
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +109,7 @@ impl fmt::Display for Outcome {
 pub async fn run(folder: &Path, plan: Plan<'_>) -> Result<Outcome> {
     let stack = Stack::start(folder, plan).await?;
     stack.tunnel.set(USUAL);
-    let crowd = Crowd::start(members(&stack, plan.seed)?);
+    let crowd = Crowd::start(members(stack.port, &stack.certificates, [&stack.key, &stack.limited_key], plan.seed)?);
     let rng = StdRng::seed_from_u64(plan.seed);
     let mut run = Run { stack, crowd, began: Instant::now(), faults: 0, in_flight: 0 };
     for (pause, fault) in schedule(rng, plan.faults) {
@@ -118,15 +119,6 @@ pub async fn run(folder: &Path, plan: Plan<'_>) -> Result<Outcome> {
         run.strike(fault).await.with_context(|| format!("at fault {} ({fault:?})", run.faults))?;
     }
     run.end().await
-}
-
-fn members(stack: &Stack, seed: u64) -> Result<Vec<Member>> {
-    let members = CLIENTS.iter().enumerate().map(|(number, (protocol, http2, impatient))| {
-        let key = if *impatient { &stack.limited_key } else { &stack.key };
-        let target = Target::new(stack.port, &key.key, *protocol, *http2, Some(&stack.certificates))?;
-        Ok(Member { target, requests: Requests::new(number, *protocol, seed), impatient: *impatient })
-    });
-    members.collect()
 }
 
 fn schedule(mut rng: StdRng, count: usize) -> Vec<(Duration, Fault)> {
@@ -146,8 +138,8 @@ fn schedule(mut rng: StdRng, count: usize) -> Vec<(Duration, Fault)> {
             5 => Fault::Away(time(&mut rng, 300..2000)),
             6 => Fault::LoseAnswers(time(&mut rng, 200..1000)),
             7 => Fault::TooSlow(time(&mut rng, 4000..6000)),
-            8 => Fault::CutClient(rng.random_range(0..CLIENTS.len())),
-            9 => Fault::LoseAnswer(rng.random_range(0..CLIENTS.len())),
+            8 => Fault::CutClient(rng.random_range(0..CLIENTS)),
+            9 => Fault::LoseAnswer(rng.random_range(0..CLIENTS)),
             _ => Fault::Restart,
         };
         (time(&mut rng, 50..500), fault)
