@@ -70,7 +70,7 @@ where
     if len(&first) > most {
         return Err(too_large(bounds.max));
     }
-    bounds.total(&first)?;
+    let total = bounds.total(&first)?;
     memory.grow(len(&first))?;
     let Some(second) = pieces.next().await? else {
         let counted = len(&first);
@@ -78,8 +78,8 @@ where
     };
 
     let mut whole = Buffer::new(memory, most);
-    if let Some(declared) = declared {
-        whole.aim_at(declared);
+    if let Some(total) = total.or(declared) {
+        whole.aim_at(total);
     }
     whole.extend(&first)?;
     whole.memory().shrink(len(&first));

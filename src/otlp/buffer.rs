@@ -14,20 +14,26 @@ pub(super) struct Buffer<M> {
     bytes: Vec<u8>,
     max: u64,
     aim: usize,
+    times: usize,
 }
 
 /// How much the first piece holds when nothing is known about how much will come.
 const FIRST: usize = 8 << 10;
+/// How many times over a full buffer grows.
+const DOUBLING: usize = 2;
+/// The same when it is said how much will come, so that what most clients send is moved once.
+const AIMED: usize = 16;
 
 impl<M: Memory> Buffer<M> {
     /// An empty buffer for at most `max` bytes.
     pub(super) fn new(memory: M, max: u64) -> Self {
-        Buffer { memory, bytes: Vec::new(), aim: usize::try_from(max).unwrap_or(usize::MAX), max }
+        Buffer { memory, bytes: Vec::new(), aim: usize::try_from(max).unwrap_or(usize::MAX), times: DOUBLING, max }
     }
 
-    /// Says how many bytes there will be when all is well. It is not believed: it only keeps the last doubling from making more room than that.
+    /// Says how many bytes there will be when all is well. It is not believed: it only lets the buffer grow faster, and not past that.
     pub(super) fn aim_at(&mut self, total: u64) {
         self.aim = usize::try_from(total.min(self.max)).unwrap_or(usize::MAX);
+        self.times = AIMED;
     }
 
     /// What it holds.
@@ -55,7 +61,8 @@ impl<M: Memory> Buffer<M> {
         self.max.saturating_sub(len(&self.bytes))
     }
 
-    /// Makes room for `more` bytes: capacity doubles, so that bytes are moved rarely and less than twice what arrived is ever reserved.
+    /// Makes room for `more` bytes: capacity doubles, so that bytes are moved rarely and at most twice what arrived is ever reserved; 16 times
+    /// while it is known how many will come.
     ///
     /// # Errors
     /// [`Refusal::TooLarge`] past the limit, [`Refusal::Unavailable`] when memory has no room.
@@ -67,8 +74,8 @@ impl<M: Memory> Buffer<M> {
             return Err(too_large(self.max));
         }
         let needed = self.bytes.len() + more;
-        let doubled = self.bytes.capacity().saturating_mul(2).max(FIRST).min(self.aim);
-        self.reserve(needed.max(doubled))
+        let grown = self.bytes.capacity().max(needed).saturating_mul(self.times);
+        self.reserve(needed.max(grown.max(FIRST).min(self.aim)))
     }
 
     /// Makes the capacity exactly `capacity`, when it is less.

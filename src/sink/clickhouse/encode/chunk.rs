@@ -18,7 +18,6 @@ pub(super) struct Chunk {
     parts: Parts,
     compressor: Compressor,
     scratch: Scratch,
-    raw: Vec<u8>,
     /// The last serial number given to a resource, scope or metric.
     serial: u64,
     requests: u32,
@@ -35,7 +34,6 @@ impl Chunk {
             compressor: Compressor::new(settings.compression),
             parts: Parts::new(settings),
             scratch: Scratch::default(),
-            raw: Vec::new(),
             serial: 0,
             requests: 0,
             pending: false,
@@ -52,14 +50,9 @@ impl Chunk {
     }
 
     fn seal_part(&mut self, part: &Part) -> SealedPart {
-        /// What the idle buffer for a block may hold on to.
-        const KEEP: usize = 8 << 20;
-        self.raw.clear();
-        native::block(part, &mut self.raw);
-        let bytes = self.compressor.frames(&self.raw);
-        let uncompressed = self.raw.len() as u64;
-        self.raw.clear();
-        self.raw.shrink_to(KEEP);
+        self.compressor.expect(part.committed().1);
+        native::block(part, &mut self.compressor);
+        let (bytes, uncompressed) = self.compressor.finish();
         let witness = |marks: &Vec<_>| {
             let mut row = Vec::new();
             native::row(part, marks, &mut row);

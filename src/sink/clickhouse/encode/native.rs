@@ -14,8 +14,26 @@ const BRINGS_KEYS: u64 = 1 << 9 | 1 << 10;
 /// `JSON`: values come as text.
 const JSON_AS_TEXT: u64 = 1;
 
+/// Where a block is written.
+pub(super) trait Output {
+    /// Takes small pieces, one after another.
+    fn pieces(&mut self) -> &mut Vec<u8>;
+    /// Takes many bytes that lie together, after the pieces before them.
+    fn bytes(&mut self, bytes: &[u8]);
+}
+
+impl Output for Vec<u8> {
+    fn pieces(&mut self) -> &mut Vec<u8> {
+        self
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
 /// Writes all rows of a part as one block.
-pub(super) fn block(part: &Part, out: &mut Vec<u8>) {
+pub(super) fn block(part: &Part, out: &mut impl Output) {
     header(part, part.rows(), out, |column, out| column.write(out));
 }
 
@@ -27,10 +45,10 @@ pub(super) fn row(part: &Part, marks: &[Mark], out: &mut Vec<u8>) {
     });
 }
 
-fn header(part: &Part, rows: usize, out: &mut Vec<u8>, mut values: impl FnMut(&Column, &mut Vec<u8>)) {
+fn header<O: Output>(part: &Part, rows: usize, out: &mut O, mut values: impl FnMut(&Column, &mut O)) {
     let plan = part.plan();
-    put_varint(out, plan.columns().len());
-    put_varint(out, rows);
+    put_varint(out.pieces(), plan.columns().len());
+    put_varint(out.pieces(), rows);
     let mut names = plan.columns().iter();
     for (column, format) in part.columns().iter().zip(plan.formats()) {
         let Some(format) = format else {
@@ -38,30 +56,31 @@ fn header(part: &Part, rows: usize, out: &mut Vec<u8>, mut values: impl FnMut(&C
             values(column, out);
             continue;
         };
-        put_string(out, names.next().map_or(&[], |name| name.as_bytes()));
-        put_string(out, format.type_name.as_bytes());
+        put_string(out.pieces(), names.next().map_or(&[], |name| name.as_bytes()));
+        put_string(out.pieces(), format.type_name.as_bytes());
         values(column, out);
     }
 }
 
 impl Column {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.prefix(out);
+    fn write(&self, out: &mut impl Output) {
+        let pieces = out.pieces();
+        self.prefix(pieces);
         if let Some(ends) = &self.ends {
-            put_u64s(out, ends.iter().copied());
+            put_u64s(pieces, ends.iter().copied());
         }
         match &self.data {
             Data::Absent => {}
-            Data::Text(strings) | Data::Json(strings) => out.extend_from_slice(&strings.bytes),
-            Data::Dictionary(numbers) => put_numbers(&numbers.dictionary, &numbers.numbers, out),
-            Data::Fixed(fixed) => out.extend_from_slice(&fixed.bytes),
+            Data::Text(strings) | Data::Json(strings) => out.bytes(&strings.bytes),
+            Data::Dictionary(numbers) => put_numbers(&numbers.dictionary, &numbers.numbers, pieces),
+            Data::Fixed(fixed) => out.bytes(&fixed.bytes),
             Data::Map(map) => {
-                put_u64s(out, map.ends.iter().copied());
+                put_u64s(pieces, map.ends.iter().copied());
                 match &map.keys {
-                    Keys::Dictionary(numbers) => put_numbers(&numbers.dictionary, &numbers.numbers, out),
-                    Keys::Text(bytes) => out.extend_from_slice(bytes),
+                    Keys::Dictionary(numbers) => put_numbers(&numbers.dictionary, &numbers.numbers, pieces),
+                    Keys::Text(bytes) => out.bytes(bytes),
                 }
-                out.extend_from_slice(&map.values);
+                out.bytes(&map.values);
             }
         }
     }
