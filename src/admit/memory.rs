@@ -74,8 +74,12 @@ impl Reservation {
     /// Reserves `bytes` more, at once or not at all.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`] with [`Away::KeyMemory`] or [`Away::Memory`]; what was reserved before stays.
+    /// [`Refusal::Unavailable`] with [`Away::KeyMemory`] or [`Away::Memory`]; [`Refusal::TooLarge`] when this request alone needs more than
+    /// its key's share, for it would be told to come again for ever. What was reserved before stays.
     pub fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
+        if self.bytes.saturating_add(bytes) > self.memory.max_per_key {
+            return Err(Refusal::TooLarge { limit: "request.max_memory_per_key", max: self.memory.max_per_key });
+        }
         if !self.key.memory.try_add(bytes, self.memory.max_per_key) {
             return Err(full(Away::KeyMemory));
         }
@@ -128,15 +132,17 @@ mod tests {
         let memory = Arc::new(Memory::new(100, 60));
         let (one, two) = (key_state(), key_state());
         let mut first = Reservation::new(memory.clone(), one.clone());
-        first.grow(60).unwrap();
-        assert_eq!(away(first.grow(1)), Away::KeyMemory);
+        first.grow(59).unwrap();
+        let mut beside = Reservation::new(memory.clone(), one.clone());
+        beside.grow(1).unwrap();
+        assert_eq!(away(beside.grow(1)), Away::KeyMemory);
         let mut second = Reservation::new(memory.clone(), two.clone());
         assert_eq!(away(second.grow(41)), Away::Memory);
         second.grow(40).unwrap();
         assert_eq!(memory.used(), 100);
         first.shrink(20);
         second.grow(20).unwrap();
-        drop(first);
+        drop((first, beside));
         drop(second);
         assert_eq!((memory.used(), one.memory.get(), two.memory.get()), (0, 0, 0));
     }
@@ -144,10 +150,22 @@ mod tests {
     #[test]
     fn a_huge_claim_does_not_wrap_around() {
         let memory = Arc::new(Memory::new(u64::MAX, u64::MAX));
-        let mut reservation = Reservation::new(memory.clone(), key_state());
+        let key = key_state();
+        let mut reservation = Reservation::new(memory.clone(), key.clone());
         reservation.grow(10).unwrap();
-        assert_eq!(away(reservation.grow(u64::MAX)), Away::KeyMemory);
+        let mut beside = Reservation::new(memory.clone(), key);
+        assert_eq!(away(beside.grow(u64::MAX)), Away::KeyMemory);
         reservation.shrink(u64::MAX);
         assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn a_request_that_alone_needs_more_than_its_keys_share_is_too_large() {
+        let memory = Arc::new(Memory::new(100, 60));
+        let mut reservation = Reservation::new(memory, key_state());
+        reservation.grow(60).unwrap();
+        let refused = reservation.grow(1);
+        assert_eq!(refused, Err(Refusal::TooLarge { limit: "request.max_memory_per_key", max: 60 }));
+        assert_eq!(reservation.bytes(), 60);
     }
 }
