@@ -8,7 +8,7 @@ use super::check::shorter;
 use super::check_forward;
 use super::section::Section;
 use super::value::{count, flag, positive_time, time, word};
-use super::{ClickHouse, Secret, SinkConfig, Ttl, tls_files};
+use super::{BlockCompression, ClickHouse, Secret, SinkConfig, Ttl, tls_files};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -54,7 +54,17 @@ fn clickhouse(s: &Section<'_>) -> ClickHouse {
         insert_timeout,
         max_execution_time,
         inserts_per_table: s.or("inserts_per_table", 4, count),
+        compression: s.or("compression", BlockCompression::default(), compression),
         clickstack_transform: true,
+    }
+}
+
+fn compression(text: &str) -> Result<BlockCompression, String> {
+    match text {
+        "lz4" => Ok(BlockCompression::Lz4),
+        "zstd" => Ok(BlockCompression::Zstd),
+        "none" => Ok(BlockCompression::None),
+        _ => Err("is not a compression; known are lz4, zstd, none".to_owned()),
     }
 }
 

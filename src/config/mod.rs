@@ -212,6 +212,18 @@ pub enum ForwardCompression {
     Zstd,
 }
 
+/// `sink.clickhouse.compression`: how sealed blocks are compressed, in the spool and on the way. ClickHouse reads all three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BlockCompression {
+    /// Fast, and costs ClickHouse nothing.
+    #[default]
+    Lz4,
+    /// Smaller; for a narrow way to ClickHouse or a small spool.
+    Zstd,
+    /// For a network and a disk that cost nothing.
+    None,
+}
+
 /// Section `sink.clickhouse`.
 #[derive(Debug, Clone)]
 pub struct ClickHouse {
@@ -235,6 +247,8 @@ pub struct ClickHouse {
     pub max_execution_time: Duration,
     /// Inserts in flight for one table.
     pub inserts_per_table: usize,
+    /// How blocks are compressed.
+    pub compression: BlockCompression,
     /// Section `logs`: whether logs are changed as ClickStack's collector changes them (JSON and map bodies into attributes, severity from
     /// text).
     pub clickstack_transform: bool,

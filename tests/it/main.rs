@@ -9,6 +9,7 @@ mod bombs;
 mod browser;
 mod clickhouse;
 mod command;
+mod compressed;
 mod days;
 mod forward;
 mod keys;

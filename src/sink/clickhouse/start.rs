@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 
 use super::ClickHouse;
-use super::encode::{Compression, EncoderFactory, EncoderSettings, Plans, SchemaError, TableKind, TablePlan};
+use super::encode::{EncoderFactory, EncoderSettings, Plans, SchemaError, TableKind, TablePlan};
 use super::error::Failure;
 use super::http::{Connector, Http, SetupError, base, connector};
 use super::query::Query;
@@ -230,10 +230,5 @@ fn encoder_settings(schema: &ServerSchema, config: &config::ClickHouse) -> Resul
         tracing::warn!(%error, zone = schema.timezone, "the server's time zone is not known here; days are cut in UTC");
         TimeZone::UTC
     });
-    Ok(EncoderSettings {
-        plans,
-        zone,
-        compression: Compression::default(),
-        transform_logs: config.clickstack_transform,
-    })
+    Ok(EncoderSettings { plans, zone, compression: config.compression, transform_logs: config.clickstack_transform })
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use local_stack::ClickHouse as Server;
-use otelgate::config::{ClickHouse as Config, Secret, Ttl};
+use otelgate::config::{BlockCompression, ClickHouse as Config, Secret, Ttl};
 use otelgate::otlp::Signal;
 use otelgate::sink::clickhouse::ClickHouse;
 use otelgate::sink::{Growth, PartDelivery, SealedPart, Sink as _};
@@ -48,6 +48,7 @@ impl Database {
             insert_timeout: Duration::from_secs(30),
             max_execution_time: Duration::from_secs(25),
             inserts_per_table: 2,
+            compression: BlockCompression::default(),
             clickstack_transform: true,
         }
     }

@@ -82,7 +82,8 @@ impl Compressor {
         frame[..CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
     }
 
-    /// Appends the compressed bytes and returns the method's number. What does not get smaller goes as it is.
+    /// Appends the compressed bytes and returns the method's number. What does not get smaller is compressed too: ClickHouse refuses a body
+    /// whose frames have different methods.
     fn compress(&mut self, chunk: &[u8]) -> u8 {
         const NONE: u8 = 0x02;
         const LZ4: u8 = 0x82;
@@ -102,11 +103,12 @@ impl Compressor {
             }
         };
         match written {
-            Some((method, len)) if len < chunk.len() => {
+            Some((method, len)) => {
                 self.frames.extend_from_slice(&self.buffer[..len]);
                 method
             }
-            _ => {
+            // Asked for; a compressor with that much room does not fail.
+            None => {
                 self.frames.extend_from_slice(chunk);
                 NONE
             }

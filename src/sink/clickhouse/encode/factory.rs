@@ -6,20 +6,9 @@ use arc_swap::ArcSwap;
 use jiff::tz::TimeZone;
 
 use super::plan::Plans;
+pub use crate::config::BlockCompression as Compression;
 use crate::otlp::Signal;
 use crate::sink::ChunkEncoder;
-
-/// How sealed blocks are compressed. ClickHouse reads all three with `decompress=1`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compression {
-    /// Fast, and costs ClickHouse nothing.
-    #[default]
-    Lz4,
-    /// Smaller; for a narrow way to ClickHouse or a small spool.
-    Zstd,
-    /// For a network and a disk that cost nothing.
-    None,
-}
 
 /// What an encoder goes by, whole: replaced, never changed.
 #[derive(Debug, Clone)]
