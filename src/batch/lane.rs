@@ -5,8 +5,8 @@
 //! after its first request, or when it is full, always off the reactor: sealing sorts dictionaries and compresses.
 //!
 //! A request is encoded where it is, on the reactor's thread: handing it to another costs more than the some 100 µs that 100 KiB take, and
-//! requests of 640 KB that moved the thread's other tasks away first cost a tenth more CPU, 75 % more context switches and 40 % more memory
-//! (threads come and go, each with an arena). Only what takes longer than some 2 ms moves them away.
+//! requests of 640 KB that moved the thread's other tasks away first cost an eighth more CPU, twice the context switches and a third
+//! more memory (threads come and go, each with an arena). Only what takes longer than some 2 ms moves them away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
