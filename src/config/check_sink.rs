@@ -55,6 +55,7 @@ fn clickhouse(s: &Section<'_>) -> ClickHouse {
         max_execution_time,
         inserts_per_table: s.or("inserts_per_table", 4, count),
         compression: s.or("compression", BlockCompression::default(), compression),
+        materialize_skip_indexes_on_insert: s.or("materialize_skip_indexes_on_insert", false, flag),
         clickstack_transform: true,
     }
 }

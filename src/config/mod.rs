@@ -249,6 +249,8 @@ pub struct ClickHouse {
     pub inserts_per_table: usize,
     /// How blocks are compressed.
     pub compression: BlockCompression,
+    /// ClickHouse's setting of that name: whether an insert builds skip indexes, or the first merge of its part.
+    pub materialize_skip_indexes_on_insert: bool,
     /// Section `logs`: whether logs are changed as ClickStack's collector changes them (JSON and map bodies into attributes, severity from
     /// text).
     pub clickstack_transform: bool,

@@ -80,12 +80,13 @@ pub(crate) fn take_timezone(timezone: &str) -> anyhow::Result<()> {
 /// `access_control_improvements` is what a server's own config.xml says; without it the local program is stricter.
 fn config_xml(args: &Args) -> String {
     let users = args.data.join("users.xml");
+    // Written as often as a server does by default: each writing of the log of parts is a part of its own, which that log has too.
     let log = |name: &str| {
         format!(
             "  <{name}>
     <database>system</database>
     <table>{name}</table>
-    <flush_interval_milliseconds>200</flush_interval_milliseconds>
+    <flush_interval_milliseconds>7500</flush_interval_milliseconds>
   </{name}>\n"
         )
     };

@@ -37,13 +37,15 @@ const SETTINGS: [(&str, &str); 14] = [
     ("timeout_overflow_mode", "throw"),
 ];
 
-/// How an insert is limited in time.
+/// What a server or a person decides about an insert.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct Options {
     /// How long the client waits.
     pub(super) timeout: Duration,
     /// How long the server tries.
     pub(super) execution: Duration,
+    /// Skip indexes are built when parts are merged (docs/decisions/0010-cheaper-inserts.md); only for servers that know the setting.
+    pub(super) leave_indexes_to_merges: bool,
 }
 
 /// Makes one attempt.
@@ -56,13 +58,16 @@ pub(super) async fn insert(
     database: &str,
     table: Option<&Table>,
     part: &PartDelivery,
-    limits: Limits,
+    options: Options,
 ) -> Result<(), Failure> {
     let statement = statement(database, table, part)?;
-    let execution = limits.execution.as_secs_f64().to_string();
+    let execution = options.execution.as_secs_f64().to_string();
     let mut parameters = Parameters::default();
     for (name, value) in SETTINGS {
         parameters = parameters.with(name, value);
+    }
+    if options.leave_indexes_to_merges {
+        parameters = parameters.with("materialize_skip_indexes_on_insert", "0");
     }
     if table.is_some_and(|table| table.columns.iter().any(|column| column.type_name.contains("JSON"))) {
         // `{"a.b": 1, "a": {"b": 2}}` names a path twice, which refuses the whole insert. Older servers know neither the type nor the setting.
@@ -73,7 +78,7 @@ pub(super) async fn insert(
         .with("insert_deduplication_token", &part.token)
         .with("query_id", &query_id(part))
         .with("query", &statement);
-    let answer = http.post(server, parameters, None, part.body.clone(), limits.timeout).await?;
+    let answer = http.post(server, parameters, None, part.body.clone(), options.timeout).await?;
     if answer.is_empty() {
         Ok(())
     } else {

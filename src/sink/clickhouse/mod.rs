@@ -32,7 +32,7 @@ pub use start::{StartError, apply_schema};
 
 use self::encode::EncoderFactory;
 use self::http::{Connector, Http};
-use self::insert::Limits;
+use self::insert::Options;
 use self::query::Query;
 use self::schema::ServerSchema;
 use self::servers::Servers;
@@ -71,9 +71,14 @@ impl ClickHouse {
         let table = schema.tables.get(&*part.name.table);
         let replicated = table.is_some_and(schema::Table::is_replicated);
         let server = self.servers.for_insert(&part.token, replicated);
-        let limits = Limits { timeout: self.config.insert_timeout, execution: self.config.max_execution_time };
+        let options = Options {
+            timeout: self.config.insert_timeout,
+            execution: self.config.max_execution_time,
+            leave_indexes_to_merges: !self.config.materialize_skip_indexes_on_insert
+                && schema.version().can_leave_indexes_to_merges(),
+        };
         let uri = self.servers.uri(server);
-        let inserted = insert::insert(&self.http, uri, &self.config.database, table, part, limits).await;
+        let inserted = insert::insert(&self.http, uri, &self.config.database, table, part, options).await;
         let Err(failure) = inserted else {
             // Elsewhere a look has the last word.
             if replicated || part.witnesses.is_empty() {

@@ -1,5 +1,6 @@
 //! The sink against a real ClickHouse: the tables that it creates, its inserts, what it makes of failures, its looks.
 
+mod indexes;
 mod insert;
 mod look;
 mod network;
@@ -49,6 +50,7 @@ impl Database {
             max_execution_time: Duration::from_secs(25),
             inserts_per_table: 2,
             compression: BlockCompression::default(),
+            materialize_skip_indexes_on_insert: false,
             clickstack_transform: true,
         }
     }

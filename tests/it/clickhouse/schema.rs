@@ -45,7 +45,8 @@ async fn applied_tables_are_clickstacks() {
          FROM system.tables WHERE database = '{db}' AND engine NOT LIKE '%View'")
     .await
     .replace(", non_replicated_deduplication_window = 10000", "")
-    .replace(", fsync_after_insert = 1, fsync_part_directory = 1", "");
+    .replace(", fsync_after_insert = 1, fsync_part_directory = 1", "")
+    .replace(", min_level_for_wide_part = 1", "");
     same(
         &facts(TABLES).into_iter().map(in_order).collect::<Vec<_>>().iter().map(String::as_str).collect(),
         &all_in_order(&tables),

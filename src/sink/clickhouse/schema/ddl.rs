@@ -22,6 +22,8 @@ struct Filling<'a> {
     database: &'a str,
     ttl: &'a Ttl,
     text_indexes: bool,
+    /// What is inserted lies in one file; what was merged has a file a column (docs/decisions/0010-cheaper-inserts.md).
+    compact_inserts: bool,
 }
 
 /// The columns that the logs' rollup counts.
@@ -56,7 +58,12 @@ const METRICS: [(&str, &str); 5] = [
 
 /// All tables and views for a server of this version.
 pub fn statements(database: &str, ttl: &Ttl, version: Version) -> Vec<Statement> {
-    let filling = Filling { database, ttl, text_indexes: version.has_text_indexes() };
+    let filling = Filling {
+        database,
+        ttl,
+        text_indexes: version.has_text_indexes(),
+        compact_inserts: version.has_level_for_wide_part(),
+    };
     let mut all = vec![
         filling.table("otel_logs", include_str!("sql/otel_logs.sql"), ttl.logs, Expiry::TIMESTAMP),
         filling.rollup("otel_logs_kv_rollup_15m", ttl.logs),
@@ -121,6 +128,7 @@ impl Filling<'_> {
             .replace("{text_items}", items)
             .replace("{text_words}", words)
             .replace("{text_id}", id)
+            .replace("{level}", if self.compact_inserts { ", min_level_for_wide_part = 1" } else { "" })
             .replace("{ttl}\n", &with_line_end(expiry.clause(ttl)))
             .trim_end()
             .to_owned();
@@ -204,6 +212,13 @@ mod tests {
         assert!(!older.contains("text("));
         assert!(older.contains("lower(Body) TYPE tokenbf_v1(32768, 3, 0) GRANULARITY 8"));
         assert!(older.contains("mapKeys(LogAttributes) TYPE bloom_filter(0.01) GRANULARITY 1"));
+    }
+
+    #[test]
+    fn inserts_are_compact_where_the_server_knows_how() {
+        let of = |version| sql_of("otel_metrics_sum", DAY, version).contains("min_level_for_wide_part = 1");
+        assert!(of(Version::new(25, 10)));
+        assert!(!of(Version::new(25, 9)));
     }
 
     #[test]

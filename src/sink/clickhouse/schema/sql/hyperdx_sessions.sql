@@ -31,4 +31,4 @@ PRIMARY KEY (ServiceName, TimestampTime)
 ORDER BY (ServiceName, TimestampTime, Timestamp)
 {ttl}
 SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1,
-    non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+    non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1{level}
