@@ -26,8 +26,7 @@ async fn found(database: &Database) -> [u64; 3] {
     let mut counts = [0; 3];
     for (search, count) in SEARCHES.iter().zip(&mut counts) {
         let by = async |used: u8| {
-            let sql =
-                format!("SELECT count() FROM {{db}}.otel_logs WHERE {search} SETTINGS use_skip_indexes = {used}");
+            let sql = format!("SELECT count() FROM {{db}}.otel_logs WHERE {search} SETTINGS use_skip_indexes = {used}");
             database.number(&sql).await
         };
         *count = by(1).await;
@@ -45,7 +44,8 @@ async fn skip_indexes_come_with_the_merge() {
         assert_eq!(sink.deliver(&logs(&sink, token, 4, 100)).await, Outcome::Delivered);
     }
     assert_eq!(index_bytes(&database).await, 0, "an insert builds no index");
-    let compact = "SELECT countIf(part_type = 'Compact') FROM system.parts WHERE database = '{db}' AND table = 'otel_logs'";
+    let compact =
+        "SELECT countIf(part_type = 'Compact') FROM system.parts WHERE database = '{db}' AND table = 'otel_logs'";
     assert_eq!(database.number(compact).await, 3);
     let before = found(&database).await;
     assert!(before.iter().all(|count| (1..1200).contains(count)), "{before:?}");
