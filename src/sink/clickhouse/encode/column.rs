@@ -5,9 +5,10 @@
 
 use super::dictionary::Dictionary;
 use super::json::Json;
+use super::list::List;
 use super::map::{Duplicates, Keys, Map};
 use super::plan::{ColumnFormat, ValueFormat};
-use super::value::{Attribute, prefixed};
+use super::value::prefixed;
 use super::wire::{Fault, put_string};
 
 /// A column's buffers.
@@ -165,7 +166,7 @@ impl Column {
     /// which of equal keys counts.
     pub(super) fn attributes(
         &mut self,
-        attributes: &[Attribute<'_>],
+        attributes: List<'_, '_>,
         duplicates: Duplicates,
         depth: u8,
         max: u64,
@@ -175,7 +176,9 @@ impl Column {
             Data::Json(_) if duplicates.in_doubt(attributes) => Ok(None),
             Data::Json(strings) => {
                 strings.last = strings.bytes.len();
-                prefixed(&mut strings.bytes, |out| Json::column(out, max).object(attributes.to_vec(), depth))?;
+                prefixed(&mut strings.bytes, |out| {
+                    Json::column(out, max).object(attributes.attributes().collect(), depth)
+                })?;
                 Ok(Some(strings.bytes.len() - strings.last))
             }
             _ => Ok(Some(0)),

@@ -29,27 +29,8 @@ struct Record<'a> {
 
 /// Reads a log record and appends its row.
 pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: u8) -> Result<(), Fault> {
-    let mut record = Record::default();
-    request.attributes.clear();
-    let mut fields = Fields::new(bytes, depth);
-    while let Some((number, field)) = fields.next()? {
-        match (number, field) {
-            (1, Field::Fixed64(nanos)) => record.time = nanos,
-            (2, Field::Varint(number)) => record.severity_number = number,
-            (3, Field::Len(text)) => record.severity_text = text,
-            (5, Field::Len(body)) => record.body.merge(body, fields.inner_depth()?)?,
-            (6, Field::Len(entry)) => push(&mut request.attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
-            (7, Field::Varint(_)) => {}
-            (8, Field::Fixed32(flags)) => record.flags = flags,
-            (9, Field::Len(bytes)) => record.trace_id = id(bytes)?,
-            (10, Field::Len(bytes)) => record.span_id = id(bytes)?,
-            (11, Field::Fixed64(nanos)) => record.observed_time = nanos,
-            (12, Field::Len(name)) => record.event_name = name,
-            (1..=3 | 5..=12, _) => return fields.wrong_type(),
-            _ => {}
-        }
-    }
-    let depth = fields.inner_depth()?;
+    let record = Record::read(bytes, depth, &mut request.attributes)?;
+    let depth = Fields::new(bytes, depth).inner_depth()?;
     let max = request.rows.max_column_bytes();
     let replay = match request.attributes.iter().find(|attribute| *attribute.key == *REPLAY_EVENT) {
         Some(event) => has_text(&event.value, depth, max, &mut request.text)?,
@@ -70,20 +51,16 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
         merged = request.merge.find(&request.attributes, &record.body, max)?;
         duplicates = request.merge.duplicates(merged, &request.attributes);
     }
-    let mut list = emptied(std::mem::take(&mut request.merged));
-    let mut attributes = &request.attributes[..];
-    if merged != Merged::AsTheyAre {
-        request.merge.put(merged, &request.attributes, &record.body, (depth, max), &mut list)?;
-        attributes = &list;
-    }
+    let mut list = if request.merge.makes(merged) { emptied(std::mem::take(&mut request.merged)) } else { Vec::new() };
+    let place = (depth, max);
+    let mut attributes = request.merge.list(merged, &request.attributes, &record.body, place, &mut list)?;
     let kind = if replay { TableKind::Sessions } else { TableKind::Logs };
     let nanos = if record.time == 0 { record.observed_time } else { record.time };
     let part = request.rows.begin(kind, nanos, bytes.len(), record.score(body.len()), 0)?;
     if !part.map(column::LOG_ATTRIBUTES, attributes, duplicates, depth)? {
-        list = emptied(list);
+        list = emptied(std::mem::take(&mut request.merged));
         merged = request.merge.find_exactly(max)?;
-        request.merge.put(merged, &request.attributes, &record.body, (depth, max), &mut list)?;
-        attributes = &list;
+        attributes = request.merge.list(merged, &request.attributes, &record.body, place, &mut list)?;
         part.map(column::LOG_ATTRIBUTES, attributes, Duplicates::LastOnly, depth)?;
     }
     let mut severity = Severity { text: Cow::Borrowed(record.severity_text), number: int32(record.severity_number) };
@@ -102,7 +79,9 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
     part.text(column::BODY, body);
     part.text(column::EVENT_NAME, record.event_name);
     drop(severity);
-    request.merged = emptied(list);
+    if !list.is_empty() {
+        request.merged = emptied(list);
+    }
     Ok(())
 }
 
@@ -120,7 +99,32 @@ fn has_text(value: &Value<'_>, depth: u8, max: u64, scratch: &mut Vec<u8>) -> Re
     }
 }
 
-impl Record<'_> {
+impl<'a> Record<'a> {
+    #[inline]
+    fn read(bytes: &'a [u8], depth: u8, attributes: &mut Vec<Attribute<'a>>) -> Result<Record<'a>, Fault> {
+        let mut record = Record::default();
+        attributes.clear();
+        let mut fields = Fields::new(bytes, depth);
+        while let Some((number, field)) = fields.next()? {
+            match (number, field) {
+                (1, Field::Fixed64(nanos)) => record.time = nanos,
+                (2, Field::Varint(number)) => record.severity_number = number,
+                (3, Field::Len(text)) => record.severity_text = text,
+                (5, Field::Len(body)) => record.body.merge(body, fields.inner_depth()?)?,
+                (6, Field::Len(entry)) => push(attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
+                (7, Field::Varint(_)) => {}
+                (8, Field::Fixed32(flags)) => record.flags = flags,
+                (9, Field::Len(bytes)) => record.trace_id = id(bytes)?,
+                (10, Field::Len(bytes)) => record.span_id = id(bytes)?,
+                (11, Field::Fixed64(nanos)) => record.observed_time = nanos,
+                (12, Field::Len(name)) => record.event_name = name,
+                (1..=3 | 5..=12, _) => return fields.wrong_type(),
+                _ => {}
+            }
+        }
+        Ok(record)
+    }
+
     /// How well the row can be found again: a span's id tells most, then the body's length, as long as it is no burden to a query.
     fn score(&self, body: usize) -> u64 {
         const LONGEST: usize = 4096;

@@ -4,7 +4,8 @@
 //! keys that it saw, with their order and their numbers in the dictionary: a record with a known list is neither sorted nor hashed.
 
 use super::column::Numbers;
-use super::value::Attribute;
+use super::list::List;
+use super::texts::Texts;
 use super::wire::{Fault, put_string};
 
 /// Maps from string to string.
@@ -50,8 +51,7 @@ struct Shape {
     duplicates: Option<Duplicates>,
     /// Equal keys of which nobody here knows which one counts.
     doubtful: bool,
-    keys: Vec<u8>,
-    ends: Vec<usize>,
+    keys: Texts,
     /// The places of the entries that are kept, sorted by key.
     order: Vec<usize>,
     /// Their keys' numbers in the dictionary.
@@ -73,7 +73,7 @@ impl Map {
     /// bytes the column grew; `None` when it is not clear which of equal keys counts.
     pub(super) fn push(
         &mut self,
-        attributes: &[Attribute<'_>],
+        attributes: List<'_, '_>,
         duplicates: Duplicates,
         depth: u8,
         max: u64,
@@ -95,14 +95,14 @@ impl Map {
             Keys::Text(bytes) => {
                 self.last_keys = bytes.len();
                 for place in &shape.order {
-                    put_string(bytes, &attributes[*place].key);
+                    put_string(bytes, attributes.key(*place));
                 }
                 grown += bytes.len() - self.last_keys;
             }
         }
         self.last_values = self.values.len();
         for place in &shape.order {
-            attributes[*place].value.put_string(&mut self.values, depth + 1, max)?;
+            attributes.put_string(*place, &mut self.values, depth + 1, max)?;
             if (self.values.len() - self.last_values) as u64 > max {
                 return Err(Fault::TooLarge("max_column_bytes", max));
             }
@@ -150,7 +150,7 @@ impl Shapes {
     const LONGEST: usize = 128;
     const LONGEST_KEYS: usize = 8 << 10;
 
-    fn find(&mut self, attributes: &[Attribute<'_>], duplicates: Duplicates) -> Option<&Shape> {
+    fn find(&mut self, attributes: List<'_, '_>, duplicates: Duplicates) -> Option<&Shape> {
         if self.known.get(self.last).is_none_or(|shape| !shape.fits(attributes, duplicates)) {
             self.last = self.known.iter().position(|shape| shape.fits(attributes, duplicates))?;
         }
@@ -159,7 +159,7 @@ impl Shapes {
 
     fn learn(
         &mut self,
-        attributes: &[Attribute<'_>],
+        attributes: List<'_, '_>,
         duplicates: Duplicates,
         keys: &mut Keys,
         grown: &mut usize,
@@ -172,13 +172,13 @@ impl Shapes {
         }
         let shape = &mut self.known[self.last];
         let remembered = attributes.len() <= Shapes::LONGEST
-            && attributes.iter().map(|attribute| attribute.key.len()).sum::<usize>() <= Shapes::LONGEST_KEYS;
+            && attributes.keys().map(<[u8]>::len).sum::<usize>() <= Shapes::LONGEST_KEYS;
         shape.learn(attributes, duplicates, remembered);
         if let Keys::Dictionary(numbers) = keys
             && !shape.doubtful
         {
             for place in &shape.order {
-                let (number, bytes) = numbers.dictionary.number(&attributes[*place].key);
+                let (number, bytes) = numbers.dictionary.number(attributes.key(*place));
                 shape.numbers.push(number);
                 *grown += bytes;
             }
@@ -189,36 +189,24 @@ impl Shapes {
 
 impl Shape {
     #[inline]
-    fn fits(&self, attributes: &[Attribute<'_>], duplicates: Duplicates) -> bool {
-        if !self.remembered || self.ends.len() != attributes.len() || self.duplicates != Some(duplicates) {
-            return false;
-        }
-        let mut start = 0;
-        self.ends.iter().zip(attributes).all(|(end, attribute)| {
-            let key = &self.keys[start..*end];
-            start = *end;
-            *key == *attribute.key
-        })
+    fn fits(&self, attributes: List<'_, '_>, duplicates: Duplicates) -> bool {
+        self.remembered && self.duplicates == Some(duplicates) && attributes.has_keys(&self.keys)
     }
 
-    fn learn(&mut self, attributes: &[Attribute<'_>], duplicates: Duplicates, remembered: bool) {
+    fn learn(&mut self, attributes: List<'_, '_>, duplicates: Duplicates, remembered: bool) {
         self.keys.clear();
-        self.ends.clear();
         self.numbers.clear();
         self.order.clear();
         self.remembered = remembered;
         if remembered {
-            for attribute in attributes {
-                self.keys.extend_from_slice(&attribute.key);
-                self.ends.push(self.keys.len());
-            }
+            attributes.keys().for_each(|key| self.keys.push(key));
         }
         self.duplicates = Some(duplicates);
         sort(attributes, &mut self.order);
         self.doubtful = duplicates.in_doubt_sorted(attributes, &self.order);
         if duplicates != Duplicates::Kept {
             self.order.dedup_by(|later, earlier| {
-                let equal = attributes[*later].key == attributes[*earlier].key;
+                let equal = attributes.key(*later) == attributes.key(*earlier);
                 if equal {
                     *earlier = *later;
                 }
@@ -229,14 +217,14 @@ impl Shape {
 }
 
 /// The attributes' places in the order of their keys.
-fn sort(attributes: &[Attribute<'_>], order: &mut Vec<usize>) {
+fn sort(attributes: List<'_, '_>, order: &mut Vec<usize>) {
     order.extend(0..attributes.len());
-    order.sort_by(|one, other| attributes[*one].key.cmp(&attributes[*other].key));
+    order.sort_by(|one, other| attributes.key(*one).cmp(attributes.key(*other)));
 }
 
 impl Duplicates {
     /// Whether it is not clear which of equal keys counts.
-    pub(super) fn in_doubt(self, attributes: &[Attribute<'_>]) -> bool {
+    pub(super) fn in_doubt(self, attributes: List<'_, '_>) -> bool {
         let mut order = Vec::new();
         if let Duplicates::Clear { .. } = self {
             sort(attributes, &mut order);
@@ -244,9 +232,9 @@ impl Duplicates {
         self.in_doubt_sorted(attributes, &order)
     }
 
-    fn in_doubt_sorted(self, attributes: &[Attribute<'_>], order: &[usize]) -> bool {
+    fn in_doubt_sorted(self, attributes: List<'_, '_>, order: &[usize]) -> bool {
         let Duplicates::Clear { own } = self else { return false };
-        order.chunk_by(|one, other| attributes[*one].key == attributes[*other].key).any(|equal| {
+        order.chunk_by(|one, other| attributes.key(*one) == attributes.key(*other)).any(|equal| {
             let others = equal.iter().filter(|place| **place >= own).count();
             others > 1 || (others == 1 && equal.len() > 2)
         })

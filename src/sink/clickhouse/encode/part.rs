@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::column::{Column, Data, FixedKind, Mark, hex, seconds};
 use super::days::Day;
 use super::factory::EncoderSettings;
+use super::list::List;
 use super::map::Duplicates;
 use super::plan::{TablePlan, ValueFormat};
 use super::table::{Group, TableKind};
@@ -128,14 +129,14 @@ impl Part {
 
     /// A map; `depth` is that of the attributes' messages.
     pub(super) fn attributes(&mut self, place: usize, attributes: &[Attribute<'_>], depth: u8) -> Result<(), Fault> {
-        self.map(place, attributes, Duplicates::Kept, depth).map(drop)
+        self.map(place, List::own(attributes), Duplicates::Kept, depth).map(drop)
     }
 
     /// A map; of equal keys the last counts when it says so. `false`, and nothing is written, when it is not clear which one counts.
     pub(super) fn map(
         &mut self,
         place: usize,
-        attributes: &[Attribute<'_>],
+        attributes: List<'_, '_>,
         duplicates: Duplicates,
         depth: u8,
     ) -> Result<bool, Fault> {

@@ -129,6 +129,7 @@ impl<'a> Value<'a> {
     }
 
     /// Appends its text as ClickHouse's String: the length, then the bytes.
+    #[inline]
     pub(super) fn put_string(&self, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault> {
         if let Value::Text(text) | Value::Number(text) = self {
             put_string(out, text);

@@ -5,8 +5,9 @@
 //! 2. a record without severity takes it from an attribute such as `level`, else from a word at the body's beginning, else it is `info`;
 //! 3. the severity's text is lower-cased.
 //!
-//! A record whose body holds no brace and whose attributes are flat costs a search for that brace. An object is read once and its leaves are
-//! appended as they come; only where keys turn out to be equal is it read once more, with its keys sorted.
+//! A record whose body holds no brace and whose attributes are flat costs a search for that brace. An object is read once and its leaves go
+//! into the column as they come, under keys that are remembered from an object like it; only where keys turn out to be equal is it read once
+//! more, with its keys sorted.
 
 mod flatten;
 mod json;
@@ -14,11 +15,12 @@ mod severity;
 
 use std::borrow::Cow;
 
+pub(super) use json::Object;
 pub(super) use severity::Severity;
 
 use self::flatten::Flat;
-use self::json::Object;
 use super::bound::Entries;
+use super::list::List;
 use super::map::Duplicates;
 use super::value::{Attribute, Value, entries};
 use super::wire::Fault;
@@ -72,7 +74,7 @@ impl<'a> Merge<'a> {
         Ok(Merged::Exactly)
     }
 
-    /// What to do about equal keys in the list that [`Merge::put`] makes.
+    /// What to do about equal keys in the list that [`Merge::list`] makes.
     pub(super) fn duplicates(&self, merged: Merged, attributes: &[Attribute<'_>]) -> Duplicates {
         match merged {
             Merged::Appended if self.text.is_some() => Duplicates::Clear { own: attributes.len() },
@@ -80,28 +82,35 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Appends the attributes with the body merged into them. Of equal keys the last counts. `depth` is that of the attributes' messages, and
-    /// of the body.
-    pub(super) fn put<'m>(
+    /// Whether [`Merge::list`] makes attributes.
+    pub(super) fn makes(&self, merged: Merged) -> bool {
+        match merged {
+            Merged::AsTheyAre => false,
+            Merged::Appended => self.text.is_none(),
+            Merged::Exactly => true,
+        }
+    }
+
+    /// The attributes with the body merged into them. Of equal keys the last counts. `depth` is that of the attributes' messages, and of the
+    /// body; `list` is empty, and there for what must be made.
+    pub(super) fn list<'l, 'm>(
         &'m self,
         merged: Merged,
         attributes: &'m [Attribute<'a>],
         body: &'m Value<'a>,
         (depth, max): (u8, u64),
-        list: &mut Vec<Attribute<'m>>,
-    ) -> Result<(), Fault> {
-        if merged == Merged::Exactly {
-            self.put_exactly(attributes, (depth, max), list)?;
-        } else {
-            list.extend(attributes.iter().map(Attribute::borrowed));
-            if self.text.is_some() {
-                self.object.put(list);
-            }
+        list: &'l mut Vec<Attribute<'m>>,
+    ) -> Result<List<'l, 'm>, Fault> {
+        match merged {
+            Merged::AsTheyAre => return Ok(List::own(attributes)),
+            Merged::Appended if self.text.is_some() => return Ok(List::with(attributes, &self.object)),
+            Merged::Appended => list.extend(attributes.iter().map(Attribute::borrowed)),
+            Merged::Exactly => self.put_exactly(attributes, (depth, max), list)?,
         }
         if let Value::Map(entry_list) = body {
             list.append(&mut entries(entry_list, depth + 1, &mut Entries::new())?);
         }
-        Ok(())
+        Ok(List::own(list))
     }
 
     /// Those with a key of the object's are replaced by the object's, then come the object's others.
@@ -150,33 +159,45 @@ fn object(text: &[u8]) -> Option<&[u8]> {
 }
 
 /// A key and its value.
-type Texts = (Vec<u8>, Vec<u8>);
+type Pair = (Vec<u8>, Vec<u8>);
 
 /// The attributes that a body becomes, as text, for fuzzing.
 ///
+/// # Panics
+/// When the body becomes something else if one like it was seen before.
+///
 /// # Errors
 /// None that a record of less than 64 MiB can make.
-pub fn body_attributes(body: &[u8]) -> Result<Vec<Texts>, EncodeError> {
-    merged_texts(&[], body, u64::MAX).map_err(|fault| fault.within(body))
+pub fn body_attributes(body: &[u8]) -> Result<Vec<Pair>, EncodeError> {
+    let mut merge = Merge::default();
+    let first = merge.texts(&[], body, u64::MAX).map_err(|fault| fault.within(body))?;
+    let again = merge.texts(&[], body, u64::MAX).map_err(|fault| fault.within(body))?;
+    assert_eq!(first, again, "a form that is known changes nothing");
+    Ok(first)
 }
 
-fn merged_texts(attributes: &[Attribute<'_>], body: &[u8], max: u64) -> Result<Vec<Texts>, Fault> {
-    let body = Value::Text(Cow::Borrowed(body));
-    let mut merge = Merge::default();
-    let mut merged = merge.find(attributes, &body, max)?;
-    let mut list = Vec::new();
-    merge.put(merged, attributes, &body, (4, max), &mut list)?;
-    if merge.duplicates(merged, attributes).in_doubt(&list) {
-        list = Vec::new();
-        merged = merge.find_exactly(max)?;
-        merge.put(merged, attributes, &body, (4, max), &mut list)?;
+impl<'a> Merge<'a> {
+    fn texts(&mut self, attributes: &[Attribute<'a>], body: &'a [u8], max: u64) -> Result<Vec<Pair>, Fault> {
+        let body = Value::Text(Cow::Borrowed(body));
+        let mut merged = self.find(attributes, &body, max)?;
+        let mut made = Vec::new();
+        let list = self.list(merged, attributes, &body, (4, max), &mut made)?;
+        if !self.duplicates(merged, attributes).in_doubt(list) {
+            return texts(list, max);
+        }
+        made = Vec::new();
+        merged = self.find_exactly(max)?;
+        texts(self.list(merged, attributes, &body, (4, max), &mut made)?, max)
     }
-    let text = |attribute: &Attribute<'_>| {
+}
+
+fn texts(list: List<'_, '_>, max: u64) -> Result<Vec<Pair>, Fault> {
+    let text = |attribute: Attribute<'_>| {
         let mut text = Vec::new();
         attribute.value.put_text(&mut text, 5, max)?;
         Ok((attribute.key.to_vec(), text))
     };
-    list.iter().map(text).collect()
+    list.attributes().map(text).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::super::value::{Attribute, Value};
+use super::super::list::List;
+use super::super::value::Value;
 
 /// A severity's text and number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,24 +72,26 @@ impl<'a> Severity<'a> {
     }
 
     /// The severity that an attribute names.
-    pub(in super::super) fn from_attributes(attributes: &[Attribute<'a>]) -> Option<Severity<'a>> {
+    pub(in super::super) fn from_attributes(attributes: List<'a, '_>) -> Option<Severity<'a>> {
         let mut seen = [false; LEVELS.len()];
-        let mut found: Option<(usize, &Cow<'a, [u8]>)> = None;
+        let mut found: Option<(usize, Cow<'a, [u8]>)> = None;
         // Of equal keys the last counts.
-        for attribute in attributes.iter().rev().filter(|attribute| matches!(attribute.key.len(), 5 | 8 | 9)) {
-            let Some(rank) = LEVELS.iter().position(|name| *attribute.key == **name) else { continue };
+        for at in (0..attributes.len()).rev() {
+            let key = attributes.key(at);
+            let rank = if matches!(key.len(), 5 | 8 | 9) { LEVELS.iter().position(|name| key == *name) } else { None };
+            let Some(rank) = rank else { continue };
             let first = !std::mem::replace(&mut seen[rank], true);
-            if let Value::Text(text) = &attribute.value
+            if let Value::Text(text) = attributes.value(at)
                 && first
                 && !text.is_empty()
-                && found.is_none_or(|(best, _)| rank < best)
+                && found.as_ref().is_none_or(|(best, _)| rank < *best)
             {
                 found = Some((rank, text));
             }
         }
         let (_, text) = found?;
-        let class = CLASSES.iter().rev().find(|class| class.words.iter().any(|word| contains(text, word)));
-        Some(Severity { text: text.clone(), number: class.map_or(INFO, |class| class.number) })
+        let class = CLASSES.iter().rev().find(|class| class.words.iter().any(|word| contains(&text, word)));
+        Some(Severity { text, number: class.map_or(INFO, |class| class.number) })
     }
 
     /// The severity that the first such word in the beginning of the body names, `info` when there is none.
@@ -110,7 +113,10 @@ impl<'a> Severity<'a> {
 
     /// The severity of the word that the text begins with; `info` is none of them.
     fn of_word(text: &[u8]) -> Option<Severity<'static>> {
-        let begins = |word: &&[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+        let two = text.first_chunk::<2>()?.map(|byte| byte.to_ascii_lowercase());
+        let begins = |word: &&[u8]| {
+            word.starts_with(&two) && text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+        };
         let class = CLASSES.iter().find(|class| class.number != INFO && class.words.iter().any(begins))?;
         Some(Severity { text: Cow::Borrowed(class.name), number: class.number })
     }
@@ -145,6 +151,7 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::value::Attribute;
     use super::*;
 
     #[test]
@@ -176,12 +183,12 @@ mod tests {
             let attribute =
                 Attribute { key: Cow::Borrowed(b"Severity"), value: Value::Text(Cow::Borrowed(level.as_bytes())) };
             assert_eq!(
-                Severity::from_attributes(&[attribute]).map(|severity| severity.number),
+                Severity::from_attributes(List::own(&[attribute])).map(|severity| severity.number),
                 Some(number),
                 "{level}"
             );
         }
-        assert_eq!(Severity::from_attributes(&[]), None);
+        assert_eq!(Severity::from_attributes(List::own(&[])), None);
     }
 
     #[test]

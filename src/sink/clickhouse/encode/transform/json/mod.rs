@@ -4,9 +4,15 @@
 //! No tree is made: a walk over the text appends each leaf with its flat key to a list, in the order of the text. That order is
 //! wrong only where two keys end up the same, which is rare; the walk says when it may be so, and does it exactly when it is asked to.
 
+mod form;
 mod token;
 
+use std::ops::Range;
+
+use self::form::{Form, Forms};
+use self::token::{Leaf, Piece, Tokens};
 use super::super::bound::Entries;
+use super::super::texts::Texts;
 use super::super::value::{Attribute, Value};
 use super::super::walk::emptied;
 use super::super::wire::Fault;
@@ -16,24 +22,6 @@ const MAX_DEPTH: u32 = 500;
 
 /// How many comparisons of keys an object is worth before its keys are sorted instead.
 const COMPARISONS: usize = 1024;
-
-/// A string of the text, or of what was made from it.
-#[derive(Debug, Clone, Copy)]
-enum Piece<'a> {
-    Text(&'a [u8]),
-    /// From here to there in `made`.
-    Made(usize, usize),
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Leaf<'a> {
-    Empty,
-    Bool(bool),
-    Double(f64),
-    /// A number whose text is the one that Go would write.
-    Number(&'a [u8]),
-    Text(Piece<'a>),
-}
 
 /// A member of the outermost object or of one that is still open.
 #[derive(Debug, Clone, Copy)]
@@ -47,9 +35,8 @@ struct Member<'a> {
 
 /// An object's leaves. Its lists are used again for the next one.
 #[derive(Debug, Default)]
-pub(super) struct Object<'a> {
-    text: &'a [u8],
-    at: usize,
+pub(in super::super) struct Object<'a> {
+    tokens: Tokens<'a>,
     most: Entries,
     /// Whether objects are sorted and keys that come twice are taken out.
     exact: bool,
@@ -58,8 +45,14 @@ pub(super) struct Object<'a> {
     max: u64,
     /// What stands before the keys of the innermost open object.
     path: Vec<u8>,
-    made: Vec<u8>,
-    leaves: Vec<(Piece<'a>, Leaf<'a>)>,
+    leaves: Vec<Leaf<'a>>,
+    /// Their flat keys, unless they are those of the last form.
+    keys: Vec<Piece<'a>>,
+    /// Where the leaves stand in the text.
+    places: Vec<Range<usize>>,
+    forms: Forms,
+    /// Whether the object has the last form.
+    formed: bool,
     /// The leaves that count, sorted; only when read exactly.
     order: Vec<usize>,
     members: Vec<Member<'a>>,
@@ -72,37 +65,58 @@ impl<'a> Object<'a> {
     /// It is an object, but its keys have more.
     pub(super) fn read(&mut self, text: &'a [u8], exact: bool, max: u64) -> Result<bool, Fault> {
         self.forget();
-        (self.text, self.exact, self.max) = (text, exact, max);
+        (self.exact, self.max) = (exact, max);
         self.most = Entries::new();
-        let is_object = text.first() == Some(&b'{') && self.map(0).is_some() && self.at == text.len();
-        if !is_object {
-            self.forget();
-        } else if self.key_bytes > max {
+        self.tokens.begin(text);
+        let look = !exact && self.forms.pay();
+        self.formed = look && self.forms.read(&mut self.tokens, &mut self.leaves);
+        if self.formed {
+            self.key_bytes = self.form().map_or(0, |form| form.keys.bytes() as u64);
+        } else {
+            self.tokens.begin(text);
+            self.leaves.clear();
+            let is_object = text.first() == Some(&b'{') && self.map(0).is_some() && self.tokens.is_at_end();
+            if !is_object {
+                self.forget();
+                return Ok(false);
+            }
+        }
+        if self.key_bytes > max {
             return Err(Fault::TooLarge("max_column_bytes", max));
         }
-        Ok(is_object)
+        if look && !self.formed && !self.doubtful {
+            let keys = self.keys.iter().map(|key| self.tokens.piece(*key));
+            let nested = self.members.iter().filter(|member| member.nested).map(|member| self.tokens.piece(member.key));
+            self.forms.learn(text, &self.places, keys, nested);
+        }
+        Ok(true)
     }
 
     fn forget(&mut self) {
-        (self.at, self.doubtful, self.key_bytes) = (0, false, 0);
+        (self.doubtful, self.key_bytes, self.formed) = (false, 0, false);
+        self.tokens.begin(&[]);
         self.path.clear();
-        self.made.clear();
         self.leaves.clear();
+        self.keys.clear();
+        self.places.clear();
         self.order.clear();
         self.members.clear();
     }
 
-    /// The lists without their contents.
+    /// The lists without their contents, and the forms.
     pub(super) fn emptied<'b>(mut self) -> Object<'b> {
         /// What idle texts may hold on to.
         const KEEP: usize = 64 << 10;
         self.forget();
         self.path.shrink_to(KEEP);
-        self.made.shrink_to(KEEP);
+        self.places.shrink_to(KEEP / size_of::<Range<usize>>());
         Object {
+            tokens: self.tokens.emptied(KEEP),
             path: self.path,
-            made: self.made,
             leaves: emptied(self.leaves),
+            keys: emptied(self.keys),
+            places: self.places,
+            forms: self.forms,
             order: emptied(self.order),
             members: emptied(self.members),
             ..Object::default()
@@ -113,60 +127,67 @@ impl<'a> Object<'a> {
     /// attribute of the record.
     pub(super) fn is_doubtful(&self, attributes: &[Attribute<'_>]) -> bool {
         let is_attribute = |key: &[u8]| attributes.iter().any(|attribute| *attribute.key == *key);
-        self.doubtful || self.members.iter().any(|member| member.nested && is_attribute(self.piece(member.key)))
+        match self.form() {
+            Some(form) => form.nested.iter().any(is_attribute),
+            None => {
+                let mut nested = self.members.iter().filter(|member| member.nested);
+                self.doubtful || nested.any(|member| is_attribute(self.tokens.piece(member.key)))
+            }
+        }
     }
 
-    /// Appends all leaves, in the order of the text.
-    pub(super) fn put<'m>(&'m self, list: &mut Vec<Attribute<'m>>) {
-        list.extend(self.leaves.iter().map(|leaf| self.attribute(leaf)));
+    /// The form that the object has, when its keys are those of that form.
+    fn form(&self) -> Option<&Form> {
+        self.forms.last().filter(|_| self.formed)
+    }
+
+    /// Whether the leaves' keys are those from this place on.
+    #[inline]
+    pub(in super::super) fn has_keys(&self, keys: &Texts, from: usize) -> bool {
+        match self.form() {
+            Some(form) => keys.ends_as(from, &form.keys),
+            None => keys.iter().skip(from).zip(&self.keys).all(|(key, piece)| key == self.tokens.piece(*piece)),
+        }
+    }
+
+    /// How many leaves there are. They have places in the order of the text.
+    #[inline]
+    pub(in super::super) fn len(&self) -> usize {
+        self.leaves.len()
+    }
+
+    /// A leaf's key.
+    #[inline]
+    pub(in super::super) fn key(&self, at: usize) -> &[u8] {
+        match self.form() {
+            Some(form) => form.keys.get(at),
+            None => self.keys.get(at).map_or(&[], |key| self.tokens.piece(*key)),
+        }
+    }
+
+    /// A leaf.
+    #[inline]
+    pub(in super::super) fn value(&self, at: usize) -> Value<'_> {
+        match self.leaves.get(at) {
+            None | Some(Leaf::Empty) => Value::Empty,
+            Some(Leaf::Bool(flag)) => Value::Bool(*flag),
+            Some(Leaf::Double(double)) => Value::Double(*double),
+            Some(Leaf::Number(text)) => Value::Number((*text).into()),
+            Some(Leaf::Text(text)) => Value::Text(self.tokens.piece(*text).into()),
+        }
+    }
+
+    fn attribute(&self, at: usize) -> Attribute<'_> {
+        Attribute { key: self.key(at).into(), value: self.value(at) }
     }
 
     /// The members, sorted by key, and for each the leaves in it. Only when read exactly.
     pub(super) fn members<'m>(&'m self) -> Vec<(&'m [u8], impl Iterator<Item = Attribute<'m>> + use<'m, 'a>)> {
         let leaves = |member: &Member<'a>| {
             let places = self.order.get(member.start..member.end).unwrap_or_default();
-            places.iter().filter_map(|place| self.leaves.get(*place)).map(|leaf| self.attribute(leaf))
+            places.iter().map(|place| self.attribute(*place))
         };
-        self.members.iter().map(|member| (self.piece(member.key), leaves(member))).collect()
-    }
-
-    fn attribute<'m>(&'m self, (key, leaf): &(Piece<'a>, Leaf<'a>)) -> Attribute<'m> {
-        let value = match *leaf {
-            Leaf::Empty => Value::Empty,
-            Leaf::Bool(flag) => Value::Bool(flag),
-            Leaf::Double(double) => Value::Double(double),
-            Leaf::Number(text) => Value::Number(text.into()),
-            Leaf::Text(text) => Value::Text(self.piece(text).into()),
-        };
-        Attribute { key: self.piece(*key).into(), value }
-    }
-
-    fn piece(&self, piece: Piece<'a>) -> &[u8] {
-        match piece {
-            Piece::Text(text) => text,
-            Piece::Made(start, end) => self.made.get(start..end).unwrap_or_default(),
-        }
-    }
-
-    #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    #[inline]
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    /// Steps over a byte after white space.
-    #[inline]
-    fn takes(&mut self, byte: u8) -> bool {
-        self.space();
-        let taken = self.peek() == Some(byte);
-        self.at += usize::from(taken);
-        taken
+        self.members.iter().map(|member| (self.tokens.piece(member.key), leaves(member))).collect()
     }
 
     /// Counts a value that lies so deep and says how it begins.
@@ -176,26 +197,26 @@ impl<'a> Object<'a> {
             return None;
         }
         self.most.one().ok()?;
-        self.space();
-        self.peek()
+        self.tokens.space();
+        self.tokens.peek()
     }
 
     /// Reads a map's members; `path` is what stands before their keys.
     fn map(&mut self, depth: u32) -> Option<()> {
-        self.at += 1;
+        self.tokens.at += 1;
         let (first, first_leaf, base) = (self.members.len(), self.order.len(), self.path.len());
-        let mut more = !self.takes(b'}');
+        let mut more = !self.tokens.takes(b'}');
         while more {
-            self.space();
-            let key = self.string()?;
-            if !self.takes(b':') {
+            self.tokens.space();
+            let key = self.tokens.string()?;
+            if !self.tokens.takes(b':') {
                 return None;
             }
             let start = self.order.len();
             let begin = self.begin(depth + 1)?;
             let nested = matches!(begin, b'{' | b'[');
             if nested {
-                self.enter(key);
+                self.path.extend_from_slice(self.tokens.piece(key));
                 if begin == b'[' {
                     self.list(depth + 1, true)?;
                 } else {
@@ -203,12 +224,11 @@ impl<'a> Object<'a> {
                 }
                 self.path.truncate(base);
             } else {
-                let leaf = self.leaf(begin)?;
-                self.push(key, leaf);
+                self.leaf(key, begin)?;
             }
             self.members.push(Member { key, nested, start, end: self.order.len() });
-            more = !self.takes(b'}');
-            if more && !self.takes(b',') {
+            more = !self.tokens.takes(b'}');
+            if more && !self.tokens.takes(b',') {
                 return None;
             }
         }
@@ -232,9 +252,9 @@ impl<'a> Object<'a> {
 
     /// Reads a list's elements. A list in a list: the collector puts no dot between their places.
     fn list(&mut self, depth: u32, dotted: bool) -> Option<()> {
-        self.at += 1;
+        self.tokens.at += 1;
         let base = self.path.len();
-        if self.takes(b']') {
+        if self.tokens.takes(b']') {
             return Some(());
         }
         for index in 0.. {
@@ -245,72 +265,48 @@ impl<'a> Object<'a> {
             match self.begin(depth + 1)? {
                 b'{' => self.map_at_path(depth + 1)?,
                 b'[' => self.list(depth + 1, !dotted)?,
-                begin => {
-                    let leaf = self.leaf(begin)?;
-                    self.push(Piece::Text(&[]), leaf);
-                }
+                begin => self.leaf(Piece::Text(&[]), begin)?,
             }
             self.path.truncate(base);
-            if self.takes(b']') {
+            if self.tokens.takes(b']') {
                 break;
             }
-            if !self.takes(b',') {
+            if !self.tokens.takes(b',') {
                 return None;
             }
         }
         Some(())
     }
 
+    /// Reads a leaf under the path and this key.
     #[inline]
-    fn leaf(&mut self, begin: u8) -> Option<Leaf<'a>> {
-        match begin {
-            b'"' => self.string().map(Leaf::Text),
-            b't' => self.word(b"true", Leaf::Bool(true)),
-            b'f' => self.word(b"false", Leaf::Bool(false)),
-            b'n' => self.word(b"null", Leaf::Empty),
-            b'-' | b'0'..=b'9' => self.number(),
-            _ => None,
-        }
-    }
-
-    fn word(&mut self, word: &[u8], leaf: Leaf<'a>) -> Option<Leaf<'a>> {
-        let found = self.text.get(self.at..)?.starts_with(word);
-        self.at += word.len();
-        found.then_some(leaf)
-    }
-
-    #[inline]
-    fn enter(&mut self, key: Piece<'a>) {
-        match key {
-            Piece::Text(key) => self.path.extend_from_slice(key),
-            Piece::Made(start, end) => self.path.extend_from_slice(self.made.get(start..end).unwrap_or_default()),
-        }
-    }
-
-    /// Appends a leaf under the path and this key.
-    #[inline]
-    fn push(&mut self, key: Piece<'a>, leaf: Leaf<'a>) {
-        self.key_bytes += (self.path.len() + self.piece(key).len()) as u64;
+    fn leaf(&mut self, key: Piece<'a>, begin: u8) -> Option<()> {
+        let start = self.tokens.at;
+        let leaf = self.tokens.leaf(begin)?;
+        self.key_bytes += (self.path.len() + self.tokens.piece(key).len()) as u64;
         if self.key_bytes > self.max {
             // It may turn out not to be JSON, and then it may be as long as it likes.
-            return;
+            return Some(());
         }
-        let key = if self.path.is_empty() { key } else { self.joined(key) };
         if self.exact {
             self.order.push(self.leaves.len());
         }
-        self.leaves.push((key, leaf));
+        let key = if self.path.is_empty() { key } else { self.joined(key) };
+        self.keys.push(key);
+        self.leaves.push(leaf);
+        self.places.push(start..self.tokens.at);
+        Some(())
     }
 
     #[inline]
     fn joined(&mut self, key: Piece<'a>) -> Piece<'a> {
-        let start = self.made.len();
-        self.made.extend_from_slice(&self.path);
+        let start = self.tokens.made.len();
+        self.tokens.made.extend_from_slice(&self.path);
         match key {
-            Piece::Text(key) => self.made.extend_from_slice(key),
-            Piece::Made(start, end) => self.made.extend_from_within(start..end),
+            Piece::Text(key) => self.tokens.made.extend_from_slice(key),
+            Piece::Made(start, end) => self.tokens.made.extend_from_within(start..end),
         }
-        Piece::Made(start, self.made.len())
+        Piece::Made(start, self.tokens.made.len())
     }
 
     /// Whether a member that is a map or a list has a key that another has too. Two leaves with one key are found when they are written.
@@ -322,17 +318,17 @@ impl<'a> Object<'a> {
         }
         nested > 0
             && members.iter().enumerate().filter(|(_, member)| member.nested).any(|(at, member)| {
-                let key = self.piece(member.key);
-                members.iter().enumerate().any(|(other, member)| other != at && self.piece(member.key) == key)
+                let key = self.tokens.piece(member.key);
+                members.iter().enumerate().any(|(other, member)| other != at && self.tokens.piece(member.key) == key)
             })
     }
 
     /// Sorts an object's members, takes out what a later member with the same key replaces, and puts their leaves into that order.
     fn sort(&mut self, first: usize, first_leaf: usize) {
         let mut members = self.members.split_off(first);
-        members.sort_by(|one, other| self.piece(one.key).cmp(self.piece(other.key)));
+        members.sort_by(|one, other| self.tokens.piece(one.key).cmp(self.tokens.piece(other.key)));
         members.dedup_by(|later, earlier| {
-            let equal = self.piece(later.key) == self.piece(earlier.key);
+            let equal = self.tokens.piece(later.key) == self.tokens.piece(earlier.key);
             if equal {
                 *earlier = *later;
             }

@@ -1,10 +1,114 @@
 //! The numbers and strings of JSON text, kept as they stand there wherever that is what they mean.
 
-use super::{Leaf, Object, Piece};
+/// A string of the text, or of what was made from it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Piece<'a> {
+    Text(&'a [u8]),
+    /// From here to there in [`Tokens::made`].
+    Made(usize, usize),
+}
 
-impl<'a> Object<'a> {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Leaf<'a> {
+    Empty,
+    Bool(bool),
+    Double(f64),
+    /// A number whose text is the one that Go would write.
+    Number(&'a [u8]),
+    Text(Piece<'a>),
+}
+
+/// A text that is read from its beginning.
+#[derive(Debug, Default)]
+pub(super) struct Tokens<'a> {
+    text: &'a [u8],
+    pub(super) at: usize,
+    /// What does not stand in the text as it is.
+    pub(super) made: Vec<u8>,
+}
+
+impl<'a> Tokens<'a> {
+    /// Begins another text.
+    pub(super) fn begin(&mut self, text: &'a [u8]) {
+        self.text = text;
+        self.at = 0;
+        self.made.clear();
+    }
+
+    /// The same without a text.
+    pub(super) fn emptied<'b>(mut self, keep: usize) -> Tokens<'b> {
+        self.made.clear();
+        self.made.shrink_to(keep);
+        Tokens { made: self.made, ..Tokens::default() }
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at == self.text.len()
+    }
+
     #[inline]
-    pub(super) fn number(&mut self) -> Option<Leaf<'a>> {
+    pub(super) fn piece<'m>(&'m self, piece: Piece<'a>) -> &'m [u8] {
+        match piece {
+            Piece::Text(text) => text,
+            Piece::Made(start, end) => self.made.get(start..end).unwrap_or_default(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    #[inline]
+    pub(super) fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// Steps over a byte after white space.
+    #[inline]
+    pub(super) fn takes(&mut self, byte: u8) -> bool {
+        self.space();
+        let taken = self.peek() == Some(byte);
+        self.at += usize::from(taken);
+        taken
+    }
+
+    /// Steps over this text when a leaf follows it, and says how that begins.
+    #[inline]
+    pub(super) fn passes(&mut self, gap: &[u8]) -> Option<u8> {
+        let rest = self.text.get(self.at..)?.strip_prefix(gap)?;
+        let begin = rest.first().filter(|begin| !matches!(begin, b'{' | b'['))?;
+        self.at += gap.len();
+        Some(*begin)
+    }
+
+    /// Whether this is all that is left.
+    pub(super) fn ends_with(&self, rest: &[u8]) -> bool {
+        self.text.get(self.at..) == Some(rest)
+    }
+
+    #[inline]
+    pub(super) fn leaf(&mut self, begin: u8) -> Option<Leaf<'a>> {
+        match begin {
+            b'"' => self.string().map(Leaf::Text),
+            b't' => self.word(b"true", Leaf::Bool(true)),
+            b'f' => self.word(b"false", Leaf::Bool(false)),
+            b'n' => self.word(b"null", Leaf::Empty),
+            b'-' | b'0'..=b'9' => self.number(),
+            _ => None,
+        }
+    }
+
+    fn word(&mut self, word: &[u8], leaf: Leaf<'a>) -> Option<Leaf<'a>> {
+        let found = self.text.get(self.at..)?.starts_with(word);
+        self.at += word.len();
+        found.then_some(leaf)
+    }
+
+    #[inline]
+    fn number(&mut self) -> Option<Leaf<'a>> {
         let rest = self.text.get(self.at..)?;
         let plain = plain_number(rest);
         if plain > 0 && !rest.get(plain).is_some_and(is_in_number) {

@@ -1,0 +1,72 @@
+//! The attributes of a map on their way into a column.
+
+use super::texts::Texts;
+use super::transform::Object;
+use super::value::{Attribute, Value};
+use super::wire::Fault;
+
+/// Attributes by their places: a record's own, then the leaves of the object in its body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct List<'l, 'a> {
+    own: &'l [Attribute<'a>],
+    added: Option<&'l Object<'a>>,
+}
+
+impl<'l, 'a> List<'l, 'a> {
+    #[inline]
+    pub(super) fn own(own: &'l [Attribute<'a>]) -> List<'l, 'a> {
+        List { own, added: None }
+    }
+
+    pub(super) fn with(own: &'l [Attribute<'a>], added: &'l Object<'a>) -> List<'l, 'a> {
+        List { own, added: Some(added) }
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.own.len() + self.added.map_or(0, Object::len)
+    }
+
+    #[inline]
+    pub(super) fn key(&self, at: usize) -> &'l [u8] {
+        match (self.own.get(at), self.added) {
+            (Some(attribute), _) => &attribute.key,
+            (None, Some(object)) => object.key(at - self.own.len()),
+            (None, None) => &[],
+        }
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'l [u8]> {
+        (0..self.len()).map(|at| self.key(at))
+    }
+
+    #[inline]
+    pub(super) fn value(&self, at: usize) -> Value<'l> {
+        match (self.own.get(at), self.added) {
+            (Some(attribute), _) => attribute.value.borrowed(),
+            (None, Some(object)) => object.value(at - self.own.len()),
+            (None, None) => Value::Empty,
+        }
+    }
+
+    /// Appends a value's text as ClickHouse's String.
+    #[inline]
+    pub(super) fn put_string(&self, at: usize, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault> {
+        match self.own.get(at) {
+            Some(attribute) => attribute.value.put_string(out, depth, max),
+            None => self.value(at).put_string(out, depth, max),
+        }
+    }
+
+    pub(super) fn attributes(&self) -> impl Iterator<Item = Attribute<'l>> {
+        (0..self.len()).map(|at| Attribute { key: self.key(at).into(), value: self.value(at) })
+    }
+
+    /// Whether these are the keys.
+    #[inline]
+    pub(super) fn has_keys(&self, keys: &Texts) -> bool {
+        keys.len() == self.len()
+            && self.own.iter().zip(keys.iter()).all(|(attribute, key)| *attribute.key == *key)
+            && self.added.is_none_or(|object| object.has_keys(keys, self.own.len()))
+    }
+}
