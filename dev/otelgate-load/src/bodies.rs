@@ -1,4 +1,7 @@
 //! The bodies, made before the clock starts: realistic records of one signal, serialised and compressed.
+//!
+//! Uncompressed protobuf gets the present as its records' time when it is sent, as real telemetry has it: parts that ClickHouse merges
+//! then follow each other, and no two requests are the same. Other bodies keep the time of the start.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -10,17 +13,34 @@ use flate2::Compression as Level;
 use otlp_client::{Protocol, Signal, grpc_frame};
 use otlp_samples::Samples;
 
-use crate::{Args, Compression};
+use crate::{Args, Compression, times};
 
 /// Request bodies, sent in turn.
 pub(crate) struct Bodies(Vec<Body>);
 
 /// One request's body as it goes on the wire.
 pub(crate) struct Body {
-    pub(crate) bytes: Bytes,
+    bytes: Bytes,
+    times: Vec<usize>,
     pub(crate) records: u64,
     /// Size before compression.
     pub(crate) uncompressed: u64,
+}
+
+impl Body {
+    /// What to send now.
+    pub(crate) fn fresh(&self) -> Result<Bytes> {
+        if self.times.is_empty() {
+            return Ok(self.bytes.clone());
+        }
+        let mut bytes = self.bytes.to_vec();
+        times::bring_to(&mut bytes, &self.times, now()?);
+        Ok(bytes.into())
+    }
+}
+
+fn now() -> Result<u64> {
+    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?)
 }
 
 impl Bodies {
@@ -34,9 +54,15 @@ impl Bodies {
 /// Makes the bodies that the arguments ask for, with the present as their time.
 pub(crate) fn make(args: &Args) -> Result<Arc<Bodies>> {
     ensure!(args.bodies > 0 && args.records > 0, "--bodies and --records must be at least 1");
-    let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
+    let now = now()?;
     let mut samples = Samples::new(args.seed).at(now);
-    let bodies = (0..args.bodies).map(|_| body(args, &mut samples)).collect::<Result<_>>()?;
+    let mut bodies = (0..args.bodies).map(|_| body(args, &mut samples)).collect::<Result<Vec<_>>>()?;
+    if args.protocol != Protocol::HttpJson && args.compression == Compression::None {
+        let mut later = Samples::new(args.seed).at(now + times::LATER);
+        for made in &mut bodies {
+            made.times = times::find(&made.bytes, &body(args, &mut later)?.bytes)?;
+        }
+    }
     Ok(Arc::new(Bodies(bodies)))
 }
 
@@ -48,7 +74,12 @@ fn body(args: &Args, samples: &mut Samples) -> Result<Body> {
     } else {
         compressed
     };
-    Ok(Body { bytes: bytes.into(), records: u64::try_from(args.records)?, uncompressed: u64::try_from(message.len())? })
+    Ok(Body {
+        bytes: bytes.into(),
+        times: Vec::new(),
+        records: u64::try_from(args.records)?,
+        uncompressed: u64::try_from(message.len())?,
+    })
 }
 
 fn protobuf(args: &Args, samples: &mut Samples) -> Vec<u8> {

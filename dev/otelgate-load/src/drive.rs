@@ -113,7 +113,7 @@ async fn work(
     while let Some((number, due)) = clock.next_due().await {
         let body = bodies.get(number);
         outcome.requests += 1;
-        match tokio::time::timeout(timeout, connection.send(&target, signal, body.bytes.clone())).await {
+        match tokio::time::timeout(timeout, connection.send(&target, signal, body.fresh()?)).await {
             Ok(Ok(answer)) => match answer.refusal() {
                 None => {
                     let rejected = answer.rejected().unwrap_or(0);

@@ -11,6 +11,7 @@ mod client;
 mod drive;
 mod process;
 mod report;
+mod times;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,7 +57,7 @@ struct Args {
     /// Records (spans, log records, data points) a request.
     #[arg(long, default_value_t = 1000)]
     records: usize,
-    /// Distinct request bodies made in memory; they are sent in turn.
+    /// Distinct request bodies made in memory; they are sent in turn, uncompressed protobuf with the present as its records' time.
     #[arg(long, default_value_t = 64)]
     bodies: usize,
     /// Records a second over all connections; as fast as it goes when absent.
