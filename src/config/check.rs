@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::section::Section;
 use super::value::{address, count, flag, positive_size, positive_time, show_size, show_time, size, time, word};
 use super::{
-    AllowedOrigins, Batch, ClickHouse, Config, Cors, KeyLimits, Keys, Listen, Log, RequestLimits, Shutdown, SinkConfig,
-    Spool, Tls, check_sink, tls_files,
+    AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Listen, Log, RequestLimits, Shutdown, Spool, Tls, check_sink,
+    tls_files,
 };
 
 const MIB: u64 = 1 << 20;
@@ -31,12 +31,8 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let keys = top.section("keys", keys);
     let limits = top.section("limits", |section| key_limits(section, DEFAULT_LIMITS));
     let request = top.section("request", request);
-    let sink = top.section("sink", check_sink::sink);
     let clickstack_transform = top.section("logs", |section| section.or("clickstack_transform", true, flag));
-    let sink = sink.map(|sink| match sink {
-        SinkConfig::ClickHouse(sink) => SinkConfig::ClickHouse(ClickHouse { clickstack_transform, ..sink }),
-        forward => forward,
-    });
+    let sink = top.section("sink", |section| check_sink::sink(section, clickstack_transform));
     let with_spool = top.has("spool");
     let batch = top.section("batch", |section| batch(section, with_spool, request.timeout));
     let spool = with_spool.then(|| top.section("spool", |section| spool(section, &batch)));

@@ -12,8 +12,8 @@ use super::{BlockCompression, ClickHouse, Secret, SinkConfig, Ttl, tls_files};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The one sink; `None` after a mistake was reported.
-pub(super) fn sink(s: &Section<'_>) -> Option<SinkConfig> {
+/// The one sink; `None` after a mistake was reported. `clickstack_transform` is what section `logs` says.
+pub(super) fn sink(s: &Section<'_>, clickstack_transform: bool) -> Option<SinkConfig> {
     match (s.has("clickhouse"), s.has("forward")) {
         (true, true) => {
             s.mistake_here("`clickhouse` and `forward` are both set; exactly one sink, keep one");
@@ -23,12 +23,12 @@ pub(super) fn sink(s: &Section<'_>) -> Option<SinkConfig> {
         }
         (true, false) | (false, true) => {}
     }
-    let clickhouse = s.has("clickhouse").then(|| SinkConfig::ClickHouse(s.section("clickhouse", clickhouse)));
+    let clickhouse = s.has("clickhouse").then(|| s.section("clickhouse", |s| clickhouse(s, clickstack_transform)));
     let forward = s.has("forward").then(|| SinkConfig::Forward(s.section("forward", check_forward::forward)));
-    clickhouse.or(forward)
+    clickhouse.map(SinkConfig::ClickHouse).or(forward)
 }
 
-fn clickhouse(s: &Section<'_>) -> ClickHouse {
+fn clickhouse(s: &Section<'_>, clickstack_transform: bool) -> ClickHouse {
     if !s.has("url") {
         s.mistake("url", "is missing; write for example https://clickhouse:8443");
     }
@@ -56,7 +56,7 @@ fn clickhouse(s: &Section<'_>) -> ClickHouse {
         inserts_per_table: s.or("inserts_per_table", 4, count),
         compression: s.or("compression", BlockCompression::default(), compression),
         materialize_skip_indexes_on_insert: s.or("materialize_skip_indexes_on_insert", false, flag),
-        clickstack_transform: true,
+        clickstack_transform,
     }
 }
 
