@@ -68,7 +68,7 @@ fn number_field(kind: Kind, field: Field<'_>, repeated: bool, fields: &Fields<'_
     match (width, field) {
         (8, Field::Fixed64(_)) | (4, Field::Fixed32(_)) | (0, Field::Varint(_)) => Ok(()),
         (0, Field::Len(packed)) if repeated => super::wire::packed_varints(packed, |_| ()),
-        (8, Field::Len(packed)) if repeated => super::wire::packed_fixed64(packed, |_| ()),
+        (8, Field::Len(packed)) if repeated => super::wire::packed_fixed64(packed).map(drop),
         _ => fields.wrong_type(),
     }
 }

@@ -43,10 +43,12 @@ pub(crate) enum Field<'a> {
 }
 
 /// The fields of one message.
+///
+/// What is not inlined takes the rest of the bytes, never the walk itself: so the compiler keeps where it stands in registers.
 #[derive(Debug, Clone)]
 pub(crate) struct Fields<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
+    len: usize,
     depth: u8,
 }
 
@@ -54,13 +56,13 @@ impl<'a> Fields<'a> {
     /// The fields of a message that lies `depth` messages deep in the request.
     #[inline]
     pub(crate) fn new(bytes: &'a [u8], depth: u8) -> Fields<'a> {
-        Fields { bytes, at: 0, depth }
+        Fields { rest: bytes, len: bytes.len(), depth }
     }
 
     /// The next field's number and value, or `None` at the end.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, Fault> {
-        if self.at >= self.bytes.len() {
+        if self.rest.is_empty() {
             return Ok(None);
         }
         let (number, wire) = self.key()?;
@@ -69,7 +71,7 @@ impl<'a> Fields<'a> {
             1 => Field::Fixed64(u64::from_le_bytes(self.take()?)),
             2 => Field::Len(self.len()?),
             3 => {
-                self.skip_group(number)?;
+                self.rest = skip_group(self.rest, self.depth, number)?;
                 Field::Group
             }
             5 => Field::Fixed32(u32::from_le_bytes(self.take()?)),
@@ -81,7 +83,7 @@ impl<'a> Fields<'a> {
     /// Where the next field begins, counted from the message's first byte.
     #[inline]
     pub(crate) fn position(&self) -> usize {
-        self.at
+        self.len - self.rest.len()
     }
 
     /// How deep the messages in this message lie.
@@ -97,18 +99,18 @@ impl<'a> Fields<'a> {
     }
 
     /// A known field with another wire type than its own.
-    #[cold]
+    #[inline(always)]
     pub(crate) fn wrong_type<T>(&self) -> Result<T, Fault> {
         Err(self.fault("a field with the wrong wire type"))
     }
 
     /// A fault where the walk stands.
-    #[cold]
+    #[inline(always)]
     pub(crate) fn fault(&self, what: &'static str) -> Fault {
-        Fault::Malformed(what, self.bytes.as_ptr().addr().wrapping_add(self.at))
+        fault(self.rest, what)
     }
 
-    #[inline]
+    #[inline(always)]
     fn key(&mut self) -> Result<(u32, u8), Fault> {
         let key = self.varint()?;
         match u32::try_from(key) {
@@ -117,99 +119,100 @@ impl<'a> Fields<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, Fault> {
-        match self.bytes.get(self.at) {
-            Some(&byte) if byte < 0x80 => {
-                self.at += 1;
-                Ok(u64::from(byte))
-            }
-            _ => self.long_varint(),
-        }
+        let (value, rest) = match self.rest {
+            [byte @ ..0x80, rest @ ..] => (u64::from(*byte), rest),
+            [low, high @ ..0x80, rest @ ..] => (u64::from(low & 0x7f) | u64::from(*high) << 7, rest),
+            _ => long_varint(self.rest)?,
+        };
+        self.rest = rest;
+        Ok(value)
     }
 
-    fn long_varint(&mut self) -> Result<u64, Fault> {
-        let mut value = 0_u64;
-        for (index, &byte) in self.bytes[self.at..].iter().take(10).enumerate() {
-            if index == 9 && byte > 1 {
-                break;
-            }
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if byte < 0x80 {
-                self.at += index + 1;
-                return Ok(value);
-            }
-        }
-        Err(self.fault("a number cut short or over 64 bits"))
-    }
-
-    #[inline]
+    #[inline(always)]
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        match self.bytes[self.at..].first_chunk::<N>() {
-            Some(bytes) => {
-                self.at += N;
+        match self.rest.split_first_chunk::<N>() {
+            Some((bytes, rest)) => {
+                self.rest = rest;
                 Ok(*bytes)
             }
             None => Err(self.fault("a field cut short")),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn len(&mut self) -> Result<&'a [u8], Fault> {
         let len = self.varint()?;
-        let rest = &self.bytes[self.at..];
-        match usize::try_from(len) {
-            Ok(len) if len <= rest.len() => {
-                self.at += len;
-                Ok(&rest[..len])
+        match usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len)) {
+            Some((bytes, rest)) => {
+                self.rest = rest;
+                Ok(bytes)
             }
-            _ => Err(self.fault("a length past the end")),
+            None => Err(self.fault("a length past the end")),
         }
     }
+}
 
-    #[cold]
-    fn skip_group(&mut self, number: u32) -> Result<(), Fault> {
-        let mut open = vec![number];
-        while let Some(&innermost) = open.last() {
-            let (number, wire) = self.key()?;
-            match wire {
-                0 => drop(self.varint()?),
-                1 => drop(self.take::<8>()?),
-                2 => drop(self.len()?),
-                3 if open.len() + usize::from(self.depth) >= usize::from(MAX_DEPTH) => {
-                    return Err(self.fault("groups nested too deeply"));
-                }
-                3 => open.push(number),
-                4 if number == innermost => drop(open.pop()),
-                4 => return Err(self.fault("the end of another group")),
-                5 => drop(self.take::<4>()?),
-                _ => return Err(self.fault("a field with an unknown wire type")),
-            }
+#[cold]
+fn fault(rest: &[u8], what: &'static str) -> Fault {
+    Fault::Malformed(what, rest.as_ptr().addr())
+}
+
+/// A number of any length, and what follows it.
+fn long_varint(bytes: &[u8]) -> Result<(u64, &[u8]), Fault> {
+    let mut value = 0_u64;
+    for (index, &byte) in bytes.iter().take(10).enumerate() {
+        if index == 9 && byte > 1 {
+            break;
         }
-        Ok(())
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte < 0x80 {
+            return Ok((value, &bytes[index + 1..]));
+        }
     }
+    Err(fault(bytes, "a number cut short or over 64 bits"))
+}
+
+/// What follows the group with this number that lies `depth` messages deep.
+#[cold]
+fn skip_group(rest: &[u8], depth: u8, number: u32) -> Result<&[u8], Fault> {
+    let mut fields = Fields::new(rest, depth);
+    let mut open = vec![number];
+    while let Some(&innermost) = open.last() {
+        let (number, wire) = fields.key()?;
+        match wire {
+            0 => drop(fields.varint()?),
+            1 => drop(fields.take::<8>()?),
+            2 => drop(fields.len()?),
+            3 if open.len() + usize::from(depth) >= usize::from(MAX_DEPTH) => {
+                return Err(fields.fault("groups nested too deeply"));
+            }
+            3 => open.push(number),
+            4 if number == innermost => drop(open.pop()),
+            4 => return Err(fields.fault("the end of another group")),
+            5 => drop(fields.take::<4>()?),
+            _ => return Err(fields.fault("a field with an unknown wire type")),
+        }
+    }
+    Ok(fields.rest)
 }
 
 /// The numbers of a packed field of varints.
 pub(crate) fn packed_varints(bytes: &[u8], mut each: impl FnMut(u64)) -> Result<(), Fault> {
     let mut fields = Fields::new(bytes, 0);
-    while fields.at < bytes.len() {
+    while !fields.rest.is_empty() {
         each(fields.varint()?);
     }
     Ok(())
 }
 
-/// The numbers of a packed field of 64-bit numbers.
-pub(crate) fn packed_fixed64(bytes: &[u8], mut each: impl FnMut(u64)) -> Result<(), Fault> {
-    let (numbers, rest) = bytes.as_chunks::<8>();
-    if !rest.is_empty() {
-        let address = rest.as_ptr().addr();
-        return Err(Fault::Malformed("a packed field cut short", address));
+/// The numbers of a packed field of 64-bit numbers, their low bytes first.
+pub(crate) fn packed_fixed64(bytes: &[u8]) -> Result<&[[u8; 8]], Fault> {
+    match bytes.as_chunks::<8>() {
+        (numbers, []) => Ok(numbers),
+        (_, rest) => Err(fault(rest, "a packed field cut short")),
     }
-    for number in numbers {
-        each(u64::from_le_bytes(*number));
-    }
-    Ok(())
 }
 
 /// A varint as an `int32` or an enum: its low 32 bits.

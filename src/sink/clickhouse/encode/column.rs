@@ -5,7 +5,7 @@
 
 use super::dictionary::Dictionary;
 use super::json::Json;
-use super::list::List;
+use super::list::KeyValues;
 use super::map::{Duplicates, Keys, Map};
 use super::plan::{ColumnFormat, ValueFormat};
 use super::value::prefixed;
@@ -88,11 +88,15 @@ pub(super) fn seconds(nanos: u64) -> u32 {
     (nanos.cast_signed().div_euclid(1_000_000_000).cast_unsigned() & u64::from(u32::MAX)) as u32
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// An id in lower-case hex.
+/// An id in lower-case hex. Computed, not looked up, so that all of its digits are made at once.
+#[inline]
 pub(super) fn hex<const N: usize>(id: &[u8; N]) -> [[u8; 2]; N] {
-    id.map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]])
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    let mut digits = [[0; 2]; N];
+    for (pair, byte) in digits.iter_mut().zip(id) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
+    }
+    digits
 }
 
 impl Column {
@@ -162,11 +166,20 @@ impl Column {
         fixed.kind.width()
     }
 
+    /// Appends integers (or doubles' bits) that lie together, as `integer` does.
+    pub(super) fn integers(&mut self, values: &[[u8; 8]]) -> usize {
+        if let Data::Fixed(Fixed { bytes, kind: FixedKind::Eight }) = &mut self.data {
+            bytes.extend_from_slice(values.as_flattened());
+            return size_of_val(values);
+        }
+        values.iter().map(|value| self.integer(u64::from_le_bytes(*value))).sum()
+    }
+
     /// Appends a map (or an object) of attributes; `depth` is that of their messages. `None`, and nothing is appended, when it is not clear
     /// which of equal keys counts.
     pub(super) fn attributes(
         &mut self,
-        attributes: List<'_, '_>,
+        attributes: impl KeyValues,
         duplicates: Duplicates,
         depth: u8,
         max: u64,
@@ -176,31 +189,41 @@ impl Column {
             Data::Json(_) if duplicates.in_doubt(attributes) => Ok(None),
             Data::Json(strings) => {
                 strings.last = strings.bytes.len();
-                prefixed(&mut strings.bytes, |out| {
-                    Json::column(out, max).object(attributes.attributes().collect(), depth)
-                })?;
+                let attributes = attributes.in_full(depth)?;
+                prefixed(&mut strings.bytes, |out| Json::column(out, max).object(attributes, depth))?;
                 Ok(Some(strings.bytes.len() - strings.last))
             }
             _ => Ok(Some(0)),
         }
     }
 
-    /// Appends the last row's value once more. Not for arrays.
-    #[inline]
-    pub(super) fn repeat(&mut self) -> usize {
+    /// Appends the last row's value so many times more. Not for arrays.
+    pub(super) fn repeat(&mut self, times: usize) {
         match &mut self.data {
-            Data::Absent => 0,
-            Data::Text(strings) | Data::Json(strings) => strings.repeat(),
-            Data::Dictionary(numbers) => {
-                numbers.numbers.extend_from_within(numbers.numbers.len().saturating_sub(1)..);
-                4
+            Data::Absent => {}
+            Data::Text(strings) | Data::Json(strings) => {
+                strings.last = repeat_tail(&mut strings.bytes, strings.last, times);
+            }
+            Data::Dictionary(Numbers { numbers, .. }) => {
+                let last = numbers.len().saturating_sub(1);
+                repeat_tail(numbers, last, times);
             }
             Data::Fixed(fixed) => {
-                let width = fixed.kind.width();
-                fixed.bytes.extend_from_within(fixed.bytes.len().saturating_sub(width)..);
-                width
+                let last = fixed.bytes.len().saturating_sub(fixed.kind.width());
+                repeat_tail(&mut fixed.bytes, last, times);
             }
-            Data::Map(map) => map.repeat(),
+            Data::Map(map) => map.repeat(times),
+        }
+    }
+
+    /// By how many bytes the column grows when the last row's value is appended once more.
+    pub(super) fn repeated(&self) -> usize {
+        match &self.data {
+            Data::Absent => 0,
+            Data::Text(strings) | Data::Json(strings) => strings.bytes.len() - strings.last,
+            Data::Dictionary(_) => size_of::<u32>(),
+            Data::Fixed(fixed) => fixed.kind.width(),
+            Data::Map(map) => map.repeated(),
         }
     }
 
@@ -214,6 +237,18 @@ impl Column {
             }
             None => 0,
         }
+    }
+
+    /// Ends so many rows of an array that got no element.
+    pub(super) fn close_empty(&mut self, rows: usize) {
+        if let Some(ends) = &mut self.ends {
+            ends.resize(ends.len() + rows, ends.last().copied().unwrap_or(0));
+        }
+    }
+
+    /// By how many bytes the column grows with a row that has no element.
+    pub(super) fn empty_bytes(&self) -> usize {
+        if self.ends.is_some() { 8 } else { 0 }
     }
 
     /// Where the column ends now.
@@ -308,14 +343,6 @@ impl Strings {
         put_string(&mut self.bytes, text);
         self.bytes.len() - self.last
     }
-
-    #[inline]
-    fn repeat(&mut self) -> usize {
-        let start = self.last;
-        self.last = self.bytes.len();
-        self.bytes.extend_from_within(start..);
-        self.last - start
-    }
 }
 
 impl Numbers {
@@ -325,4 +352,16 @@ impl Numbers {
         self.numbers.push(number);
         4 + grown
     }
+}
+
+/// Appends what lies from `start` on so many times more; returns where the last of them begins.
+pub(super) fn repeat_tail<T: Copy>(buffer: &mut Vec<T>, start: usize, times: usize) -> usize {
+    let piece = buffer.len() - start;
+    let end = buffer.len() + piece * times;
+    buffer.reserve(end - buffer.len());
+    while buffer.len() < end {
+        let some = (end - buffer.len()).min(buffer.len() - start);
+        buffer.extend_from_within(start..start + some);
+    }
+    end - piece
 }

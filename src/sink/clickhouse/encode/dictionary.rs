@@ -14,6 +14,16 @@ pub(super) struct Dictionary {
     entries: Vec<Entry>,
     table: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// Strings that came lately, by their [`slot`]: most of a column's are a few that come again and again, and are found here unhashed.
+    recent: [u32; SLOTS],
+}
+
+const SLOTS: usize = 32;
+
+/// A place for a string that strings of another length, or with another end, mostly do not have.
+#[inline]
+fn slot(text: &[u8]) -> usize {
+    (text.len() * 5 + text.last().map_or(0, |byte| usize::from(*byte))) % SLOTS
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -28,14 +38,23 @@ impl Dictionary {
     /// The number of `text`, and how many bytes the dictionary grew by.
     #[inline]
     pub(super) fn number(&mut self, text: &[u8]) -> (u32, usize) {
+        let slot = slot(text);
+        let recent = self.recent[slot];
+        if self.has(recent, text) {
+            return (recent, 0);
+        }
         let hash = self.hasher.hash_one(text);
-        let found = self.table.find(hash, |number| {
-            self.entries.get(*number as usize).is_some_and(|entry| self.bytes.get(entry.start..entry.end) == Some(text))
-        });
-        match found {
+        let (number, grown) = match self.table.find(hash, |number| self.has(*number, text)) {
             Some(number) => (*number, 0),
             None => self.insert(hash, text),
-        }
+        };
+        self.recent[slot] = number;
+        (number, grown)
+    }
+
+    #[inline]
+    fn has(&self, number: u32, text: &[u8]) -> bool {
+        self.entries.get(number as usize).is_some_and(|entry| self.bytes.get(entry.start..entry.end) == Some(text))
     }
 
     fn insert(&mut self, hash: u64, text: &[u8]) -> (u32, usize) {

@@ -1,9 +1,32 @@
 //! The attributes of a map on their way into a column.
 
-use super::texts::Texts;
+use super::texts::{Texts, equal};
 use super::transform::Object;
 use super::value::{Attribute, Value};
 use super::wire::Fault;
+
+/// What a map is made of, by its places.
+pub(super) trait KeyValues: Copy {
+    /// How many there are.
+    fn len(self) -> usize;
+
+    /// A key.
+    fn key(&self, at: usize) -> &[u8];
+
+    /// All keys.
+    fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|at| self.key(at))
+    }
+
+    /// Whether these are the keys.
+    fn has_keys(self, keys: &Texts) -> bool;
+
+    /// Appends a value's text as ClickHouse's String; `depth` is the value's.
+    fn put_string(self, at: usize, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault>;
+
+    /// All of them in full; `depth` is that of their messages.
+    fn in_full(&self, depth: u8) -> Result<Vec<Attribute<'_>>, Fault>;
+}
 
 /// Attributes by their places: a record's own, then the leaves of the object in its body.
 #[derive(Debug, Clone, Copy)]
@@ -36,10 +59,6 @@ impl<'l, 'a> List<'l, 'a> {
         }
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &'l [u8]> {
-        (0..self.len()).map(|at| self.key(at))
-    }
-
     #[inline]
     pub(super) fn value(&self, at: usize) -> Value<'l> {
         match (self.own.get(at), self.added) {
@@ -49,24 +68,38 @@ impl<'l, 'a> List<'l, 'a> {
         }
     }
 
-    /// Appends a value's text as ClickHouse's String.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = Attribute<'l>> {
+        (0..self.len()).map(|at| Attribute { key: self.key(at).into(), value: self.value(at) })
+    }
+}
+
+impl KeyValues for List<'_, '_> {
     #[inline]
-    pub(super) fn put_string(&self, at: usize, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault> {
+    fn len(self) -> usize {
+        List::len(&self)
+    }
+
+    #[inline]
+    fn key(&self, at: usize) -> &[u8] {
+        List::key(self, at)
+    }
+
+    #[inline]
+    fn has_keys(self, keys: &Texts) -> bool {
+        keys.len() == self.len()
+            && self.own.iter().zip(keys.iter()).all(|(attribute, key)| equal(&attribute.key, key))
+            && self.added.is_none_or(|object| object.has_keys(keys, self.own.len()))
+    }
+
+    #[inline]
+    fn put_string(self, at: usize, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault> {
         match self.own.get(at) {
             Some(attribute) => attribute.value.put_string(out, depth, max),
             None => self.value(at).put_string(out, depth, max),
         }
     }
 
-    pub(super) fn attributes(&self) -> impl Iterator<Item = Attribute<'l>> {
-        (0..self.len()).map(|at| Attribute { key: self.key(at).into(), value: self.value(at) })
-    }
-
-    /// Whether these are the keys.
-    #[inline]
-    pub(super) fn has_keys(&self, keys: &Texts) -> bool {
-        keys.len() == self.len()
-            && self.own.iter().zip(keys.iter()).all(|(attribute, key)| *attribute.key == *key)
-            && self.added.is_none_or(|object| object.has_keys(keys, self.own.len()))
+    fn in_full(&self, _: u8) -> Result<Vec<Attribute<'_>>, Fault> {
+        Ok(List::attributes(self).collect())
     }
 }

@@ -3,8 +3,8 @@
 //! Records of one instrumentation carry the same keys in the same order, again and again. So a map remembers the last few lists of
 //! keys that it saw, with their order and their numbers in the dictionary: a record with a known list is neither sorted nor hashed.
 
-use super::column::Numbers;
-use super::list::List;
+use super::column::{Numbers, repeat_tail};
+use super::list::KeyValues;
 use super::texts::Texts;
 use super::wire::{Fault, put_string};
 
@@ -22,6 +22,7 @@ pub(super) struct Map {
 
 /// The keys of all entries.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a column has one of them")]
 pub(super) enum Keys {
     Dictionary(Numbers),
     /// Each with its length in front.
@@ -73,7 +74,7 @@ impl Map {
     /// bytes the column grew; `None` when it is not clear which of equal keys counts.
     pub(super) fn push(
         &mut self,
-        attributes: List<'_, '_>,
+        attributes: impl KeyValues,
         duplicates: Duplicates,
         depth: u8,
         max: u64,
@@ -111,31 +112,25 @@ impl Map {
         Ok(Some(grown + self.values.len() - self.last_values))
     }
 
-    /// Appends the last map once more.
-    #[inline]
-    pub(super) fn repeat(&mut self) -> usize {
-        let start = self.last_values;
-        self.last_values = self.values.len();
-        self.values.extend_from_within(start..);
-        let mut grown = 8 + self.last_values - start;
-        match &mut self.keys {
-            Keys::Dictionary(numbers) => {
-                let start = self.last_keys;
-                self.last_keys = numbers.numbers.len();
-                numbers.numbers.extend_from_within(start..);
-                grown += 4 * (self.last_keys - start);
-            }
-            Keys::Text(bytes) => {
-                let start = self.last_keys;
-                self.last_keys = bytes.len();
-                bytes.extend_from_within(start..);
-                grown += self.last_keys - start;
-            }
-        }
+    /// Appends the last map so many times more.
+    pub(super) fn repeat(&mut self, times: usize) {
+        self.last_values = repeat_tail(&mut self.values, self.last_values, times);
+        self.last_keys = match &mut self.keys {
+            Keys::Dictionary(numbers) => repeat_tail(&mut numbers.numbers, self.last_keys, times),
+            Keys::Text(bytes) => repeat_tail(bytes, self.last_keys, times),
+        };
         let end = self.ends.last().copied().unwrap_or(0);
         let before = self.ends.len().checked_sub(2).map_or(0, |at| self.ends[at]);
-        self.ends.push(end + (end - before));
-        grown
+        self.ends.extend((1..=times as u64).map(|time| end + time * (end - before)));
+    }
+
+    /// By how many bytes the column grows when the last map is appended once more.
+    pub(super) fn repeated(&self) -> usize {
+        let keys = match &self.keys {
+            Keys::Dictionary(numbers) => 4 * (numbers.numbers.len() - self.last_keys),
+            Keys::Text(bytes) => bytes.len() - self.last_keys,
+        };
+        8 + keys + self.values.len() - self.last_values
     }
 
     /// Forgets the lists of keys; whenever numbers are taken out of the dictionary.
@@ -150,7 +145,7 @@ impl Shapes {
     const LONGEST: usize = 128;
     const LONGEST_KEYS: usize = 8 << 10;
 
-    fn find(&mut self, attributes: List<'_, '_>, duplicates: Duplicates) -> Option<&Shape> {
+    fn find(&mut self, attributes: impl KeyValues, duplicates: Duplicates) -> Option<&Shape> {
         if self.known.get(self.last).is_none_or(|shape| !shape.fits(attributes, duplicates)) {
             self.last = self.known.iter().position(|shape| shape.fits(attributes, duplicates))?;
         }
@@ -159,7 +154,7 @@ impl Shapes {
 
     fn learn(
         &mut self,
-        attributes: List<'_, '_>,
+        attributes: impl KeyValues,
         duplicates: Duplicates,
         keys: &mut Keys,
         grown: &mut usize,
@@ -189,11 +184,11 @@ impl Shapes {
 
 impl Shape {
     #[inline]
-    fn fits(&self, attributes: List<'_, '_>, duplicates: Duplicates) -> bool {
+    fn fits(&self, attributes: impl KeyValues, duplicates: Duplicates) -> bool {
         self.remembered && self.duplicates == Some(duplicates) && attributes.has_keys(&self.keys)
     }
 
-    fn learn(&mut self, attributes: List<'_, '_>, duplicates: Duplicates, remembered: bool) {
+    fn learn(&mut self, attributes: impl KeyValues, duplicates: Duplicates, remembered: bool) {
         self.keys.clear();
         self.numbers.clear();
         self.order.clear();
@@ -217,14 +212,14 @@ impl Shape {
 }
 
 /// The attributes' places in the order of their keys.
-fn sort(attributes: List<'_, '_>, order: &mut Vec<usize>) {
+fn sort(attributes: impl KeyValues, order: &mut Vec<usize>) {
     order.extend(0..attributes.len());
     order.sort_by(|one, other| attributes.key(*one).cmp(attributes.key(*other)));
 }
 
 impl Duplicates {
     /// Whether it is not clear which of equal keys counts.
-    pub(super) fn in_doubt(self, attributes: List<'_, '_>) -> bool {
+    pub(super) fn in_doubt(self, attributes: impl KeyValues) -> bool {
         let mut order = Vec::new();
         if let Duplicates::Clear { .. } = self {
             sort(attributes, &mut order);
@@ -232,7 +227,7 @@ impl Duplicates {
         self.in_doubt_sorted(attributes, &order)
     }
 
-    fn in_doubt_sorted(self, attributes: List<'_, '_>, order: &[usize]) -> bool {
+    fn in_doubt_sorted(self, attributes: impl KeyValues, order: &[usize]) -> bool {
         let Duplicates::Clear { own } = self else { return false };
         order.chunk_by(|one, other| attributes.key(*one) == attributes.key(*other)).any(|equal| {
             let others = equal.iter().filter(|place| **place >= own).count();

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`wire`] | protobuf's wire format: fields, varints, groups |
 //! | `value`, `json` | `AnyValue` and its text, as ClickStack's collector writes it |
+//! | `entry` | a record's attributes, read fast |
 //! | `walk` | resource, scope and records: the same field numbers in all three signals |
 //! | `bound` | how long lists may get |
 //! | `traces`, `logs`, `metrics`, `points` | a record's field numbers, and the column that each goes to |
@@ -28,6 +29,7 @@ mod column;
 mod compress;
 mod days;
 mod dictionary;
+mod entry;
 mod factory;
 mod json;
 mod list;

@@ -1,21 +1,24 @@
 //! The open parts of a chunk: one set of columns for each table and day that its records touch.
 //!
-//! A row is begun, gets one value (or one list of values) in every column, and that is all: there is no end of a row.
-//! What the resource, the scope and the metric say is written for the first of their rows and copied from the row
-//! before for the others. Invariant: cut to what was committed, a part is as it was before the request.
+//! A row is begun, gets one value (or one list of values) in every column, and that is all: there is no end of a row. What most rows have in
+//! common is written later (see `owed`). Invariant: cut to what was committed, a part is as it was before the request.
+
+mod owed;
 
 use std::sync::Arc;
 
 use super::column::{Column, Data, FixedKind, Mark, hex, seconds};
 use super::days::Day;
 use super::factory::EncoderSettings;
-use super::list::List;
+use super::list::KeyValues;
 use super::map::Duplicates;
 use super::plan::{TablePlan, ValueFormat};
-use super::table::{Group, TableKind};
-use super::value::Attribute;
+use super::table::TableKind;
 use super::wire::Fault;
 use crate::sink::PartName;
+
+pub(super) use owed::Nested;
+use owed::Owed;
 
 /// How many rows of a part are kept to find it by.
 const WITNESSES: usize = 8;
@@ -33,18 +36,11 @@ pub(super) struct Part {
     /// What `bytes` may grow to in this request.
     limit: u64,
     max_bytes: u64,
-    groups: [Written; Group::COUNT],
+    owed: Owed,
     committed: Committed,
     rows_by_request: Vec<(u32, u32)>,
     candidate: Option<(u64, Vec<Mark>)>,
     witnesses: Vec<Vec<Mark>>,
-}
-
-/// What the last row says of its resource, scope or metric.
-#[derive(Debug, Clone, Copy, Default)]
-struct Written {
-    serial: u64,
-    bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +65,7 @@ impl Part {
             bytes: 0,
             limit: u64::MAX,
             max_bytes: u64::MAX,
-            groups: [Written::default(); Group::COUNT],
+            owed: Owed::default(),
             committed: Committed { marks, ..Committed::default() },
             rows_by_request: Vec::new(),
             candidate: None,
@@ -83,6 +79,7 @@ impl Part {
         self.limit = self.bytes.saturating_add(max_bytes.saturating_sub(used));
         self.rows += 1;
         if self.witnesses.len() < WITNESSES && self.candidate.as_ref().is_none_or(|best| best.0 < score) {
+            self.settle();
             let mut marks = self.candidate.take().map_or_else(Vec::new, |best| best.1);
             marks.clear();
             marks.extend(self.columns.iter().map(Column::mark));
@@ -115,6 +112,11 @@ impl Part {
         self.bytes += self.columns[place].integer(value) as u64;
     }
 
+    /// Numbers that lie together.
+    pub(super) fn integers(&mut self, place: usize, values: &[[u8; 8]]) {
+        self.bytes += self.columns[place].integers(values) as u64;
+    }
+
     pub(super) fn double(&mut self, place: usize, value: f64) {
         self.integer(place, value.to_bits());
     }
@@ -128,15 +130,15 @@ impl Part {
     }
 
     /// A map; `depth` is that of the attributes' messages.
-    pub(super) fn attributes(&mut self, place: usize, attributes: &[Attribute<'_>], depth: u8) -> Result<(), Fault> {
-        self.map(place, List::own(attributes), Duplicates::Kept, depth).map(drop)
+    pub(super) fn attributes(&mut self, place: usize, attributes: impl KeyValues, depth: u8) -> Result<(), Fault> {
+        self.map(place, attributes, Duplicates::Kept, depth).map(drop)
     }
 
     /// A map; of equal keys the last counts when it says so. `false`, and nothing is written, when it is not clear which one counts.
     pub(super) fn map(
         &mut self,
         place: usize,
-        attributes: List<'_, '_>,
+        attributes: impl KeyValues,
         duplicates: Duplicates,
         depth: u8,
     ) -> Result<bool, Fault> {
@@ -153,32 +155,6 @@ impl Part {
         }
     }
 
-    /// Copies a group's columns from the row before, if that has the same resource, scope or metric; else `false`.
-    pub(super) fn repeat(&mut self, group: Group, serial: u64) -> bool {
-        if self.groups[group as usize].serial != serial {
-            return false;
-        }
-        for place in self.kind.group(group) {
-            self.bytes += self.columns[*place].repeat() as u64;
-        }
-        true
-    }
-
-    /// Notes that the group's columns were written, of which the part had `before` bytes then.
-    pub(super) fn written(&mut self, group: Group, serial: u64, before: u64) {
-        self.groups[group as usize] = Written { serial, bytes: self.bytes - before };
-    }
-
-    /// How many bytes the groups with these serials add to a row, as far as it is known.
-    pub(super) fn repeated_bytes(&self, serials: [u64; Group::COUNT]) -> u64 {
-        self.groups
-            .iter()
-            .zip(serials)
-            .filter(|(written, serial)| written.serial == *serial)
-            .map(|(written, _)| written.bytes)
-            .sum()
-    }
-
     /// Whether the request has rows here that are not committed yet.
     pub(super) fn touched(&self) -> bool {
         self.rows > self.committed.rows
@@ -188,6 +164,7 @@ impl Part {
         if !self.touched() {
             return;
         }
+        self.settle();
         let rows = self.rows - self.committed.rows;
         // Bounded by Growth's max_records.
         self.rows_by_request.push((request, u32::try_from(rows).unwrap_or(u32::MAX)));
@@ -207,7 +184,7 @@ impl Part {
         }
         self.rows = self.committed.rows;
         self.bytes = self.committed.bytes;
-        self.groups = [Written::default(); Group::COUNT];
+        self.owed = Owed::default();
         self.candidate = None;
     }
 
@@ -222,7 +199,7 @@ impl Part {
         self.day = day;
         self.rows = 0;
         self.bytes = 0;
-        self.groups = [Written::default(); Group::COUNT];
+        self.owed = Owed::default();
         self.committed.rows = 0;
         self.committed.bytes = 0;
         self.committed.marks.clear();
@@ -367,6 +344,7 @@ impl Part {
 fn kept(kind: FixedKind, nanos: u64) -> i64 {
     match kind {
         FixedKind::Seconds => i64::from(seconds(nanos)) * 1_000_000_000,
+        FixedKind::Ticks(1) => nanos.cast_signed(),
         FixedKind::Ticks(tick) => nanos.cast_signed() / tick * tick,
         _ => nanos.cast_signed(),
     }

@@ -1,12 +1,12 @@
 //! Data points of the five kinds.
 
 use super::bound::push;
-use super::part::Part;
+use super::entry::Entry;
+use super::part::{Nested, Part};
 use super::table::{
     TableKind, exponential as exponential_column, gauge as column, histogram as histogram_column, sum,
     summary as summary_column,
 };
-use super::value::Attribute;
 use super::walk::{Request, id};
 use super::wire::{Fault, Field, Fields, packed_fixed64, packed_varints, zigzag32};
 
@@ -38,28 +38,19 @@ fn begin<'p>(
     part.time(column::START_TIME, point.start);
     part.time(column::TIME, point.time);
     part.integer(column::FLAGS, point.flags);
-    part.attributes(column::ATTRIBUTES, &request.attributes, depth)?;
+    part.attributes(column::ATTRIBUTES, &request.entries[..], depth)?;
     if kind != TableKind::Summary {
         for exemplar in &request.lists[0] {
             put_exemplar(part, exemplar, depth)?;
         }
-        part.close(
-            &[
-                column::EXEMPLARS_ATTRIBUTES,
-                column::EXEMPLARS_TIME,
-                column::EXEMPLARS_VALUE,
-                column::EXEMPLARS_SPAN_ID,
-                column::EXEMPLARS_TRACE_ID,
-            ],
-            request.lists[0].len(),
-        );
+        part.close_nested(Nested::Exemplars, request.lists[0].len());
     }
     Ok(part)
 }
 
 /// Forgets the last point.
 fn clear(request: &mut Request<'_, '_>) {
-    request.attributes.clear();
+    request.entries.clear();
     for list in &mut request.lists {
         list.clear();
     }
@@ -83,7 +74,7 @@ pub(super) fn number<'a>(
             (4, Field::Fixed64(bits)) => value = f64::from_bits(bits),
             (5, Field::Len(exemplar)) => push(&mut request.lists[0], exemplar)?,
             (6, Field::Fixed64(int)) => value = int.cast_signed() as f64,
-            (7, Field::Len(entry)) => push(&mut request.attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
+            (7, Field::Len(entry)) => Entry::push(&mut request.entries, entry, fields.inner_depth()?)?,
             (8, Field::Varint(flags)) => point.flags = flags,
             (2..=8, _) => return fields.wrong_type(),
             _ => {}
@@ -111,7 +102,7 @@ pub(super) fn histogram<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], dept
             (4, Field::Fixed64(count)) => point.count = count,
             (5, Field::Fixed64(bits)) => point.sum = f64::from_bits(bits),
             (8, Field::Len(exemplar)) => push(&mut request.lists[0], exemplar)?,
-            (9, Field::Len(entry)) => push(&mut request.attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
+            (9, Field::Len(entry)) => Entry::push(&mut request.entries, entry, fields.inner_depth()?)?,
             (10, Field::Varint(flags)) => point.flags = flags,
             (11, Field::Fixed64(bits)) => point.min = f64::from_bits(bits),
             (12, Field::Fixed64(bits)) => point.max = f64::from_bits(bits),
@@ -139,7 +130,7 @@ pub(super) fn exponential<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], de
     let mut fields = Fields::new(bytes, depth);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Len(entry)) => push(&mut request.attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
+            (1, Field::Len(entry)) => Entry::push(&mut request.entries, entry, fields.inner_depth()?)?,
             (2, Field::Fixed64(nanos)) => point.start = nanos,
             (3, Field::Fixed64(nanos)) => point.time = nanos,
             (4, Field::Fixed64(count)) => point.count = count,
@@ -181,7 +172,7 @@ pub(super) fn summary<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth:
             (4, Field::Fixed64(count)) => point.count = count,
             (5, Field::Fixed64(bits)) => point.sum = f64::from_bits(bits),
             (6, Field::Len(quantile)) => push(&mut request.lists[1], quantile)?,
-            (7, Field::Len(entry)) => push(&mut request.attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
+            (7, Field::Len(entry)) => Entry::push(&mut request.entries, entry, fields.inner_depth()?)?,
             (8, Field::Varint(flags)) => point.flags = flags,
             (2..=8, _) => return fields.wrong_type(),
             _ => {}
@@ -236,12 +227,12 @@ fn put_exemplar(part: &mut Part, bytes: &[u8], depth: u8) -> Result<(), Fault> {
             (4, Field::Len(bytes)) => span_id = id(bytes)?,
             (5, Field::Len(bytes)) => trace_id = id(bytes)?,
             (6, Field::Fixed64(int)) => value = int.cast_signed() as f64,
-            (7, Field::Len(entry)) => push(&mut attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
+            (7, Field::Len(entry)) => Entry::push(&mut attributes, entry, fields.inner_depth()?)?,
             (2..=7, _) => return fields.wrong_type(),
             _ => {}
         }
     }
-    part.attributes(column::EXEMPLARS_ATTRIBUTES, &attributes, depth + 1)?;
+    part.attributes(column::EXEMPLARS_ATTRIBUTES, &attributes[..], depth + 1)?;
     part.time(column::EXEMPLARS_TIME, time);
     part.double(column::EXEMPLARS_VALUE, value);
     part.full_id::<8>(column::EXEMPLARS_SPAN_ID, span_id);
@@ -252,15 +243,18 @@ fn put_exemplar(part: &mut Part, bytes: &[u8], depth: u8) -> Result<(), Fault> {
 /// A repeated field of 64-bit numbers, packed or not.
 fn put_fixed64s(part: &mut Part, place: usize, bytes: &[u8], field_number: u32, depth: u8) -> Result<(), Fault> {
     let mut count = 0;
-    let mut put = |number| {
-        part.integer(place, number);
-        count += 1;
-    };
     let mut fields = Fields::new(bytes, depth);
     while let Some((number, field)) = fields.next()? {
         match field {
-            Field::Len(packed) if number == field_number => packed_fixed64(packed, &mut put)?,
-            Field::Fixed64(value) if number == field_number => put(value),
+            Field::Len(packed) if number == field_number => {
+                let numbers = packed_fixed64(packed)?;
+                part.integers(place, numbers);
+                count += numbers.len();
+            }
+            Field::Fixed64(value) if number == field_number => {
+                part.integer(place, value);
+                count += 1;
+            }
             _ => {}
         }
     }

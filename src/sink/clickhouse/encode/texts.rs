@@ -62,3 +62,17 @@ impl Texts {
         at.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or_default()
     }
 }
+
+/// Whether two short texts are the same; most keys have 8 to 32 bytes, whose halves overlap and are compared without a call.
+#[inline]
+pub(super) fn equal(one: &[u8], other: &[u8]) -> bool {
+    fn halves<const N: usize>(text: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+        Some((text.first_chunk()?, text.last_chunk()?))
+    }
+    one.len() == other.len()
+        && match one.len() {
+            8..=16 => halves::<8>(one) == halves::<8>(other),
+            17..=32 => halves::<16>(one) == halves::<16>(other),
+            _ => one == other,
+        }
+}

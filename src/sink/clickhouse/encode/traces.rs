@@ -1,9 +1,9 @@
 //! Spans: their field numbers, and the columns of `otel_traces` that the fields go to.
 
 use super::bound::push;
-use super::part::Part;
+use super::entry::Entry;
+use super::part::{Nested, Part};
 use super::table::{TableKind, span as column};
-use super::value::Attribute;
 use super::walk::{Request, id};
 use super::wire::{Fault, Field, Fields, int32};
 
@@ -23,10 +23,11 @@ struct Span<'a> {
 }
 
 /// Reads a span and appends its row.
+#[inline(never)] // With the walk around it, the walk of its fields would not stay in registers.
 pub(super) fn span<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: u8) -> Result<(), Fault> {
     let mut span = Span::default();
     let [events, links] = &mut request.lists;
-    request.attributes.clear();
+    request.entries.clear();
     events.clear();
     links.clear();
     let mut fields = Fields::new(bytes, depth);
@@ -40,7 +41,7 @@ pub(super) fn span<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: u8
             (6, Field::Varint(kind)) => span.kind = int32(kind),
             (7, Field::Fixed64(nanos)) => span.start = nanos,
             (8, Field::Fixed64(nanos)) => span.end = nanos,
-            (9, Field::Len(entry)) => push(&mut request.attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
+            (9, Field::Len(entry)) => Entry::push(&mut request.entries, entry, fields.inner_depth()?)?,
             (11, Field::Len(event)) => push(events, event)?,
             (13, Field::Len(link)) => push(links, link)?,
             (15, Field::Len(status)) => span.status(status, fields.inner_depth()?)?,
@@ -53,18 +54,15 @@ pub(super) fn span<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: u8
     let score = 1 + u64::from(span.span_id.is_some());
     let part = request.rows.begin(TableKind::Traces, span.start, bytes.len(), score, 0)?;
     span.put(part);
-    part.attributes(column::SPAN_ATTRIBUTES, &request.attributes, depth)?;
+    part.attributes(column::SPAN_ATTRIBUTES, &request.entries[..], depth)?;
     for event in &*events {
         put_event(part, event, depth, &mut request.nested)?;
     }
-    part.close(&[column::EVENTS_TIMESTAMP, column::EVENTS_NAME, column::EVENTS_ATTRIBUTES], events.len());
+    part.close_nested(Nested::Events, events.len());
     for link in &*links {
         put_link(part, link, depth, &mut request.nested)?;
     }
-    part.close(
-        &[column::LINKS_TRACE_ID, column::LINKS_SPAN_ID, column::LINKS_TRACE_STATE, column::LINKS_ATTRIBUTES],
-        links.len(),
-    );
+    part.close_nested(Nested::Links, links.len());
     Ok(())
 }
 
@@ -118,12 +116,7 @@ fn status_name(code: i32) -> &'static [u8] {
     }
 }
 
-fn put_event<'a>(
-    part: &mut Part,
-    bytes: &'a [u8],
-    depth: u8,
-    attributes: &mut Vec<Attribute<'a>>,
-) -> Result<(), Fault> {
+fn put_event<'a>(part: &mut Part, bytes: &'a [u8], depth: u8, attributes: &mut Vec<Entry<'a>>) -> Result<(), Fault> {
     attributes.clear();
     let mut time = 0;
     let mut name: &[u8] = &[];
@@ -132,7 +125,7 @@ fn put_event<'a>(
         match (number, field) {
             (1, Field::Fixed64(nanos)) => time = nanos,
             (2, Field::Len(text)) => name = text,
-            (3, Field::Len(entry)) => push(attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
+            (3, Field::Len(entry)) => Entry::push(attributes, entry, fields.inner_depth()?)?,
             (4, Field::Varint(_)) => {}
             (1..=4, _) => return fields.wrong_type(),
             _ => {}
@@ -140,10 +133,10 @@ fn put_event<'a>(
     }
     part.time(column::EVENTS_TIMESTAMP, time);
     part.text(column::EVENTS_NAME, name);
-    part.attributes(column::EVENTS_ATTRIBUTES, attributes, depth + 1)
+    part.attributes(column::EVENTS_ATTRIBUTES, &attributes[..], depth + 1)
 }
 
-fn put_link<'a>(part: &mut Part, bytes: &'a [u8], depth: u8, attributes: &mut Vec<Attribute<'a>>) -> Result<(), Fault> {
+fn put_link<'a>(part: &mut Part, bytes: &'a [u8], depth: u8, attributes: &mut Vec<Entry<'a>>) -> Result<(), Fault> {
     attributes.clear();
     let mut trace_id = None;
     let mut span_id = None;
@@ -154,7 +147,7 @@ fn put_link<'a>(part: &mut Part, bytes: &'a [u8], depth: u8, attributes: &mut Ve
             (1, Field::Len(bytes)) => trace_id = id(bytes)?,
             (2, Field::Len(bytes)) => span_id = id(bytes)?,
             (3, Field::Len(text)) => state = text,
-            (4, Field::Len(entry)) => push(attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
+            (4, Field::Len(entry)) => Entry::push(attributes, entry, fields.inner_depth()?)?,
             (5, Field::Varint(_)) | (6, Field::Fixed32(_)) => {}
             (1..=6, _) => return fields.wrong_type(),
             _ => {}
@@ -163,5 +156,5 @@ fn put_link<'a>(part: &mut Part, bytes: &'a [u8], depth: u8, attributes: &mut Ve
     part.id::<16>(column::LINKS_TRACE_ID, trace_id);
     part.id::<8>(column::LINKS_SPAN_ID, span_id);
     part.text(column::LINKS_TRACE_STATE, state);
-    part.attributes(column::LINKS_ATTRIBUTES, attributes, depth + 1)
+    part.attributes(column::LINKS_ATTRIBUTES, &attributes[..], depth + 1)
 }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::bound::Entries;
+use super::entry::plain_text;
 use super::json::Json;
 use super::wire::{Fault, Field, Fields, MAX_DEPTH, put_string, put_varint};
 
@@ -131,11 +132,13 @@ impl<'a> Value<'a> {
     /// Appends its text as ClickHouse's String: the length, then the bytes.
     #[inline]
     pub(super) fn put_string(&self, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault> {
-        if let Value::Text(text) | Value::Number(text) = self {
-            put_string(out, text);
-            return Ok(());
+        match self {
+            Value::Text(text) | Value::Number(text) => put_string(out, text),
+            Value::Bool(flag) => put_string(out, bool_text(*flag)),
+            Value::Int(int) => put_string(out, decimal(*int, &mut [0; INT_DIGITS])),
+            _ => return prefixed(out, |out| self.put_text(out, depth, max)),
         }
-        prefixed(out, |out| self.put_text(out, depth, max))
+        Ok(())
     }
 
     /// Appends its text.
@@ -143,7 +146,7 @@ impl<'a> Value<'a> {
         match self {
             Value::Empty => {}
             Value::Text(text) | Value::Number(text) => out.extend_from_slice(text),
-            Value::Bool(flag) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
+            Value::Bool(flag) => out.extend_from_slice(bool_text(*flag)),
             Value::Int(int) => put_int(out, *int),
             Value::Double(double) if double.is_finite() => put_double(out, *double),
             Value::Double(double) => {
@@ -177,39 +180,11 @@ pub(super) struct Attribute<'a> {
 
 impl<'a> Attribute<'a> {
     /// Reads a `KeyValue` that lies `depth` messages deep.
-    #[inline]
     pub(super) fn read(bytes: &'a [u8], depth: u8) -> Result<Attribute<'a>, Fault> {
-        match Attribute::short_text(bytes) {
-            Some(attribute) if depth < MAX_DEPTH => Ok(attribute),
-            _ => Attribute::read_any(bytes, depth),
-        }
-    }
-
-    /// A key and a text, each shorter than 128 bytes and in the order in which everybody writes them; most attributes are such.
-    #[inline]
-    fn short_text(bytes: &'a [u8]) -> Option<Attribute<'a>> {
-        let [0x0a, key_len @ ..0x80, rest @ ..] = bytes else { return None };
-        let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
-        let [0x12, value_len @ 2..0x80, 0x0a, text_len, text @ ..] = rest else { return None };
-        if usize::from(*text_len) != text.len() || usize::from(*value_len) != text.len() + 2 {
-            return None;
-        }
-        Some(Attribute { key: Cow::Borrowed(key), value: Value::Text(Cow::Borrowed(text)) })
-    }
-
-    fn read_any(bytes: &'a [u8], depth: u8) -> Result<Attribute<'a>, Fault> {
-        let mut key: &[u8] = &[];
-        let mut value = Value::Empty;
-        let mut fields = Fields::new(bytes, depth);
-        while let Some((number, field)) = fields.next()? {
-            match (number, field) {
-                (1, Field::Len(text)) => key = text,
-                (2, Field::Len(any)) => value.merge(any, fields.inner_depth()?)?,
-                (3, Field::Varint(_)) => {}
-                (1..=3, _) => return fields.wrong_type(),
-                _ => {}
-            }
-        }
+        let (key, value) = match plain_text(bytes) {
+            Some((key, text)) if depth < MAX_DEPTH => (key, Value::Text(Cow::Borrowed(text))),
+            _ => read_key_value(bytes, depth)?,
+        };
         Ok(Attribute { key: Cow::Borrowed(key), value })
     }
 
@@ -218,6 +193,23 @@ impl<'a> Attribute<'a> {
     pub(super) fn borrowed(&self) -> Attribute<'_> {
         Attribute { key: Cow::Borrowed(&self.key), value: self.value.borrowed() }
     }
+}
+
+/// Reads a `KeyValue` that lies `depth` messages deep.
+pub(super) fn read_key_value(bytes: &[u8], depth: u8) -> Result<(&[u8], Value<'_>), Fault> {
+    let mut key: &[u8] = &[];
+    let mut value = Value::Empty;
+    let mut fields = Fields::new(bytes, depth);
+    while let Some((number, field)) = fields.next()? {
+        match (number, field) {
+            (1, Field::Len(text)) => key = text,
+            (2, Field::Len(any)) => value.merge(any, fields.inner_depth()?)?,
+            (3, Field::Varint(_)) => {}
+            (1..=3, _) => return fields.wrong_type(),
+            _ => {}
+        }
+    }
+    Ok((key, value))
 }
 
 /// Appends what `text` appends, with its length in front.
@@ -240,23 +232,36 @@ pub(super) fn prefixed<E>(out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>) -> 
     Ok(())
 }
 
-/// Appends an integer in decimal.
-pub(super) fn put_int(out: &mut Vec<u8>, int: i64) {
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
+pub(super) fn bool_text(flag: bool) -> &'static [u8] {
+    if flag { b"true" } else { b"false" }
+}
+
+/// The most characters of a 64-bit integer in decimal, with its sign.
+pub(super) const INT_DIGITS: usize = 20;
+
+/// An integer in decimal, at the end of the buffer.
+#[inline]
+pub(super) fn decimal(int: i64, buffer: &mut [u8; INT_DIGITS]) -> &[u8] {
+    let mut at = buffer.len();
     let mut rest = int.unsigned_abs();
     loop {
         at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
+        buffer[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
         if rest == 0 {
             break;
         }
     }
     if int < 0 {
-        out.push(b'-');
+        at -= 1;
+        buffer[at] = b'-';
     }
-    out.extend_from_slice(&digits[at..]);
+    &buffer[at..]
+}
+
+/// Appends an integer in decimal.
+pub(super) fn put_int(out: &mut Vec<u8>, int: i64) {
+    out.extend_from_slice(decimal(int, &mut [0; INT_DIGITS]));
 }
 
 /// Appends a finite double as Go's JSON prints it: the shortest digits that read back the same, with an exponent

@@ -4,10 +4,12 @@
 //! group's fields are walked twice: for what it says itself, then for what is in it. Stepping over a record is one addition.
 
 use super::bound::push;
+use super::entry::Entry;
+use super::list::List;
 use super::part::{Part, Parts};
 use super::table::{Group, TableKind};
 use super::transform::Merge;
-use super::value::{Attribute, Value};
+use super::value::Attribute;
 use super::wire::{Fault, Field, Fields};
 use super::{logs, metrics, traces};
 use crate::otlp::Signal;
@@ -52,8 +54,10 @@ pub(super) struct Rows<'a, 'p> {
 #[derive(Debug)]
 pub(super) struct Request<'a, 'p> {
     pub(super) rows: Rows<'a, 'p>,
+    /// Attributes of a span or a data point, and of what is in it; those of a log are in `attributes`.
+    pub(super) entries: Vec<Entry<'a>>,
+    pub(super) nested: Vec<Entry<'a>>,
     pub(super) attributes: Vec<Attribute<'a>>,
-    pub(super) nested: Vec<Attribute<'a>>,
     /// Events and links of a span; exemplars and quantiles of a data point.
     pub(super) lists: [Vec<&'a [u8]>; 2],
     pub(super) metric: metrics::Metric<'a>,
@@ -67,7 +71,8 @@ pub(super) struct Request<'a, 'p> {
 /// The lists of a request without their contents: what the next request needs not allocate.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    attributes: [Vec<Attribute<'static>>; 4],
+    entries: [Vec<Entry<'static>>; 2],
+    attributes: [Vec<Attribute<'static>>; 3],
     lists: [Vec<&'static [u8]>; 2],
     points: Vec<&'static [u8]>,
     merge: Merge<'static>,
@@ -87,7 +92,8 @@ pub(super) fn emptied<T, U>(mut list: Vec<T>) -> Vec<U> {
 
 impl<'a, 'p> Request<'a, 'p> {
     pub(super) fn new(parts: &'p mut Parts, growth: Growth, serial: &'p mut u64, scratch: Scratch) -> Request<'a, 'p> {
-        let [attributes, nested, resource, scope] = scratch.attributes.map(emptied);
+        let [entries, nested] = scratch.entries.map(emptied);
+        let [attributes, resource, scope] = scratch.attributes.map(emptied);
         Request {
             rows: Rows {
                 parts,
@@ -100,8 +106,9 @@ impl<'a, 'p> Request<'a, 'p> {
                 touched: 0,
                 last: None,
             },
-            attributes,
+            entries,
             nested,
+            attributes,
             lists: scratch.lists.map(emptied),
             metric: metrics::Metric::with(emptied(scratch.points)),
             merge: scratch.merge.emptied(),
@@ -118,8 +125,9 @@ impl<'a, 'p> Request<'a, 'p> {
             text.clear();
             text.shrink_to(KEEP);
         }
-        let attributes = [self.attributes, self.nested, self.rows.resource.attributes, self.rows.scope.attributes];
+        let attributes = [self.attributes, self.rows.resource.attributes, self.rows.scope.attributes];
         Scratch {
+            entries: [self.entries, self.nested].map(emptied),
             attributes: attributes.map(emptied),
             lists: self.lists.map(emptied),
             points: emptied(self.metric.points),
@@ -181,8 +189,7 @@ impl<'a, 'p> Request<'a, 'p> {
                 _ => {}
             }
         }
-        *self.rows.serial += 1;
-        self.rows.scope.serial = *self.rows.serial;
+        self.rows.scope.serial = self.next_serial();
         let mut fields = Fields::new(bytes, depth);
         while let Some((number, field)) = fields.next()? {
             if let (2, Field::Len(record)) = (number, field) {
@@ -228,9 +235,8 @@ impl<'a> Resource<'a> {
     fn finish(&mut self, serial: u64, max: u64) -> Result<(), Fault> {
         self.serial = serial;
         self.service_name.clear();
-        let named = self.attributes.iter().find(|attribute| *attribute.key == *b"service.name");
-        if let Some(Attribute { value, .. }) = named {
-            value.put_text(&mut self.service_name, RESOURCE_ATTRIBUTES_DEPTH + 1, max)?;
+        if let Some(named) = self.attributes.iter().find(|attribute| *attribute.key == *b"service.name") {
+            named.value.put_text(&mut self.service_name, RESOURCE_ATTRIBUTES_DEPTH + 1, max)?;
         }
         Ok(())
     }
@@ -242,7 +248,7 @@ impl<'a> Resource<'a> {
         let before = part.bytes();
         let places = part.kind().places();
         part.text(places.service_name, &self.service_name);
-        part.attributes(places.resource_attributes, &self.attributes, RESOURCE_ATTRIBUTES_DEPTH)?;
+        part.attributes(places.resource_attributes, List::own(&self.attributes), RESOURCE_ATTRIBUTES_DEPTH)?;
         if let Some(place) = places.resource_schema_url {
             part.text(place, self.schema_url);
         }
@@ -286,7 +292,7 @@ impl<'a> Scope<'a> {
         part.text(places.scope_name, self.name);
         part.text(places.scope_version, self.version);
         if let Some(place) = places.scope_attributes {
-            part.attributes(place, &self.attributes, SCOPE_ATTRIBUTES_DEPTH)?;
+            part.attributes(place, List::own(&self.attributes), SCOPE_ATTRIBUTES_DEPTH)?;
         }
         if let Some(place) = places.scope_dropped {
             part.integer(place, self.dropped_attributes);
@@ -302,7 +308,7 @@ impl<'a> Scope<'a> {
 /// An attribute that may never be written, so that it must be looked at whole now.
 pub(super) fn checked_attribute(bytes: &[u8], depth: u8) -> Result<Attribute<'_>, Fault> {
     let attribute = Attribute::read(bytes, depth)?;
-    if let Value::Array(_) | Value::Map(_) = attribute.value {
+    if attribute.value.is_nested() {
         attribute.value.check(depth + 1)?;
     }
     Ok(attribute)
