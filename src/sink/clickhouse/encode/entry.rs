@@ -104,8 +104,15 @@ fn plain(message: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The key and the text of an attribute that is one, as everybody writes it.
 #[inline]
 pub(super) fn plain_text(message: &[u8]) -> Option<(&[u8], &[u8])> {
-    match plain(message)? {
-        (key, [0x0a, text @ ..]) => Some((key, counted(text)?)),
+    let (key, value) = plain(message)?;
+    Some((key, only_text(value)?))
+}
+
+/// The text of an `AnyValue` that holds one and nothing else, as most bodies do.
+#[inline]
+pub(super) fn only_text(value: &[u8]) -> Option<&[u8]> {
+    match value {
+        [0x0a, text @ ..] => counted(text),
         _ => None,
     }
 }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::bound::push;
 use super::map::Duplicates;
 use super::table::{TableKind, log as column};
 use super::transform::{Merged, Severity};
@@ -111,7 +110,7 @@ impl<'a> Record<'a> {
                 (2, Field::Varint(number)) => record.severity_number = number,
                 (3, Field::Len(text)) => record.severity_text = text,
                 (5, Field::Len(body)) => record.body.merge(body, fields.inner_depth()?)?,
-                (6, Field::Len(entry)) => push(attributes, Attribute::read(entry, fields.inner_depth()?)?)?,
+                (6, Field::Len(entry)) => Attribute::read_into(attributes, entry, fields.inner_depth()?)?,
                 (7, Field::Varint(_)) => {}
                 (8, Field::Fixed32(flags)) => record.flags = flags,
                 (9, Field::Len(bytes)) => record.trace_id = id(bytes)?,

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::bound::Entries;
-use super::entry::plain_text;
+use super::bound::{Entries, push};
+use super::entry::{only_text, plain_text};
 use super::json::Json;
 use super::wire::{Fault, Field, Fields, MAX_DEPTH, put_string, put_varint};
 
@@ -28,7 +28,18 @@ pub(super) enum Value<'a> {
 
 impl<'a> Value<'a> {
     /// Reads an `AnyValue` that lies `depth` messages deep over this one, as protobuf merges a message that comes in pieces.
+    #[inline]
     pub(super) fn merge(&mut self, bytes: &'a [u8], depth: u8) -> Result<(), Fault> {
+        match only_text(bytes) {
+            Some(text) if matches!(self, Value::Empty) => {
+                *self = Value::Text(Cow::Borrowed(text));
+                Ok(())
+            }
+            _ => self.merge_any(bytes, depth),
+        }
+    }
+
+    fn merge_any(&mut self, bytes: &'a [u8], depth: u8) -> Result<(), Fault> {
         let mut fields = Fields::new(bytes, depth);
         while let Some((number, field)) = fields.next()? {
             let value = match (number, field) {
@@ -186,6 +197,17 @@ impl<'a> Attribute<'a> {
             _ => read_key_value(bytes, depth)?,
         };
         Ok(Attribute { key: Cow::Borrowed(key), value })
+    }
+
+    /// Reads a `KeyValue` and appends it. Made where it stays: most attributes are too cheap to read to be moved.
+    #[inline]
+    pub(super) fn read_into(list: &mut Vec<Attribute<'a>>, bytes: &'a [u8], depth: u8) -> Result<(), Fault> {
+        match plain_text(bytes) {
+            Some((key, text)) if depth < MAX_DEPTH => {
+                push(list, Attribute { key: Cow::Borrowed(key), value: Value::Text(Cow::Borrowed(text)) })
+            }
+            _ => push(list, Attribute::read(bytes, depth)?),
+        }
     }
 
     /// The same attribute, borrowed.

@@ -37,25 +37,25 @@ const INFO: i32 = 9;
 /// Attributes that name a level, the first that does counts.
 const LEVELS: [&[u8]; 7] = [b"level", b"Level", b"LEVEL", b"severity", b"Severity", b"SEVERITY", b"log.level"];
 
-/// What a byte can be in a body that is searched for a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Byte {
-    /// The first letter of one of the words.
-    Begins,
-    InWord,
-    Other,
-}
+/// What a byte can be in a body that is searched for a word: one of a word's bytes, the first letter of a word that names a severity, the
+/// second one of such a word.
+const IN_WORD: u8 = 1;
+const FIRST: u8 = 2;
+const SECOND: u8 = 4;
 
-const BYTES: [Byte; 256] = {
-    let mut bytes = [Byte::Other; 256];
+const BYTES: [u8; 256] = {
+    let mut bytes = [0; 256];
     let mut at = 0;
     while at < 256 {
         let byte = at as u8;
         if byte.is_ascii_alphanumeric() || byte == b'_' {
-            bytes[at] = Byte::InWord;
+            bytes[at] |= IN_WORD;
         }
         if matches!(byte.to_ascii_lowercase(), b'a' | b'c' | b'd' | b'e' | b'f' | b'n' | b't' | b'w') {
-            bytes[at] = Byte::Begins;
+            bytes[at] |= FIRST;
+        }
+        if matches!(byte.to_ascii_lowercase(), b'a' | b'b' | b'e' | b'l' | b'm' | b'o' | b'r') {
+            bytes[at] |= SECOND;
         }
         at += 1;
     }
@@ -97,16 +97,16 @@ impl<'a> Severity<'a> {
     /// The severity that the first such word in the beginning of the body names, `info` when there is none.
     pub(in super::super) fn from_body(body: &[u8]) -> Severity<'static> {
         let body = &body[..body.len().min(SEARCHED)];
-        let mut before = Byte::Other;
+        let (mut begun, mut last) = (false, 0);
         for (at, byte) in body.iter().enumerate() {
             let this = BYTES[usize::from(*byte)];
-            if this == Byte::Begins
-                && before == Byte::Other
-                && let Some(severity) = Severity::of_word(&body[at..])
+            if begun & (this & SECOND != 0)
+                && let Some(severity) = body.get(at - 1..).and_then(Severity::of_word)
             {
                 return severity;
             }
-            before = this;
+            begun = (this & FIRST != 0) & (last & IN_WORD == 0);
+            last = this;
         }
         Severity { text: Cow::Borrowed(b"info"), number: INFO }
     }
@@ -115,7 +115,8 @@ impl<'a> Severity<'a> {
     fn of_word(text: &[u8]) -> Option<Severity<'static>> {
         let two = text.first_chunk::<2>()?.map(|byte| byte.to_ascii_lowercase());
         let begins = |word: &&[u8]| {
-            word.starts_with(&two) && text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+            word.first_chunk() == Some(&two)
+                && text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
         };
         let class = CLASSES.iter().find(|class| class.number != INFO && class.words.iter().any(begins))?;
         Some(Severity { text: Cow::Borrowed(class.name), number: class.number })
