@@ -10,8 +10,6 @@ FROM debian:bookworm-slim
 RUN useradd --system --uid 65532 --no-create-home otelgate
 COPY --from=build /src/target/release/otelgate /usr/local/bin/otelgate
 COPY --from=build --chown=otelgate:otelgate /out/ /
-# Without it glibc spreads what comes and goes over an arena a thread, and keeps twice the memory (benches/README.md).
-ENV MALLOC_ARENA_MAX=2
 USER otelgate
 VOLUME /var/lib/otelgate
 EXPOSE 4317 4318

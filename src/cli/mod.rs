@@ -1,5 +1,6 @@
 //! The command line: what can be asked of otelgate, and the exit codes of its answers.
 
+mod arenas;
 mod check;
 mod keys;
 mod logging;

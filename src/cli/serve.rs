@@ -13,6 +13,7 @@ use tracing::warn;
 const LEFTOVERS: Duration = Duration::from_millis(250);
 
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
+    super::arenas::limit();
     let loaded = config::load(file, &Process)?;
     super::logging::start(&loaded.config.log)?;
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
