@@ -19,7 +19,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 pub use metrics::Metrics;
-pub use readiness::{Check, Readiness};
+pub use readiness::{Check, Checks, Readiness};
 
 /// What the routes show.
 #[derive(Debug, Clone)]

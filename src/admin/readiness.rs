@@ -5,15 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// What is known, by the checks' names.
+pub type Checks = BTreeMap<&'static str, Result<(), String>>;
 
 /// The checks of `/readyz`; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
-    checks: Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>,
+    checks: watch::Sender<Checks>,
 }
 
 /// The right to say what is known about one check.
@@ -26,7 +28,11 @@ pub struct Check {
 impl Readiness {
     /// Adds a check, which fails until its first [`Check::set`]; one that is there already stays as it is.
     pub fn check(&self, name: &'static str) -> Check {
-        self.checks.lock().entry(name).or_insert_with(|| Err("not known yet".into()));
+        self.checks.send_if_modified(|checks| {
+            let new = !checks.contains_key(name);
+            checks.entry(name).or_insert_with(|| Err("not known yet".into()));
+            new
+        });
         Check { readiness: self.clone(), name }
     }
 
@@ -35,9 +41,14 @@ impl Readiness {
         self.check("stopping").set(Err("this process is stopping".into()));
     }
 
+    /// Tells whenever a check has changed.
+    pub fn changes(&self) -> watch::Receiver<Checks> {
+        self.checks.subscribe()
+    }
+
     /// Ready or not, and one line a check: `ok NAME` or `no NAME: why`.
     pub fn report(&self) -> (bool, String) {
-        let checks = self.checks.lock();
+        let checks = self.checks.borrow();
         let mut lines = String::new();
         for (name, state) in checks.iter() {
             match state {
@@ -52,7 +63,11 @@ impl Readiness {
 impl Check {
     /// What was found out: fine, or in words why not. A change is logged.
     pub fn set(&self, state: Result<(), String>) {
-        let before = self.readiness.checks.lock().insert(self.name, state.clone());
+        let mut before = None;
+        self.readiness.checks.send_if_modified(|checks| {
+            before = checks.insert(self.name, state.clone());
+            before.as_ref() != Some(&state)
+        });
         match (before, state) {
             (Some(Ok(())), Err(why)) => {
                 tracing::warn!(check = self.name, why, "no longer ready");

@@ -1,7 +1,5 @@
 //! gRPC's standard health service (`grpc.health.v1.Health`), answered without a key on every OTLP port. Its statuses follow readiness.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -16,8 +14,6 @@ use crate::reply::ReplyBody;
 const PREFIX: &str = "/grpc.health.v1.Health/";
 /// A service's name is all that is asked; nobody needs a key to ask.
 const MAX_REQUEST_BYTES: usize = 4096;
-/// How often readiness is looked at: what a watcher hears may be this old.
-const EVERY: Duration = Duration::from_millis(250);
 /// The services whose health may be asked; the empty name is the whole process.
 const SERVICES: [&str; 4] = [
     "",
@@ -49,7 +45,7 @@ impl Health {
 
     /// Says what readiness says, for as long as it is polled.
     pub(super) async fn follow(self, readiness: Readiness) {
-        let mut said = None;
+        let (mut changes, mut said) = (readiness.changes(), None);
         loop {
             let (ready, _) = readiness.report();
             if said != Some(ready) {
@@ -59,7 +55,9 @@ impl Health {
                 }
                 said = Some(ready);
             }
-            tokio::time::sleep(EVERY).await;
+            if changes.changed().await.is_err() {
+                return;
+            }
         }
     }
 
