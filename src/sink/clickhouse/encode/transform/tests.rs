@@ -146,6 +146,16 @@ fn json(rng: &mut StdRng, leaves: &mut StdRng, depth: u32, out: &mut String) {
     }
 }
 
+#[test]
+fn what_one_form_could_not_read_is_not_skipped_for_the_next() {
+    let own = [attribute("a", "own")];
+    let mut known = Merge::default();
+    for body in [r#"{"q":""}"#, r#"{"q":"","b":true}"#, r#"{"q":"","b":txue}"#] {
+        let fresh = Merge::default().texts(&own, body.as_bytes(), 100).unwrap();
+        assert_eq!(known.texts(&own, body.as_bytes(), 100).unwrap(), fresh, "{body}");
+    }
+}
+
 /// The plainest way: serde_json's tree, whose maps are sorted.
 fn flatten(path: &str, tree: &Tree, dotted: bool, flat: &mut BTreeMap<String, String>) {
     match tree {

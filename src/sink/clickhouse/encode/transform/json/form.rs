@@ -90,12 +90,16 @@ impl Forms {
 }
 
 impl Form {
-    /// Goes on behind the leaves that are read. `false` where the text is another.
+    /// Goes on behind the leaves that are read. `false` where the text is another; the next form goes on from there.
     fn read<'a>(&self, tokens: &mut Tokens<'a>, leaves: &mut Vec<Leaf<'a>>) -> bool {
         let end = self.keys.len();
         for at in leaves.len()..end {
-            let Some(begin) = tokens.passes(self.gaps.get(at)) else { return false };
-            let Some(leaf) = tokens.leaf(begin) else { return false };
+            let end_of_last = tokens.at;
+            let leaf = tokens.passes(self.gaps.get(at)).and_then(|begin| tokens.leaf(begin));
+            let Some(leaf) = leaf else {
+                tokens.at = end_of_last;
+                return false;
+            };
             leaves.push(leaf);
         }
         tokens.ends_with(self.gaps.get(end))
