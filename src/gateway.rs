@@ -25,16 +25,17 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 
-use crate::admin::metrics::{OfKey, OfRequest, OfSignal, Reason};
-use crate::admin::{Metrics, Readiness};
 use crate::admit::Admission;
 use crate::batch::{Lanes, Recognised};
 use crate::config::{AllowedOrigins, RequestLimits};
 use crate::keys::Key;
 use crate::limited;
 use crate::listen::Peer;
-use crate::otlp::{self, Call, Protocol};
+use crate::metrics::{Metrics, OfKey, OfRequest, OfSignal, Reason};
+use crate::otlp::{self, Call};
+use crate::readiness::Readiness;
 use crate::reply::{self, Away, PartialSuccess, Refusal, ReplyBody};
+use crate::signal::Protocol;
 
 use deadline::Deadline;
 use health::Health;

@@ -17,12 +17,14 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::admin::status::{Behind, Sources};
-use crate::admin::{self, Metrics, Readiness};
+use crate::admin::{self};
 use crate::admit::Admission;
 use crate::config::{Config, Loaded, Surroundings};
 use crate::gateway::Gateway;
 use crate::keys::{self, KeyRing, KeysFile};
 use crate::listen;
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
 use crate::shutdown::{self, StopSignals, Stopped};
 use crate::sink::{clickhouse, collector};
 use crate::spool::OpenError;

@@ -5,9 +5,9 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::admin::Readiness;
 use crate::config;
 use crate::listen::Listeners;
+use crate::readiness::Readiness;
 
 /// SIGTERM and SIGINT, caught from the moment this is made.
 #[derive(Debug)]

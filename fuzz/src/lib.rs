@@ -1,6 +1,6 @@
 //! What the fuzz targets share.
 
-use otelgate::otlp::Memory;
+use otelgate::memory::Memory;
 use otelgate::reply::{Away, Refusal};
 
 /// A request's memory with a limit, which panics when more is given back than was taken.

@@ -5,7 +5,8 @@ use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use otelgate::otlp::{Signal, fuzzing};
+use otelgate::otlp::fuzzing;
+use otelgate::signal::Signal;
 use otelgate_fuzz::Budget;
 use prost::Message;
 

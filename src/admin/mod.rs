@@ -2,8 +2,6 @@
 //!
 //! Nothing here needs a key, so nothing here serves a secret: no key, no password, no record.
 
-pub mod metrics;
-mod readiness;
 pub mod spool;
 pub mod status;
 
@@ -18,8 +16,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-pub use metrics::Metrics;
-pub use readiness::{Check, Checks, Readiness};
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
 
 /// What the routes show.
 #[derive(Debug, Clone)]

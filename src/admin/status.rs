@@ -17,9 +17,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 
-use super::metrics::{Metrics, OfRows};
+use crate::deliver::Deliveries;
+use crate::metrics::{Metrics, OfRows};
 use crate::sink::Sink;
-use crate::sink::deliver::Deliveries;
 use crate::spool::{Counts, Spool};
 
 /// How often the metrics of rows and of the spool are brought up to date.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Network;
+use crate::network::Network;
 
 /// Addresses in one generation: about 2 MiB.
 const MAX_ADDRESSES: usize = 32_768;

@@ -9,7 +9,6 @@
 mod failures;
 mod limiter;
 mod memory;
-mod network;
 mod presented;
 
 use std::net::IpAddr;
@@ -21,13 +20,12 @@ use http::HeaderMap;
 use crate::batch::Encoded;
 use crate::config::{KeyLimits, RequestLimits};
 use crate::keys::{Key, KeyRing};
-use crate::otlp::{self, Signal};
 use crate::reply::Refusal;
+use crate::signal::Signal;
 
 use failures::Failures;
 pub use limiter::KeyLimiter;
 pub use memory::{Memory, Reservation};
-pub use network::Network;
 use presented::presented;
 
 /// Memory that a request costs before its body arrives, in bytes: its head, its task and the connection's buffers.
@@ -191,7 +189,7 @@ impl Admitted {
     }
 }
 
-impl otlp::Memory for Admitted {
+impl crate::memory::Memory for Admitted {
     fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
         self.memory.grow(bytes)
     }

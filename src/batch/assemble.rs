@@ -13,14 +13,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::chunk::Sealed;
-use super::ticket::{Waiting, unavailable};
-use crate::admin::metrics::{Metrics, OfSignal};
+use crate::chunk::PartName;
 use crate::config;
-use crate::otlp::Signal;
+use crate::deliver::{Audience, Deliveries};
+use crate::metrics::{Metrics, OfSignal};
 use crate::reply::Away;
-use crate::sink::PartName;
-use crate::sink::deliver::{Audience, Deliveries};
+use crate::signal::Signal;
 use crate::spool::{AppendError, Frame, OpenBatch, Spool};
+use crate::waiting::{Waiting, unavailable};
 
 /// Frames taken from the queue for one append.
 const MAX_GROUP: usize = 256;

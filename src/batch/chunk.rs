@@ -9,10 +9,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::ticket::Waiting;
-use crate::otlp::Signal;
-use crate::sink::{ChunkEncoder, Sink};
+use crate::chunk::ChunkEncoder;
+use crate::signal::Signal;
+use crate::sink::Sink;
 use crate::spool::{Frame, Request};
+use crate::waiting::Waiting;
 
 /// A chunk with this many bytes of columns is sealed at once: sealing one takes some 10 ms of a core.
 const MAX_CHUNK_BYTES: u64 = 8 << 20;

@@ -19,15 +19,19 @@ use tokio::time::Instant;
 
 use super::chunk::{Chunk, Encoders, Sealed};
 use super::repeat::Repeats;
-use super::ticket::{Pending, Ticket, Waiting};
+use super::ticket::Ticket;
 use crate::admit::Admitted;
+use crate::chunk::{Appended, EncodeError, Growth};
 use crate::config;
 use crate::keys::Key;
 use crate::listen::Answer;
-use crate::otlp::{Memory, Received, Signal};
+use crate::memory::Memory;
+use crate::otlp::Received;
 use crate::reply::Refusal;
-use crate::sink::{Appended, EncodeError, Growth, Sink};
+use crate::signal::Signal;
+use crate::sink::Sink;
 use crate::spool::{Digest, Request};
+use crate::waiting::{Pending, Waiting};
 
 /// Requests above this are encoded with the reactor out of the way.
 const INLINE_BYTES: usize = 1 << 20;
@@ -218,7 +222,7 @@ impl Encoded<'_> {
         let note = Request { key: key.clone(), bytes: request.len() as u64, digest };
         admitted.shrink(note.bytes);
         drop(request);
-        let (waiting, fate) = Waiting::new(admitted, appended.column_bytes, &chunk.lane.pending);
+        let (waiting, fate) = Waiting::new(Box::new(admitted), appended.column_bytes, &chunk.lane.pending);
         let followed = repeats.follow(key, digest, answer, fate.clone());
         chunk.commit(note, waiting);
         Ticket::of(fate, followed)

@@ -2,7 +2,7 @@
 //! committed, and wait until they are kept.
 //!
 //! A lane is a signal. Its open chunks ([`lane`]) become frames, and the frames a batch ([`assemble`]), which the spool keeps and
-//! [`deliver`](crate::sink::deliver) brings to the sink. Invariants: a request lies in exactly one frame, whatever tables it feeds; a
+//! [`deliver`](crate::deliver) brings to the sink. Invariants: a request lies in exactly one frame, whatever tables it feeds; a
 //! request that was refused leaves no trace; a request is answered exactly once, when it is kept or known not to be.
 
 mod assemble;
@@ -22,26 +22,25 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use lane::{Encoded, Fresh};
-pub use ticket::{Kept, Rejected, Ticket};
-pub(crate) use ticket::{Waiting, unavailable};
+pub use ticket::{Kept, Ticket};
 
-use crate::admin::metrics::Metrics;
 use crate::admit::{Admitted, Charged};
+use crate::chunk::Growth;
 use crate::config;
+use crate::deliver::Deliveries;
 use crate::keys::Key;
 use crate::listen::Answer;
-use crate::otlp::{Received, Signal};
+use crate::metrics::Metrics;
+use crate::otlp::Received;
 use crate::reply::Refusal;
-use crate::sink::deliver::Deliveries;
-use crate::sink::{Growth, Sink};
+use crate::signal::Signal;
+use crate::sink::Sink;
 use crate::spool::{Digest, Remembered, Spool};
+use crate::waiting::{Pending, unavailable};
 use assemble::Assembler;
 use lane::{Lane, off_the_reactor};
 use repeat::Repeats;
-use ticket::Pending;
 
-/// When a client whose request cannot be kept now is asked to come again.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// How long digests are remembered without a spool.
 const DIGEST_TTL: Duration = Duration::from_secs(600);
 

@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::Left;
 use super::tests::{Path, alive};
-use crate::otlp::Signal;
+use crate::signal::Signal;
 use crate::sink::AfterUnknown;
 use crate::sink::fake::FakeSink;
 use crate::spool::disk::Disk;

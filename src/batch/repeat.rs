@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::ticket::Fate;
 use crate::listen::{Answer, UNACKNOWLEDGED};
 use crate::spool::{Digest, Digests, Remembered};
+use crate::waiting::Fate;
 
 /// A connection that lives this long after an answer has brought it to its client: it would have ended if nobody had acknowledged
 /// the answer's bytes. Linux counts from their first repetition, up to a second or two after they were sent.

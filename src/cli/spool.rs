@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use otelgate::config::{self, Config};
-use otelgate::spool::people::Stopped;
+use otelgate::spool::orders::Stopped;
 use serde_json::Value;
 use tokio::net::TcpStream;
 

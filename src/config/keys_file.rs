@@ -12,7 +12,8 @@ use super::section::{Reader, Section};
 use super::substitute::is_reference;
 use super::value::{flag, name};
 use super::{KeyEntry, KeyLimits, Surroundings};
-use crate::otlp::{Signal, Stamp};
+use crate::otlp::Stamp;
+use crate::signal::Signal;
 
 /// Reads keys.yaml; `defaults` are the limits of a key that sets none.
 ///

@@ -45,7 +45,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::otlp::{Signal, Stamp};
+use crate::otlp::Stamp;
+use crate::signal::Signal;
 
 /// A configuration in which every value is valid.
 #[derive(Debug, Clone)]

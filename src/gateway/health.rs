@@ -8,7 +8,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tower::ServiceExt;
 
-use crate::admin::Readiness;
+use crate::readiness::Readiness;
 use crate::reply::ReplyBody;
 
 const PREFIX: &str = "/grpc.health.v1.Health/";

@@ -15,14 +15,12 @@ use tonic_types::StatusExt;
 
 use super::*;
 use crate::admit::tests::{LIMITS, REQUEST, entry};
+use crate::chunk::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, PartName, SealedPart};
 use crate::config::{self, KeyEntry, KeyLimits};
+use crate::deliver::Deliveries;
 use crate::keys::KeyRing;
-use crate::otlp::Signal;
-use crate::sink::deliver::Deliveries;
-use crate::sink::{
-    AfterUnknown, Appended, BoxFuture, ChunkEncoder, ChunkSize, EncodeError, Growth, Look, Outcome, PartDelivery,
-    PartName, SealedPart, Sink,
-};
+use crate::signal::Signal;
+use crate::sink::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Sink};
 use crate::spool::Spool;
 
 /// Takes logs and counts their rows.

@@ -113,7 +113,7 @@ fn successors(before: &ByDigest, entries: impl IntoIterator<Item = KeyEntry>) ->
 mod tests {
     use super::*;
     use crate::config::KeyLimits;
-    use crate::otlp::Signal;
+    use crate::signal::Signal;
 
     fn entry(name: &str, key: &str, requests_per_second: u32) -> KeyEntry {
         KeyEntry {

@@ -13,9 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::KeyRing;
-use crate::admin::Metrics;
-use crate::admin::metrics::Outcome;
 use crate::config::{KeyEntry, KeyLimits, Surroundings, read_keys};
+use crate::metrics::{Metrics, Outcome};
 
 /// How often the file is looked at.
 const POLL: Duration = Duration::from_secs(2);

@@ -8,9 +8,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::registry::{NoPlace, Place, Registry};
-use crate::admin::Metrics;
-use crate::admin::metrics::Reason;
 use crate::limited;
+use crate::metrics::{Metrics, Reason};
 
 /// Pause after an error of accept(), doubled with each that follows.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);

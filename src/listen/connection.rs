@@ -22,10 +22,9 @@ use super::protocol;
 use super::registry::Place;
 use super::stream::{Stream, Watched};
 use super::tls::Tls;
-use crate::admin::Metrics;
-use crate::admin::metrics::Reason;
 use crate::config;
 use crate::limited;
+use crate::metrics::{Metrics, Reason};
 
 /// After GOAWAY, a connection with nothing in flight for this long is closed: time to write the last answer, and for the client to see it.
 const QUIET_AFTER_BOW: Duration = Duration::from_secs(1);

@@ -36,8 +36,8 @@ pub use open_files::raise as raise_open_files;
 pub use peer::{Answer, Peer};
 pub use tls::{Tls, TlsError};
 
-use crate::admin::Metrics;
 use crate::config;
+use crate::metrics::Metrics;
 use connection::Shared;
 use registry::Registry;
 

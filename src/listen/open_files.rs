@@ -3,7 +3,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::admin::Metrics;
+use crate::metrics::Metrics;
 
 /// Raises the process's limit of open files to its hard limit, and says how many connections fit under it with `reserved` files
 /// kept back: `max_connections`, or fewer, with a warning.

@@ -11,9 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::peer::Connection;
-use crate::admin::Metrics;
-use crate::admin::metrics::Reason;
-use crate::admit::Network;
+use crate::metrics::{Metrics, Reason};
+use crate::network::Network;
 
 /// The open connections.
 #[derive(Debug)]

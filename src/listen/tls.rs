@@ -15,10 +15,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
-use crate::admin::Metrics;
-use crate::admin::metrics::Outcome;
 use crate::config;
 use crate::file_stamp::{FileStamp, stamps};
+use crate::metrics::{Metrics, Outcome};
 
 /// How often the files' times are looked at.
 const RELOAD_EVERY: Duration = Duration::from_secs(2);

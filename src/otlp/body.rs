@@ -13,7 +13,8 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::buffer::{Buffer, len, too_large};
-use super::{Memory, frame};
+use super::frame;
+use crate::memory::Memory;
 use crate::reply::Refusal;
 
 /// How long a body may be slow.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Memory;
+use crate::memory::Memory;
 use crate::reply::Refusal;
 
 /// The configuration's name of the limit that every buffer here obeys.

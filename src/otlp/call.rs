@@ -1,62 +1,17 @@
 //! What a request's head says: which protocol, which signal, which compression. Read before authentication, so it looks at nothing but the
 //! head and allocates nothing.
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_ENCODING;
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
-use super::Signal;
 use crate::reply::Refusal;
+use crate::signal::{Protocol, Signal};
 
 /// `content-encoding` values that OTLP/HTTP takes.
 const HTTP_ENCODINGS: &str = "gzip, zstd, deflate, zlib, snappy, lz4";
 /// `grpc-encoding` values that OTLP/gRPC takes, in the form of `grpc-accept-encoding`.
 const GRPC_ENCODINGS: &str = "identity,gzip,zstd,snappy";
-
-/// How a request and its answer are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// OTLP/gRPC: a unary call.
-    Grpc,
-    /// OTLP/HTTP with protobuf.
-    HttpProtobuf,
-    /// OTLP/HTTP with JSON.
-    HttpJson,
-}
-
-impl Protocol {
-    /// The protocol in which to answer a request, whatever else is wrong with it: a head that names neither gRPC nor JSON is answered in
-    /// protobuf.
-    pub fn of(head: &Parts) -> Protocol {
-        Protocol::named(&head.headers).unwrap_or(Protocol::HttpProtobuf)
-    }
-
-    /// The protocol that the content type names; its parameters do not matter (OTLP 1.11, "OTLP/HTTP Request"; gRPC over HTTP/2,
-    /// "Content-Type").
-    fn named(headers: &HeaderMap) -> Option<Protocol> {
-        let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-        let media_type = content_type.split(';').next()?.trim();
-        let is = |name: &str| media_type.eq_ignore_ascii_case(name);
-        if is("application/grpc") || is("application/grpc+proto") {
-            Some(Protocol::Grpc)
-        } else if is("application/x-protobuf") || is("application/protobuf") {
-            Some(Protocol::HttpProtobuf)
-        } else if is("application/json") {
-            Some(Protocol::HttpJson)
-        } else {
-            None
-        }
-    }
-
-    /// `grpc`, `http-protobuf` or `http-json`, as in metric labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Protocol::Grpc => "grpc",
-            Protocol::HttpProtobuf => "http-protobuf",
-            Protocol::HttpJson => "http-json",
-        }
-    }
-}
 
 /// How a request's bytes are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,9 +3,9 @@
 //! One table of OTLP's messages ([`descriptor`](super::descriptor)) drives one walk for all signals. It takes what a
 //! server that decodes the bytes takes: every known field has its own wire type, ids have their length, lengths end where they say.
 
-use super::Signal;
 use super::descriptor::{self, Field as Known, Kind, Message};
 use super::wire::{Fault, Field, Fields};
+use crate::signal::Signal;
 
 /// How deep a resource's group lies in a request.
 pub(crate) const GROUP_DEPTH: u8 = 1;

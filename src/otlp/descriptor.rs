@@ -2,7 +2,7 @@
 //!
 //! Names are in lowerCamelCase, the only form that OTLP/JSON takes. `stringValueStrindex` and `keyStrindex` belong to profiles and are left out.
 
-use crate::otlp::Signal;
+use crate::signal::Signal;
 
 /// A message type.
 pub(crate) struct Message {

@@ -11,16 +11,12 @@ pub(crate) mod descriptor;
 mod frame;
 mod inflate;
 pub(crate) mod json;
-mod memory;
 mod receive;
-mod signal;
 pub(crate) mod stamp;
 pub(crate) mod wire;
 
-pub use call::{Call, Compression, Protocol};
-pub use memory::Memory;
+pub use call::{Call, Compression};
 pub use receive::{Received, receive};
-pub use signal::Signal;
 pub use stamp::Stamp;
 
 /// The parsers that the network reaches, each on the calling thread, for the fuzz targets.

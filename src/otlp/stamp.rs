@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::wire::{Fault, Field, Fields, put_field};
-use crate::sink::EncodeError;
+use crate::chunk::EncodeError;
 
 /// Attributes to add; empty for most keys.
 #[derive(Clone, PartialEq, Eq, Default)]

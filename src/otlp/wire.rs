@@ -4,7 +4,7 @@
 //! lengths past the end, groups that do not match, and nesting deeper than [`MAX_DEPTH`] are errors; a field that nobody asked for is
 //! stepped over. Nothing here panics or recurses, whatever the bytes are.
 
-use crate::sink::EncodeError;
+pub(crate) use crate::chunk::EncodeError;
 
 /// How deep messages (and unknown groups) may lie in each other, the request itself not counted; prost's limit.
 pub(crate) const MAX_DEPTH: u8 = 100;
@@ -14,7 +14,7 @@ pub(crate) const MAX_DEPTH: u8 = 100;
 pub(crate) enum Fault {
     /// What is wrong, and the address in memory of the byte where it was seen.
     Malformed(&'static str, usize),
-    /// The name of the limit in [`Growth`](crate::sink::Growth) that is passed, and its value.
+    /// The name of the limit in [`Growth`](crate::chunk::Growth) that is passed, and its value.
     TooLarge(&'static str, u64),
 }
 

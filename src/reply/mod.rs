@@ -9,7 +9,7 @@ mod write;
 
 use std::time::Duration;
 
-use crate::otlp::Signal;
+use crate::signal::Signal;
 
 pub use body::ReplyBody;
 pub use table::Verdict;

@@ -82,7 +82,7 @@ impl Refusal {
 mod tests {
     use super::super::Away;
     use super::*;
-    use crate::otlp::Signal;
+    use crate::signal::Signal;
 
     const IN_3_S: Duration = Duration::from_secs(3);
 

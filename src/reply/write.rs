@@ -10,7 +10,7 @@ use serde_json::json;
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{Refusal, ReplyBody, Verdict};
-use crate::otlp::{Protocol, Signal};
+use crate::signal::{Protocol, Signal};
 
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");

@@ -12,16 +12,16 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::ServeError;
-use crate::admin::metrics::Reason;
 use crate::admin::status::Sources;
-use crate::admin::{Metrics, Readiness};
 use crate::batch::{Lanes, Left};
 use crate::config::{self, Config, SinkConfig};
+use crate::deliver::Deliveries;
+use crate::metrics::{Metrics, Reason};
+use crate::readiness::Readiness;
 use crate::sink::Sink;
 use crate::sink::clickhouse::ClickHouse;
 use crate::sink::clickhouse::schema::ServerSchema;
 use crate::sink::collector::Collector;
-use crate::sink::deliver::Deliveries;
 use crate::spool::disk::RealDisk;
 use crate::spool::{Batch, Limits, Recovered, Settings, Spool};
 

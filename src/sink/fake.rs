@@ -11,11 +11,9 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{
-    AfterUnknown, Appended, BoxFuture, ChunkEncoder, ChunkSize, EncodeError, Growth, Look, Outcome, PartDelivery,
-    PartName, SealedPart, Sink, Witness,
-};
-use crate::otlp::Signal;
+use super::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Sink};
+use crate::chunk::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, PartName, SealedPart, Witness};
+use crate::signal::Signal;
 use crate::spool::{Digest, Frame, Request};
 
 /// What the sink does with an attempt, instead of taking it.

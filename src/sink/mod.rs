@@ -1,15 +1,13 @@
-//! Step 9, deliver: a sealed batch goes to the sink part by part, with one token a part, until it is known to be in.
+//! Where batches go: what every sink is, and the two of them.
 //!
 //! A [`Sink`] says two things: how a signal's requests become a chunk's bytes ([`ChunkEncoder`]), and what became of one
 //! attempt to deliver a part ([`Outcome`]). When to try again, under which token, and when to believe is not
-//! the sink's business but `deliver`'s, the same for every sink.
+//! the sink's business but [`deliver`](crate::deliver)'s, the same for every sink.
 
 pub(crate) mod body;
 mod causes;
 pub mod clickhouse;
 pub mod collector;
-pub mod deliver;
-mod encoder;
 #[cfg(test)]
 pub(crate) mod fake;
 
@@ -20,9 +18,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use encoder::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, SealedPart, Witness};
-
-use crate::otlp::Signal;
+use crate::chunk::{ChunkEncoder, PartName, Witness};
+use crate::signal::Signal;
 
 /// A boxed future, as the methods of [`Sink`] return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -74,16 +71,6 @@ pub struct Window {
     pub tokens: u64,
     /// What an administrator may run to change that, where it is missing.
     pub remedy: Option<String>,
-}
-
-/// The name of a part: a table and one partition of it. What is inserted into a part is in or is not.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PartName {
-    /// The table's name, without its database.
-    pub table: Arc<str>,
-    /// Days since 1970-01-01 in the server's time zone; 0 where the table's rows need no partition of their own. For a collector,
-    /// whose "table" is the signal, it tells the export requests of a batch apart.
-    pub day: i32,
 }
 
 /// One part of a sealed batch, as it is handed to the sink.

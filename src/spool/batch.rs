@@ -9,9 +9,9 @@ use super::counts::Counts;
 use super::format::note::{Note, Refused};
 use super::format::record::Header;
 use super::index::{Index, Part};
-use super::log::Log;
 use super::store::Store;
-use crate::otlp::Signal;
+use super::tail::Log;
+use crate::signal::Signal;
 
 /// What is known of a part's delivery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

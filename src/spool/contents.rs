@@ -8,7 +8,7 @@ use super::batch::{Batch, Rows};
 use super::disk::DiskFile;
 use super::format::frame::{Meta, PartMeta};
 use super::index::{FrameAt, Part, Segment};
-use crate::sink::Witness;
+use crate::chunk::Witness;
 
 /// Witnesses that a part is looked for by.
 const WITNESSES: usize = 8;

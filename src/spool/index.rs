@@ -7,7 +7,7 @@ use super::counts::Counts;
 use super::format::frame::{Frame, Meta, rows};
 use super::format::record::{Before, HEAD_LEN};
 use super::format::wire::Malformed;
-use crate::sink::PartName;
+use crate::chunk::PartName;
 
 /// One part of a batch: what becomes one insert.
 #[derive(Debug, Clone)]

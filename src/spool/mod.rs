@@ -89,15 +89,15 @@ mod finish;
 mod format;
 mod index;
 mod journal;
-mod log;
 #[cfg(test)]
 mod model;
-mod open;
-pub mod people;
+mod open_batch;
+pub mod orders;
 mod recover;
 mod room;
 mod scan;
 mod store;
+mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -118,14 +118,14 @@ pub use format::frame::{Frame, FramePart, Request};
 pub use format::note::{Note, Refused};
 pub use format::record::{Header, Token};
 pub use index::{Part, Segment};
-pub use open::{AppendError, OpenBatch};
-pub use people::{AskError, Summary};
+pub use open_batch::{AppendError, OpenBatch};
+pub use orders::{AskError, Summary};
 pub use recover::{OpenError, Recovered};
 pub use room::Limits;
 pub use store::Totals;
 
-use crate::otlp::Signal;
 use crate::reply::Away;
+use crate::signal::Signal;
 use disk::{Disk, MemoryDisk};
 use room::Room;
 use store::Store;

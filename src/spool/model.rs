@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use super::disk::faulty::{Faults, FaultyDisk};
 use super::tests::read;
 use super::*;
-use crate::sink::{PartName, SealedPart, Witness};
+use crate::chunk::{PartName, SealedPart, Witness};
 
 const SETTINGS: Settings = Settings { limits: Limits::NONE, digest_ttl: Duration::from_secs(3600) };
 const TABLES: [&str; 3] = ["otel_logs", "otel_traces", "hyperdx_sessions"];

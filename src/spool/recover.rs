@@ -14,9 +14,9 @@ use super::format::record::{HEADER_LEN, HeaderError};
 use super::format::wire::{Reader, Writer};
 use super::index::Index;
 use super::journal::{self, Event, Journal};
-use super::log::{Footer, Log};
 use super::scan::{Scan, scan};
 use super::store::{Store, Totals};
+use super::tail::{Footer, Log};
 use super::{CLEAN_STOP, QUARANTINE, Settings, now_ms};
 
 /// What a start found.

@@ -14,7 +14,7 @@ use super::format::frame::Meta;
 use super::format::note::Note;
 use super::format::record::{Before, HEAD_LEN, HEADER_LEN, Head, Header, HeaderError, Kind, Token};
 use super::index::{FrameAt, Index};
-use super::log::Footer;
+use super::tail::Footer;
 
 /// A read that fails this often counts as damage: the start goes on.
 const READ_ATTEMPTS: usize = 3;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::sink::{PartName, SealedPart, Witness};
+use crate::chunk::{PartName, SealedPart, Witness};
 
 /// A frame of one request a key, each with `rows` rows in `table`.
 pub(crate) fn frame(table: &str, keys: &[&str], rows: u32, bytes: &[u8]) -> Frame {

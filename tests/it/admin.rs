@@ -1,6 +1,6 @@
 //! What otelgate says of itself: the admin listener, gRPC's health service, and the warning about a user with too many rights.
 
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 
 use crate::support::client::{Answer, Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};

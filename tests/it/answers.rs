@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 use prost::Message;
 use tonic_types::StatusExt;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 
 use crate::support::clickhouse;
 use crate::support::client::{Call, Client, Protocol};

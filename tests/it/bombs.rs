@@ -4,7 +4,7 @@ use std::io::Read;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 use prost::Message;
 
 use crate::support::clickhouse;

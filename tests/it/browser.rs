@@ -1,6 +1,6 @@
 //! A page in a browser asks before it sends, and shows no key when it asks; what counts is its origin.
 
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 
 use crate::support::clickhouse;
 use crate::support::client::{Call, Protocol};

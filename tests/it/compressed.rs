@@ -1,7 +1,7 @@
 //! Records that do not get smaller by compression, beside those that do.
 
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 

@@ -1,7 +1,7 @@
 //! An insert touches one partition, whatever timestamps clients send: ClickHouse then takes all of it or nothing.
 
 use opentelemetry_proto::tonic::trace::v1::Span;
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 
 use crate::support::client::{Call, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};

@@ -1,6 +1,6 @@
 //! What one key or address does is nobody else's business.
 
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 
 use crate::support::clickhouse;
 use crate::support::client::{Answer, Call, Client, Protocol};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use local_stack::ClickHouse;
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};

@@ -3,7 +3,7 @@
 use std::fs;
 
 use local_stack::{Certificates, new_key};
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 use rustix::process::Signal as ProcessSignal;
 
 use crate::support::client::{Call, Client, Protocol};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 use rustix::process::Signal as ProcessSignal;
 
 use crate::support::client::{Call, Client, Protocol};

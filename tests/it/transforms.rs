@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 use prost::Message;
 
 use crate::support::clickhouse;

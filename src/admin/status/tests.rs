@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::*;
-use crate::otlp::Signal;
+use crate::signal::Signal;
 use crate::sink::Outcome;
 use crate::sink::fake::{Act, FakeSink};
 use crate::spool::disk::faulty::FaultyDisk;

@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use self::support::{Ca, Client, Gateway, SOON, closed, eventually, limits};
-use crate::admin::metrics::Reason;
 use crate::config;
 use crate::listen::Answer;
+use crate::metrics::Reason;
 
 const SHORT: Duration = Duration::from_millis(200);
 /// A limit that is waited for, and within which a busy machine gets a request through.

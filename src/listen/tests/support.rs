@@ -28,9 +28,9 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::admin::Metrics;
 use crate::config;
 use crate::listen::{Answer, Listeners, Tls, bind};
+use crate::metrics::Metrics;
 
 /// Longer than anything here takes.
 pub(super) const SOON: Duration = Duration::from_secs(20);
@@ -92,7 +92,7 @@ impl Gateway {
     }
 
     pub(super) fn closed(&self, reason: &'static str) -> u64 {
-        let labels = crate::admin::metrics::Reason { reason };
+        let labels = crate::metrics::Reason { reason };
         self.metrics.connections_closed.get_or_create(&labels).get()
     }
 }

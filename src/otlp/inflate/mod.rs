@@ -17,9 +17,10 @@ use std::io::Read;
 
 use bytes::Bytes;
 
+use super::Compression;
 use super::buffer::{Buffer, too_large};
 use super::receive::off_reactor;
-use super::{Compression, Memory};
+use crate::memory::Memory;
 use crate::reply::Refusal;
 
 /// Output that is made on the connection's own thread, in bytes.

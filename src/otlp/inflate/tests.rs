@@ -6,7 +6,7 @@ use flate2::Compression as Level;
 use proptest::prelude::*;
 
 use super::*;
-use crate::otlp::memory::double::Counted;
+use crate::memory::double::Counted;
 
 type Compress = fn(&[u8]) -> Vec<u8>;
 

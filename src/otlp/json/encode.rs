@@ -2,7 +2,7 @@
 
 use serde::de;
 
-use crate::otlp::Memory;
+use crate::memory::Memory;
 use crate::otlp::buffer::Buffer;
 use crate::otlp::descriptor::{Field, Kind};
 use crate::reply::Refusal;

@@ -6,7 +6,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 
 use super::encode::Encoder;
 use super::text;
-use crate::otlp::Memory;
+use crate::memory::Memory;
 use crate::otlp::descriptor::{Field, Kind, Message};
 
 /// A whole request: an object, without a tag or a length before it.

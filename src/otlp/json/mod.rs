@@ -26,10 +26,12 @@ use serde_json::error::Category;
 
 use self::encode::Encoder;
 use super::buffer::{Buffer, len};
+use super::descriptor;
 use super::inflate::INLINE;
 use super::receive::off_reactor;
-use super::{Memory, Signal, descriptor};
+use crate::memory::Memory;
 use crate::reply::Refusal;
+use crate::signal::Signal;
 
 /// Transcodes `text`, whose bytes `memory` counts as `counted`; what comes back is counted in their stead, by the number beside it.
 ///

@@ -6,14 +6,15 @@ mod tests;
 use bytes::Bytes;
 use http_body::Body;
 
-use super::{Call, Memory, Protocol, body, frame, inflate, json};
-use crate::admit::Admitted;
+use super::{Call, body, frame, inflate, json};
 use crate::config::RequestLimits;
+use crate::memory::Memory;
 use crate::reply::{Away, Refusal};
+use crate::signal::Protocol;
 
 /// A request whose bytes are all here.
 #[derive(Debug)]
-pub struct Received<A = Admitted> {
+pub struct Received<A> {
     /// Who sent it; counts the bytes of `request`, and whatever is held for it later.
     pub admitted: A,
     /// What it carries.

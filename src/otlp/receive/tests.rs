@@ -10,8 +10,9 @@ use http_body_util::Full;
 use tokio::time::{Sleep, sleep};
 
 use super::*;
-use crate::otlp::memory::double::Counted;
-use crate::otlp::{Compression, Signal};
+use crate::memory::double::Counted;
+use crate::otlp::Compression;
+use crate::signal::Signal;
 
 const MAX: u64 = 1 << 20;
 

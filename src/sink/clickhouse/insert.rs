@@ -126,7 +126,7 @@ pub(super) fn structure(table: &Table, columns: &[std::sync::Arc<str>]) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::PartName;
+    use crate::chunk::PartName;
     use crate::sink::clickhouse::schema::Column;
 
     fn part(only_rows: Option<(u64, u64)>) -> PartDelivery {

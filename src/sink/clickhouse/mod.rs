@@ -36,9 +36,10 @@ use self::insert::Options;
 use self::query::Query;
 use self::schema::ServerSchema;
 use self::servers::Servers;
+use crate::chunk::ChunkEncoder;
 use crate::config;
-use crate::otlp::Signal;
-use crate::sink::{AfterUnknown, BoxFuture, ChunkEncoder, Look, Outcome, PartDelivery, Sink, Window};
+use crate::signal::Signal;
+use crate::sink::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Sink, Window};
 
 /// Longest wait for the answer that readiness goes by.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);

@@ -13,7 +13,7 @@ use super::connect::SetupError;
 use super::endpoints::Peer;
 use super::refusal::certificate_refused;
 use crate::config::{self, ForwardCompression, ForwardProtocol};
-use crate::otlp::Signal;
+use crate::signal::Signal;
 use crate::sink::body::Pieces;
 use crate::sink::causes::causes;
 

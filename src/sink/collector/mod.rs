@@ -34,11 +34,12 @@ use self::connect::Connect;
 use self::encode::{Chunk, Messages, cut};
 use self::endpoints::{Endpoints, Lease};
 use self::export::{Exporter, Message};
-use crate::admin::metrics::{Metrics, OfSignal};
+use crate::chunk::ChunkEncoder;
 use crate::config;
 use crate::limited;
-use crate::otlp::Signal;
-use crate::sink::{AfterUnknown, BoxFuture, ChunkEncoder, Look, Outcome, PartDelivery, Sink};
+use crate::metrics::{Metrics, OfSignal};
+use crate::signal::Signal;
+use crate::sink::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Sink};
 
 pub use self::connect::SetupError;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::wire::{Malformed, Reader, Writer};
-use crate::sink::{PartName, SealedPart, Witness};
+use crate::chunk::{PartName, SealedPart, Witness};
 use crate::spool::digests::Digest;
 
 /// One accepted request of a chunk.

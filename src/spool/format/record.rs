@@ -1,7 +1,7 @@
 //! The outer layer of a file: its header, and the record heads that everything after it starts with.
 
 use super::wire::{Malformed, Reader, Writer};
-use crate::otlp::Signal;
+use crate::signal::Signal;
 
 /// First bytes of every batch file.
 const MAGIC: [u8; 8] = *b"OTGSPOOL";

@@ -1,6 +1,6 @@
 //! One part, one insert, one token; and what failures mean.
 
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 use otelgate::sink::{Outcome, Sink as _};
 use otlp_samples::Samples;
 

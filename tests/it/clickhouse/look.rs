@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 use otelgate::sink::{AfterUnknown, Look, Outcome, Sink as _};
 use otlp_samples::Samples;
 

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use local_stack::ClickHouse as Server;
+use otelgate::chunk::{Growth, SealedPart};
 use otelgate::config::{BlockCompression, ClickHouse as Config, Secret, Ttl};
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 use otelgate::sink::clickhouse::ClickHouse;
-use otelgate::sink::{Growth, PartDelivery, SealedPart, Sink as _};
+use otelgate::sink::{PartDelivery, Sink as _};
 use otlp_samples::Samples;
 
 use crate::support::clickhouse;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use local_stack::{COLLECTOR_TOKEN, Certificates, ClickHouse, Gateway, PlainCollector, built_collector, free_port};
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 use sha2::{Digest, Sha256};
 
 use crate::support::client::{Call, Client, Protocol};

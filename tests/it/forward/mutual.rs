@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use local_stack::{Certificates, built_collector};
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 
 use super::{Behind, KEY, exports, unknown};
 use crate::support::client::{Call, Protocol};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use local_stack::{Gateway, Passage, Tunnel, built_collector};
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 
 use super::{Behind, KEY, exports, metric, unknown};
 use crate::support::client::{Answer, Call, Client, Protocol};

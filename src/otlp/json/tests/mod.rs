@@ -15,7 +15,7 @@ use prost::Message;
 
 use self::random::Random;
 use super::*;
-use crate::otlp::memory::double::Counted;
+use crate::memory::double::Counted;
 
 const MAX: u64 = 64 << 20;
 

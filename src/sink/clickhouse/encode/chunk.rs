@@ -8,8 +8,8 @@ use super::factory::{EncoderFactory, EncoderSettings};
 use super::native;
 use super::part::{Part, Parts};
 use super::walk::{Request, Scratch};
-use crate::otlp::Signal;
-use crate::sink::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, SealedPart, Witness};
+use crate::chunk::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, SealedPart, Witness};
+use crate::signal::Signal;
 
 /// An open chunk.
 pub(super) struct Chunk {

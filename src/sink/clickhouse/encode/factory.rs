@@ -6,9 +6,9 @@ use arc_swap::ArcSwap;
 use jiff::tz::TimeZone;
 
 use super::plan::Plans;
+use crate::chunk::ChunkEncoder;
 pub use crate::config::BlockCompression as Compression;
-use crate::otlp::Signal;
-use crate::sink::ChunkEncoder;
+use crate::signal::Signal;
 
 /// What an encoder goes by, whole: replaced, never changed.
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@
 //! | `column`, `map`, `dictionary` | the buffers, and marks in them |
 //! | `native` | a block's bytes |
 //! | `compress` | ClickHouse's compressed frames |
-//! | `chunk` | the [`ChunkEncoder`](crate::sink::ChunkEncoder): commit, roll back, seal |
+//! | `chunk` | the [`ChunkEncoder`](crate::chunk::ChunkEncoder): commit, roll back, seal |
 //!
 //! `table` and `plan` say what the tables are and how this server's tables differ. `docs/native-blocks.md` explains
 //! the bytes.

@@ -15,7 +15,7 @@ use super::map::Duplicates;
 use super::plan::{TablePlan, ValueFormat};
 use super::table::TableKind;
 use super::wire::Fault;
-use crate::sink::PartName;
+use crate::chunk::PartName;
 
 pub(super) use owed::Nested;
 use owed::Owed;

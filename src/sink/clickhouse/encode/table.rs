@@ -3,7 +3,7 @@
 //! A column's place in its table's list is how the rest of the encoder names it, so the lists and the constants are
 //! made by one macro and cannot drift apart.
 
-use crate::otlp::Signal;
+use crate::signal::Signal;
 
 /// A table of ClickStack's schema that the encoder writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

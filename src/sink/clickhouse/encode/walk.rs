@@ -12,8 +12,8 @@ use super::transform::Merge;
 use super::value::Attribute;
 use super::wire::{Fault, Field, Fields};
 use super::{logs, metrics, traces};
-use crate::otlp::Signal;
-use crate::sink::Growth;
+use crate::chunk::Growth;
+use crate::signal::Signal;
 
 /// What stands in every row of a resource.
 #[derive(Debug, Default)]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Messages;
 use super::split::split;
-use crate::otlp::Signal;
+use crate::chunk::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, PartName, SealedPart};
 use crate::otlp::check::{self, GROUP_DEPTH};
 use crate::otlp::wire::{Fault, Field, Fields, field_len, put_field};
-use crate::sink::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, PartName, SealedPart};
+use crate::signal::Signal;
 
 /// An open chunk.
 pub(in crate::sink::collector) struct Chunk {

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::otlp::Signal;
 use crate::otlp::check::records;
 use crate::otlp::wire::{Fault, Field, Fields};
+use crate::signal::Signal;
 
 /// The pieces of `body` whose records are `count` ones after the first `start`. The range's ends are ends of requests, and so of
 /// pieces.

@@ -12,9 +12,9 @@ use otlp_samples::Samples;
 use prost::Message as _;
 
 use super::*;
-use crate::otlp::Signal;
+use crate::chunk::{ChunkEncoder, EncodeError, Growth, SealedPart};
 use crate::otlp::stamp::Stamp;
-use crate::sink::{ChunkEncoder, EncodeError, Growth, SealedPart};
+use crate::signal::Signal;
 
 const BIG: usize = 4 << 20;
 
@@ -75,7 +75,7 @@ fn what_is_sealed_is_what_was_committed() {
         assert_eq!((parts.len(), parts[0].rows()), (1, records));
         assert_eq!(&*parts[0].name.table, signal.name());
         assert!(joined(&parts) == sent, "canonical requests are copied as they are");
-        assert_eq!(chunk.size(), crate::sink::ChunkSize::default());
+        assert_eq!(chunk.size(), crate::chunk::ChunkSize::default());
         assert!(chunk.seal().is_empty());
     }
 }

@@ -9,10 +9,11 @@ use tokio::net::TcpListener;
 
 use self::endpoint::{Act, Endpoint, Seen, grpc_no, no, yes};
 use super::*;
+use crate::chunk::{Growth, PartName};
 use crate::config::{ForwardCompression, ForwardProtocol, Secret};
-use crate::otlp::{Compression, Memory, fuzzing};
+use crate::memory::Memory;
+use crate::otlp::{Compression, fuzzing};
 use crate::reply::Refusal;
-use crate::sink::{Growth, PartName};
 
 const PROTOCOLS: [ForwardProtocol; 2] = [ForwardProtocol::Grpc, ForwardProtocol::Http];
 
@@ -268,7 +269,7 @@ async fn rows_for_clickhouse_are_held() {
 
 #[tokio::test]
 async fn one_poisoned_request_costs_nobody_else() {
-    use crate::sink::deliver::Deliveries;
+    use crate::deliver::Deliveries;
     use crate::spool::{Digest, Frame, Request, Spool};
     for protocol in PROTOCOLS {
         let endpoint = Endpoint::start([]).await;

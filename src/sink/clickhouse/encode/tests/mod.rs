@@ -19,9 +19,9 @@ use rand::{RngExt, SeedableRng};
 use self::expected::Tables;
 use self::scramble::{Type, scramble};
 use super::*;
-use crate::otlp::Signal;
+use crate::chunk::{EncodeError, Growth, SealedPart};
 use crate::otlp::json::tests::random::Random;
-use crate::sink::{EncodeError, Growth, SealedPart};
+use crate::signal::Signal;
 
 const ANY_GROWTH: Growth = Growth { max_records: u64::MAX, max_column_bytes: u64::MAX, max_parts: u32::MAX };
 

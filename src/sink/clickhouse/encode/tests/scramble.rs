@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 
-use crate::otlp::Signal;
+use crate::signal::Signal;
 
 /// A message's type, as far as it decides which of its fields hold messages.
 #[derive(Debug, Clone, Copy, PartialEq)]

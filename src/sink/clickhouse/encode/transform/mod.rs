@@ -24,7 +24,7 @@ use super::list::List;
 use super::map::Duplicates;
 use super::value::{Attribute, Value, entries};
 use super::wire::Fault;
-use crate::sink::EncodeError;
+use crate::chunk::EncodeError;
 
 /// How a record's attributes come about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

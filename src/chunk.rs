@@ -7,8 +7,6 @@
 
 use std::sync::Arc;
 
-use super::PartName;
-
 /// An open chunk of one signal: column buffers for ClickHouse, OTLP bytes for a collector.
 pub trait ChunkEncoder: Send {
     /// Appends all records of one uncompressed OTLP protobuf export request, uncommitted.
@@ -88,6 +86,16 @@ pub enum EncodeError {
         /// The limit's value.
         max: u64,
     },
+}
+
+/// The name of a part: a table and one partition of it. What is inserted into a part is in or is not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartName {
+    /// The table's name, without its database.
+    pub table: Arc<str>,
+    /// Days since 1970-01-01 in the server's time zone; 0 where the table's rows need no partition of their own. For a collector,
+    /// whose "table" is the signal, it tells the export requests of a batch apart.
+    pub day: i32,
 }
 
 /// One part of a sealed chunk: bytes that stand alone.

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
-use crate::admin::metrics::{Metrics, OfInsert, OfTable};
 use crate::limited;
+use crate::metrics::{Metrics, OfInsert, OfTable};
 use crate::sink::{Look, Outcome, PartDelivery};
 
 /// Something that happened to a part of a table.

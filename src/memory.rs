@@ -16,7 +16,7 @@ pub trait Memory: Send + 'static {
 }
 
 #[cfg(test)]
-pub(super) mod double {
+pub(crate) mod double {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -11,9 +11,9 @@ use super::disk::DiskFile;
 use super::format::frame::{Frame, Meta};
 use super::format::record::{HEAD_LEN, Head, Header, Kind};
 use super::index::{FrameAt, Index};
-use super::log::{Footer, Log};
 use super::store::Store;
-use crate::otlp::Signal;
+use super::tail::{Footer, Log};
+use crate::signal::Signal;
 
 /// Why frames were not appended.
 #[derive(Debug, thiserror::Error)]

@@ -92,7 +92,7 @@ impl Check {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::readiness::*;
 
     #[test]
     fn ready_when_every_check_said_so_and_never_again_when_stopping() {

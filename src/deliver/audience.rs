@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Rejected, Waiting, unavailable};
+use crate::chunk::PartName;
 use crate::reply::{Away, Refusal};
-use crate::sink::PartName;
 use crate::spool::{Frame, Part};
+use crate::waiting::{Rejected, Waiting, unavailable};
 
 /// Who waits for a batch.
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! What people may ask of a spool: what is in it, and what is to become of what the sink refused for good.
+//! What an operator may order of a spool: to show what is in it, and what is to become of what the sink refused for good.
 //!
 //! The same on the folder of a stopped process and, through the admin listener, in a running one.
 
@@ -24,7 +24,7 @@ pub struct Summary {
     /// `waiting` for delivery, or in `quarantine`.
     pub place: Place,
     /// The lane; unknown where the file cannot be read.
-    pub signal: Option<crate::otlp::Signal>,
+    pub signal: Option<crate::signal::Signal>,
     /// When it was opened, in milliseconds since 1970.
     pub created_ms: u64,
     /// Bytes of its file.
@@ -278,7 +278,7 @@ impl Stopped {
 mod tests {
     use super::super::tests::frame;
     use super::*;
-    use crate::otlp::Signal;
+    use crate::signal::Signal;
     use crate::spool::Refused;
     use crate::spool::disk::faulty::FaultyDisk;
 

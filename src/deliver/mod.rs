@@ -30,8 +30,8 @@ use tokio::time::Instant;
 pub(crate) use audience::Audience;
 pub use watch::TableHealth;
 
-use crate::admin::metrics::{Metrics, OfSignal};
-use crate::otlp::Signal;
+use crate::metrics::{Metrics, OfSignal};
+use crate::signal::Signal;
 use crate::sink::{AfterUnknown, Sink};
 use crate::spool::{Batch, Counts, Summary};
 use part::{Job, Turn};

@@ -30,14 +30,14 @@ pub struct Outcome {
 /// Label `signal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfSignal {
-    /// [`Signal::name`](crate::otlp::Signal::name).
+    /// [`Signal::name`](crate::signal::Signal::name).
     pub signal: &'static str,
 }
 
 /// Labels of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfRequest {
-    /// [`Signal::name`](crate::otlp::Signal::name).
+    /// [`Signal::name`](crate::signal::Signal::name).
     pub signal: &'static str,
     /// `grpc`, `http_protobuf` or `http_json`.
     pub protocol: &'static str,
@@ -50,7 +50,7 @@ pub struct OfRequest {
 pub struct OfKey {
     /// The key's name in the configuration, never the key.
     pub key: Arc<str>,
-    /// [`Signal::name`](crate::otlp::Signal::name).
+    /// [`Signal::name`](crate::signal::Signal::name).
     pub signal: &'static str,
 }
 
@@ -170,7 +170,7 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::metrics::*;
 
     #[test]
     fn every_name_starts_with_otelgate_and_values_are_shared() {

@@ -1,0 +1,90 @@
+//! The three stable OTLP signals, and the three ways in which a client writes them. A lane, a path, a gRPC service and a permission of a key
+//! are each one signal.
+
+use std::fmt;
+
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+
+/// An OTLP signal. Profiles are still in development in OTLP 1.11 and are not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Log records.
+    Logs,
+    /// Data points of all five kinds.
+    Metrics,
+}
+
+impl Signal {
+    /// Every signal, in the order of [`Signal::index`].
+    pub const ALL: [Signal; 3] = [Signal::Traces, Signal::Logs, Signal::Metrics];
+
+    /// Its place in an array that has one entry a signal.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// `traces`, `logs` or `metrics`, as in OTLP/HTTP's paths, the configuration and metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Signal::Traces => "traces",
+            Signal::Logs => "logs",
+            Signal::Metrics => "metrics",
+        }
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How a request and its answer are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// OTLP/gRPC: a unary call.
+    Grpc,
+    /// OTLP/HTTP with protobuf.
+    HttpProtobuf,
+    /// OTLP/HTTP with JSON.
+    HttpJson,
+}
+
+impl Protocol {
+    /// The protocol in which to answer a request, whatever else is wrong with it: a head that names neither gRPC nor JSON is answered in
+    /// protobuf.
+    pub fn of(head: &Parts) -> Protocol {
+        Protocol::named(&head.headers).unwrap_or(Protocol::HttpProtobuf)
+    }
+
+    /// The protocol that the content type names; its parameters do not matter (OTLP 1.11, "OTLP/HTTP Request"; gRPC over HTTP/2,
+    /// "Content-Type").
+    pub(crate) fn named(headers: &HeaderMap) -> Option<Protocol> {
+        let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let media_type = content_type.split(';').next()?.trim();
+        let is = |name: &str| media_type.eq_ignore_ascii_case(name);
+        if is("application/grpc") || is("application/grpc+proto") {
+            Some(Protocol::Grpc)
+        } else if is("application/x-protobuf") || is("application/protobuf") {
+            Some(Protocol::HttpProtobuf)
+        } else if is("application/json") {
+            Some(Protocol::HttpJson)
+        } else {
+            None
+        }
+    }
+
+    /// `grpc`, `http-protobuf` or `http-json`, as in metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Grpc => "grpc",
+            Protocol::HttpProtobuf => "http-protobuf",
+            Protocol::HttpJson => "http-json",
+        }
+    }
+}
