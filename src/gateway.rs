@@ -146,10 +146,10 @@ impl Gateway {
                 // Into the columns of an open chunk, uncommitted: only now is known how many records it holds.
                 let encoded = self.lanes.encode(fresh)?;
                 // What it costs its key. Refused, the chunk is as it was before.
-                let charged = self.admission.charge(encoded)?;
-                size = (charged.bytes(), charged.records());
+                let paid = self.admission.charge(key, encoded.bytes(), encoded.records())?;
+                size = (paid.bytes(), paid.records());
                 // Committed, and from here on kept or known not to be: on disk with a spool, in the sink without.
-                self.lanes.keep(charged)
+                self.lanes.keep(encoded, paid)
             }
         };
         let kept = deadline.wait(keeping.kept()).await.ok_or(nobody_knows())??;

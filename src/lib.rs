@@ -19,6 +19,7 @@
 pub mod admin;
 pub mod admit;
 pub mod batch;
+mod blocking;
 pub mod chunk;
 pub mod config;
 pub mod deliver;

@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use super::status::{Behind, Sources};
+use crate::blocking;
 use crate::spool::{AskError, Summary};
 
 /// The routes.
@@ -49,7 +50,7 @@ async fn retry(State(behind): State<Behind>, Path(sequence): Path<u64>, headers:
         return forbidden();
     };
     let spool = sources.spool.clone();
-    match tokio::task::spawn_blocking(move || spool.retry(sequence)).await {
+    match blocking::run(move || spool.retry(sequence)).await {
         Ok(Ok(batch)) => {
             sources.deliveries.take(batch, None);
             json(StatusCode::OK, &Done { done: format!("batch {sequence} is being delivered again") })
@@ -69,7 +70,7 @@ async fn discard(State(behind): State<Behind>, Path(sequence): Path<u64>, header
         return json(StatusCode::OK, &Done { done: format!("what is not stored of batch {sequence} is dropped") });
     }
     let spool = sources.spool.clone();
-    match tokio::task::spawn_blocking(move || spool.drop_quarantined(sequence)).await {
+    match blocking::run(move || spool.drop_quarantined(sequence)).await {
         Ok(Ok(dropped)) => {
             let rows = dropped.total_rows();
             tracing::warn!(sequence, rows, "a person drops a batch in quarantine");
@@ -87,7 +88,7 @@ async fn with_all(behind: &Behind, answer: impl FnOnce(Vec<Summary>) -> Response
     };
     let mut all = sources.deliveries.batches();
     let spool = Arc::clone(&sources.spool);
-    match tokio::task::spawn_blocking(move || spool.quarantined()).await {
+    match blocking::run(move || spool.quarantined()).await {
         Ok(Ok(quarantined)) => {
             all.extend(quarantined);
             answer(all)

@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 
+use crate::blocking;
 use crate::deliver::Deliveries;
 use crate::metrics::{Metrics, OfRows};
 use crate::sink::Sink;
@@ -237,7 +238,7 @@ impl Sources {
             let (behind, metrics) = (behind.clone(), metrics.clone());
             let measure = move || behind.get().inspect(|sources| sources.measure(&metrics)).is_some();
             // It panics only when the process ends.
-            let _ = tokio::task::spawn_blocking(measure).await;
+            let _ = blocking::run(measure).await;
         }
     }
 
@@ -259,7 +260,7 @@ pub fn router(behind: Behind) -> Router {
 }
 
 async fn show(State(behind): State<Behind>) -> Response {
-    let status = tokio::task::spawn_blocking(move || behind.get().map(Sources::status)).await;
+    let status = blocking::run(move || behind.get().map(Sources::status)).await;
     match status {
         Ok(Some(status)) => super::spool::json(StatusCode::OK, &status),
         Ok(None) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),

@@ -5,10 +5,9 @@
 //! [`Reservation`] is dropped, whatever ended the request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::KeyState;
+use crate::keys::{Counter, KeyState};
 use crate::reply::{Away, Refusal};
 
 /// Requests come and go within milliseconds; the shortest advice that HTTP can express is long enough.
@@ -31,29 +30,6 @@ impl Memory {
     /// Bytes that requests hold now.
     pub fn used(&self) -> u64 {
         self.used.get()
-    }
-}
-
-/// A number that grows only as far as it may.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Adds `bytes` unless that passes `max`.
-    fn try_add(&self, bytes: u64, max: u64) -> bool {
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|sum| *sum <= max)
-            })
-            .is_ok()
-    }
-
-    fn sub(&self, bytes: u64) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -117,8 +93,12 @@ fn full(away: Away) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::key_state;
+    use super::super::tests::LIMITS;
     use super::*;
+
+    fn key_state() -> Arc<KeyState> {
+        Arc::new(KeyState::new(&LIMITS))
+    }
 
     fn away(result: Result<(), Refusal>) -> Away {
         match result {

@@ -1,13 +1,12 @@
 //! Steps 3, 4 and 7: who sends (authenticate), may they send now (admit), and what it costs their key (charge).
 //!
 //! Each step takes the step's before it and hands on a type of its own with private fields, so a request that skipped a step
-//! does not compile: [`Authenticated`] → [`Admitted`] → (receive, encode) → [`Charged`].
+//! does not compile: [`Authenticated`] → [`Admitted`] → (receive, encode) → [`Paid`], without which nothing is kept.
 //!
 //! Invariants: the key is checked before a body byte is read; one key's excess never slows another key (every rate and
 //! count is the key's own, and memory has a share a key); nothing here waits.
 
 mod failures;
-mod limiter;
 mod memory;
 mod presented;
 
@@ -17,43 +16,17 @@ use std::time::{Instant, SystemTime};
 
 use http::HeaderMap;
 
-use crate::batch::Encoded;
-use crate::config::{KeyLimits, RequestLimits};
+use crate::config::RequestLimits;
 use crate::keys::{Key, KeyRing};
 use crate::reply::Refusal;
 use crate::signal::Signal;
 
 use failures::Failures;
-pub use limiter::KeyLimiter;
 pub use memory::{Memory, Reservation};
 use presented::presented;
 
 /// Memory that a request costs before its body arrives, in bytes: its head, its task and the connection's buffers.
 const REQUEST_OVERHEAD: u64 = 8 * 1024;
-
-/// What a key has used. It outlives a reload of the keys as long as the key and its limits stay the same.
-#[derive(Debug)]
-pub struct KeyState {
-    limiter: KeyLimiter,
-    memory: memory::Counter,
-}
-
-impl KeyState {
-    /// Nothing used yet.
-    pub fn new(limits: &KeyLimits) -> Self {
-        KeyState { limiter: KeyLimiter::new(limits), memory: memory::Counter::default() }
-    }
-
-    /// The limits that it counts against.
-    pub fn limits(&self) -> &KeyLimits {
-        self.limiter.limits()
-    }
-
-    /// Bytes of memory that the key's requests hold now.
-    pub fn memory_used(&self) -> u64 {
-        self.memory.get()
-    }
-}
 
 /// Everything that decides whether a request may come in.
 #[derive(Debug)]
@@ -77,9 +50,12 @@ pub struct Admitted {
     memory: Reservation,
 }
 
-/// A request whose records lie in an open chunk, uncommitted, and whose cost its key has paid.
-pub struct Charged<'a> {
-    encoded: Encoded<'a>,
+/// Proof that a request's key paid what the request costs. Only [`Admission::charge`] makes one, so that to skip the charge does not compile.
+#[derive(Debug)]
+#[must_use = "what was paid for is to be kept"]
+pub struct Paid {
+    bytes: u64,
+    records: u64,
 }
 
 impl Admission {
@@ -129,34 +105,26 @@ impl Admission {
         Ok(Admitted { key, signal, memory })
     }
 
-    /// Step 7: what the encoded request costs its key, its uncompressed bytes and its records, both or neither. What was charged stays charged
+    /// Step 7: what an encoded request costs its key, its uncompressed bytes and its records, both or neither. What was charged stays charged
     /// when the request is later refused because the sink is away: the work was done.
     ///
     /// # Errors
-    /// [`Refusal::OverLimit`] or [`Refusal::TooLarge`]; the encoded records are rolled back.
-    pub fn charge<'a>(&self, encoded: Encoded<'a>) -> Result<Charged<'a>, Refusal> {
-        let limiter = &encoded.key().state.limiter;
-        limiter.charge_volume(encoded.bytes(), encoded.appended().records)?;
-        Ok(Charged { encoded })
+    /// [`Refusal::OverLimit`] or [`Refusal::TooLarge`]; the encoded records are to be rolled back.
+    pub fn charge(&self, key: &Key, bytes: u64, records: u64) -> Result<Paid, Refusal> {
+        key.state.limiter.charge_volume(bytes, records)?;
+        Ok(Paid { bytes, records })
     }
 }
 
-impl Charged<'_> {
+impl Paid {
     /// Uncompressed bytes of the request.
     pub fn bytes(&self) -> u64 {
-        self.encoded.bytes()
+        self.bytes
     }
 
     /// Spans, log records or data points.
     pub fn records(&self) -> u64 {
-        self.encoded.appended().records
-    }
-}
-
-impl<'a> Charged<'a> {
-    /// The encoded request, to be committed.
-    pub fn into_encoded(self) -> Encoded<'a> {
-        self.encoded
+        self.records
     }
 }
 
@@ -206,7 +174,7 @@ pub(crate) mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::config::KeyEntry;
+    use crate::config::{KeyEntry, KeyLimits};
 
     pub(crate) const LIMITS: KeyLimits = KeyLimits {
         requests_per_second: 2,
@@ -226,10 +194,6 @@ pub(crate) mod tests {
         max_memory_per_key: 1 << 23,
     };
 
-    pub(super) fn key_state() -> Arc<KeyState> {
-        Arc::new(KeyState::new(&LIMITS))
-    }
-
     /// The entry of a key that may send everything.
     pub(crate) fn entry(value: &str) -> KeyEntry {
         KeyEntry {
@@ -237,7 +201,7 @@ pub(crate) mod tests {
             sha256: Sha256::digest(value).into(),
             signals: Signal::ALL.into(),
             expires: None,
-            resource: std::sync::Arc::default(),
+            resource: std::collections::BTreeMap::new(),
             enabled: true,
             limits: LIMITS,
         }

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::chunk::Sealed;
+use crate::blocking;
 use crate::chunk::PartName;
 use crate::config;
 use crate::deliver::{Audience, Deliveries};
@@ -192,7 +193,7 @@ impl Assembler {
             return;
         };
         let deadline = self.deadline(&open);
-        let sealed = tokio::task::spawn_blocking(move || open.batch.seal()).await;
+        let sealed = blocking::run(move || open.batch.seal()).await;
         let Ok(batch) = sealed else {
             tracing::error!(signal = %self.signal, "sealing panicked; the batch stays in the spool until the next start");
             return;
@@ -207,7 +208,7 @@ impl Assembler {
             return;
         };
         open.audience.refuse_all(Away::Sink);
-        let given_up = tokio::task::spawn_blocking(move || open.batch.seal().abandon()).await;
+        let given_up = blocking::run(move || open.batch.seal().abandon()).await;
         if !matches!(given_up, Ok(Ok(()))) {
             tracing::error!(signal = %self.signal, "a batch that was given up could not be let go");
         }
@@ -227,7 +228,7 @@ type Appended = (OpenBatch, Vec<Frame>, Result<(), AppendError>);
 
 /// Appends off the reactor; `None` when that panicked.
 async fn append(mut batch: OpenBatch, frames: Vec<Frame>) -> Option<Appended> {
-    let done = tokio::task::spawn_blocking(move || {
+    let done = blocking::run(move || {
         let result = batch.append(&frames);
         (batch, frames, result)
     });

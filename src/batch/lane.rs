@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -21,9 +20,9 @@ use super::chunk::{Chunk, Encoders, Sealed};
 use super::repeat::Repeats;
 use super::ticket::Ticket;
 use crate::admit::Admitted;
+use crate::blocking;
 use crate::chunk::{Appended, EncodeError, Growth};
 use crate::config;
-use crate::keys::Key;
 use crate::listen::Answer;
 use crate::memory::Memory;
 use crate::otlp::Received;
@@ -34,7 +33,7 @@ use crate::spool::{Digest, Request};
 use crate::waiting::{Pending, Waiting};
 
 /// Requests above this are encoded with the reactor out of the way.
-const INLINE_BYTES: usize = 1 << 20;
+pub(super) const INLINE_BYTES: usize = 1 << 20;
 
 /// The open chunks of one signal.
 pub(super) struct Lane {
@@ -102,7 +101,8 @@ impl Lane {
 
     /// Appends a request's records to an open chunk, and counts the columns against its memory.
     pub(super) fn encode(self: &Arc<Self>, mut fresh: Fresh, growth: &Growth) -> Result<Encoded<'_>, Refusal> {
-        let stamp = &fresh.received.admitted.key().entry.resource.clone();
+        let key = fresh.received.admitted.key().clone();
+        let stamp = &key.stamp;
         let spare = if stamp.is_empty() { 0 } else { fresh.received.request.len() as u64 };
         fresh.received.admitted.grow(spare)?;
         let mut chunk = self.take();
@@ -111,7 +111,7 @@ impl Lane {
             true => chunk.encoder.append(request, growth),
             false => chunk.encoder.append(&stamp.apply(request, growth.max_column_bytes)?, growth),
         };
-        let appended = off_the_reactor(request.len(), append);
+        let appended = blocking::in_place(request.len() > INLINE_BYTES, append);
         fresh.received.admitted.shrink(spare);
         let appended = match appended {
             Ok(appended) => appended,
@@ -196,14 +196,9 @@ impl Lane {
 }
 
 impl Encoded<'_> {
-    /// Whose request it is.
-    pub fn key(&self) -> &Arc<Key> {
-        self.fresh.received.admitted.key()
-    }
-
-    /// Its records and bytes of columns, to be charged.
-    pub fn appended(&self) -> Appended {
-        self.appended
+    /// Spans, log records or data points in it, to be charged.
+    pub fn records(&self) -> u64 {
+        self.appended.records
     }
 
     /// Its uncompressed bytes, to be charged.
@@ -250,13 +245,6 @@ impl Drop for Uncommitted<'_> {
             self.lane.put_back(chunk);
         }
     }
-}
-
-/// Runs CPU-bound work on `bytes` of input; large work moves the thread's other tasks to another thread first, where the runtime can.
-pub(super) fn off_the_reactor<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    let can_move =
-        || Handle::try_current().is_ok_and(|runtime| matches!(runtime.runtime_flavor(), RuntimeFlavor::MultiThread));
-    if bytes > INLINE_BYTES && can_move() { tokio::task::block_in_place(work) } else { work() }
 }
 
 fn refusal(error: EncodeError) -> Refusal {

@@ -24,7 +24,8 @@ use tokio::sync::watch;
 pub use lane::{Encoded, Fresh};
 pub use ticket::{Kept, Ticket};
 
-use crate::admit::{Admitted, Charged};
+use crate::admit::{Admitted, Paid};
+use crate::blocking;
 use crate::chunk::Growth;
 use crate::config;
 use crate::deliver::Deliveries;
@@ -38,7 +39,7 @@ use crate::sink::Sink;
 use crate::spool::{Digest, Remembered, Spool};
 use crate::waiting::{Pending, unavailable};
 use assemble::Assembler;
-use lane::{Lane, off_the_reactor};
+use lane::{INLINE_BYTES, Lane};
 use repeat::Repeats;
 
 /// How long digests are remembered without a spool.
@@ -123,7 +124,7 @@ impl Lanes {
     /// Between steps 5 and 6: whether this is the repeat of a request whose answer may not have reached its client. Costs a hash of
     /// the request.
     pub fn recognise(&self, received: Received<Admitted>, answer: Answer) -> Recognised {
-        let digest = off_the_reactor(received.request.len(), || Digest::of(&received.request));
+        let digest = blocking::in_place(received.request.len() > INLINE_BYTES, || Digest::of(&received.request));
         let key: Arc<str> = received.admitted.key().entry.name.as_str().into();
         match self.repeats.find(&key, digest) {
             Some(fate) => {
@@ -146,8 +147,9 @@ impl Lanes {
     }
 
     /// Step 8: commits the request at once; the ticket says whether it is kept. A client that goes away does not take its request back.
-    pub fn keep(&self, charged: Charged<'_>) -> Ticket {
-        charged.into_encoded().commit(&self.repeats)
+    /// `_paid` is the proof that its key paid for it.
+    pub fn keep(&self, encoded: Encoded<'_>, _paid: Paid) -> Ticket {
+        encoded.commit(&self.repeats)
     }
 
     /// Requests that wait to be kept.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::admit::tests::{REQUEST, entry};
-use crate::admit::{Admission, Charged};
+use crate::admit::{Admission, Paid};
 use crate::config::KeyEntry;
 use crate::keys::KeyRing;
 use crate::listen::{Answer, Peer};
@@ -69,16 +69,24 @@ impl Path {
         Ok(self.lanes.recognise(Received { admitted, call, request }, answer))
     }
 
-    fn charge(&self, request: &str) -> Result<Charged<'_>, Refusal> {
+    fn charge(&self, request: &str) -> Result<(Encoded<'_>, Paid), Refusal> {
         match self.recognise(request, alive().0)? {
-            Recognised::Fresh(fresh) => self.admission.charge(self.lanes.encode(fresh)?),
+            Recognised::Fresh(fresh) => self.pay(fresh),
             Recognised::Repeat(_) => panic!("{request} was taken for a repeat"),
         }
     }
 
+    fn pay(&self, fresh: Fresh) -> Result<(Encoded<'_>, Paid), Refusal> {
+        let key = fresh.received.admitted.key().clone();
+        let encoded = self.lanes.encode(fresh)?;
+        let paid = self.admission.charge(&key, encoded.bytes(), encoded.records())?;
+        Ok((encoded, paid))
+    }
+
     /// A request over a connection that lives on.
     fn send(&self, request: &str) -> impl Future<Output = Result<Kept, Refusal>> + use<> {
-        self.lanes.keep(self.charge(request).unwrap()).kept()
+        let (encoded, paid) = self.charge(request).unwrap();
+        self.lanes.keep(encoded, paid).kept()
     }
 
     /// A request whose answer goes to `answer`: the ticket, and whether it joined another one.
@@ -86,8 +94,8 @@ impl Path {
         match self.recognise(request, answer).unwrap() {
             Recognised::Repeat(ticket) => (ticket, true),
             Recognised::Fresh(fresh) => {
-                let charged = self.admission.charge(self.lanes.encode(fresh).unwrap()).unwrap();
-                (self.lanes.keep(charged), false)
+                let (encoded, paid) = self.pay(fresh).unwrap();
+                (self.lanes.keep(encoded, paid), false)
             }
         }
     }

@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::rules::{DEFAULT_LIMITS, at_most, key_limits, shorter};
 use super::section::Section;
-use super::value::{address, count, flag, positive_size, positive_time, show_size, show_time, size, time, word};
+use super::value::{address, count, flag, positive_size, positive_time, show_size, size, time, word};
 use super::{
     AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Listen, Log, RequestLimits, Shutdown, Spool, Tls, check_sink,
     tls_files,
@@ -143,39 +144,6 @@ fn keys(s: &Section<'_>) -> Keys {
     }
 }
 
-pub(super) const DEFAULT_LIMITS: KeyLimits = KeyLimits {
-    requests_per_second: 200,
-    bytes_per_second: 16 * MIB,
-    records_per_second: 200_000,
-    burst: Duration::from_secs(2),
-};
-
-/// The limits of one key, or the defaults for all; after a mistake those that held before, so that it is reported once.
-/// What `burst` saves up is at least one, and fits the limiter's 32 bits (bytes are counted in KiB there).
-pub(super) fn key_limits(s: &Section<'_>, default: KeyLimits) -> KeyLimits {
-    let limits = KeyLimits {
-        requests_per_second: s.or("requests_per_second", default.requests_per_second, count),
-        bytes_per_second: s.or("bytes_per_second", default.bytes_per_second, positive_size),
-        records_per_second: s.or("records_per_second", default.records_per_second, count),
-        burst: s.or("burst", default.burst, positive_time),
-    };
-    for (name, unit, rate) in [
-        ("requests_per_second", "", u64::from(limits.requests_per_second)),
-        ("bytes_per_second", " KiB", limits.bytes_per_second.div_ceil(1024)),
-        ("records_per_second", "", u64::from(limits.records_per_second)),
-    ] {
-        let saved = u128::from(rate) * limits.burst.as_millis() / 1000;
-        if saved == 0 {
-            s.mistake("burst", format!("is too short: {} of `{name}` is less than one{unit}", show_time(limits.burst)));
-            return default;
-        } else if saved > u128::from(u32::MAX) {
-            s.mistake(name, format!("is too large: `burst` saves up {saved}{unit} of it, {}{unit} at most", u32::MAX));
-            return default;
-        }
-    }
-    limits
-}
-
 fn request(s: &Section<'_>) -> RequestLimits {
     let max_memory = s.or("max_memory", 512 * MIB, positive_size);
     let request = RequestLimits {
@@ -278,16 +246,4 @@ fn log(s: &Section<'_>) -> Log {
         filter.map_err(known).and_then(|_| word(text))
     };
     Log { level: s.or("level", "info".to_owned(), level) }
-}
-
-fn at_most(s: &Section<'_>, name: &'static str, value: u64, other: &str, most: u64) {
-    if value > most {
-        s.mistake(name, format!("{} is more than {other} ({})", show_size(value), show_size(most)));
-    }
-}
-
-pub(super) fn shorter(s: &Section<'_>, name: &'static str, time: Duration, other: &str, than: Duration) {
-    if time >= than {
-        s.mistake(name, format!("{} must be shorter than {other} ({})", show_time(time), show_time(than)));
-    }
 }

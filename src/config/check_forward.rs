@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::check_sink::{is_loopback, secret};
+use super::rules::{is_loopback, secret};
 use super::section::Section;
 use super::value::{count, positive_size, positive_time};
 use super::{Forward, ForwardCompression, ForwardProtocol, tls_files};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::check::shorter;
 use super::check_forward;
+use super::rules::{is_loopback, secret, shorter};
 use super::section::Section;
 use super::value::{count, flag, positive_time, time, word};
 use super::{BlockCompression, ClickHouse, Secret, SinkConfig, Ttl, tls_files};
@@ -82,18 +82,6 @@ fn password(s: &Section<'_>) -> Secret {
     secret(s, "password").unwrap_or_else(|| Secret::new(""))
 }
 
-/// A value that no message shows.
-pub(super) fn secret(s: &Section<'_>, name: &'static str) -> Option<Secret> {
-    let text = s.text(name)?;
-    if text.resolved.contains(char::is_control) {
-        s.mistake(name, "holds a line break or another control character");
-    }
-    if text.written == text.resolved && !text.written.is_empty() && s.reader.is_readable_by_others() {
-        s.warning(name, "stands in a file that every user of this machine can read; chmod 600, or write a reference");
-    }
-    Some(Secret::new(text.resolved))
-}
-
 fn url(text: &str) -> Result<Uri, String> {
     let wrong = || "is not a URL; write for example https://clickhouse:8443".to_owned();
     let url: Uri = text.parse().map_err(|_| wrong())?;
@@ -111,11 +99,6 @@ fn url(text: &str) -> Result<Uri, String> {
         );
     }
     Ok(url)
-}
-
-pub(super) fn is_loopback(url: &Uri) -> bool {
-    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn identifier(text: &str) -> Result<String, String> {

@@ -6,13 +6,12 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use super::check::key_limits;
 use super::remark::{Mistakes, Remark, Remarks};
+use super::rules::key_limits;
 use super::section::{Reader, Section};
 use super::substitute::is_reference;
 use super::value::{flag, name};
 use super::{KeyEntry, KeyLimits, Surroundings};
-use crate::otlp::Stamp;
 use crate::signal::Signal;
 
 /// Reads keys.yaml; `defaults` are the limits of a key that sets none.
@@ -67,7 +66,7 @@ fn key(s: &Section<'_>, defaults: KeyLimits) -> Option<KeyEntry> {
         expires,
         enabled,
         limits,
-        resource: Stamp::new(&resource(s)).into(),
+        resource: resource(s),
     })
 }
 

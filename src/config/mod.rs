@@ -12,6 +12,7 @@ mod check_sink;
 mod keys_file;
 mod load;
 mod remark;
+mod rules;
 mod secret;
 mod section;
 mod substitute;
@@ -39,13 +40,11 @@ pub fn key_name(name: &str) -> Result<String, String> {
     value::name(name)
 }
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::otlp::Stamp;
 use crate::signal::Signal;
 
 /// A configuration in which every value is valid.
@@ -355,5 +354,5 @@ pub struct KeyEntry {
     /// Its limits, defaults filled in.
     pub limits: KeyLimits,
     /// Resource attributes that its telemetry gets, whatever the client sent.
-    pub resource: Arc<Stamp>,
+    pub resource: BTreeMap<String, String>,
 }

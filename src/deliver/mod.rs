@@ -30,12 +30,13 @@ use tokio::time::Instant;
 pub(crate) use audience::Audience;
 pub use watch::TableHealth;
 
+use crate::blocking;
 use crate::metrics::{Metrics, OfSignal};
 use crate::signal::Signal;
 use crate::sink::{AfterUnknown, Sink};
 use crate::spool::{Batch, Counts, Summary};
 use part::{Job, Turn};
-use shipment::{Shipment, blocking};
+use shipment::Shipment;
 use watch::Watch;
 
 /// Pause of a job that waits for a person.
@@ -289,7 +290,7 @@ impl Deliveries {
                 (true, false) => batch.abandon(),
                 (false, false) => batch.finish(),
             };
-            let Err(error) = blocking(end).await else {
+            let Err(error) = blocking::run_io(end).await else {
                 break;
             };
             let batch = shipment.batch.sequence();

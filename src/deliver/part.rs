@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 use super::doubt::{Insert, Step, Verdict};
 use super::piece::{Extent, Piece, remaining};
-use super::shipment::{Shipment, blocking};
+use super::shipment::Shipment;
 use super::watch::{Report, Watch};
+use crate::blocking;
 use crate::sink::{AfterUnknown, Outcome, PartDelivery, Sink};
 use crate::spool::{Contents, Note, Part, Refused};
 
@@ -92,7 +93,7 @@ impl Job {
         let (batch, part) = (self.shipment.batch.clone(), self.part.id);
         self.until_it_works("read", move || {
             let batch = batch.clone();
-            blocking(move || batch.read(part))
+            blocking::run_io(move || batch.read(part))
         })
         .await
     }

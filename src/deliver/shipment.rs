@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::audience::Audience;
+use crate::blocking;
 use crate::reply::Away;
 use crate::spool::{Batch, Counts, Note, Part};
 
@@ -197,14 +198,6 @@ impl Shipment {
     /// Writes notes down, off the reactor; when this returns `Ok` they survive a crash.
     pub(super) async fn note(&self, notes: Vec<Note>) -> io::Result<()> {
         let batch = self.batch.clone();
-        blocking(move || batch.note(&notes)).await
+        blocking::run_io(move || batch.note(&notes)).await
     }
-}
-
-/// Runs work that blocks off the reactor.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
 }

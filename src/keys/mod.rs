@@ -3,8 +3,10 @@
 //! Invariants: only digests are held, so neither a dump of the memory nor a log can show a key; a reload replaces all
 //! keys at once and takes away nothing from a key that stayed the same; a file with a mistake replaces nothing.
 
+mod limiter;
 mod new;
 mod reload;
+mod state;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,17 +15,21 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 
-use crate::admit::KeyState;
 use crate::config::KeyEntry;
+use crate::otlp::Stamp;
 
 pub use new::{NewKey, NewKeyError};
 pub use reload::{KeysFile, watch};
+pub(crate) use state::Counter;
+pub use state::KeyState;
 
 /// A key as the path sees it.
 #[derive(Debug)]
 pub struct Key {
     /// What keys.yaml says of it.
     pub entry: KeyEntry,
+    /// The resource attributes that its telemetry gets, as they stand on the wire.
+    pub(crate) stamp: Stamp,
     /// What it has used. Shared by the old and the new [`Key`] when a reload changed neither its digest nor its name
     /// nor its limits.
     pub state: Arc<KeyState>,
@@ -100,7 +106,8 @@ fn successors(before: &ByDigest, entries: impl IntoIterator<Item = KeyEntry>) ->
                 }
                 let same = old.filter(|old| old.entry.name == entry.name && old.entry.limits == entry.limits);
                 let state = same.map_or_else(|| Arc::new(KeyState::new(&entry.limits)), |old| old.state.clone());
-                Arc::new(Key { entry, state })
+                let stamp = Stamp::new(&entry.resource);
+                Arc::new(Key { entry, stamp, state })
             }
         };
         keys.insert(key.entry.sha256, key);
@@ -121,7 +128,7 @@ mod tests {
             sha256: Sha256::digest(key).into(),
             signals: Signal::ALL.into(),
             expires: None,
-            resource: std::sync::Arc::default(),
+            resource: std::collections::BTreeMap::new(),
             enabled: true,
             limits: KeyLimits {
                 requests_per_second,

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::KeyRing;
+use crate::blocking;
 use crate::config::{KeyEntry, KeyLimits, Surroundings, read_keys};
 use crate::metrics::{Metrics, Outcome};
 
@@ -99,7 +100,7 @@ pub async fn watch(
             file
         };
         // Reading a file can take long (a network file system), and must not hold up a reactor.
-        file = tokio::task::spawn_blocking(look).await.map_err(std::io::Error::other)?;
+        file = blocking::run(look).await?;
     }
 }
 

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::ServeError;
 use crate::admin::status::Sources;
 use crate::batch::{Lanes, Left};
+use crate::blocking;
 use crate::config::{self, Config, SinkConfig};
 use crate::deliver::Deliveries;
 use crate::metrics::{Metrics, Reason};
@@ -49,7 +50,7 @@ impl Store {
         let (spool, recovered, left) = match config.spool.clone() {
             Some(spool) => {
                 let metrics = metrics.clone();
-                blocking(move || open_spool(&spool, &metrics)).await?
+                blocking::run(move || open_spool(&spool, &metrics)).await.map_err(io::Error::from)??
             }
             None => (Spool::in_memory(), Vec::new(), Left::default()),
         };
@@ -83,7 +84,7 @@ impl Store {
             return;
         }
         let (spool, remembered) = (self.spool.clone(), self.lanes.remembered());
-        if let Err(error) = blocking(move || Ok(spool.stop(&remembered)?)).await {
+        if let Err(error) = blocking::run_io(move || spool.stop(&remembered)).await {
             warn!(%error, "the spool could not be told that this was a clean stop; the next start takes more care");
         }
     }
@@ -134,7 +135,7 @@ async fn connect(
 
 async fn known_schema(spool: &Arc<Spool>) -> Option<ServerSchema> {
     let spool = spool.clone();
-    let file = blocking(move || Ok(spool.load(SCHEMA_FILE)?)).await;
+    let file = blocking::run_io(move || spool.load(SCHEMA_FILE)).await;
     let known = file.map(|bytes| bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
     known.unwrap_or_else(|error| {
         warn!(%error, "the last known schema could not be read");
@@ -145,8 +146,8 @@ async fn known_schema(spool: &Arc<Spool>) -> Option<ServerSchema> {
 async fn keep_schema(mut schema: watch::Receiver<Arc<ServerSchema>>, spool: Arc<Spool>) {
     loop {
         let (known, spool) = (schema.borrow_and_update().clone(), spool.clone());
-        let save = move || Ok(spool.save(SCHEMA_FILE, &serde_json::to_vec(&*known).map_err(io::Error::from)?)?);
-        if let Err(error) = blocking(save).await {
+        let save = move || spool.save(SCHEMA_FILE, &serde_json::to_vec(&*known)?);
+        if let Err(error) = blocking::run_io(save).await {
             warn!(%error, "the schema could not be kept; a start while ClickHouse is away will wait for it");
         }
         if schema.changed().await.is_err() {
@@ -170,13 +171,6 @@ fn watch_readiness(spool: &Arc<Spool>, sink: &Arc<dyn Sink>, readiness: &Readine
         };
         tokio::spawn(check.probe(EVERY, ask));
     }
-}
-
-/// Runs what waits for a disk off the reactor.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ServeError> + Send + 'static,
-) -> Result<T, ServeError> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

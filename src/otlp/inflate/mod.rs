@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use super::Compression;
 use super::buffer::{Buffer, too_large};
-use super::receive::off_reactor;
+use crate::blocking;
 use crate::memory::Memory;
 use crate::reply::Refusal;
 
@@ -54,11 +54,11 @@ pub(super) async fn inflate<M: Memory>(
 ) -> Result<(M, Bytes, u64), Refusal> {
     let (mut inflating, working) = Inflating::begin(memory, compression, body, max)?;
     if !inflating.advance(INLINE)? {
-        inflating = off_reactor(move || {
+        inflating = blocking::run(move || {
             while !inflating.advance(usize::MAX)? {}
-            Ok(inflating)
+            Ok::<_, Refusal>(inflating)
         })
-        .await?;
+        .await??;
     }
     let Inflating { source, output, .. } = inflating;
     drop(source);

@@ -28,7 +28,7 @@ use self::encode::Encoder;
 use super::buffer::{Buffer, len};
 use super::descriptor;
 use super::inflate::INLINE;
-use super::receive::off_reactor;
+use crate::blocking;
 use crate::memory::Memory;
 use crate::reply::Refusal;
 use crate::signal::Signal;
@@ -45,7 +45,7 @@ pub(super) async fn to_protobuf<M: Memory>(
     max: u64,
 ) -> Result<(M, Bytes, u64), Refusal> {
     let (mut memory, bytes, made) = if text.len() > INLINE {
-        off_reactor(move || transcode(memory, signal, &text, max)).await?
+        blocking::run(move || transcode(memory, signal, &text, max)).await??
     } else {
         transcode(memory, signal, &text, max)?
     };

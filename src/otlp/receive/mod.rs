@@ -9,7 +9,7 @@ use http_body::Body;
 use super::{Call, body, frame, inflate, json};
 use crate::config::RequestLimits;
 use crate::memory::Memory;
-use crate::reply::{Away, Refusal};
+use crate::reply::Refusal;
 use crate::signal::Protocol;
 
 /// A request whose bytes are all here.
@@ -60,15 +60,4 @@ where
         Protocol::Grpc | Protocol::HttpProtobuf => (admitted, bytes, counted),
     };
     Ok(Received { admitted, call: *call, request })
-}
-
-/// Runs work that takes long on a thread for blocking work. It holds what it counts, also when nobody waits for it any more.
-pub(super) async fn off_reactor<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => Err(Refusal::Malformed("the request could not be decoded".to_owned())),
-        Err(_) => Err(Refusal::Unavailable { away: Away::Stopping, retry_after: std::time::Duration::from_secs(1) }),
-    }
 }

@@ -217,9 +217,3 @@ async fn a_grpc_message_says_itself_whether_it_is_compressed() {
     assert_eq!(receive(zstd, frame(0, b"abc")).await.unwrap(), "abc");
     assert!(matches!(receive(None, frame(1, &compressed)).await, Err(Refusal::Malformed(_))));
 }
-
-#[tokio::test]
-async fn work_that_panics_refuses_its_request_only() {
-    let result = off_reactor::<()>(|| panic!("on purpose")).await;
-    assert!(matches!(result, Err(Refusal::Malformed(_))));
-}

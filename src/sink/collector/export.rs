@@ -12,6 +12,7 @@ use super::answer::{self, Answer, Class, Failure};
 use super::connect::SetupError;
 use super::endpoints::Peer;
 use super::refusal::certificate_refused;
+use crate::blocking;
 use crate::config::{self, ForwardCompression, ForwardProtocol};
 use crate::signal::Signal;
 use crate::sink::body::Pieces;
@@ -86,7 +87,7 @@ impl Exporter {
         let pieces = match compression {
             ForwardCompression::None => pieces,
             _ if len <= INLINE_BYTES => vec![compress(compression, &pieces)?],
-            _ => vec![tokio::task::spawn_blocking(move || compress(compression, &pieces)).await??],
+            _ => vec![blocking::run_io(move || compress(compression, &pieces)).await?],
         };
         Ok(Message(match self.protocol {
             ForwardProtocol::Grpc => framed(pieces, compression != ForwardCompression::None)?,

@@ -24,7 +24,7 @@ const BYTES_PER_CELL: u64 = 1024;
 type Limiter<S, C> = RateLimiter<NotKeyed, S, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// The three rates of one key. The clock is the system's, except in tests.
-pub struct KeyLimiter<C: Clock = DefaultClock> {
+pub(crate) struct KeyLimiter<C: Clock = DefaultClock> {
     requests: Limiter<InMemoryState, C>,
     volume: Mutex<Volume<C>>,
     limits: KeyLimits,
@@ -39,14 +39,14 @@ struct Volume<C: Clock> {
 
 impl KeyLimiter {
     /// Full buckets with these limits. A rate or a burst below one cell counts as one cell.
-    pub fn new(limits: &KeyLimits) -> Self {
+    pub(crate) fn new(limits: &KeyLimits) -> Self {
         Self::with_clock(limits, DefaultClock::default())
     }
 }
 
 impl<C: Clock + Clone> KeyLimiter<C> {
     /// The same on another clock.
-    pub fn with_clock(limits: &KeyLimits, clock: C) -> Self {
+    pub(crate) fn with_clock(limits: &KeyLimits, clock: C) -> Self {
         let requests = quota(u64::from(limits.requests_per_second), limits.burst);
         let bytes = quota(limits.bytes_per_second.div_ceil(BYTES_PER_CELL), limits.burst);
         let records = quota(u64::from(limits.records_per_second), limits.burst);
@@ -62,7 +62,7 @@ impl<C: Clock + Clone> KeyLimiter<C> {
     }
 
     /// The limits that it was made with: a reload that changes them makes a new limiter.
-    pub fn limits(&self) -> &KeyLimits {
+    pub(crate) fn limits(&self) -> &KeyLimits {
         &self.limits
     }
 
@@ -71,7 +71,7 @@ impl<C: Clock + Clone> KeyLimiter<C> {
     ///
     /// # Errors
     /// [`Refusal::OverLimit`].
-    pub fn charge_request(&self) -> Result<(), Refusal> {
+    pub(crate) fn charge_request(&self) -> Result<(), Refusal> {
         self.requests.check().map_err(|not_until| {
             let wait = not_until.wait_time_from(self.clock.now());
             over("requests_per_second", wait)
@@ -83,7 +83,7 @@ impl<C: Clock + Clone> KeyLimiter<C> {
     /// # Errors
     /// [`Refusal::TooLarge`] when the burst can never hold it, otherwise [`Refusal::OverLimit`] with the longer of
     /// the two waits.
-    pub fn charge_volume(&self, bytes: u64, records: u64) -> Result<(), Refusal> {
+    pub(crate) fn charge_volume(&self, bytes: u64, records: u64) -> Result<(), Refusal> {
         let volume = self.volume.lock();
         let bytes = volume.bytes.take(bytes.div_ceil(BYTES_PER_CELL));
         let records = volume.records.take(records);
