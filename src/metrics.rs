@@ -137,6 +137,8 @@ families! {
     received_records: Family<OfKey, Counter> = "Spans, log records and data points accepted, by key and signal";
     memory_held_bytes: Gauge = "Memory that requests hold now";
 
+    log_lines_dropped: Counter = "Lines of the log that could not be written: nothing waits for who reads it";
+
     keys_valid: Gauge = "Keys that are valid now";
     key_reloads: Family<Outcome, Counter> = "Attempts to load changed keys, by outcome";
     authentication_failures: Counter = "Requests without a valid key";

@@ -59,18 +59,20 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
-/// Runs until the first of `signals`, then stops in order. `ready` is called once, when every listener accepts.
+/// Runs until the first of `signals`, then stops in order. `ready` is called once, when every listener accepts. What happens is counted in
+/// `metrics`.
 ///
 /// # Errors
 /// The start failed; nothing was accepted then.
 pub async fn serve(
     loaded: Loaded,
     surroundings: impl Surroundings + Clone + Send + 'static,
+    metrics: Arc<Metrics>,
     mut signals: StopSignals,
     ready: impl FnOnce(&Ready),
 ) -> Result<Stopped, ServeError> {
     let Loaded { config, keys, .. } = loaded;
-    let (metrics, readiness) = (Arc::new(Metrics::default()), Readiness::default());
+    let readiness = Readiness::default();
     let listening = readiness.check("listeners");
     // What runs beside the path, and ends with this function.
     let mut beside = JoinSet::new();

@@ -11,11 +11,17 @@ mod spool;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use otelgate::config::{self, Loaded, Mistakes, Remark};
 use otelgate::sink::clickhouse::schema::Version;
 use spool::Order;
+
+/// How long a process that ends waits for who reads its last words.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The secure public edge in front of ClickStack: takes OTLP over gRPC and HTTP, checks the ingestion key, and stores
 /// the telemetry in ClickHouse or forwards it to a collector. Nothing is acknowledged before it is safe.
@@ -152,9 +158,18 @@ fn warn(warning: &Remark) {
     say(format_args!("warning: {warning}"));
 }
 
-/// One line to the person at the terminal, on standard error. Nobody is left to tell when that is closed.
+/// One line to the person at the terminal, on standard error. Nobody is left to tell when that is closed, and nobody listens when it takes
+/// nothing for [`PATIENCE`].
 fn say(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let text = format!("{line}\n");
+    let (done, wait) = mpsc::channel();
+    let write = move || {
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        let _ = done.send(());
+    };
+    if thread::Builder::new().spawn(write).is_ok() {
+        let _ = wait.recv_timeout(PATIENCE);
+    }
 }
 
 /// What was asked for, on standard output.

@@ -1,13 +1,18 @@
 //! `otelgate serve`
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+
 use otelgate::config::{self, Loaded, Process};
+use otelgate::metrics::Metrics;
 use otelgate::serve::{Ready, serve};
 use otelgate::shutdown::{StopSignals, Stopped};
 use tracing::warn;
+
+use super::logging::{self, LastLines};
 
 /// What is left running after the stop (a look at a file, a name's resolution) is not waited for longer than this.
 const LEFTOVERS: Duration = Duration::from_millis(250);
@@ -15,11 +20,12 @@ const LEFTOVERS: Duration = Duration::from_millis(250);
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     super::arenas::limit();
     let loaded = config::load(file, &Process)?;
-    super::logging::start(&loaded.config.log)?;
+    let metrics = Arc::new(Metrics::default());
+    let log = logging::start(&loaded.config.log, metrics.log_lines_dropped.clone())?;
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
-    let stopped = runtime.block_on(serve_until_told(loaded));
+    let stopped = runtime.block_on(serve_until_told(loaded, metrics, &log));
     runtime.shutdown_timeout(LEFTOVERS);
     match stopped? {
         Stopped::Clean | Stopped::Late => Ok(()),
@@ -27,9 +33,12 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     }
 }
 
-async fn serve_until_told(loaded: Loaded) -> anyhow::Result<Stopped> {
+async fn serve_until_told(loaded: Loaded, metrics: Arc<Metrics>, log: &LastLines) -> anyhow::Result<Stopped> {
     let signals = StopSignals::catch().context("cannot listen to signals")?;
-    // Whoever reads the line may be gone; that is no reason not to serve.
-    let ready = |ready: &Ready| drop(super::print(format_args!("{ready}\n")));
-    Ok(serve(loaded, Process, signals, ready).await?)
+    let ready = |ready: &Ready| {
+        let line = format!("{ready}\n");
+        // Whoever reads the line may be gone, or asleep; that is no reason not to serve.
+        log.after(|| drop(super::print(line)));
+    };
+    Ok(serve(loaded, Process, metrics, signals, ready).await?)
 }

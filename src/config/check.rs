@@ -2,6 +2,7 @@
 //! between fields stand here and nowhere else.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::rules::{DEFAULT_LIMITS, at_most, key_limits, shorter};
@@ -15,6 +16,9 @@ use super::{
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
+/// Where a service keeps its state on Linux.
+const STATE_DIR: &str = "/var/lib/otelgate";
+
 /// What a configuration file says. All of it is good only when no mistake was reported.
 pub(super) struct Checked {
     /// Where keys.yaml is, to be checked too.
@@ -27,6 +31,7 @@ pub(super) struct Checked {
 
 /// The whole file.
 pub(super) fn config(top: &Section<'_>) -> Checked {
+    let state_dir = top.or("state_dir", PathBuf::from(STATE_DIR), |text| top.reader.path(text));
     let listen = top.section("listen", listen);
     let tls = top.section("tls", |section| tls(section, &listen.otlp));
     let keys = top.section("keys", keys);
@@ -39,6 +44,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let spool = with_spool.then(|| top.section("spool", |section| spool(section, &batch)));
     let (cors, shutdown, log) = (top.section("cors", cors), top.section("shutdown", shutdown), top.section("log", log));
     let config = sink.map(|sink| Config {
+        state_dir,
         listen,
         tls,
         keys: keys.clone(),

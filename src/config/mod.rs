@@ -50,6 +50,8 @@ use crate::signal::Signal;
 /// A configuration in which every value is valid.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// What otelgate keeps between two starts lies in folders below this one.
+    pub state_dir: PathBuf,
     /// Addresses and what connections may do.
     pub listen: Listen,
     /// How the OTLP listeners speak TLS.

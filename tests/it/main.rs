@@ -20,3 +20,4 @@ mod sdk;
 mod stop;
 mod support;
 mod transforms;
+mod unheard;

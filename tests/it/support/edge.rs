@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
-use local_stack::{Certificates, ClickHouse, Gateway};
+use local_stack::{Certificates, ClickHouse, Gateway, Process};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -33,11 +34,21 @@ pub struct Setup<'a> {
     pub user: Option<(&'a str, &'a str)>,
     /// Failed authentications of an address in a minute.
     pub max_failures: u32,
+    /// What its standard error is; the file `log` when none.
+    pub stderr: Option<Stdio>,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Setup { name: "default", sections: "", keys: &[], clickhouse_url: None, user: None, max_failures: 1000 }
+        Setup {
+            name: "default",
+            sections: "",
+            keys: &[],
+            clickhouse_url: None,
+            user: None,
+            max_failures: 1000,
+            stderr: None,
+        }
     }
 }
 
@@ -59,7 +70,10 @@ impl Edge {
         let url = setup.clickhouse_url.as_deref().unwrap_or(&clickhouse.url);
         let (user, password) = setup.user.unwrap_or((&clickhouse.user, &clickhouse.password));
         fs::write(&config, configuration(&folder, &certificates, url, user, &database, &setup)).expect("configuration");
-        let gateway = Self::launch(&config, &log, password).await;
+        let gateway = match setup.stderr {
+            Some(stderr) => Self::launch_saying(&config, stderr, password).await,
+            None => Self::launch(&config, &log, password).await,
+        };
         Edge { gateway, certificates, database, log, folder }
     }
 
@@ -68,6 +82,16 @@ impl Edge {
             Ok(gateway) => gateway,
             Err(error) => panic!("otelgate does not start: {error:#}\n{}", fs::read_to_string(log).unwrap_or_default()),
         }
+    }
+
+    async fn launch_saying(config: &std::path::Path, stderr: Stdio, password: &str) -> Gateway {
+        let mut command = tokio::process::Command::new(local_stack::binary("otelgate").expect("built"));
+        command.arg("serve").arg("--config").arg(config).env("CLICKHOUSE_PASSWORD", password).stderr(stderr);
+        let started = Process::start(&mut command, None, Duration::from_secs(30)).await;
+        let (process, ready) = started.expect("otelgate starts");
+        let field =
+            |name: &str| ready.split(' ').find_map(|word| word.strip_prefix(name)).expect("an address").to_owned();
+        Gateway { process, otlp: vec![field("otlp=")], admin: field("admin=") }
     }
 
     /// A client of this edge that speaks HTTP/2 (or HTTP/1.1).
