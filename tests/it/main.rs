@@ -21,3 +21,4 @@ mod stop;
 mod support;
 mod transforms;
 mod unheard;
+mod upgrade;
