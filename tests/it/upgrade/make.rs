@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use local_stack::ClickHouse;
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -6,7 +6,7 @@ mod make;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use otelgate::otlp::Signal;
+use otelgate::signal::Signal;
 use serde_json::Value;
 
 use crate::support::client::{Call, Protocol};
