@@ -4,16 +4,17 @@
 use std::sync::Arc;
 
 use super::compress::Compressor;
-use super::factory::{EncoderFactory, EncoderSettings};
 use super::native;
 use super::part::{Part, Parts};
-use super::walk::{Request, Scratch};
+use super::request::{Request, Scratch};
+use super::settings::{CurrentSettings, EncoderSettings};
+use super::walk::walk;
 use crate::chunk::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, SealedPart, Witness};
 use crate::signal::Signal;
 
 /// An open chunk.
 pub(super) struct Chunk {
-    factory: EncoderFactory,
+    current: CurrentSettings,
     signal: Signal,
     parts: Parts,
     compressor: Compressor,
@@ -26,10 +27,10 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    pub(super) fn new(factory: EncoderFactory, signal: Signal) -> Chunk {
-        let settings = factory.settings();
+    pub(super) fn new(current: CurrentSettings, signal: Signal) -> Chunk {
+        let settings = current.get();
         Chunk {
-            factory,
+            current,
             signal,
             compressor: Compressor::new(settings.compression),
             parts: Parts::new(settings),
@@ -42,7 +43,7 @@ impl Chunk {
 
     /// Goes by the current settings; only while the chunk is empty.
     fn follow_settings(&mut self) {
-        let settings: Arc<EncoderSettings> = self.factory.settings();
+        let settings: Arc<EncoderSettings> = self.current.get();
         if !Arc::ptr_eq(&settings, &self.parts.settings) {
             self.compressor = Compressor::new(settings.compression);
             self.parts = Parts::new(settings);
@@ -76,10 +77,10 @@ impl ChunkEncoder for Chunk {
             self.follow_settings();
         }
         let scratch = std::mem::take(&mut self.scratch);
-        let mut walk = Request::new(&mut self.parts, *growth, &mut self.serial, scratch);
-        let outcome = walk.walk(self.signal, request);
-        let appended = Appended { records: walk.rows.records, column_bytes: walk.rows.bytes };
-        self.scratch = walk.into_scratch();
+        let mut way = Request::new(&mut self.parts, *growth, &mut self.serial, scratch);
+        let outcome = walk(&mut way, self.signal, request);
+        let appended = Appended { records: way.rows.records, column_bytes: way.rows.bytes };
+        self.scratch = way.into_scratch();
         self.pending = true;
         match outcome {
             Ok(()) => Ok(appended),

@@ -3,9 +3,10 @@
 //! What is appended is kept as the bytes that the block will carry, so that sealing copies and computes nothing but the
 //! width of dictionary numbers. Invariant: a column that is cut to a [`Mark`] is as it was when the mark was taken.
 
-use super::dictionary::Dictionary;
+use super::buffer::repeat_tail;
+use super::dictionary::Numbers;
 use super::json::Json;
-use super::list::KeyValues;
+use super::key_values::KeyValues;
 use super::map::{Duplicates, Keys, Map};
 use super::plan::{ColumnFormat, ValueFormat};
 use super::value::prefixed;
@@ -36,13 +37,6 @@ pub(super) enum Data {
 pub(super) struct Strings {
     pub(super) bytes: Vec<u8>,
     last: usize,
-}
-
-/// Strings as numbers into a dictionary.
-#[derive(Debug, Default)]
-pub(super) struct Numbers {
-    pub(super) numbers: Vec<u32>,
-    pub(super) dictionary: Dictionary,
 }
 
 /// Numbers of one width.
@@ -343,25 +337,4 @@ impl Strings {
         put_string(&mut self.bytes, text);
         self.bytes.len() - self.last
     }
-}
-
-impl Numbers {
-    #[inline]
-    fn push(&mut self, text: &[u8]) -> usize {
-        let (number, grown) = self.dictionary.number(text);
-        self.numbers.push(number);
-        4 + grown
-    }
-}
-
-/// Appends what lies from `start` on so many times more; returns where the last of them begins.
-pub(super) fn repeat_tail<T: Copy>(buffer: &mut Vec<T>, start: usize, times: usize) -> usize {
-    let piece = buffer.len() - start;
-    let end = buffer.len() + piece * times;
-    buffer.reserve(end - buffer.len());
-    while buffer.len() < end {
-        let some = (end - buffer.len()).min(buffer.len() - start);
-        buffer.extend_from_within(start..start + some);
-    }
-    end - piece
 }

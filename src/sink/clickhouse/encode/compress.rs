@@ -3,8 +3,8 @@
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
-use super::factory::Compression;
 use super::native::Output;
+use super::settings::Compression;
 
 /// What one frame holds before compression: ClickHouse's own `max_compress_block_size`.
 const FRAME: usize = 1 << 20;

@@ -109,3 +109,19 @@ impl Dictionary {
         }
     }
 }
+
+/// Strings as numbers into a dictionary.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) numbers: Vec<u32>,
+    pub(super) dictionary: Dictionary,
+}
+
+impl Numbers {
+    #[inline]
+    pub(super) fn push(&mut self, text: &[u8]) -> usize {
+        let (number, grown) = self.dictionary.number(text);
+        self.numbers.push(number);
+        4 + grown
+    }
+}

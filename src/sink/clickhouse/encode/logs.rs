@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use super::buffer::emptied;
 use super::map::Duplicates;
+use super::request::{Request, id};
 use super::table::{TableKind, log as column};
 use super::transform::{Merged, Severity};
 use super::value::{Attribute, Value};
-use super::walk::{Request, emptied, id};
 use super::wire::{Fault, Field, Fields, int32};
 
 /// Records with this attribute are a browser's session replay and go to the sessions' table.

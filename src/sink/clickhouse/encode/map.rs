@@ -3,8 +3,9 @@
 //! Records of one instrumentation carry the same keys in the same order, again and again. So a map remembers the last few lists of
 //! keys that it saw, with their order and their numbers in the dictionary: a record with a known list is neither sorted nor hashed.
 
-use super::column::{Numbers, repeat_tail};
-use super::list::KeyValues;
+use super::buffer::repeat_tail;
+use super::dictionary::Numbers;
+use super::key_values::KeyValues;
 use super::texts::Texts;
 use super::wire::{Fault, put_string};
 

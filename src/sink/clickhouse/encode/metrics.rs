@@ -1,48 +1,10 @@
 //! Metrics: the five kinds of data points, their field numbers, and the columns that the fields go to. A row is a data point.
 
 use super::bound::push;
-use super::part::Part;
 use super::points;
-use super::table::{Group, TableKind, gauge as column};
-use super::walk::{Request, checked_attribute};
+use super::request::{Request, checked_attribute};
+use super::table::TableKind;
 use super::wire::{Fault, Field, Fields};
-
-/// What stands in every row of a metric.
-#[derive(Debug, Default)]
-pub(super) struct Metric<'a> {
-    name: &'a [u8],
-    description: &'a [u8],
-    unit: &'a [u8],
-    pub(super) serial: u64,
-    /// Its kind's message; more than one when it came in pieces.
-    pub(super) points: Vec<&'a [u8]>,
-    pub(super) temporality: u64,
-    pub(super) monotonic: bool,
-}
-
-impl<'a> Metric<'a> {
-    /// An empty metric that uses this list's memory.
-    pub(super) fn with(points: Vec<&'a [u8]>) -> Metric<'a> {
-        Metric { points, ..Metric::default() }
-    }
-
-    fn clear(&mut self, serial: u64) {
-        self.points.clear();
-        *self = Metric { serial, points: std::mem::take(&mut self.points), ..Metric::default() };
-    }
-
-    /// Writes the metric's own columns.
-    pub(super) fn put(&self, part: &mut Part) {
-        if part.repeat(Group::Metric, self.serial) {
-            return;
-        }
-        let before = part.bytes();
-        part.text(column::METRIC_NAME, self.name);
-        part.text(column::METRIC_DESCRIPTION, self.description);
-        part.text(column::METRIC_UNIT, self.unit);
-        part.written(Group::Metric, self.serial, before);
-    }
-}
 
 /// Reads a metric and appends its data points' rows. A metric without data has no rows.
 pub(super) fn metric<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: u8) -> Result<(), Fault> {

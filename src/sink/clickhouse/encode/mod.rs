@@ -7,9 +7,10 @@
 //! | --- | --- |
 //! | [`wire`] | protobuf's wire format: fields, varints, groups |
 //! | `value`, `json` | `AnyValue` and its text, as ClickStack's collector writes it |
-//! | `entry` | a record's attributes, read fast |
+//! | `plain`, `entry`, `key_values` | a record's attributes, read fast |
 //! | `walk` | resource, scope and records: the same field numbers in all three signals |
-//! | `bound` | how long lists may get |
+//! | `request` | what stands in each row of a request, and what its rows may grow into |
+//! | `bound`, `buffer` | how long lists may get, and their memory |
 //! | `traces`, `logs`, `metrics`, `points` | a record's field numbers, and the column that each goes to |
 //! | `transform` | what ClickStack's collector does to logs on the way |
 //! | `part` | the open parts of a chunk; the row's day; growth; what is repeated from the row before |
@@ -23,6 +24,7 @@
 //! the bytes.
 
 mod bound;
+mod buffer;
 mod chunk;
 mod clickstack;
 mod column;
@@ -32,14 +34,17 @@ mod dictionary;
 mod entry;
 mod factory;
 mod json;
-mod list;
+mod key_values;
 mod logs;
 mod map;
 mod metrics;
 mod native;
 mod part;
+mod plain;
 mod plan;
 mod points;
+mod request;
+mod settings;
 mod table;
 mod texts;
 mod traces;
@@ -58,6 +63,7 @@ pub mod fuzzing {
 
 use crate::otlp::wire;
 
-pub use factory::{Compression, EncoderFactory, EncoderSettings};
+pub use factory::EncoderFactory;
 pub use plan::{Plans, SchemaError, TablePlan};
+pub use settings::{Compression, EncoderSettings};
 pub use table::TableKind;

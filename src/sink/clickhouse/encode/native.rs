@@ -1,8 +1,8 @@
 //! ClickHouse's Native format, as its HTTP interface takes it: the number of columns and rows, then each column's name,
 //! type and values. `docs/native-blocks.md` has the layout.
 
-use super::column::{Column, Data, Mark, Numbers};
-use super::dictionary::Dictionary;
+use super::column::{Column, Data, Mark};
+use super::dictionary::{Dictionary, Numbers};
 use super::map::{Keys, Map};
 use super::part::Part;
 use super::wire::{put_string, put_varint};

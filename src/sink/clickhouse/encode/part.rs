@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::column::{Column, Data, FixedKind, Mark, hex, seconds};
 use super::days::Day;
-use super::factory::EncoderSettings;
-use super::list::KeyValues;
+use super::key_values::KeyValues;
 use super::map::Duplicates;
 use super::plan::{TablePlan, ValueFormat};
+use super::settings::EncoderSettings;
 use super::table::TableKind;
 use super::wire::Fault;
 use crate::chunk::PartName;

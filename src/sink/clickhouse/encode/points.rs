@@ -3,11 +3,11 @@
 use super::bound::push;
 use super::entry::Entry;
 use super::part::{Nested, Part};
+use super::request::{Request, id};
 use super::table::{
     TableKind, exponential as exponential_column, gauge as column, histogram as histogram_column, sum,
     summary as summary_column,
 };
-use super::walk::{Request, id};
 use super::wire::{Fault, Field, Fields, packed_fixed64, packed_varints, zigzag32};
 
 /// Fields that all points have.

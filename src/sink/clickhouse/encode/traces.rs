@@ -3,8 +3,8 @@
 use super::bound::push;
 use super::entry::Entry;
 use super::part::{Nested, Part};
+use super::request::{Request, id};
 use super::table::{TableKind, span as column};
-use super::walk::{Request, id};
 use super::wire::{Fault, Field, Fields, int32};
 
 /// A span's fields, as far as they fit one place.

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use super::bound::{Entries, push};
-use super::entry::{only_text, plain_text};
 use super::json::Json;
+use super::plain::{only_text, plain_text};
 use super::wire::{Fault, Field, Fields, MAX_DEPTH, put_string, put_varint};
 
 /// A value, its arrays and maps still as they are on the wire.

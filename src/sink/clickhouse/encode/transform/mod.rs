@@ -11,16 +11,17 @@
 
 mod flatten;
 mod json;
+mod list;
 mod severity;
 
 use std::borrow::Cow;
 
-pub(super) use json::Object;
+pub(super) use list::List;
 pub(super) use severity::Severity;
 
 use self::flatten::Flat;
+use self::json::Object;
 use super::bound::Entries;
-use super::list::List;
 use super::map::Duplicates;
 use super::value::{Attribute, Value, entries};
 use super::wire::Fault;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::super::list::List;
 use super::super::value::Value;
+use super::list::List;
 
 /// A severity's text and number.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use std::ops::Range;
 use self::form::{Form, Forms};
 use self::token::{Leaf, Piece, Tokens};
 use super::super::bound::Entries;
+use super::super::buffer::emptied;
 use super::super::texts::Texts;
 use super::super::value::{Attribute, Value};
-use super::super::walk::emptied;
 use super::super::wire::Fault;
 
 /// How deep values may lie in each other, and how many there may be. Other text is not taken for JSON.

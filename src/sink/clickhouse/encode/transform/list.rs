@@ -1,57 +1,35 @@
-//! The attributes of a map on their way into a column.
+//! A record's attributes with what its body adds to them.
 
-use super::texts::{Texts, equal};
-use super::transform::Object;
-use super::value::{Attribute, Value};
-use super::wire::Fault;
-
-/// What a map is made of, by its places.
-pub(super) trait KeyValues: Copy {
-    /// How many there are.
-    fn len(self) -> usize;
-
-    /// A key.
-    fn key(&self, at: usize) -> &[u8];
-
-    /// All keys.
-    fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len()).map(|at| self.key(at))
-    }
-
-    /// Whether these are the keys.
-    fn has_keys(self, keys: &Texts) -> bool;
-
-    /// Appends a value's text as ClickHouse's String; `depth` is the value's.
-    fn put_string(self, at: usize, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault>;
-
-    /// All of them in full; `depth` is that of their messages.
-    fn in_full(&self, depth: u8) -> Result<Vec<Attribute<'_>>, Fault>;
-}
+use super::super::key_values::KeyValues;
+use super::super::texts::{Texts, equal};
+use super::super::value::{Attribute, Value};
+use super::super::wire::Fault;
+use super::json::Object;
 
 /// Attributes by their places: a record's own, then the leaves of the object in its body.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct List<'l, 'a> {
+pub(in super::super) struct List<'l, 'a> {
     own: &'l [Attribute<'a>],
     added: Option<&'l Object<'a>>,
 }
 
 impl<'l, 'a> List<'l, 'a> {
     #[inline]
-    pub(super) fn own(own: &'l [Attribute<'a>]) -> List<'l, 'a> {
+    pub(in super::super) fn own(own: &'l [Attribute<'a>]) -> List<'l, 'a> {
         List { own, added: None }
     }
 
-    pub(super) fn with(own: &'l [Attribute<'a>], added: &'l Object<'a>) -> List<'l, 'a> {
+    pub(in super::super) fn with(own: &'l [Attribute<'a>], added: &'l Object<'a>) -> List<'l, 'a> {
         List { own, added: Some(added) }
     }
 
     #[inline]
-    pub(super) fn len(&self) -> usize {
+    pub(in super::super) fn len(&self) -> usize {
         self.own.len() + self.added.map_or(0, Object::len)
     }
 
     #[inline]
-    pub(super) fn key(&self, at: usize) -> &'l [u8] {
+    pub(in super::super) fn key(&self, at: usize) -> &'l [u8] {
         match (self.own.get(at), self.added) {
             (Some(attribute), _) => &attribute.key,
             (None, Some(object)) => object.key(at - self.own.len()),
@@ -60,7 +38,7 @@ impl<'l, 'a> List<'l, 'a> {
     }
 
     #[inline]
-    pub(super) fn value(&self, at: usize) -> Value<'l> {
+    pub(in super::super) fn value(&self, at: usize) -> Value<'l> {
         match (self.own.get(at), self.added) {
             (Some(attribute), _) => attribute.value.borrowed(),
             (None, Some(object)) => object.value(at - self.own.len()),
@@ -68,7 +46,7 @@ impl<'l, 'a> List<'l, 'a> {
         }
     }
 
-    pub(super) fn attributes(&self) -> impl Iterator<Item = Attribute<'l>> {
+    pub(in super::super) fn attributes(&self) -> impl Iterator<Item = Attribute<'l>> {
         (0..self.len()).map(|at| Attribute { key: self.key(at).into(), value: self.value(at) })
     }
 }
