@@ -32,7 +32,7 @@ use crate::keys::Key;
 use crate::limited;
 use crate::listen::Peer;
 use crate::metrics::{Metrics, OfKey, OfRequest, OfSignal, Reason};
-use crate::otlp::{self, Call};
+use crate::otlp::{self, BodyLimits, Call};
 use crate::readiness::Readiness;
 use crate::reply::{self, Away, PartialSuccess, Refusal, ReplyBody};
 use crate::signal::Protocol;
@@ -136,7 +136,8 @@ impl Gateway {
         let admitted = self.admission.admit(authenticated, call.signal)?;
         self.lanes.room(key)?;
         // The body: gathered, inflated and transcoded within limits, every byte counted as it arrives.
-        let receiving = otlp::receive(admitted, &call, body, &self.limits);
+        let limits = BodyLimits { max_bytes: self.limits.max_body_bytes, min_rate: self.limits.min_body_rate };
+        let receiving = otlp::receive(admitted, &call, body, limits);
         let received = deadline.wait(receiving).await.ok_or(Refusal::TooSlow)??;
         let mut size = (0, 0);
         let keeping = match self.lanes.recognise(received, peer.answer()) {

@@ -1,18 +1,39 @@
 //! otelgate: the secure public edge in front of ClickStack.
 //!
-//! The modules stand in the order of a request's path; [`gateway`] assembles it on one page.
+//! [`gateway`] assembles a request's path on one page. Each room of the code sees the rooms below it and no other; rooms on one line do not see each
+//! other. A test reads every path of `src/` and this table, and fails where they differ (`rooms`).
 //!
-//! | step | module |
+//! ```text
+//! main                                       the program
+//! cli                                        its subcommands
+//! serve                                      opens and closes everything
+//! gateway                                    the path on one page
+//! batch | shutdown                           group, repeat, close
+//! listen                                     accept, TLS, peers
+//! admit                                      may this request enter, and what does it pay
+//! keys                                       entries, their limiter and state, where they come from
+//! admin                                      the listener for people and probes; only serve sees it
+//! deliver                                    from the spool to the sink, until in or refused
+//! spool | sink/clickhouse | sink/collector   keep until delivered | where to
+//! sink                                       what every sink is; the spool does not see it
+//! config | otlp                              what was written | what was sent
+//! waiting                                    the ground, from here on: who waits for what, and
+//! memory                                     what a request holds meanwhile
+//! blocking                                   work off the reactor
+//! reply                                      the one table of refusals
+//! chunk | signal                             the seam to a sink's encoding | what every request carries
+//! metrics | readiness                        instruments
+//! network | limited | file_stamp             small tools
+//! ```
+//!
+//! | step of a request | room |
 //! | --- | --- |
 //! | 1 accept, 2 TLS | [`listen`] |
 //! | 3 authenticate, 4 admit, 7 charge | [`admit`] |
 //! | 5 receive | [`otlp`] |
 //! | 6 batch | [`batch`] |
 //! | 8 spool | [`spool`] |
-//! | 9 deliver | [`sink`] |
-//!
-//! Around the path: [`config`] (what the user wrote), [`keys`] (where keys come from), [`admin`] (health, metrics,
-//! status), [`reply`] (the one table of refusals), [`serve`] (all of it opened) and [`shutdown`] (and closed).
+//! | 9 deliver | [`deliver`] |
 
 #![forbid(unsafe_code)]
 
@@ -34,6 +55,8 @@ pub mod network;
 pub mod otlp;
 pub mod readiness;
 pub mod reply;
+#[cfg(test)]
+mod rooms;
 pub mod serve;
 pub mod shutdown;
 pub mod signal;

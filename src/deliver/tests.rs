@@ -4,9 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::sink::fake::{Act, FakeSink, frame};
+use crate::chunk::Growth;
+use crate::config::ForwardCompression;
+use crate::sink::collector::tests::endpoint::Endpoint;
+use crate::sink::collector::tests::{PROTOCOLS, collector, inflated, settings};
+use crate::sink::fake::{Act, FakeSink};
 use crate::sink::{AfterUnknown, Outcome};
-use crate::spool::{Frame, Note, Spool};
+use crate::spool::{Digest, Frame, Note, Request, Spool};
+
+/// A frame of these requests, all of the key `k`.
+pub(crate) fn frame(sink: &FakeSink, requests: &[&str]) -> Frame {
+    let mut encoder = sink.encoder(Signal::Logs);
+    let mut notes = Vec::new();
+    for text in requests {
+        encoder.append(text.as_bytes(), &Growth::default()).expect("a good request");
+        encoder.commit();
+        let digest = Digest::of(text.as_bytes());
+        notes.push(Request { key: "k".into(), bytes: text.len() as u64, digest });
+    }
+    Frame::new(notes, encoder.seal())
+}
 
 fn batch(spool: &Spool, frames: &[Frame]) -> Batch {
     let mut open = spool.batch(Signal::Logs);
@@ -198,4 +215,35 @@ async fn inserts_in_flight_are_bounded_and_the_tried_go_first() {
     assert_eq!(sink.stored("a").len(), 4);
     let first: Vec<String> = sink.state.lock().rows.iter().map(|(_, name)| name.clone()).collect();
     assert!(first[..2].contains(&"tried".to_owned()), "{first:?}");
+}
+
+#[tokio::test]
+async fn one_poisoned_request_costs_nobody_else_behind_a_collector() {
+    for protocol in PROTOCOLS {
+        let endpoint = Endpoint::start([]).await;
+        let collector = collector(&settings(protocol, &[endpoint.address]));
+        let mut samples = otlp_samples::Samples::new(31);
+        let requests: Vec<Vec<u8>> = (0..9).map(|at| samples.logs_bytes(5 + at)).collect();
+        *endpoint.state.poison.lock() = Some(requests[4].clone());
+        let spool = Spool::in_memory();
+        let mut open = spool.batch(Signal::Logs);
+        let mut encoder = collector.encoder(Signal::Logs);
+        for frame in requests.chunks(3) {
+            for request in frame {
+                encoder.append(request, &Growth::default()).unwrap();
+                encoder.commit();
+            }
+            let note = |request: &Vec<u8>| Request { key: "k".into(), bytes: 1, digest: Digest::of(request) };
+            open.append(&[Frame::new(frame.iter().map(note).collect(), encoder.seal())]).unwrap();
+        }
+        let deliveries = Deliveries::new(collector.clone(), 2, Arc::default());
+        deliveries.take(open.seal(), None);
+        while !deliveries.is_idle(Signal::Logs) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let taken: Vec<u8> = endpoint.seen().iter().flat_map(|seen| inflated(seen, ForwardCompression::None)).collect();
+        let times = |request: &Vec<u8>| memchr::memmem::find_iter(&taken, request).count();
+        let times: Vec<usize> = requests.iter().map(times).collect();
+        assert_eq!(times, [1, 1, 1, 1, 0, 1, 1, 1, 1], "{protocol:?}");
+    }
 }

@@ -16,7 +16,7 @@ pub(crate) mod stamp;
 pub(crate) mod wire;
 
 pub use call::{Call, Compression};
-pub use receive::{Received, receive};
+pub use receive::{BodyLimits, Received, receive};
 pub use stamp::Stamp;
 
 /// The parsers that the network reaches, each on the calling thread, for the fuzz targets.

@@ -14,7 +14,6 @@ use rand::{RngExt, SeedableRng};
 use super::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Sink};
 use crate::chunk::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, PartName, SealedPart, Witness};
 use crate::signal::Signal;
-use crate::spool::{Digest, Frame, Request};
 
 /// What the sink does with an attempt, instead of taking it.
 #[derive(Debug, Clone)]
@@ -193,19 +192,6 @@ impl Sink for FakeSink {
     fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async { Ok(()) })
     }
-}
-
-/// A frame of these requests, all of the key `k`.
-pub(crate) fn frame(sink: &FakeSink, requests: &[&str]) -> Frame {
-    let mut encoder = sink.encoder(Signal::Logs);
-    let mut notes = Vec::new();
-    for text in requests {
-        encoder.append(text.as_bytes(), &Growth::default()).expect("a good request");
-        encoder.commit();
-        let digest = Digest::of(text.as_bytes());
-        notes.push(Request { key: "k".into(), bytes: text.len() as u64, digest });
-    }
-    Frame::new(notes, encoder.seal())
 }
 
 /// Each request's name, and its rows by table.

@@ -37,7 +37,7 @@ impl World {
 
     fn batch(&self, requests: &[&str]) -> Batch {
         let mut open = self.sources().spool.batch(Signal::Logs);
-        open.append(&[crate::sink::fake::frame(&self.sink, requests)]).unwrap();
+        open.append(&[crate::deliver::tests::frame(&self.sink, requests)]).unwrap();
         open.seal()
     }
 

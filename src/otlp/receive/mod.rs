@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http_body::Body;
 
 use super::{Call, body, frame, inflate, json};
-use crate::config::RequestLimits;
 use crate::memory::Memory;
 use crate::reply::Refusal;
 use crate::signal::Protocol;
@@ -23,6 +22,15 @@ pub struct Received<A> {
     pub request: Bytes,
 }
 
+/// What a request's body may be.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// `request.max_body_bytes`: after decompression and transcoding, and before.
+    pub max_bytes: u64,
+    /// `request.min_body_rate`: bytes a second.
+    pub min_rate: u64,
+}
+
 /// Gathers, unwraps, inflates and transcodes a request's body. Every byte is counted by `admitted` before it is held.
 ///
 /// # Errors
@@ -33,19 +41,15 @@ pub async fn receive<A: Memory, B>(
     admitted: A,
     call: &Call,
     body: B,
-    limits: &RequestLimits,
+    limits: BodyLimits,
 ) -> Result<Received<A>, Refusal>
 where
     B: Body<Data = Bytes>,
 {
-    let max = limits.max_body_bytes;
+    let max = limits.max_bytes;
     let grpc = call.protocol == Protocol::Grpc;
-    let bounds = body::Bounds {
-        max,
-        least: limits.min_body_rate.saturating_mul(body::WINDOW.as_secs()),
-        window: body::WINDOW,
-        grpc,
-    };
+    let bounds =
+        body::Bounds { max, least: limits.min_rate.saturating_mul(body::WINDOW.as_secs()), window: body::WINDOW, grpc };
     let (admitted, bytes, counted) = body::collect(admitted, body, &bounds).await?;
     let (bytes, compression) = match grpc {
         true => frame::message(bytes, call.compression)?,

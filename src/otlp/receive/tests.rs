@@ -73,23 +73,14 @@ fn call(protocol: Protocol, compression: Option<Compression>) -> Call {
     Call { protocol, signal: Signal::Logs, compression }
 }
 
-fn limits(max_body_bytes: u64) -> RequestLimits {
-    RequestLimits {
-        max_body_bytes,
-        max_records: u64::MAX,
-        max_column_bytes: u64::MAX,
-        max_parts: u32::MAX,
-        timeout: Duration::from_secs(60),
-        min_body_rate: 1024,
-        max_memory: u64::MAX,
-        max_memory_per_key: u64::MAX,
-    }
+fn limits(max_bytes: u64) -> BodyLimits {
+    BodyLimits { max_bytes, min_rate: 1024 }
 }
 
 /// What is received, after it was seen that memory counts at least that, and nothing for what is refused.
 async fn received<B: Body<Data = Bytes>>(protocol: Protocol, body: B) -> Result<Bytes, Refusal> {
     let memory = Counted::new(u64::MAX);
-    let received = receive(memory.clone(), &call(protocol, None), body, &limits(MAX)).await?;
+    let received = receive(memory.clone(), &call(protocol, None), body, limits(MAX)).await?;
     assert!(memory.used() >= u64::try_from(received.request.len()).unwrap());
     assert!(memory.used() <= 2 * u64::try_from(received.request.len()).unwrap() + (8 << 10));
     Ok(received.request)
@@ -122,14 +113,14 @@ async fn a_declared_length_bounds_what_is_reserved() {
     let memory = Counted::new(u64::MAX);
     let body = Script::repeated(&[1; 1000], 300, Duration::ZERO).declaring(300_000);
     let call = call(Protocol::HttpProtobuf, None);
-    let received = receive(memory.clone(), &call, body, &limits(MAX)).await.unwrap();
+    let received = receive(memory.clone(), &call, body, limits(MAX)).await.unwrap();
     assert_eq!(received.request.len(), 300_000);
     assert_eq!(memory.used(), 300_000);
 
     // Nothing is reserved for what was only declared.
     let memory = Counted::new(10_000);
     let body = Script::of([b"a", b"b"]).declaring(MAX);
-    assert!(receive(memory.clone(), &call, body, &limits(MAX)).await.is_ok());
+    assert!(receive(memory.clone(), &call, body, limits(MAX)).await.is_ok());
 }
 
 #[tokio::test]
@@ -166,7 +157,7 @@ async fn a_body_that_breaks_off_or_does_not_fit_its_frame_is_malformed() {
 async fn a_full_memory_refuses() {
     for body in [Script::of([&[0; 5000]]), Script::repeated(&[0; 100], 50, Duration::ZERO)] {
         let call = call(Protocol::HttpProtobuf, None);
-        let result = receive(Counted::new(4000), &call, body, &limits(MAX)).await;
+        let result = receive(Counted::new(4000), &call, body, limits(MAX)).await;
         assert!(matches!(result, Err(Refusal::Unavailable { .. })));
     }
 }
@@ -194,7 +185,7 @@ async fn compressed_json_becomes_protobuf() {
     let memory = Counted::new(u64::MAX);
     let call = call(Protocol::HttpJson, Some(Compression::Zstd));
     let body = Full::<Bytes>::new(compressed.into());
-    let received = receive(memory.clone(), &call, body, &limits(MAX)).await.unwrap();
+    let received = receive(memory.clone(), &call, body, limits(MAX)).await.unwrap();
     assert_eq!(received.request, b"\x0a\x03\x1a\x01a"[..]);
     assert!(memory.used() <= 8 << 10, "{}", memory.used());
     assert!(memory.peak() >= 512 << 10);
@@ -209,7 +200,7 @@ async fn a_grpc_message_says_itself_whether_it_is_compressed() {
     };
     let receive = async |compression, body: Full<Bytes>| {
         let call = call(Protocol::Grpc, compression);
-        let received = receive(Counted::new(u64::MAX), &call, body, &limits(MAX)).await;
+        let received = receive(Counted::new(u64::MAX), &call, body, limits(MAX)).await;
         received.map(|received| received.request)
     };
     let zstd = Some(Compression::Zstd);

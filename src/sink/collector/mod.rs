@@ -20,7 +20,7 @@ mod export;
 mod refusal;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};

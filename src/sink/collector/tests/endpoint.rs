@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 /// What the endpoint does with an export.
 #[derive(Clone)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Answer {
         status: u16,
         headers: Vec<(&'static str, String)>,
@@ -30,28 +30,28 @@ pub(super) enum Act {
     Wait(Duration),
 }
 
-pub(super) struct Seen {
-    pub(super) path: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Seen {
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(crate) struct State {
     script: Mutex<VecDeque<Act>>,
     seen: Mutex<Vec<Seen>>,
     /// An export that holds these bytes is refused for good.
-    pub(super) poison: Mutex<Option<Vec<u8>>>,
+    pub(crate) poison: Mutex<Option<Vec<u8>>>,
 }
 
 /// An OTLP endpoint; a yes unless its script says otherwise.
-pub(super) struct Endpoint {
-    pub(super) address: SocketAddr,
-    pub(super) state: Arc<State>,
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    pub(crate) state: Arc<State>,
 }
 
 impl Endpoint {
-    pub(super) async fn start(script: impl IntoIterator<Item = Act>) -> Endpoint {
+    pub(crate) async fn start(script: impl IntoIterator<Item = Act>) -> Endpoint {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State { script: Mutex::new(script.into_iter().collect()), ..State::default() });
@@ -73,7 +73,7 @@ impl Endpoint {
         Endpoint { address, state }
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.state.seen.lock())
     }
 }
@@ -114,18 +114,18 @@ async fn answer(
 }
 
 /// `Export…ServiceResponse`, as each protocol says yes.
-pub(super) fn yes(grpc: bool, response: &[u8]) -> Act {
+pub(crate) fn yes(grpc: bool, response: &[u8]) -> Act {
     let ok = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))]);
     let prefix = [0, 0, 0, 0, u8::try_from(response.len()).unwrap()];
     let body = if grpc { [&prefix, response].concat() } else { response.to_vec() };
     Act::Answer { status: 200, headers: Vec::new(), body, trailers: grpc.then_some(ok) }
 }
 
-pub(super) fn no(status: u16, headers: &[(&'static str, &str)]) -> Act {
+pub(crate) fn no(status: u16, headers: &[(&'static str, &str)]) -> Act {
     let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     Act::Answer { status, headers, body: b"because".to_vec(), trailers: None }
 }
 
-pub(super) fn grpc_no(code: i32) -> Act {
+pub(crate) fn grpc_no(code: i32) -> Act {
     no(200, &[("grpc-status", &code.to_string()), ("grpc-message", "because")])
 }

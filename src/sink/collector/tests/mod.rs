@@ -1,6 +1,6 @@
 //! The sink against an endpoint that says what it is told to say.
 
-mod endpoint;
+pub(crate) mod endpoint;
 
 use std::net::SocketAddr;
 
@@ -15,9 +15,9 @@ use crate::memory::Memory;
 use crate::otlp::{Compression, fuzzing};
 use crate::reply::Refusal;
 
-const PROTOCOLS: [ForwardProtocol; 2] = [ForwardProtocol::Grpc, ForwardProtocol::Http];
+pub(crate) const PROTOCOLS: [ForwardProtocol; 2] = [ForwardProtocol::Grpc, ForwardProtocol::Http];
 
-fn settings(protocol: ForwardProtocol, endpoints: &[SocketAddr]) -> config::Forward {
+pub(crate) fn settings(protocol: ForwardProtocol, endpoints: &[SocketAddr]) -> config::Forward {
     config::Forward {
         endpoints: endpoints.iter().map(|address| format!("http://{address}").parse().unwrap()).collect(),
         protocol,
@@ -31,7 +31,7 @@ fn settings(protocol: ForwardProtocol, endpoints: &[SocketAddr]) -> config::Forw
     }
 }
 
-fn collector(settings: &config::Forward) -> Arc<Collector> {
+pub(crate) fn collector(settings: &config::Forward) -> Arc<Collector> {
     Collector::new(settings, Arc::default()).unwrap()
 }
 
@@ -76,7 +76,7 @@ impl Memory for Unlimited {
     fn shrink(&mut self, _: u64) {}
 }
 
-fn inflated(seen: &Seen, compression: ForwardCompression) -> Bytes {
+pub(crate) fn inflated(seen: &Seen, compression: ForwardCompression) -> Bytes {
     let grpc = seen.headers["content-type"] == "application/grpc";
     let flag = u8::from(compression != ForwardCompression::None);
     let body = match grpc {
@@ -265,37 +265,4 @@ async fn rows_for_clickhouse_are_held() {
     part.name = PartName { table: "otel_logs".into(), day: 20_000 };
     let outcome = collector.deliver(&part).await;
     assert!(matches!(&outcome, Outcome::Hold { why } if why.contains("sink.clickhouse")), "{outcome:?}");
-}
-
-#[tokio::test]
-async fn one_poisoned_request_costs_nobody_else() {
-    use crate::deliver::Deliveries;
-    use crate::spool::{Digest, Frame, Request, Spool};
-    for protocol in PROTOCOLS {
-        let endpoint = Endpoint::start([]).await;
-        let collector = collector(&settings(protocol, &[endpoint.address]));
-        let mut samples = Samples::new(31);
-        let requests: Vec<Vec<u8>> = (0..9).map(|at| samples.logs_bytes(5 + at)).collect();
-        *endpoint.state.poison.lock() = Some(requests[4].clone());
-        let spool = Spool::in_memory();
-        let mut open = spool.batch(Signal::Logs);
-        let mut encoder = collector.encoder(Signal::Logs);
-        for frame in requests.chunks(3) {
-            for request in frame {
-                encoder.append(request, &Growth::default()).unwrap();
-                encoder.commit();
-            }
-            let note = |request: &Vec<u8>| Request { key: "k".into(), bytes: 1, digest: Digest::of(request) };
-            open.append(&[Frame::new(frame.iter().map(note).collect(), encoder.seal())]).unwrap();
-        }
-        let deliveries = Deliveries::new(collector.clone(), 2, Arc::default());
-        deliveries.take(open.seal(), None);
-        while !deliveries.is_idle(Signal::Logs) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let taken: Vec<u8> = endpoint.seen().iter().flat_map(|seen| inflated(seen, ForwardCompression::None)).collect();
-        let times = |request: &Vec<u8>| memchr::memmem::find_iter(&taken, request).count();
-        let times: Vec<usize> = requests.iter().map(times).collect();
-        assert_eq!(times, [1, 1, 1, 1, 0, 1, 1, 1, 1], "{protocol:?}");
-    }
 }
