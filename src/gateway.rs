@@ -8,6 +8,7 @@
 
 mod cors;
 mod deadline;
+mod greeting;
 mod health;
 #[cfg(test)]
 mod tests;
@@ -85,6 +86,9 @@ impl Gateway {
             return self.health.answer(request).await;
         }
         let (head, body) = request.into_parts();
+        if greeting::is_asked(&head) {
+            return greeting::answer();
+        }
         // A browser asks before it sends, and shows no key when it asks: it is told which origins may send, nothing else.
         let mut response = match cors::is_preflight(&head) {
             true => match cors::check(&self.allowed_origins, &head.headers) {

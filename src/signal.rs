@@ -56,10 +56,10 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The protocol in which to answer a request, whatever else is wrong with it: a head that names neither gRPC nor JSON is answered in
-    /// protobuf.
-    pub fn of(head: &Parts) -> Protocol {
-        Protocol::named(&head.headers).unwrap_or(Protocol::HttpProtobuf)
+    /// The protocol in which to answer a request, whatever else is wrong with it. `None`: the head names none of them, so no OTLP client
+    /// sent it; a person did, with a browser or a command, and reads text.
+    pub fn of(head: &Parts) -> Option<Protocol> {
+        Protocol::named(&head.headers)
     }
 
     /// The protocol that the content type names; its parameters do not matter (OTLP 1.11, "OTLP/HTTP Request"; gRPC over HTTP/2,

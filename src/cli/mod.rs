@@ -96,7 +96,7 @@ enum Keys {
     /// The key is 256 bits from the operating system. It is kept nowhere: the entry holds only its SHA-256.
     New {
         /// What logs and metrics call the key: up to 64 letters, digits, `.`, `_`, `-`
-        #[arg(long)]
+        #[arg(long, value_parser = config::key_name)]
         name: String,
     },
 }

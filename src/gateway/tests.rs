@@ -312,6 +312,26 @@ async fn a_sink_that_is_away_is_503_and_nothing_of_it_comes_later() {
 }
 
 #[tokio::test]
+async fn a_person_with_a_browser_reads_words() {
+    let (gateway, _) = gateway();
+    for (method, path, status, word) in [
+        ("GET", "/", 200, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("HEAD", "/", 200, ""),
+        ("GET", "/v1/traces", 405, "POST"),
+        ("GET", "/favicon.ico", 404, "/v1/traces"),
+        ("POST", "/", 404, "/v1/traces"),
+        ("POST", "/v1/traces", 415, "application/x-protobuf"),
+    ] {
+        let request = Request::builder().method(method).uri(path).body(Empty::new()).unwrap();
+        let response = gateway.serve(request).await;
+        assert_eq!(response.status().as_u16(), status, "{method} {path}");
+        assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8", "{method} {path}");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(std::str::from_utf8(&body).unwrap().contains(word), "{method} {path}: {body:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_browser_asks_without_a_key_and_may_read_every_answer() {
     let (gateway, _) = gateway();
     let request = Request::options("/v1/logs")

@@ -18,10 +18,10 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Times, Verdict};
-use super::protocol;
 use super::registry::Place;
 use super::stream::{Stream, Watched};
 use super::tls::Tls;
+use super::{plain_http, protocol};
 use crate::config;
 use crate::limited;
 use crate::metrics::{Metrics, Reason};
@@ -101,11 +101,20 @@ async fn handshake(shared: &Shared, tcp: TcpStream, place: &Place) -> Option<Str
     let Some(tls) = &shared.tls else {
         return Some(Stream::Plain(tcp));
     };
-    let accept = TlsAcceptor::from(tls.current()).accept(tcp);
-    let (reason, error) = match tokio::time::timeout(shared.limits.handshake_timeout, accept).await {
-        Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(stream))),
-        Ok(Err(error)) => ("failed", error.to_string()),
-        Err(_) => ("timeout", "no handshake in time".to_owned()),
+    let handshake = async {
+        if let Ok(Some(spoken)) = plain_http::spoken(&tcp).await {
+            let stream = Watched::new(Stream::Plain(tcp), Arc::clone(&place.connection));
+            // Whether the client hears it is its business.
+            let _ = plain_http::refuse(stream, spoken).await;
+            return Err(("plain_http", "the client speaks HTTP without TLS".to_owned()));
+        }
+        let accept = TlsAcceptor::from(tls.current()).accept(tcp).await;
+        accept.map_err(|error| ("failed", error.to_string()))
+    };
+    let handshake = tokio::time::timeout(shared.limits.handshake_timeout, handshake).await;
+    let (reason, error) = match handshake.unwrap_or_else(|_| Err(("timeout", "no handshake in time".to_owned()))) {
+        Ok(stream) => return Some(Stream::Tls(Box::new(stream))),
+        Err(failure) => failure,
     };
     let failed = &shared.metrics.handshakes_failed;
     failed.get_or_create(&Reason { reason }).inc();

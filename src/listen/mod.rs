@@ -5,7 +5,7 @@
 //! its key was checked is bounded (`docs/limits.md`).
 //!
 //! - `accept`: the loop; `registry`: places, and who makes room; `open_files`: how many there can be
-//! - `tls`: certificate, key and client CA, swapped without a restart
+//! - `tls`: certificate, key and client CA, swapped without a restart; `plain_http`: who does not speak it
 //! - `connection`: one connection's task; `activity`: when it has to go; `stream`: its socket; `protocol`: its HTTP's limits
 
 mod accept;
@@ -13,6 +13,7 @@ mod activity;
 mod connection;
 mod open_files;
 mod peer;
+mod plain_http;
 mod protocol;
 mod registry;
 mod stream;

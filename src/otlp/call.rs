@@ -221,8 +221,8 @@ mod tests {
     #[test]
     fn a_refusal_is_answered_in_the_protocol_of_the_request() {
         let of = |content_type| Protocol::of(&head("GET", "/", &[("content-type", content_type)]));
-        assert_eq!(of("application/grpc"), Protocol::Grpc);
-        assert_eq!(of("application/json"), Protocol::HttpJson);
-        assert_eq!(of("text/html"), Protocol::HttpProtobuf);
+        assert_eq!(of("application/grpc"), Some(Protocol::Grpc));
+        assert_eq!(of("application/json"), Some(Protocol::HttpJson));
+        assert_eq!(of("text/html"), None);
     }
 }

@@ -13,7 +13,7 @@ use crate::signal::Signal;
 
 pub use body::ReplyBody;
 pub use table::Verdict;
-pub use write::{PartialSuccess, accepted, answer};
+pub use write::{PartialSuccess, accepted, answer, text};
 
 /// Why a request is refused. Nothing of a refused request was kept, whatever the reason
 /// (the one exception is [`Away::Unknown`]).

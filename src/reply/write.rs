@@ -15,17 +15,14 @@ use crate::signal::{Protocol, Signal};
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// The answer to a refused request.
-pub fn answer(refusal: &Refusal, protocol: Protocol) -> Response<ReplyBody> {
+/// The answer to a refused request; in plain text when it named no protocol of OTLP.
+pub fn answer(refusal: &Refusal, protocol: Option<Protocol>) -> Response<ReplyBody> {
     let verdict = refusal.verdict();
     let mut response = match protocol {
-        Protocol::Grpc => trailers_only(refusal, &verdict),
-        Protocol::HttpProtobuf | Protocol::HttpJson => status_body(refusal, &verdict, protocol),
+        Some(Protocol::Grpc) => trailers_only(refusal, &verdict),
+        _ => status_body(refusal, &verdict, protocol),
     };
-    let encodings = match protocol {
-        Protocol::Grpc => GRPC_ACCEPT_ENCODING,
-        Protocol::HttpProtobuf | Protocol::HttpJson => ACCEPT_ENCODING,
-    };
+    let encodings = if protocol == Some(Protocol::Grpc) { GRPC_ACCEPT_ENCODING } else { ACCEPT_ENCODING };
     if let Refusal::UnknownCompression { known } = refusal {
         let known = HeaderValue::from_static(known);
         response.headers_mut().insert(encodings, known);
@@ -46,14 +43,20 @@ fn trailers_only(refusal: &Refusal, verdict: &Verdict) -> Response<ReplyBody> {
     status.into_http()
 }
 
-/// A `google.rpc.Status` in the request's encoding (OTLP/HTTP, "Failures").
-fn status_body(refusal: &Refusal, verdict: &Verdict, protocol: Protocol) -> Response<ReplyBody> {
+/// A `google.rpc.Status` in the request's encoding (OTLP/HTTP, "Failures"), or its message as text.
+fn status_body(refusal: &Refusal, verdict: &Verdict, protocol: Option<Protocol>) -> Response<ReplyBody> {
     let (code, message) = (i32::from(verdict.code), refusal.to_string());
-    let body = match protocol {
-        Protocol::HttpJson => Bytes::from(json!({ "code": code, "message": message }).to_string()),
-        _ => tonic_types::pb::Status { code, message, details: Vec::new() }.encode_to_vec().into(),
+    let mut response = match protocol {
+        None => text(verdict.status, format!("{message}\n").into()),
+        Some(Protocol::HttpJson) => {
+            let body = json!({ "code": code, "message": message }).to_string();
+            http_response(verdict.status, Protocol::HttpJson, body.into())
+        }
+        Some(protocol) => {
+            let body = tonic_types::pb::Status { code, message, details: Vec::new() }.encode_to_vec();
+            http_response(verdict.status, protocol, body.into())
+        }
     };
-    let mut response = http_response(verdict.status, protocol, body);
     let headers = response.headers_mut();
     if let Some(after) = verdict.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
@@ -145,6 +148,15 @@ fn export_response_json(signal: Signal, partial: Option<&PartialSuccess>) -> Byt
     Bytes::from(body.to_string())
 }
 
+/// Words for a person.
+pub fn text(status: StatusCode, words: Bytes) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::bytes(words));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
 fn http_response(status: StatusCode, protocol: Protocol, body: Bytes) -> Response<ReplyBody> {
     let content_type = match protocol {
         Protocol::HttpJson => "application/json",
@@ -182,19 +194,29 @@ mod tests {
 
     #[tokio::test]
     async fn http_refusals_are_a_status_in_the_requests_encoding() {
-        let (head, body, _) = read(answer(&over(), Protocol::HttpProtobuf)).await;
+        let (head, body, _) = read(answer(&over(), Some(Protocol::HttpProtobuf))).await;
         assert_eq!((head.status.as_u16(), &head.headers[RETRY_AFTER]), (429, &HeaderValue::from(3)));
         assert_eq!(head.headers[CONTENT_TYPE], "application/x-protobuf");
         let status = tonic_types::pb::Status::decode(body).unwrap();
         assert_eq!(status.code, 8);
         assert_eq!(status.message, "over the key's limit of bytes_per_second");
 
-        let (head, body, _) = read(answer(&Refusal::Unauthenticated, Protocol::HttpJson)).await;
+        let (head, body, _) = read(answer(&Refusal::Unauthenticated, Some(Protocol::HttpJson))).await;
         assert_eq!((head.status.as_u16(), head.headers.get(RETRY_AFTER)), (401, None));
         assert_eq!(head.headers[WWW_AUTHENTICATE], "Bearer");
         assert_eq!(head.headers[CONTENT_TYPE], "application/json");
         let status: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(status["code"], 16);
+    }
+
+    #[tokio::test]
+    async fn who_speaks_no_otlp_is_answered_in_words() {
+        let (head, body, _) = read(answer(&over(), None)).await;
+        assert_eq!((head.status.as_u16(), &head.headers[RETRY_AFTER]), (429, &HeaderValue::from(3)));
+        assert_eq!(head.headers[CONTENT_TYPE], "text/plain; charset=utf-8");
+        assert_eq!(&body[..], b"over the key's limit of bytes_per_second\n");
+        let (head, ..) = read(answer(&Refusal::MethodNotAllowed, None)).await;
+        assert_eq!((head.status.as_u16(), &head.headers[ALLOW]), (405, &HeaderValue::from_static("POST")));
     }
 
     #[test]
@@ -207,7 +229,7 @@ mod tests {
 
     #[test]
     fn grpc_refusals_are_trailers_only_with_details_only_for_advice() {
-        let response = answer(&over(), Protocol::Grpc);
+        let response = answer(&over(), Some(Protocol::Grpc));
         assert_eq!(response.status(), StatusCode::OK);
         assert!(response.body().is_end_stream());
         assert_eq!(response.headers()[CONTENT_TYPE], "application/grpc");
@@ -220,7 +242,7 @@ mod tests {
         assert_eq!((details.code, details.message.as_str()), (8, status.message()));
 
         let large = Refusal::TooLarge { limit: "max_records", max: 1 };
-        let response = answer(&large, Protocol::Grpc);
+        let response = answer(&large, Some(Protocol::Grpc));
         assert_eq!(response.headers()[GRPC_STATUS], "8");
         assert_eq!(response.headers()["grpc-message"], "larger%20than%20max_records%20allows%20(1)");
         assert!(!response.headers().contains_key("grpc-status-details-bin"));
@@ -229,10 +251,10 @@ mod tests {
     #[test]
     fn an_unknown_compression_is_told_what_is_known() {
         let refusal = Refusal::UnknownCompression { known: "gzip,zstd" };
-        let grpc = answer(&refusal, Protocol::Grpc);
+        let grpc = answer(&refusal, Some(Protocol::Grpc));
         assert_eq!(grpc.headers()["grpc-status"], "12");
         assert_eq!(grpc.headers()["grpc-accept-encoding"], "gzip,zstd");
-        let http = answer(&refusal, Protocol::HttpJson);
+        let http = answer(&refusal, Some(Protocol::HttpJson));
         assert_eq!(http.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
         assert_eq!(http.headers()[ACCEPT_ENCODING], "gzip,zstd");
     }

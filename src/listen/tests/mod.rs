@@ -55,15 +55,38 @@ async fn a_handshake_that_does_not_come_blocks_nobody_and_ends() {
     let mut client = Client::over(stream, Version::HTTP_2).await;
     client.post("/").await.expect("an answer meanwhile");
     closed(&mut silent).await;
-    let mut plain = gateway.connect().await;
-    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
-    closed(&mut plain).await;
+    let mut garbage = gateway.connect().await;
+    garbage.write_all(b"\x16no record of TLS").await.expect("sent");
+    closed(&mut garbage).await;
     for reason in ["timeout", "failed"] {
         let failed = &gateway.metrics.handshakes_failed;
         let count = failed.get_or_create(&Reason { reason }).get();
         assert_eq!(count, 1, "{reason}");
     }
     client.post("/").await.expect("an answer still");
+}
+
+#[tokio::test]
+async fn plain_http_to_a_tls_port_is_told_so() {
+    let (dir, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
+    let gateway = Gateway::start(limits(), ca.write(dir.path(), false)).await;
+    let mut plain = gateway.connect().await;
+    let body = vec![b'x'; 1 << 20];
+    let head = format!("POST /v1/logs HTTP/1.1\r\nhost: gateway\r\ncontent-length: {}\r\n\r\n", body.len());
+    plain.write_all(head.as_bytes()).await.expect("sent");
+    plain.write_all(&body).await.expect("sent");
+    let mut answer = String::new();
+    plain.read_to_string(&mut answer).await.expect("an answer, not a reset");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("This port speaks TLS"), "{answer}");
+    assert!(answer.contains("content-type: text/plain"), "{answer}");
+
+    let (mut client, connection) = h2::client::handshake(gateway.connect().await).await.expect("a preface");
+    let request = http::Request::post("http://gateway/v1/logs").body(()).expect("a request");
+    let (sent, ended) = tokio::join!(async { client.send_request(request, true)?.0.await }, connection);
+    let error = sent.err().or(ended.err()).expect("no answer").to_string();
+    assert!(error.contains("this port speaks TLS"), "{error}");
+    let failed = &gateway.metrics.handshakes_failed;
+    eventually(|| failed.get_or_create(&Reason { reason: "plain_http" }).get() == 2).await;
 }
 
 #[tokio::test]
