@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::chunk::{ChunkEncoder, PartName, Witness};
 use crate::signal::Signal;
@@ -40,6 +41,16 @@ pub trait Sink: Send + Sync + 'static {
 
     /// An earlier process tried this part and never said what came of it. Called once, before the part's first attempt in this process.
     fn tried_before(&self, _: &PartDelivery) {}
+
+    /// Changes whenever something changed that a held part may have waited for: a server that is back, a table that is another.
+    fn changes(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
+
+    /// Those of a part's columns that its table does not have any more: an insert goes without them.
+    fn columns_gone(&self, _: &PartDelivery) -> Vec<Arc<str>> {
+        Vec::new()
+    }
 
     /// Per table, whether it recognises repeats by their token; empty where nothing can be said.
     fn windows(&self) -> Vec<Window> {
@@ -92,6 +103,13 @@ pub struct PartDelivery {
     pub witnesses: Vec<Witness>,
     /// Only these rows of `body` (start, count): set when a refused batch is split down to a request.
     pub only_rows: Option<(u64, u64)>,
+}
+
+impl PartDelivery {
+    /// Rows that are sent: all of `body`, or some of them.
+    pub fn rows_sent(&self) -> u64 {
+        self.only_rows.map_or(self.rows, |(_, rows)| rows)
+    }
 }
 
 /// What became of one attempt.

@@ -165,6 +165,11 @@ impl Failure {
         }
     }
 
+    /// The server, or what stands before it, does not answer at all.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Failure::NotSent(_) | Failure::Lost(_))
+    }
+
     fn class(&self) -> Class {
         match self {
             Failure::NotSent(_) => Retry,

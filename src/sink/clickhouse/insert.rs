@@ -2,10 +2,12 @@
 //!
 //! Invariant: whatever a user's profile says, the body becomes one block, and so one part, under one token.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
 
+use super::change::named;
 use super::error::Failure;
 use super::http::{Http, Parameters};
 use super::schema::{Table, identifier, literal};
@@ -60,7 +62,8 @@ pub(super) async fn insert(
     part: &PartDelivery,
     options: Options,
 ) -> Result<(), Failure> {
-    let statement = statement(database, table, part)?;
+    let named = named(table, &part.columns);
+    let statement = statement(database, table, part, &named.columns)?;
     let execution = options.execution.as_secs_f64().to_string();
     let mut parameters = Parameters::default();
     for (name, value) in SETTINGS {
@@ -72,6 +75,10 @@ pub(super) async fn insert(
     if table.is_some_and(|table| table.columns.iter().any(|column| column.type_name.contains("JSON"))) {
         // `{"a.b": 1, "a": {"b": 2}}` names a path twice, which refuses the whole insert. Older servers know neither the type nor the setting.
         parameters = parameters.with("type_json_skip_duplicated_paths", "1");
+    }
+    if named.fewer {
+        // The bytes hold columns that the table takes no more.
+        parameters = parameters.with("input_format_skip_unknown_fields", "1");
     }
     let parameters = parameters
         .with("max_execution_time", &execution)
@@ -98,15 +105,20 @@ fn query_id(part: &PartDelivery) -> String {
     format!("{}{}-{own:08x}", query_id_prefix(&part.token), part.attempt)
 }
 
-fn statement(database: &str, table: Option<&Table>, part: &PartDelivery) -> Result<String, Failure> {
-    let columns: Vec<String> = part.columns.iter().map(|column| identifier(column)).collect();
+fn statement(
+    database: &str,
+    table: Option<&Table>,
+    part: &PartDelivery,
+    named: &[Arc<str>],
+) -> Result<String, Failure> {
+    let columns: Vec<String> = named.iter().map(|column| identifier(column)).collect();
     let columns = columns.join(", ");
     let into = format!("INSERT INTO {}.{} ({columns})", identifier(database), identifier(&part.name.table));
     let Some((start, count)) = part.only_rows else {
         return Ok(format!("{into} FORMAT Native"));
     };
     let structure = table
-        .and_then(|table| structure(table, &part.columns))
+        .and_then(|table| structure(table, named))
         .ok_or_else(|| Failure::NotSent("the table's columns are not known".to_owned()))?;
     let end = start.saturating_add(count);
     Ok(format!(
@@ -117,7 +129,7 @@ fn statement(database: &str, table: Option<&Table>, part: &PartDelivery) -> Resu
 }
 
 /// `name type, name type, …` of these columns; none when the table has lost one of them.
-pub(super) fn structure(table: &Table, columns: &[std::sync::Arc<str>]) -> Option<String> {
+pub(super) fn structure(table: &Table, columns: &[Arc<str>]) -> Option<String> {
     let each: Option<Vec<String>> =
         columns.iter().map(|column| Some(format!("{} {}", identifier(column), table.type_of(column)?))).collect();
     Some(each?.join(", "))
@@ -154,20 +166,30 @@ mod tests {
         }
     }
 
+    fn said(table: Option<&Table>, only_rows: Option<(u64, u64)>) -> Result<String, Failure> {
+        let part = part(only_rows);
+        statement("otel", table, &part, &named(table, &part.columns).columns)
+    }
+
     #[test]
     fn statements_name_the_columns() {
-        assert_eq!(
-            statement("otel", None, &part(None)).unwrap(),
-            "INSERT INTO otel.otel_traces (SpanId, `Events.Name`) FORMAT Native"
-        );
+        assert_eq!(said(None, None).unwrap(), "INSERT INTO otel.otel_traces (SpanId, `Events.Name`) FORMAT Native");
     }
 
     #[test]
     fn rows_are_cut_out_by_the_server() {
-        let sql = statement("otel", Some(&table()), &part(Some((3, 4)))).unwrap();
+        let sql = said(Some(&table()), Some((3, 4))).unwrap();
         assert!(sql.contains("FROM input('SpanId String, `Events.Name` Array(LowCardinality(String))')"));
         assert!(sql.contains("rowNumberInAllBlocks() >= 3 AND rowNumberInAllBlocks() < 7 FORMAT Native"));
-        assert!(statement("otel", None, &part(Some((3, 4)))).is_err());
+        assert!(said(None, Some((3, 4))).is_err());
+    }
+
+    #[test]
+    fn columns_that_went_away_are_not_named() {
+        let mut table = table();
+        table.columns.pop();
+        assert_eq!(said(Some(&table), None).unwrap(), "INSERT INTO otel.otel_traces (SpanId) FORMAT Native");
+        assert!(said(Some(&table), Some((3, 4))).unwrap().contains("FROM input('SpanId String')"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::change::named;
 use super::error::{ACCESS_DENIED, Failure};
 use super::insert::{query_id_prefix, structure};
 use super::query::Query;
@@ -78,11 +79,13 @@ async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelive
     if part.witnesses.is_empty() {
         return Err("the part has no witnesses".to_owned());
     }
-    let structure = structure(table, &part.columns).ok_or("the table has lost a column")?;
+    // What the table has lost since cannot be compared.
+    let columns = named(Some(table), &part.columns).columns;
+    let structure = structure(table, &columns).ok_or("the table's columns are not known")?;
     let blocks: Vec<&[u8]> = part.witnesses.iter().map(|witness| witness.0.as_slice()).collect();
     let mut by_key = !table.sorting_key.is_empty();
     loop {
-        let statement = statement(database, table, part, by_key);
+        let statement = statement(database, table, &part.name.table, &columns, by_key);
         match query.run_with(&statement, WITNESSES, &structure, &blocks).await {
             Ok(answer) => return Ok(answer.trim_ascii() == b"1"),
             Err(Failure::Exception { code, .. }) if by_key && KEY_NOT_INSERTED.contains(&code) => by_key = false,
@@ -92,11 +95,11 @@ async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelive
 }
 
 /// 1 when each different witness is in the table, otherwise 0.
-fn statement(database: &str, table: &Table, part: &PartDelivery, by_key: bool) -> String {
-    let row = row_text(table, &part.columns);
+fn statement(database: &str, table: &Table, name: &str, columns: &[Arc<str>], by_key: bool) -> String {
+    let row = row_text(table, columns);
     let mut place = Vec::new();
     // The time by itself too: it decides on the partition, whatever the key begins with.
-    let time = part.columns.iter().find(|column| matches!(&***column, "Timestamp" | "TimeUnix"));
+    let time = columns.iter().find(|column| matches!(&***column, "Timestamp" | "TimeUnix"));
     if let Some(time) = time {
         place.push(format!("{time} IN (SELECT {time} FROM {WITNESSES})"));
     }
@@ -104,7 +107,7 @@ fn statement(database: &str, table: &Table, part: &PartDelivery, by_key: bool) -
         place.push(format!("({key}) IN (SELECT {key} FROM {WITNESSES})", key = table.sorting_key));
     }
     let place = if place.is_empty() { "1".to_owned() } else { place.join(" AND ") };
-    let (database, name) = (identifier(database), identifier(&part.name.table));
+    let (database, name) = (identifier(database), identifier(name));
     format!(
         "SELECT (SELECT uniqExact(text) FROM (SELECT {row} AS text FROM {database}.{name} WHERE {place}) \
          WHERE text IN (SELECT {row} FROM {WITNESSES})) = (SELECT uniqExact({row}) FROM {WITNESSES}) \

@@ -5,12 +5,14 @@
 //! | `encode` | OTLP bytes into Native blocks |
 //! | `schema` | the tables: their statements, and what a server's are like |
 //! | `start` | what is settled before the first insert, and again while the gateway runs |
+//! | `change` | tables that change while batches lie in the spool |
 //! | `insert` | one part, one insert |
 //! | `look` | is a part in whose insert was not answered? |
 //! | `error` | what a failure means |
 //! | `servers` | several addresses |
 //! | `http`, `query` | statements and answers over HTTP |
 
+mod change;
 pub mod encode;
 mod error;
 mod http;
@@ -21,9 +23,11 @@ pub mod schema;
 mod servers;
 mod start;
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 pub use error::Failure;
@@ -31,7 +35,7 @@ pub use http::SetupError;
 pub use start::{StartError, apply_schema};
 
 use self::encode::EncoderFactory;
-use self::http::{Connector, Http};
+use self::http::{Connector, Http, Server};
 use self::insert::Options;
 use self::query::Query;
 use self::schema::ServerSchema;
@@ -53,8 +57,12 @@ pub struct ClickHouse {
     servers: Servers,
     encoders: EncoderFactory,
     schema: watch::Sender<Arc<ServerSchema>>,
+    /// By server: tables that cannot be written as they are there, and what has to be done.
+    unfit: Mutex<HashMap<usize, BTreeMap<String, String>>>,
     /// Something was held: the schema may have changed.
     reread: Arc<Notify>,
+    /// Counts what held parts may have waited for.
+    changes: watch::Sender<u64>,
 }
 
 impl ClickHouse {
@@ -67,11 +75,39 @@ impl ClickHouse {
         Query::new(&self.http, self.servers.uri(server))
     }
 
+    /// An attempt. A server that holds the insert for a person is no reason to wait for one while another takes it.
     async fn insert(&self, part: &PartDelivery) -> Outcome {
         let schema = self.schema.borrow().clone();
         let table = schema.tables.get(&*part.name.table);
         let replicated = table.is_some_and(schema::Table::is_replicated);
-        let server = self.servers.for_insert(&part.token, replicated);
+        let mut held = String::new();
+        for (place, server) in self.servers.for_insert(&part.token, replicated).into_iter().enumerate() {
+            match self.insert_on(server, &schema, part).await {
+                Outcome::Hold { why } => {
+                    held = if held.is_empty() { why } else { format!("{held}; {why}") };
+                }
+                // The others want to be mended, but this one comes back by itself.
+                Outcome::Retry { why, after } if place > 0 => {
+                    return Outcome::Retry { why: format!("{held}; {why}"), after };
+                }
+                outcome => {
+                    if place > 0 && self.servers.prefer(server) {
+                        tracing::warn!(why = held, "another ClickHouse server is used from now on");
+                        self.reread.notify_one();
+                    }
+                    return outcome;
+                }
+            }
+        }
+        self.reread.notify_one();
+        Outcome::Hold { why: held }
+    }
+
+    async fn insert_on(&self, server: usize, schema: &ServerSchema, part: &PartDelivery) -> Outcome {
+        if let Some(why) = self.unfit(server, &part.name.table) {
+            return Outcome::Hold { why };
+        }
+        let table = schema.tables.get(&*part.name.table);
         let options = Options {
             timeout: self.config.insert_timeout,
             execution: self.config.max_execution_time,
@@ -80,23 +116,41 @@ impl ClickHouse {
         };
         let uri = self.servers.uri(server);
         let inserted = insert::insert(&self.http, uri, &self.config.database, table, part, options).await;
+        self.spoke(server, inserted.as_ref().err());
         let Err(failure) = inserted else {
             // Elsewhere a look has the last word.
-            if replicated || part.witnesses.is_empty() {
+            if table.is_some_and(schema::Table::is_replicated) || part.witnesses.is_empty() {
                 self.servers.settled(&part.token);
             }
             return Outcome::Delivered;
         };
-        let outcome = failure.outcome();
         if failure.is_servers() && self.servers.failed(server) {
             tracing::warn!(%failure, "another ClickHouse server is used from now on");
         }
-        match &outcome {
-            Outcome::Unknown { .. } => self.servers.doubted(&part.token, server),
-            Outcome::Hold { .. } => self.reread.notify_one(),
-            _ => {}
+        let outcome = failure.outcome();
+        if let Outcome::Unknown { .. } = &outcome {
+            self.servers.doubted(&part.token, server);
         }
         outcome
+    }
+
+    /// What has to be done before a server's table can be written.
+    fn unfit(&self, server: usize, table: &str) -> Option<String> {
+        let unfit = self.unfit.lock().get(&server)?.get(table).cloned()?;
+        Some(format!("{}: {unfit}", Server(self.servers.uri(server))))
+    }
+
+    /// A server was spoken to. One that is back may take what others hold.
+    fn spoke(&self, server: usize, failure: Option<&Failure>) {
+        if failure.is_some_and(Failure::is_silence) {
+            self.servers.is_away(server);
+        } else if self.servers.is_back(server) {
+            self.changed();
+        }
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     async fn find(&self, part: &PartDelivery) -> Look {
@@ -125,13 +179,20 @@ impl ClickHouse {
         let mut why = String::new();
         for _ in 0..self.servers.len() {
             let server = self.servers.current();
-            match self.query(server).within(READY_TIMEOUT).run("SELECT 1").await {
-                Ok(_) => return Ok(()),
+            match self.ask(server).await {
+                Ok(()) => return Ok(()),
                 Err(failure) => why = failure.to_string(),
             }
             self.servers.failed(server);
         }
         Err(why)
+    }
+
+    /// Whether a server answers.
+    async fn ask(&self, server: usize) -> Result<(), Failure> {
+        let answer = self.query(server).within(READY_TIMEOUT).run("SELECT 1").await;
+        self.spoke(server, answer.as_ref().err());
+        answer.map(drop)
     }
 }
 
@@ -151,6 +212,15 @@ impl Sink for ClickHouse {
     fn after_unknown(&self, table: &str, since: Duration) -> AfterUnknown {
         let schema = self.schema.borrow();
         schema.tables.get(table).map_or(AfterUnknown::Look, |table| table.after_unknown(since))
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn columns_gone(&self, part: &PartDelivery) -> Vec<Arc<str>> {
+        let schema = self.schema.borrow();
+        change::named(schema.tables.get(&*part.name.table), &part.columns).gone
     }
 
     fn windows(&self) -> Vec<Window> {

@@ -1,9 +1,10 @@
 //! Several addresses: which one is used now, and which one took an insert whose outcome is unknown.
 //!
-//! One server is used until it fails; then the next. An insert whose outcome is unknown stays with the server that may have it, because
+//! One server is used until it fails; then the next. An insert that it holds for a person is tried on the others first, and the first that
+//! takes it is used from then on. An insert whose outcome is unknown stays with the server that may have it, because
 //! only there can it be looked for, unless the servers are replicas that share their tokens.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(super) struct Servers {
     all: Vec<Uri>,
     current: AtomicUsize,
     doubts: Mutex<HashMap<String, Doubt>>,
+    /// Those that did not answer when they were last spoken to.
+    away: Mutex<BTreeSet<usize>>,
     since: Instant,
 }
 
@@ -32,7 +35,13 @@ pub(super) struct Doubt {
 
 impl Servers {
     pub(super) fn new(all: Vec<Uri>) -> Servers {
-        Servers { all, current: AtomicUsize::new(0), doubts: Mutex::default(), since: Instant::now() }
+        Servers {
+            all,
+            current: AtomicUsize::new(0),
+            doubts: Mutex::default(),
+            away: Mutex::default(),
+            since: Instant::now(),
+        }
     }
 
     /// The address with this number; numbers come from this type only.
@@ -50,12 +59,36 @@ impl Servers {
         self.current.load(Ordering::Relaxed)
     }
 
-    /// The server for an insert: where the token may be already, unless the table is replicated; otherwise the current one.
-    pub(super) fn for_insert(&self, token: &str, replicated: bool) -> usize {
+    /// The servers that an insert may go to, the next one after one that holds it: only where the token may be already, unless the table
+    /// is replicated; otherwise all, the current one first.
+    pub(super) fn for_insert(&self, token: &str, replicated: bool) -> Vec<usize> {
         match self.doubt(token) {
-            Some(doubt) if !replicated => doubt.server,
-            _ => self.current(),
+            Some(doubt) if !replicated => vec![doubt.server],
+            _ => {
+                let current = self.current();
+                (current..current + self.all.len()).map(|server| server % self.all.len()).collect()
+            }
         }
+    }
+
+    /// A server took what the current one did not: it is used from now on. False when it is used already.
+    pub(super) fn prefer(&self, server: usize) -> bool {
+        self.current.swap(server, Ordering::Relaxed) != server
+    }
+
+    /// A server did not answer.
+    pub(super) fn is_away(&self, server: usize) {
+        self.away.lock().insert(server);
+    }
+
+    /// A server answered. True when it did not before.
+    pub(super) fn is_back(&self, server: usize) -> bool {
+        self.away.lock().remove(&server)
+    }
+
+    /// Those that did not answer when they were last spoken to.
+    pub(super) fn away(&self) -> Vec<usize> {
+        self.away.lock().iter().copied().collect()
     }
 
     /// A server failed: the next one is used, unless somebody has moved on already.
@@ -108,13 +141,24 @@ mod tests {
     #[tokio::test]
     async fn a_server_is_used_until_it_fails() {
         let servers = three();
-        assert_eq!(servers.for_insert("t", false), 0);
+        assert_eq!(servers.for_insert("t", false), [0, 1, 2]);
         assert!(servers.failed(0));
         assert!(!servers.failed(0), "two inserts that fail together move on once");
         assert_eq!(servers.current(), 1);
         servers.failed(1);
         servers.failed(2);
         assert_eq!(servers.current(), 0);
+        assert!(servers.prefer(2) && !servers.prefer(2));
+        assert_eq!(servers.for_insert("t", false), [2, 0, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_server_comes_back_once() {
+        let servers = three();
+        servers.is_away(1);
+        servers.is_away(1);
+        assert_eq!(servers.away(), [1]);
+        assert!(servers.is_back(1) && !servers.is_back(1));
     }
 
     #[tokio::test]
@@ -122,11 +166,11 @@ mod tests {
         let servers = three();
         servers.doubted("t", 0);
         servers.failed(0);
-        assert_eq!(servers.for_insert("t", false), 0);
-        assert_eq!(servers.for_insert("t", true), 1);
+        assert_eq!(servers.for_insert("t", false), [0]);
+        assert_eq!(servers.for_insert("t", true), [1, 2, 0]);
         assert_eq!(servers.suspects("t"), [0]);
         assert_eq!(servers.suspects("from an earlier process"), [0, 1, 2]);
         servers.settled("t");
-        assert_eq!(servers.for_insert("t", false), 1);
+        assert_eq!(servers.for_insert("t", false), [1, 2, 0]);
     }
 }

@@ -6,20 +6,23 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::ClickHouse;
-use super::encode::{EncoderFactory, EncoderSettings, Plans, SchemaError, TableKind, TablePlan};
+use super::change::{self, Taken};
+use super::encode::{EncoderFactory, EncoderSettings, Plans, SchemaError, TableKind};
 use super::error::Failure;
 use super::http::{Connector, Http, SetupError, base, connector};
 use super::query::Query;
 use super::schema::{self, ApplyError, Done, ServerSchema, Version};
 use super::servers::Servers;
 use crate::config;
+use crate::limited;
 
 /// Between two readings of the facts.
 const EVERY: Duration = Duration::from_secs(60);
-/// Between two readings when something is held, or nothing could be read yet; between two questions when there are several servers.
+/// Between two readings at least, and when nothing could be read yet; between two questions when there are several servers.
 const SOON: Duration = Duration::from_secs(5);
 
 /// A server that has not answered its first question after this long is away.
@@ -81,9 +84,18 @@ impl ClickHouse {
             (Err(error), None) => return Err(error),
         };
         let encoders = EncoderFactory::new(encoder_settings(&schema, &config)?);
-        let (schema, _) = watch::channel(Arc::new(schema));
         let reread = Arc::new(Notify::new());
-        let sink = Arc::new(ClickHouse { config, connector, http, servers, encoders, schema, reread: reread.clone() });
+        let sink = Arc::new(ClickHouse {
+            config,
+            connector,
+            http,
+            servers,
+            encoders,
+            schema: watch::Sender::new(Arc::new(schema)),
+            unfit: Mutex::default(),
+            reread: reread.clone(),
+            changes: watch::Sender::new(0),
+        });
         tokio::spawn(keep_reading(Arc::downgrade(&sink), reread, away));
         if sink.servers.len() > 1 {
             tokio::spawn(keep_asking(Arc::downgrade(&sink)));
@@ -91,18 +103,40 @@ impl ClickHouse {
         Ok(sink)
     }
 
+    /// Reads the facts of the server that is used now, and takes up what of them can be written.
     async fn read_again(&self, settle: bool) -> Result<(), StartError> {
-        let found = if settle {
-            settle_any(&self.connector, &self.http, &self.servers, &self.config).await?
-        } else {
-            let client = client(&self.connector, &self.servers, &self.config);
-            schema::read(&client, &self.config.database).await?
+        let server = self.servers.current();
+        let settled = match settle {
+            true => Some(settle_any(&self.connector, &self.http, &self.servers, &self.config).await),
+            false => None,
         };
-        if **self.schema.borrow() != found {
-            self.encoders.replace(encoder_settings(&found, &self.config)?);
-            tracing::info!("ClickHouse's tables have changed; they are written as they are now");
-            self.schema.send_replace(Arc::new(found));
+        let found = match settled {
+            // A table that cannot be written concerns nobody but its own batches.
+            None | Some(Err(StartError::Schema(_))) => {
+                let client = client(&self.connector, &self.servers, &self.config);
+                schema::read(&client, &self.config.database).await?
+            }
+            Some(settled) => settled?,
+        };
+        let known = self.schema.borrow().clone();
+        let Taken { schema, unfit } = change::take(&self.config.database, &known, found);
+        for (table, why) in &unfit {
+            limited!(
+                error,
+                table,
+                why,
+                "a table cannot be written as it is now; its batches are held until this is mended"
+            );
         }
+        let mended = self.unfit.lock().insert(server, unfit.clone()).unwrap_or_default() != unfit;
+        if *known != schema {
+            self.encoders.replace(encoder_settings(&schema, &self.config)?);
+            tracing::info!("ClickHouse's tables have changed; they are written as they are now");
+            self.schema.send_replace(Arc::new(schema));
+        } else if !mended {
+            return Ok(());
+        }
+        self.changed();
         Ok(())
     }
 }
@@ -110,11 +144,10 @@ impl ClickHouse {
 /// Ends with the sink, which it holds only while it reads.
 async fn keep_reading(sink: Weak<ClickHouse>, reread: Arc<Notify>, mut away: bool) {
     loop {
-        let held = async {
-            reread.notified().await;
-            tokio::time::sleep(SOON).await;
-        };
-        let _ = tokio::time::timeout(if away { SOON } else { EVERY }, held).await;
+        tokio::time::sleep(SOON).await;
+        if !away {
+            let _ = tokio::time::timeout(EVERY - SOON, reread.notified()).await;
+        }
         let Some(sink) = sink.upgrade() else { return };
         match sink.read_again(away).await {
             Ok(()) => away = false,
@@ -123,14 +156,18 @@ async fn keep_reading(sink: Weak<ClickHouse>, reread: Arc<Notify>, mut away: boo
     }
 }
 
-/// Several servers: the one that is used is asked whether it answers, so that its end is seen before an insert meets it. Ends
-/// with the sink.
+/// Several servers: the one that is used is asked whether it answers, so that its end is seen before an insert meets it, and those
+/// that were away are, because what the others hold is tried again when one is back. Ends with the sink.
 async fn keep_asking(sink: Weak<ClickHouse>) {
     loop {
         tokio::time::sleep(SOON).await;
         let Some(sink) = sink.upgrade() else { return };
         if let Err(why) = sink.answers().await {
             tracing::warn!(why, "no ClickHouse server answers");
+        }
+        for server in sink.servers.away() {
+            // What is said of it is kept there.
+            let _ = sink.ask(server).await;
         }
     }
 }
@@ -207,17 +244,7 @@ fn encoder_settings(schema: &ServerSchema, config: &config::ClickHouse) -> Resul
     let mut plans = Vec::new();
     let mut errors = Vec::new();
     for kind in TableKind::ALL {
-        let Some(table) = schema.tables.get(kind.table()) else {
-            errors.push(SchemaError::MissingTable { table: kind.table() });
-            continue;
-        };
-        let columns: Vec<(String, String)> = table
-            .columns
-            .iter()
-            .filter(|column| column.is_insertable())
-            .map(|column| (column.name.clone(), column.type_name.clone()))
-            .collect();
-        match TablePlan::check(kind, kind.table(), &columns) {
+        match change::plan(kind, schema) {
             Ok(plan) => plans.push(plan),
             Err(found) => errors.extend(found),
         }

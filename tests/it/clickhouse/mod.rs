@@ -1,5 +1,6 @@
 //! The sink against a real ClickHouse: the tables that it creates, its inserts, what it makes of failures, its looks.
 
+mod change;
 mod indexes;
 mod insert;
 mod look;

@@ -104,11 +104,6 @@ impl Edge {
         self.folder.path().join("keys.yaml")
     }
 
-    /// Its configuration.
-    pub fn config(&self) -> PathBuf {
-        self.folder.path().join("otelgate.yaml")
-    }
-
     /// Everything that it logged so far.
     pub fn logged(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

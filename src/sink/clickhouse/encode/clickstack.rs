@@ -11,16 +11,16 @@ impl Plans {
     pub fn clickstack() -> Result<Plans, Vec<SchemaError>> {
         let mut plans = Vec::new();
         for kind in TableKind::ALL {
-            let columns: Vec<(String, String)> = kind
-                .columns()
-                .iter()
-                .filter(|spec| !(kind == TableKind::Sessions && spec.name == "EventName"))
-                .map(|spec| (spec.name.to_owned(), type_name(kind, spec)))
-                .collect();
-            plans.push(TablePlan::check(kind, kind.table(), &columns)?);
+            plans.push(TablePlan::check(kind, kind.table(), &columns(kind))?);
         }
         Plans::new(plans)
     }
+}
+
+/// Name and type of each of a table's columns.
+pub(in crate::sink::clickhouse) fn columns(kind: TableKind) -> Vec<(String, String)> {
+    let has = |spec: &&ColumnSpec| !(kind == TableKind::Sessions && spec.name == "EventName");
+    kind.columns().iter().filter(has).map(|spec| (spec.name.to_owned(), type_name(kind, spec))).collect()
 }
 
 fn type_name(kind: TableKind, spec: &ColumnSpec) -> String {

@@ -63,6 +63,8 @@ pub mod fuzzing {
 
 use crate::otlp::wire;
 
+#[cfg(test)]
+pub(super) use clickstack::columns as clickstack_columns;
 pub use factory::EncoderFactory;
 pub use plan::{Plans, SchemaError, TablePlan};
 pub use settings::{Compression, EncoderSettings};
