@@ -70,6 +70,15 @@ pub struct OfInsert {
     pub outcome: &'static str,
 }
 
+/// Labels of a table's column.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfColumn {
+    /// The table's name, without its database.
+    pub table: Arc<str>,
+    /// The column's name.
+    pub column: Arc<str>,
+}
+
 /// Labels of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfRows {
@@ -154,6 +163,7 @@ families! {
     batch_bytes_waiting: Family<OfSignal, Gauge> = "Compressed bytes of sealed batches not yet known to be in, by signal";
     inserts: Family<OfInsert, Counter> = "Attempts to deliver a part, by table and outcome";
     insert_rows: Family<OfTable, Counter> = "Rows delivered, by table";
+    insert_rows_without: Family<OfColumn, Counter> = "Rows delivered without a column that their table no longer has, by table and column";
     insert_bytes: Family<OfTable, Counter> = "Compressed bytes delivered, by table";
     insert_seconds: SecondsBy<OfTable> = "Duration of an attempt to deliver a part, in seconds", Family::new_with_constructor(Seconds);
     forward_unknown_records: Family<OfSignal, Counter> = "Records of exports whose outcome was unknown, by signal: each may be twice behind the collector";

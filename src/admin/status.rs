@@ -92,6 +92,9 @@ pub struct TableStatus {
     pub last_error_ms: Option<u64>,
     /// When something was stored last, in milliseconds since 1970.
     pub last_stored_ms: Option<u64>,
+    /// Rows stored without a column that the table no longer has, by column.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub stored_without: BTreeMap<String, u64>,
     /// Tokens that the table keeps to recognise repeats; 0: it keeps none. Unknown for other sinks.
     pub deduplication_window: Option<u64>,
     /// SQL for an administrator, where the window is missing.
@@ -201,6 +204,7 @@ impl Sources {
                 last_error: why.map(|why| why.to_string()),
                 last_error_ms: at.map(milliseconds),
                 last_stored_ms: health.last_delivery.map(milliseconds),
+                stored_without: health.without.iter().map(|(column, rows)| (column.to_string(), *rows)).collect(),
                 ..TableStatus::default()
             };
             tables.insert(name.to_string(), status);

@@ -4,7 +4,7 @@
 //! spool on disk those who wait are answered after that sync; without, they wait on with their batch.
 //!
 //! A batch is sealed when it is full, or when it is `max_age` old and its lane has nothing to deliver: so batches grow by themselves while
-//! the sink is slow, and a quiet gateway does not drip small inserts.
+//! the sink is slow, and a quiet gateway does not drip small inserts. A table that takes no inserts keeps no other waiting.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -157,8 +157,8 @@ impl Assembler {
         let seal = if self.stops() {
             Some(open.opened)
         } else {
-            let idle = self.deliveries.is_idle(self.signal);
-            idle.then(|| open.opened + self.rules.max_age)
+            let feeds = open.extent.parts.iter().map(|part| &part.table);
+            self.deliveries.lets_seal(self.signal, feeds).then(|| open.opened + self.rules.max_age)
         };
         seal.into_iter().chain(deadline).min()
     }

@@ -15,7 +15,6 @@ use rand::{RngExt, SeedableRng};
 
 use super::Left;
 use super::tests::{Path, alive};
-use crate::signal::Signal;
 use crate::sink::AfterUnknown;
 use crate::sink::fake::FakeSink;
 use crate::spool::disk::Disk;
@@ -98,7 +97,7 @@ async fn live(rng: &mut StdRng, disk: &FaultyDisk, sink: &Arc<FakeSink>, unanswe
         let mut quiet = 0;
         while quiet < 10 {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            quiet = if done() && path.deliveries.is_idle(Signal::Logs) { quiet + 1 } else { 0 };
+            quiet = if done() && path.deliveries.oldest_ms().is_none() { quiet + 1 } else { 0 };
         }
     } else {
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..40_000))).await;

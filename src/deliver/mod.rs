@@ -5,6 +5,9 @@
 //! asked by a few inserts and not by the whole backlog. A job that is held waits apart: it takes no worker from other jobs, and a table that is held holds
 //! no other. So does one that an earlier process tried where only a look can tell what came of it, until [`STRAGGLERS`] is over.
 //!
+//! A lane seals its batch by age once it has nothing to deliver ([`Deliveries::lets_seal`]). A table that takes no inserts does not count for that: what
+//! waits for it says nothing about the lane's other tables. A batch that would feed such tables only grows on.
+//!
 //! Read on in [`doubt`] (what follows from an answer), [`part`] (one part's course), [`piece`] (splitting what is refused),
 //! [`shipment`] (when a batch may still be given up) and [`audience`] (who is told what).
 
@@ -13,6 +16,7 @@ mod doubt;
 mod part;
 mod piece;
 mod shipment;
+mod table;
 mod watch;
 
 #[cfg(test)]
@@ -20,11 +24,10 @@ pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch as watch_channel};
 use tokio::time::Instant;
 
 pub(crate) use audience::Audience;
@@ -37,9 +40,10 @@ use crate::sink::{AfterUnknown, Sink};
 use crate::spool::{Batch, Counts, Summary};
 use part::{Job, Turn};
 use shipment::Shipment;
+use table::{Rank, Stuck, Table};
 use watch::Watch;
 
-/// Pause of a job that waits for a person.
+/// Longest pause of a job that waits for a person.
 const HELD_PAUSE: Duration = Duration::from_secs(15);
 /// Without a spool: how long a batch that nobody waits for any more is pursued because some of it may be in. A repeat of its requests
 /// joins it for as long.
@@ -57,29 +61,10 @@ pub struct Deliveries {
     inserts_per_table: usize,
     started: Instant,
     tables: Mutex<BTreeMap<Arc<str>, Table>>,
-    lanes: [Backlog; 3],
+    /// By lane: it came to have nothing to deliver that counts.
+    idle: [Notify; 3],
     /// Batches that are not finished, by sequence.
     live: Mutex<BTreeMap<u64, Arc<Shipment>>>,
-}
-
-/// A table's queue.
-#[derive(Default)]
-struct Table {
-    queue: BTreeMap<Rank, Job>,
-    working: usize,
-    held: usize,
-    /// Not in the queue before [`STRAGGLERS`] is over.
-    early: usize,
-}
-
-/// Tried by an earlier process first (`false` sorts before `true`), then the oldest batch.
-type Rank = (bool, u64, u32);
-
-/// What a lane has to deliver, without what is held or early.
-#[derive(Default)]
-struct Backlog {
-    parts: AtomicUsize,
-    none: Notify,
 }
 
 impl Deliveries {
@@ -91,7 +76,7 @@ impl Deliveries {
             inserts_per_table: inserts_per_table.max(1),
             started: Instant::now(),
             tables: Mutex::default(),
-            lanes: Default::default(),
+            idle: Default::default(),
             live: Mutex::default(),
         })
     }
@@ -113,7 +98,6 @@ impl Deliveries {
             });
         }
         for (place, part) in batch.parts().iter().enumerate() {
-            self.lane(batch.signal()).began();
             let job = Job::new(shipment.clone(), part.clone(), place);
             if !batch.is_due(part.id) {
                 self.settled(&job);
@@ -128,14 +112,22 @@ impl Deliveries {
         }
     }
 
-    /// Whether a lane has nothing to deliver; what is held by an alert does not count.
-    pub(crate) fn is_idle(&self, signal: Signal) -> bool {
-        self.lane(signal).parts.load(Ordering::Acquire) == 0
+    /// Whether a batch of a lane that feeds these tables may be sealed by age: the lane has nothing to deliver, but for tables that take
+    /// no inserts now, and at least one of these tables does.
+    pub(crate) fn lets_seal<'a>(&self, signal: Signal, mut feeds: impl Iterator<Item = &'a Arc<str>>) -> bool {
+        let tables = self.tables.lock();
+        is_idle(&tables, signal) && feeds.any(|name| tables.get(name).is_none_or(|table| !table.is_sick()))
     }
 
-    /// Returns when a lane has come to have nothing to deliver. For one waiter a lane.
+    /// Returns when [`Deliveries::lets_seal`] may have another answer. For one waiter a lane.
     pub(crate) async fn idle(&self, signal: Signal) {
-        self.lane(signal).none.notified().await;
+        self.idle[signal.index()].notified().await;
+    }
+
+    /// Whether nothing is being delivered or waits for its turn; what is held or early is neither.
+    #[cfg(test)]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.tables.lock().values().all(|table| table.working == 0 && table.queued() == 0)
     }
 
     /// How each table does.
@@ -144,7 +136,7 @@ impl Deliveries {
         for (name, table) in self.tables.lock().iter() {
             let health = health.entry(name.clone()).or_default();
             health.working = table.working;
-            health.waiting = table.queue.len() + table.early;
+            health.waiting = table.queued() + table.early;
             health.held = table.held;
         }
         health
@@ -167,19 +159,21 @@ impl Deliveries {
         held
     }
 
-    /// Whether a batch of this number is here and not finished.
-    pub fn has(&self, sequence: u64) -> bool {
-        self.live.lock().contains_key(&sequence)
-    }
-
-    /// A person drops what is not in of an unfinished batch. False when nothing is left to be dropped: it is dropped already, or everything in
-    /// it is settled and its file is about to go, or there is none of this number.
+    /// A person drops what is not in of an unfinished batch. False when there is none of this number.
     pub fn drop_batch(&self, sequence: u64) -> bool {
-        self.live.lock().get(&sequence).is_some_and(|shipment| shipment.drop_rest())
+        let live = self.live.lock();
+        live.get(&sequence).inspect(|shipment| shipment.drop_rest()).is_some()
     }
 
-    fn lane(&self, signal: Signal) -> &Backlog {
-        &self.lanes[signal.index()]
+    /// Changes a table, and tells its lane when it has nothing left to deliver.
+    fn with_table<T>(&self, name: &Arc<str>, signal: Signal, change: impl FnOnce(&mut Table) -> T) -> T {
+        let mut tables = self.tables.lock();
+        let table = tables.entry(name.clone()).or_insert_with(|| Table::new(signal));
+        let done = change(table);
+        if is_idle(&tables, signal) {
+            self.idle[signal.index()].notify_one();
+        }
+        done
     }
 
     /// Whether what an earlier process had under way may still arrive, and would then be stored twice.
@@ -190,37 +184,36 @@ impl Deliveries {
 
     /// Pushed when [`STRAGGLERS`] is over. The lane does not wait for it: new batches are sealed as if it was not there.
     fn push_early(self: &Arc<Self>, job: Job) {
-        let (name, signal) = (job.part.name.table.clone(), job.shipment.batch.signal());
-        self.tables.lock().entry(name.clone()).or_default().early += 1;
-        self.lane(signal).ended();
+        let (name, signal) = job.lane();
+        self.with_table(&name, signal, |table| table.early += 1);
         let this = self.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep_until(this.started + STRAGGLERS) => {}
                 () = job.shipment.given_up() => {}
             }
-            if let Some(table) = this.tables.lock().get_mut(&name) {
-                table.early -= 1;
-            }
-            this.lane(signal).began();
+            this.with_table(&name, signal, |table| table.early -= 1);
             this.push(job);
         });
     }
 
     fn push(self: &Arc<Self>, job: Job) {
-        let name = job.part.name.table.clone();
-        let mut tables = self.tables.lock();
-        let table = tables.entry(name.clone()).or_default();
-        table.queue.insert(job.rank(), job);
-        if table.working < self.inserts_per_table {
-            table.working += 1;
-            tokio::spawn(self.clone().work(name));
+        let (name, signal) = job.lane();
+        let rank = job.rank();
+        let begin = self.with_table(&name, signal, |table| {
+            table.push(rank, job);
+            let begin = table.working < self.inserts_per_table;
+            table.working += usize::from(begin);
+            begin
+        });
+        if begin {
+            tokio::spawn(self.clone().work(name, signal));
         }
     }
 
     /// A worker: as long as its table has jobs.
-    async fn work(self: Arc<Self>, name: Arc<str>) {
-        while let Some(job) = self.pop(&name) {
+    async fn work(self: Arc<Self>, name: Arc<str>, signal: Signal) {
+        while let Some(job) = self.with_table(&name, signal, Table::pop) {
             let this = self.clone();
             // A task of its own, so that a panic in a sink costs one part its delivery until the next start, not the table a worker.
             let turn = tokio::spawn(async move { this.turn(job).await });
@@ -232,49 +225,55 @@ impl Deliveries {
 
     async fn turn(self: Arc<Self>, mut job: Job) {
         let was_held = job.held.is_some();
-        let turn = job.turn(self.sink.as_ref(), &self.watch).await;
-        let signal = job.shipment.batch.signal();
+        let (name, signal) = job.lane();
+        let changes = self.sink.changes();
+        let stuck = Stuck::new(&self, &name, signal);
+        // Whatever waits for a person is not waited for by its lane while it tries again.
+        stuck.set(was_held);
+        let turn = job.turn(self.sink.as_ref(), &self.watch, &stuck).await;
         match turn {
             Turn::Held => {
                 if !was_held {
                     self.set_held(&job, true);
-                    self.lane(signal).ended();
                 }
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = tokio::time::sleep(doubt::jittered(HELD_PAUSE)) => {}
-                        () = job.shipment.given_up() => {}
-                    }
-                    self.push(job);
-                });
+                tokio::spawn(self.clone().wait_held(job, changes));
             }
             Turn::Settled => {
                 if was_held {
                     self.set_held(&job, false);
-                    self.lane(signal).began();
+                    self.with_table(&name, signal, |table| table.mended.notify_waiters());
                 }
                 self.settled(&job);
             }
         }
     }
 
-    fn pop(&self, name: &Arc<str>) -> Option<Job> {
-        let mut tables = self.tables.lock();
-        let table = tables.get_mut(name)?;
-        let next = table.queue.pop_first();
-        if next.is_none() {
-            table.working -= 1;
+    /// A held job comes again after a while, and as soon as something changed that it may have waited for.
+    async fn wait_held(self: Arc<Self>, job: Job, mut changes: watch_channel::Receiver<u64>) {
+        let (name, signal) = job.lane();
+        let mended = self.with_table(&name, signal, |table| table.mended.clone());
+        let changed = async {
+            if changes.changed().await.is_err() {
+                // The sink knows of no changes.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(doubt::jittered(HELD_PAUSE)) => {}
+            () = job.shipment.given_up() => {}
+            () = mended.notified() => {}
+            () = changed => {}
         }
-        next.map(|(_, job)| job)
+        self.push(job);
     }
 
     fn set_held(&self, job: &Job, held: bool) {
-        let table = &job.part.name.table;
-        job.shipment.set_held(table, held);
-        self.watch.held(table, if held { 1 } else { -1 });
-        let mut tables = self.tables.lock();
-        let table = tables.entry(table.clone()).or_default();
-        table.held = if held { table.held + 1 } else { table.held.saturating_sub(1) };
+        let (name, signal) = job.lane();
+        job.shipment.set_held(&name, held);
+        self.watch.held(&name, if held { 1 } else { -1 });
+        self.with_table(&name, signal, |table| {
+            table.held = if held { table.held + 1 } else { table.held.saturating_sub(1) };
+        });
     }
 
     fn settled(self: &Arc<Self>, job: &Job) {
@@ -282,7 +281,6 @@ impl Deliveries {
         if last {
             tokio::spawn(self.clone().finish(job.shipment.clone()));
         }
-        self.lane(job.shipment.batch.signal()).ended();
     }
 
     /// Nothing more is to be done for a batch: its file goes away.
@@ -324,16 +322,14 @@ impl Job {
     fn rank(&self) -> Rank {
         (!self.tried_before, self.shipment.batch.sequence(), self.part.id)
     }
+
+    /// The table whose queue it waits in, and the lane that waits for it.
+    fn lane(&self) -> (Arc<str>, Signal) {
+        (self.part.name.table.clone(), self.shipment.batch.signal())
+    }
 }
 
-impl Backlog {
-    fn began(&self) {
-        self.parts.fetch_add(1, Ordering::AcqRel);
-    }
-
-    fn ended(&self) {
-        if self.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.none.notify_one();
-        }
-    }
+/// Whether a lane has nothing to deliver that counts.
+fn is_idle(tables: &BTreeMap<Arc<str>, Table>, signal: Signal) -> bool {
+    tables.values().all(|table| table.signal != signal || table.counting() == 0)
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::doubt::{Insert, Step, Verdict};
 use super::piece::{Extent, Piece, remaining};
 use super::shipment::Shipment;
+use super::table::Stuck;
 use super::watch::{Report, Watch};
 use crate::blocking;
 use crate::sink::{AfterUnknown, Outcome, PartDelivery, Sink};
@@ -55,14 +56,14 @@ impl Job {
     }
 
     /// Delivers until the part is settled or held.
-    pub(super) async fn turn(&mut self, sink: &dyn Sink, watch: &Watch) -> Turn {
+    pub(super) async fn turn(&mut self, sink: &dyn Sink, watch: &Watch, stuck: &Stuck<'_>) -> Turn {
         if self.shipment.is_given_up() {
             return Turn::Settled;
         }
         let contents = self.read().await;
         let mut pieces = self.pieces.take().unwrap_or_else(|| self.first_pieces(sink, &contents));
         while let Some(mut piece) = pieces.pop() {
-            match self.settle(&mut piece, &contents, sink, watch).await {
+            match self.settle(&mut piece, &contents, sink, watch, stuck).await {
                 Settled::In => {
                     self.shipment.is_in(self.place);
                 }
@@ -122,7 +123,14 @@ impl Job {
         pieces
     }
 
-    async fn settle(&mut self, piece: &mut Piece, contents: &Contents, sink: &dyn Sink, watch: &Watch) -> Settled {
+    async fn settle(
+        &mut self,
+        piece: &mut Piece,
+        contents: &Contents,
+        sink: &dyn Sink,
+        watch: &Watch,
+        stuck: &Stuck<'_>,
+    ) -> Settled {
         let table = self.part.name.table.clone();
         loop {
             if !self.shipment.may_send(self.place) {
@@ -137,10 +145,13 @@ impl Job {
             }
             match verdict {
                 Verdict::In => {
+                    stuck.set(false);
                     watch.report(&table, Report::In(&delivery));
+                    watch.report(&table, Report::Without(&sink.columns_gone(&delivery), delivery.rows_sent()));
                     return Settled::In;
                 }
                 Verdict::Again(pause) => {
+                    stuck.set(!pause.is_zero());
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = self.shipment.given_up() => return Settled::GivenUp,

@@ -46,7 +46,7 @@ async fn deliver(sink: &Arc<FakeSink>, frames: &[&[&str]]) {
 async fn idle(deliveries: &Deliveries) {
     let hour = Duration::from_secs(3600);
     let idle = async {
-        while !deliveries.is_idle(Signal::Logs) {
+        while !deliveries.is_at_rest() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -185,7 +185,7 @@ async fn an_insert_of_an_earlier_process_that_arrives_late_is_stored_once() {
     tokio::time::sleep(STRAGGLERS / 2).await;
     assert_eq!(sink.stored("a"), [("r2".into(), 1)].into(), "the others go on");
     assert_eq!(deliveries.tables()["a"].waiting, 1);
-    assert!(deliveries.is_idle(Signal::Logs), "new batches are sealed at once");
+    assert!(deliveries.lets_seal(Signal::Logs, ["a".into()].iter()), "new batches are sealed at once");
     let late = ["r1", "r1"].map(|name| ("a".to_owned(), name.to_owned()));
     sink.state.lock().rows.extend(late);
     tokio::time::sleep(STRAGGLERS).await;
@@ -238,7 +238,7 @@ async fn one_poisoned_request_costs_nobody_else_behind_a_collector() {
         }
         let deliveries = Deliveries::new(collector.clone(), 2, Arc::default());
         deliveries.take(open.seal(), None);
-        while !deliveries.is_idle(Signal::Logs) {
+        while deliveries.oldest_ms().is_some() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let taken: Vec<u8> = endpoint.seen().iter().flat_map(|seen| inflated(seen, ForwardCompression::None)).collect();
@@ -246,4 +246,41 @@ async fn one_poisoned_request_costs_nobody_else_behind_a_collector() {
         let times: Vec<usize> = requests.iter().map(times).collect();
         assert_eq!(times, [1, 1, 1, 1, 0, 1, 1, 1, 1], "{protocol:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_tried_again_as_soon_as_something_changes() {
+    let sink = FakeSink::new();
+    sink.always("a", Some(Act::Say(hold())));
+    let (deliveries, spool) = (deliveries(&sink), Spool::in_memory());
+    for name in ["r1", "r2", "r3"] {
+        deliveries.take(batch(&spool, &[frame(&sink, &[&format!("{name} a=1")])]), None);
+    }
+    idle(&deliveries).await;
+    assert_eq!(deliveries.tables()["a"].held, 3);
+    sink.always("a", None);
+    sink.changes.send_modify(|count| *count += 1);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(sink.stored("a").len(), 3);
+    assert_eq!(deliveries.tables()["a"].held, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_held_part_that_is_in_brings_the_others_of_its_table() {
+    let sink = FakeSink::new();
+    sink.always("a", Some(Act::Say(hold())));
+    let (deliveries, spool) = (deliveries(&sink), Spool::in_memory());
+    for n in 0..20 {
+        deliveries.take(batch(&spool, &[frame(&sink, &[&format!("r{n} a=1")])]), None);
+    }
+    idle(&deliveries).await;
+    sink.always("a", None);
+    let first = async {
+        while sink.stored("a").is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(HELD_PAUSE * 2, first).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(sink.stored("a").len(), 20);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use crate::limited;
-use crate::metrics::{Metrics, OfInsert, OfTable};
+use crate::metrics::{Metrics, OfColumn, OfInsert, OfTable};
 use crate::sink::{Look, Outcome, PartDelivery};
 
 /// Something that happened to a part of a table.
@@ -18,6 +18,8 @@ pub(super) enum Report<'a> {
     Looked(&'a Look),
     /// It is in.
     In(&'a PartDelivery),
+    /// So many rows of it are, without these columns, which the table does not have any more.
+    Without(&'a [Arc<str>], u64),
     /// It waits for a person.
     Held(&'a str),
     /// It is refused for good, whole or a piece of it.
@@ -37,6 +39,8 @@ pub struct TableHealth {
     pub last_error: Option<(SystemTime, Arc<str>)>,
     /// When something was delivered last.
     pub last_delivery: Option<SystemTime>,
+    /// Rows delivered without a column that the table does not have any more, by column.
+    pub without: BTreeMap<Arc<str>, u64>,
 }
 
 /// Everything that watches deliveries.
@@ -75,6 +79,7 @@ impl Watch {
             }
             Report::Looked(Look::Present) => {}
             Report::In(delivery) => self.delivered(table, delivery),
+            Report::Without(columns, rows) => self.without(table, columns, rows),
             Report::Held(why) => {
                 self.error(table, why);
                 limited!(error, %table, %why, "deliveries are held until somebody mends this");
@@ -102,12 +107,21 @@ impl Watch {
     }
 
     fn delivered(&self, table: &Arc<str>, delivery: &PartDelivery) {
-        let rows = delivery.only_rows.map_or(delivery.rows, |(_, rows)| rows);
+        let rows = delivery.rows_sent();
         let bytes: usize = delivery.body.iter().map(bytes::Bytes::len).sum();
         let of = OfTable { table: table.clone() };
         self.metrics.insert_rows.get_or_create(&of).inc_by(rows);
         self.metrics.insert_bytes.get_or_create(&of).inc_by(bytes as u64);
         self.tables.lock().entry(table.clone()).or_default().last_delivery = Some(SystemTime::now());
+    }
+
+    fn without(&self, table: &Arc<str>, columns: &[Arc<str>], rows: u64) {
+        for column in columns {
+            let of = OfColumn { table: table.clone(), column: column.clone() };
+            self.metrics.insert_rows_without.get_or_create(&of).inc_by(rows);
+            *self.tables.lock().entry(table.clone()).or_default().without.entry(column.clone()).or_default() += rows;
+            limited!(warn, %table, %column, rows, "rows are stored without a column that the table no longer has; what it held is gone");
+        }
     }
 
     fn error(&self, table: &Arc<str>, why: &str) {

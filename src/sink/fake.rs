@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::sync::watch;
 
 use super::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Sink};
 use crate::chunk::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, PartName, SealedPart, Witness};
@@ -67,11 +68,17 @@ pub(crate) struct State {
 pub(crate) struct FakeSink {
     pub(crate) state: Mutex<State>,
     pub(crate) rule: Mutex<AfterUnknown>,
+    /// What held parts are told.
+    pub(crate) changes: watch::Sender<u64>,
 }
 
 impl FakeSink {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(FakeSink { state: Mutex::default(), rule: Mutex::new(AfterUnknown::RepeatThenLook) })
+        Arc::new(FakeSink {
+            state: Mutex::default(),
+            rule: Mutex::new(AfterUnknown::RepeatThenLook),
+            changes: watch::Sender::new(0),
+        })
     }
 
     pub(crate) fn script(&self, table: &str, acts: impl IntoIterator<Item = Act>) {
@@ -187,6 +194,10 @@ impl Sink for FakeSink {
 
     fn after_unknown(&self, _table: &str, _since: Duration) -> AfterUnknown {
         *self.rule.lock()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
