@@ -12,8 +12,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otelgate::chunk::Growth;
 use otelgate::signal::Signal;
 use otelgate::sink::clickhouse::encode::{Compression, EncoderFactory, EncoderSettings, Plans};
-use otlp_samples::Samples;
 use prost::Message;
+use stack::Samples;
 
 const RECORDS: usize = 1000;
 

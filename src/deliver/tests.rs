@@ -222,7 +222,7 @@ async fn one_poisoned_request_costs_nobody_else_behind_a_collector() {
     for protocol in PROTOCOLS {
         let endpoint = Endpoint::start([]).await;
         let collector = collector(&settings(protocol, &[endpoint.address]));
-        let mut samples = otlp_samples::Samples::new(31);
+        let mut samples = stack::Samples::new(31);
         let requests: Vec<Vec<u8>> = (0..9).map(|at| samples.logs_bytes(5 + at)).collect();
         *endpoint.state.poison.lock() = Some(requests[4].clone());
         let spool = Spool::in_memory();

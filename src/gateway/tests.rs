@@ -8,8 +8,8 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode, Version};
 use http_body_util::{BodyExt, Empty, Full};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use otlp_samples::Samples;
 use prost::Message;
+use stack::Samples;
 use tonic::Code;
 use tonic_types::StatusExt;
 

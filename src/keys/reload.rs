@@ -140,11 +140,8 @@ mod tests {
     }
 
     fn text(keys: &[&str]) -> Option<String> {
-        let entry = |key: &&str| {
-            let digest: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("  - {{ name: {key}, sha256: '{digest}' }}\n")
-        };
-        Some(format!("keys:\n{}", keys.iter().map(entry).collect::<String>()))
+        let keys: Vec<_> = keys.iter().map(|key| stack::Key::known(key, key)).collect();
+        Some(stack::keys_yaml(&keys))
     }
 
     #[test]

@@ -5,8 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
-use local_stack::Certificates;
-use sha2::{Digest, Sha256};
+use stack::Certificates;
 
 use crate::support::edge::keys_yaml;
 use crate::support::otelgate;
@@ -74,7 +73,7 @@ async fn a_new_key_is_shown_once_and_its_entry_holds_its_digest() {
         assert!(output.status.success(), "{}", said(&output));
         let text = String::from_utf8(output.stdout).expect("text");
         let key = text.lines().find_map(|line| line.strip_prefix("key: ")).expect("the key").to_owned();
-        let digest: String = Sha256::digest(&key).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = stack::digest(&key);
         assert_eq!(text.matches(&key).count(), 1, "{text}");
         assert!(text.contains(&format!("  - name: shop\n    sha256: \"{digest}\"")), "{text}");
         keys.push(key);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use local_stack::ClickHouse;
 use otelgate::signal::Signal;
+use stack::ClickHouse;
 
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};

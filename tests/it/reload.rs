@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use local_stack::{Certificates, new_key};
 use otelgate::signal::Signal;
 use rustix::process::Signal as ProcessSignal;
+use stack::{Certificates, Key};
 
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup, keys_yaml};
@@ -23,7 +23,7 @@ async fn a_new_key_passes_and_a_removed_one_does_not() {
     let setup = Setup { name: "reload_keys", keys: &[("leaves", "")], ..Setup::default() };
     let edge = Edge::start(clickhouse, setup).await;
     let client = edge.client(true);
-    let new = new_key("comes").await.expect("a key");
+    let new = Key::new("comes").await.expect("a key");
     assert_eq!(status(&client, "leaves").await, 200);
     assert_eq!(status(&client, &new.key).await, 401);
     // Nobody says that the file changed; it is seen.
@@ -50,7 +50,7 @@ async fn a_new_certificate_is_shown_without_a_restart() {
     assert_eq!(status(&before, KEY).await, 200);
     let folder = tempfile::tempdir().expect("a folder");
     let next = Certificates::in_folder(folder.path()).expect("certificates");
-    let connect = || Client::new(&edge.gateway.otlp[0], &next.ca, true);
+    let connect = || Client::new(&edge.gateway.otlp[0], Some(&next.ca), true).expect("a client");
     assert_eq!(status(&connect(), KEY).await, 0, "the new CA is not the old one");
     fs::copy(&next.certificate, &edge.certificates.certificate).expect("copied");
     fs::copy(&next.key, &edge.certificates.key).expect("copied");

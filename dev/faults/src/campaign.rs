@@ -6,17 +6,17 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use local_stack::{Certificates, ClickHouse, Key};
 use otlp_client::Protocol;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use stack::{Certificates, ClickHouse, Key};
 
 use crate::client::target;
 use crate::crowd::{Crowd, Member};
 use crate::requests::Requests;
+use crate::rig::{Rig, Setup, Tables};
 use crate::room::Room;
 use crate::schedule::{Fault, Tail, Wanted, schedule};
-use crate::stack::{Setup, Stack, Tables};
 use crate::verify::{Findings, account, check};
 
 /// How long a fault waits for requests and inserts to be in flight.
@@ -83,8 +83,8 @@ pub struct Outcome {
 /// Something does not start, or a client gets no answer in the end.
 pub async fn run(clickhouse: &mut ClickHouse, folder: &Path, plan: Plan<'_>) -> Result<Outcome> {
     let setup = Setup { name: plan.name, tables: plan.tables, plaintext: false, small_disk: true };
-    let stack = Stack::start(clickhouse, folder, setup).await?;
-    let full_disk = stack.room.can_be_full();
+    let rig = Rig::start(clickhouse, folder, setup).await?;
+    let full_disk = rig.room.can_be_full();
     if !full_disk {
         println!("no small file system can be mounted here: the full disk is left to the spool's model test");
     }
@@ -95,15 +95,9 @@ pub async fn run(clickhouse: &mut ClickHouse, folder: &Path, plan: Plan<'_>) -> 
         full_disk,
         clients: CLIENTS.len(),
     };
-    let crowd = Crowd::start(members(stack.port, &stack.certificates, [&stack.key, &stack.limited_key], plan.seed)?);
-    let mut run = Run {
-        clickhouse,
-        stack,
-        crowd,
-        began: Instant::now(),
-        rng: StdRng::seed_from_u64(plan.seed),
-        hits: Vec::new(),
-    };
+    let crowd = Crowd::start(members(rig.port, &rig.certificates, [&rig.key, &rig.limited_key], plan.seed)?);
+    let mut run =
+        Run { clickhouse, rig, crowd, began: Instant::now(), rng: StdRng::seed_from_u64(plan.seed), hits: Vec::new() };
     for (pause, fault) in schedule(plan.seed, wanted) {
         tokio::time::sleep(pause).await;
         run.strike(fault).await.with_context(|| format!("at fault {} ({fault})", run.hits.len() + 1))?;
@@ -122,7 +116,7 @@ pub(crate) fn members(port: u16, tls: &Certificates, keys: [&Key; 2], seed: u64)
 
 struct Run<'a> {
     clickhouse: &'a mut ClickHouse,
-    stack: Stack,
+    rig: Rig,
     crowd: Crowd,
     began: Instant,
     rng: StdRng,
@@ -135,21 +129,21 @@ impl Run<'_> {
         self.moment().await;
         match fault {
             Fault::Insert(fault_of_insert) => {
-                let hit = self.stack.proxy.arm(fault_of_insert);
+                let hit = self.rig.proxy.arm(fault_of_insert);
                 match tokio::time::timeout(MOMENT, hit).await {
                     Ok(inserts) => self.note_with(fault, inserts.unwrap_or(0)),
-                    Err(_) => self.stack.proxy.disarm(),
+                    Err(_) => self.rig.proxy.disarm(),
                 }
             }
             Fault::CutAll => {
                 self.note(fault);
-                self.stack.proxy.cut_all(false);
+                self.rig.proxy.cut_all(false);
             }
             Fault::Away(time) => {
                 self.note(fault);
-                self.stack.proxy.cut_all(true);
+                self.rig.proxy.cut_all(true);
                 tokio::time::sleep(time).await;
-                self.stack.proxy.back();
+                self.rig.proxy.back();
             }
             Fault::CutClient(client) => {
                 self.note(fault);
@@ -162,18 +156,18 @@ impl Run<'_> {
             }
             Fault::KillGateway(tail) => {
                 self.note(fault);
-                self.stack.kill_gateway().await?;
-                tear(&self.stack.room, tail, &mut self.rng)?;
-                self.stack.start_gateway().await?;
+                self.rig.kill_gateway().await?;
+                tear(&self.rig.room, tail, &mut self.rng)?;
+                self.rig.start_gateway().await?;
             }
             Fault::KillGatewayAway(time, tail) => {
                 self.note(fault);
-                self.stack.proxy.cut_all(true);
+                self.rig.proxy.cut_all(true);
                 tokio::time::sleep(time).await;
-                self.stack.kill_gateway().await?;
-                tear(&self.stack.room, tail, &mut self.rng)?;
-                self.stack.start_gateway().await?;
-                self.stack.proxy.back();
+                self.rig.kill_gateway().await?;
+                tear(&self.rig.room, tail, &mut self.rng)?;
+                self.rig.start_gateway().await?;
+                self.rig.proxy.back();
             }
             Fault::KillClickHouse(time) => {
                 self.note(fault);
@@ -183,23 +177,23 @@ impl Run<'_> {
             }
             Fault::KillBoth(tail) => {
                 self.note(fault);
-                let (gateway, clickhouse) = tokio::join!(self.stack.kill_gateway(), self.clickhouse.stop(true));
+                let (gateway, clickhouse) = tokio::join!(self.rig.kill_gateway(), self.clickhouse.stop(true));
                 gateway.and(clickhouse)?;
-                tear(&self.stack.room, tail, &mut self.rng)?;
+                tear(&self.rig.room, tail, &mut self.rng)?;
                 // otelgate starts without ClickHouse, and accepts.
-                self.stack.start_gateway().await?;
+                self.rig.start_gateway().await?;
                 self.clickhouse.start_again().await?;
             }
             Fault::FullDisk(time) => {
                 self.note(fault);
-                self.stack.room.fill()?;
+                self.rig.room.fill()?;
                 tokio::time::sleep(time).await;
-                self.stack.room.free()?;
+                self.rig.room.free()?;
             }
             Fault::Restart => {
                 self.note(fault);
-                self.stack.stop_gateway().await?;
-                self.stack.start_gateway().await?;
+                self.rig.stop_gateway().await?;
+                self.rig.start_gateway().await?;
             }
         }
         Ok(())
@@ -208,14 +202,14 @@ impl Run<'_> {
     async fn moment(&self) {
         let began = Instant::now();
         while began.elapsed() < MOMENT
-            && (self.crowd.requests_in_flight() == 0 || self.stack.proxy.inserts_in_flight() == 0)
+            && (self.crowd.requests_in_flight() == 0 || self.rig.proxy.inserts_in_flight() == 0)
         {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
     fn note(&mut self, fault: Fault) {
-        self.note_with(fault, self.stack.proxy.inserts_in_flight());
+        self.note_with(fault, self.rig.proxy.inserts_in_flight());
     }
 
     fn note_with(&mut self, fault: Fault, inserts: usize) {
@@ -231,14 +225,14 @@ impl Run<'_> {
     }
 
     async fn end(mut self) -> Result<Outcome> {
-        self.stack.proxy.disarm();
+        self.rig.proxy.disarm();
         let ledger = self.crowd.stop(Duration::from_secs(60)).await?;
-        let mut findings = check(self.clickhouse, &self.stack.database, &ledger, PATIENCE).await?;
-        findings.broken.extend(spool_left(&self.stack.room).await?);
-        let status = self.stack.admin_get("/status").await?;
-        findings.broken.extend(account(self.clickhouse, &self.stack.database, &status).await?);
+        let mut findings = check(self.clickhouse, &self.rig.database, &ledger, PATIENCE).await?;
+        findings.broken.extend(spool_left(&self.rig.room).await?);
+        let status = self.rig.admin_get("/status").await?;
+        findings.broken.extend(account(self.clickhouse, &self.rig.database, &status).await?);
         let (repeats, refusals) = (ledger.repeats, ledger.refusals);
-        self.stack.stop_gateway().await?;
+        self.rig.stop_gateway().await?;
         Ok(Outcome { hits: self.hits, findings, repeats, refusals })
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use local_stack::Certificates;
 use otlp_client::{Answer, Connection, Protocol, Target};
+use stack::Certificates;
 use tonic_types::StatusExt;
 
 use crate::requests::Request;
@@ -50,7 +50,7 @@ pub async fn send(connection: &mut Connection, target: &Target, request: &Reques
     let answer = tokio::time::timeout(PATIENCE, exchange).await.context("no answer")??;
     match target.protocol() {
         Protocol::Grpc => said_by_grpc(&answer),
-        _ => Ok(said_by_http(&answer)),
+        protocol => Ok(said_by_http(&answer, protocol)),
     }
 }
 
@@ -61,24 +61,24 @@ fn said_by_grpc(answer: &Answer) -> Result<Said> {
     };
     let advice = status.get_details_retry_info().and_then(|info| info.retry_delay);
     Ok(match status.code() {
-        tonic::Code::Ok => accepted(answer),
+        tonic::Code::Ok => accepted(answer, Protocol::Grpc),
         tonic::Code::Unavailable => Said::Later(advice.unwrap_or(UNADVISED)),
         tonic::Code::ResourceExhausted if advice.is_some() => Said::Later(advice.unwrap_or_default()),
         code => Said::Never(format!("{code:?}: {}", status.message())),
     })
 }
 
-fn said_by_http(answer: &Answer) -> Said {
+fn said_by_http(answer: &Answer, protocol: Protocol) -> Said {
     let advice = answer.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-    match answer.status.as_u16() {
-        200 => accepted(answer),
+    match answer.status {
+        200 => accepted(answer, protocol),
         429 | 502 | 503 | 504 => Said::Later(advice.map_or(UNADVISED, Duration::from_secs)),
         status => Said::Never(format!("{status}: {}", String::from_utf8_lossy(&answer.body))),
     }
 }
 
-fn accepted(answer: &Answer) -> Said {
-    match answer.rejected() {
+fn accepted(answer: &Answer, protocol: Protocol) -> Said {
+    match answer.rejected(protocol) {
         Ok(0) => Said::Accepted,
         Ok(rejected) => Said::Never(format!("{rejected} records rejected")),
         Err(error) => Said::Never(format!("{error:#}")),

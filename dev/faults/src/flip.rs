@@ -8,16 +8,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use local_stack::ClickHouse;
 use otlp_client::Protocol;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use stack::ClickHouse;
 
 use crate::campaign::spool_left;
 use crate::client::{self, Said, target};
 use crate::crowd::{Fate, Ledger};
 use crate::requests::Requests;
-use crate::stack::{Setup, Stack, Tables};
+use crate::rig::{Rig, Setup, Tables};
 use crate::verify::missing;
 
 const REQUESTS: usize = 30;
@@ -41,34 +41,34 @@ pub struct Flipped {
 /// More than a frame was lost, a record is stored twice, or the counters say something else.
 pub async fn run(clickhouse: &ClickHouse, folder: &Path, seed: u64) -> Result<Flipped> {
     let setup = Setup { name: "flip", tables: Tables::Window, plaintext: false, small_disk: false };
-    let mut stack = Stack::start(clickhouse, folder, setup).await?;
-    stack.proxy.cut_all(true);
-    let ledger = send(&stack, seed).await?;
-    stack.kill_gateway().await?;
+    let mut rig = Rig::start(clickhouse, folder, setup).await?;
+    rig.proxy.cut_all(true);
+    let ledger = send(&rig, seed).await?;
+    rig.kill_gateway().await?;
     // The next start completes the files that were being written: in the last write of such a file a bad frame passes for torn.
-    stack.start_gateway().await?;
-    stack.kill_gateway().await?;
+    rig.start_gateway().await?;
+    rig.kill_gateway().await?;
     let mut rng = StdRng::seed_from_u64(seed);
-    let files = stack.room.batches()?;
+    let files = rig.room.batches()?;
     for file in &files {
         flip(file, &mut rng)?;
     }
-    stack.start_gateway().await?;
-    stack.proxy.back();
-    if let Some(left) = spool_left(&stack.room).await? {
+    rig.start_gateway().await?;
+    rig.proxy.back();
+    if let Some(left) = spool_left(&rig.room).await? {
         anyhow::bail!("{left}");
     }
-    let (lost, requests) = missing(clickhouse, &stack.database, &ledger).await?;
-    let counted = counted_as_lost(&stack).await?;
-    stack.stop_gateway().await?;
+    let (lost, requests) = missing(clickhouse, &rig.database, &ledger).await?;
+    let counted = counted_as_lost(&rig).await?;
+    rig.stop_gateway().await?;
     let flipped = Flipped { bits: files.len(), lost, requests, counted };
     ensure!(requests <= files.len(), "more than a frame a bit was lost: {flipped:?}");
     ensure!(lost == counted, "the counters do not say what was lost: {flipped:?}");
     Ok(flipped)
 }
 
-async fn send(stack: &Stack, seed: u64) -> Result<Ledger> {
-    let target = target(stack.port, &stack.key.key, Protocol::HttpProtobuf, false, Some(&stack.certificates))?;
+async fn send(rig: &Rig, seed: u64) -> Result<Ledger> {
+    let target = target(rig.port, &rig.key.key, Protocol::HttpProtobuf, false, Some(&rig.certificates))?;
     let mut requests = Requests::new(0, Protocol::HttpProtobuf, seed);
     let mut connection = target.connect().await?;
     let mut ledger = Ledger::default();
@@ -91,7 +91,7 @@ fn flip(file: &Path, rng: &mut StdRng) -> Result<()> {
 }
 
 /// `rows.lost` of `/status`.
-async fn counted_as_lost(stack: &Stack) -> Result<u64> {
-    let status: serde_json::Value = serde_json::from_str(&stack.admin_get("/status").await?)?;
+async fn counted_as_lost(rig: &Rig) -> Result<u64> {
+    let status: serde_json::Value = serde_json::from_str(&rig.admin_get("/status").await?)?;
     status["rows"]["lost"].as_u64().context("no rows.lost in /status")
 }

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser;
 use faults::campaign::{Outcome, Plan, run};
-use faults::stack::Tables;
+use faults::rig::Tables;
 use faults::{flip, forward, power};
-use local_stack::{ClickHouse, built_collector};
+use stack::{ClickHouse, built_collector};
 
 /// Runs otelgate, ClickHouse and clients under faults, and checks that every acknowledged record is found exactly once.
 #[derive(Debug, Parser)]

@@ -10,13 +10,13 @@ use std::process::Command as StdCommand;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use local_stack::{ClickHouse, Process};
 use otlp_client::Protocol;
+use stack::{ClickHouse, Process, binary};
 use tokio::process::Command;
 
 use crate::client::{self, Said, target};
 use crate::requests::Requests;
-use crate::stack::{Setup, Stack, Tables};
+use crate::rig::{Rig, Setup, Tables};
 
 const CALLS: &str =
     "trace=openat,read,recvfrom,recvmsg,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,fsync,fdatasync";
@@ -44,31 +44,30 @@ pub async fn run(clickhouse: &ClickHouse, folder: &Path) -> Result<Option<Checke
         return Ok(None);
     }
     let setup = Setup { name: "power", tables: Tables::Window, plaintext: true, small_disk: false };
-    let mut stack = Stack::start(clickhouse, folder, setup).await?;
-    stack.stop_gateway().await?;
+    let mut rig = Rig::start(clickhouse, folder, setup).await?;
+    rig.stop_gateway().await?;
     // No delivery writes into the files that are looked at.
-    stack.proxy.cut_all(true);
+    rig.proxy.cut_all(true);
     let trace = folder.join("power").join("strace.txt");
-    let gateway = start(&stack, &trace).await?;
-    let sent = send(&stack).await;
+    let gateway = start(&rig, &trace).await?;
+    let sent = send(&rig).await;
     let pid = fs::read_to_string(&trace)?.split_whitespace().next().context("an empty trace")?.to_owned();
     StdCommand::new("kill").args(["-KILL", &pid]).status()?;
     gateway.wait(Duration::from_secs(20)).await?;
     sent?;
     let calls = calls(&fs::read_to_string(&trace)?);
-    look(&calls, stack.port, &stack.room.spool()).map(Some).with_context(|| format!("see {}", trace.display()))
+    look(&calls, rig.port, &rig.room.spool()).map(Some).with_context(|| format!("see {}", trace.display()))
 }
 
-async fn start(stack: &Stack, trace: &Path) -> Result<Process> {
-    let (program, env) = stack.gateway_command()?;
+async fn start(rig: &Rig, trace: &Path) -> Result<Process> {
     let mut command = Command::new("strace");
-    command.args(["-f", "-yy", "-s", "512", "-e", CALLS, "-o"]).arg(trace).arg(program).envs(env);
-    command.args(["serve", "--config"]).arg(&stack.config);
-    Ok(Process::start(&mut command, Some(&stack.log), Duration::from_secs(60)).await?.0)
+    command.args(["-f", "-yy", "-s", "512", "-e", CALLS, "-o"]).arg(trace).arg(binary("otelgate")?);
+    command.args(["serve", "--config"]).arg(&rig.files.config).env("CLICKHOUSE_PASSWORD", &rig.files.password);
+    Ok(Process::start(&mut command, Some(&rig.files.log), Duration::from_secs(60)).await?.0)
 }
 
-async fn send(stack: &Stack) -> Result<()> {
-    let target = target(stack.port, &stack.key.key, Protocol::HttpProtobuf, false, None)?;
+async fn send(rig: &Rig) -> Result<()> {
+    let target = target(rig.port, &rig.key.key, Protocol::HttpProtobuf, false, None)?;
     let mut requests = Requests::new(0, Protocol::HttpProtobuf, 1);
     let mut connection = target.connect().await?;
     for _ in 0..REQUESTS {

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rand::RngExt;
+use stack::Door;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 use crate::wire::Head;
 
@@ -50,9 +51,8 @@ pub enum InsertFault {
 /// The proxy; it serves until it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
-    address: SocketAddr,
     shared: Arc<Shared>,
-    listener: tokio::task::JoinHandle<()>,
+    door: Door,
 }
 
 #[derive(Debug)]
@@ -60,8 +60,6 @@ struct Shared {
     upstream: SocketAddr,
     armed: Mutex<VecDeque<(InsertFault, oneshot::Sender<usize>)>>,
     inserts: AtomicUsize,
-    /// Counts cuts; odd while ClickHouse is to look as if it was away.
-    cuts: watch::Sender<u64>,
 }
 
 impl Proxy {
@@ -70,37 +68,15 @@ impl Proxy {
     /// # Errors
     /// No port is free.
     pub async fn start(upstream: SocketAddr) -> Result<Proxy> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            upstream,
-            armed: Mutex::default(),
-            inserts: AtomicUsize::new(0),
-            cuts: watch::Sender::new(0),
-        });
+        let shared = Arc::new(Shared { upstream, armed: Mutex::default(), inserts: AtomicUsize::new(0) });
         let serving = shared.clone();
-        let listener = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let shared = serving.clone();
-                tokio::spawn(async move {
-                    let mut cuts = shared.cuts.subscribe();
-                    let now = *cuts.borrow_and_update();
-                    if now % 2 == 1 {
-                        return;
-                    }
-                    tokio::select! {
-                        _ = serve(&shared, client) => {}
-                        _ = cuts.changed() => {}
-                    }
-                });
-            }
-        });
-        Ok(Proxy { address, shared, listener })
+        let door = Door::open(move |client| serve(serving.clone(), client)).await?;
+        Ok(Proxy { shared, door })
     }
 
     /// Where otelgate is to find ClickHouse.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://127.0.0.1:{}", self.door.port)
     }
 
     /// Inserts that were begun and not answered.
@@ -122,27 +98,20 @@ impl Proxy {
 
     /// Cuts every connection, and with `away` every new one too until [`Proxy::back`].
     pub fn cut_all(&self, away: bool) {
-        self.shared.cuts.send_modify(|cuts| *cuts += if away && *cuts % 2 == 0 { 1 } else { 2 });
+        if away {
+            self.door.close();
+        } else {
+            self.door.cut();
+        }
     }
 
     /// ClickHouse is there again.
     pub fn back(&self) {
-        self.shared.cuts.send_if_modified(|cuts| {
-            let away = *cuts % 2 == 1;
-            *cuts += u64::from(away);
-            away
-        });
+        self.door.reopen();
     }
 
     fn armed(&self) -> std::sync::MutexGuard<'_, VecDeque<(InsertFault, oneshot::Sender<usize>)>> {
         self.shared.armed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.listener.abort();
-        self.shared.cuts.send_modify(|cuts| *cuts += 2);
     }
 }
 
@@ -163,15 +132,14 @@ impl Drop for InFlight<'_> {
 }
 
 /// One connection of otelgate, with one to ClickHouse; ends with an error where both are to be cut.
-async fn serve(shared: &Shared, client: TcpStream) -> io::Result<()> {
-    client.set_nodelay(true)?;
+async fn serve(shared: Arc<Shared>, client: TcpStream) -> io::Result<()> {
     let mut client = BufReader::new(client);
     let mut server = BufReader::new(TcpStream::connect(shared.upstream).await?);
     server.get_ref().set_nodelay(true)?;
     while let Some(head) = Head::read(&mut client).await? {
         if head.parameter("query").is_some_and(|query| query.starts_with("INSERT")) {
             let _in_flight = InFlight::new(&shared.inserts);
-            insert(shared, &head, &mut client, &mut server).await?;
+            insert(&shared, &head, &mut client, &mut server).await?;
         } else {
             let body = head.body(&mut client).await?;
             forward(&head, &body, &mut server).await?;

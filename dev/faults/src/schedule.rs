@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::proxy::InsertFault;
-use crate::stack::Tables;
+use crate::rig::Tables;
 
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

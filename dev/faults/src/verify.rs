@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use local_stack::ClickHouse;
+use stack::ClickHouse;
 
 use crate::crowd::{Fate, Ledger};
 use crate::proxy::ALIEN;

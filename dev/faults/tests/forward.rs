@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::print_stdout, reason = "a test binary")]
 
 use faults::forward::{Plan, run};
-use local_stack::built_collector;
+use stack::built_collector;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_least_once_and_doubles_are_counted() {

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use faults::campaign::{Plan, run};
-use faults::stack::Tables;
+use faults::rig::Tables;
 use faults::{flip, power};
-use local_stack::ClickHouse;
+use stack::ClickHouse;
 
 /// One whose short schedules have a full disk, a spoiled token, lost answers, and SIGKILL of otelgate, of ClickHouse and of both.
 const SEED: u64 = 3357;

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use otlp_client::Signal;
 use prost::Message;
 
 use generate::Generator;
@@ -65,9 +66,9 @@ async fn main() -> Result<ExitCode> {
     let metrics: Vec<_> = metrics.iter().map(Message::encode_to_vec).collect();
 
     let sides = Sides::start(&args.collector, &args.configs, args.forward.as_deref()).await?;
-    sides.send("/v1/traces", &traces, &traces).await?;
-    sides.send("/v1/metrics", if args.forward.is_some() { &with_data } else { &metrics }, &with_data).await?;
-    sides.send("/v1/logs", &logs, &logs).await?;
+    sides.send(Signal::Traces, &traces, &traces).await?;
+    sides.send(Signal::Metrics, if args.forward.is_some() { &with_data } else { &metrics }, &with_data).await?;
+    sides.send(Signal::Logs, &logs, &logs).await?;
     if args.forward.is_some() {
         sides.settle().await?;
     } else {

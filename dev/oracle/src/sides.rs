@@ -4,9 +4,9 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use local_stack::{COLLECTOR_TOKEN, Certificates, ClickHouse, Collector, CollectorSetup, Gateway, free_port};
-use sha2::{Digest, Sha256};
+use anyhow::{Context, Result};
+use otlp_client::Signal;
+use stack::{COLLECTOR_TOKEN, Certificates, ClickHouse, Collector, CollectorSetup, Config, Gateway, Key, free_port};
 use tempfile::TempDir;
 
 use crate::branches::Branches;
@@ -65,9 +65,9 @@ impl Sides {
             clickhouse.query(&format!("CREATE DATABASE IF NOT EXISTS {database}"), "TabSeparated").await?;
         }
         // A gateway that creates the collector's tables and ends: both databases have the same schema.
-        let theirs = gateway(&folder, THEIRS, &storing(&clickhouse, THEIRS), &clickhouse.password).await?;
+        let theirs = config(&folder, THEIRS).store(&clickhouse, THEIRS).keeping().start().await?;
         theirs.process.stop(Duration::from_secs(30)).await?;
-        let mut gateway = gateway(&folder, OURS, &storing(&clickhouse, OURS), &clickhouse.password).await?;
+        let mut gateway = config(&folder, OURS).store(&clickhouse, OURS).keeping().start().await?;
         // Rows of 1970 must stay as long as those of today.
         for (database, table) in [OURS, THEIRS].into_iter().flat_map(|database| TABLES.map(|table| (database, table))) {
             clickhouse.query(&format!("ALTER TABLE {database}.{table} REMOVE TTL"), "TabSeparated").await?;
@@ -112,10 +112,10 @@ impl Sides {
     }
 
     /// Sends each side its bodies.
-    pub(crate) async fn send(&self, path: &str, ours: &[Vec<u8>], theirs: &[Vec<u8>]) -> Result<()> {
+    pub(crate) async fn send(&self, signal: Signal, ours: &[Vec<u8>], theirs: &[Vec<u8>]) -> Result<()> {
         let (ours, theirs) = tokio::join!(
-            send_all(&self.gateway.otlp[0], path, KEY, ours),
-            send_all(&self.collector.http, path, COLLECTOR_TOKEN, theirs)
+            send_all(&self.gateway.otlp[0], signal, KEY, ours),
+            send_all(&self.collector.http, signal, COLLECTOR_TOKEN, theirs)
         );
         ours.and(theirs)
     }
@@ -226,40 +226,13 @@ async fn forwarding(setup: CollectorSetup<'_>, folder: &TempDir, how: &str) -> R
     let collector =
         Collector::start(CollectorSetup { folder: &behind, database: OURS, tls, env: &[], log: None, ..setup }).await?;
     let endpoint = if protocol == "grpc" { &collector.grpc } else { &collector.http };
-    let sink = format!(
-        "  forward:\n    endpoint: \"{endpoint}\"\n    protocol: {protocol}\n    compression: {compression}\n    \
-         token: {COLLECTOR_TOKEN}\n    ca_file: {}\n",
-        certificates.ca.display()
-    );
-    Ok((gateway(folder, OURS, &sink, "").await?, collector))
+    let config = config(folder, OURS).forward(endpoint, protocol).token(COLLECTOR_TOKEN, &certificates.ca);
+    Ok((config.sink(&format!("compression: {compression}")).start().await?, collector))
 }
 
-/// Section `sink` of a gateway that stores.
-fn storing(clickhouse: &ClickHouse, database: &str) -> String {
-    format!(
-        "  clickhouse:\n    url: \"{}\"\n    database: {database}\n    user: {}\n    password: \"${{env:CLICKHOUSE_PASSWORD}}\"\n    \
-         ttl: {{ logs: 7300d, traces: 7300d, metrics: 7300d, sessions: 7300d }}\n",
-        clickhouse.url, clickhouse.user
-    )
-}
-
-/// otelgate in plaintext on loopback, with one key that has no limits to speak of.
-async fn gateway(folder: &TempDir, name: &str, sink: &str, password: &str) -> Result<Gateway> {
-    let path = |file: &str| folder.path().join(format!("{name}-{file}"));
-    let digest: String = Sha256::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
-    let limits = "limits: { requests_per_second: 100000, bytes_per_second: 1GiB, records_per_second: 10000000 }";
-    std::fs::write(path("keys.yaml"), format!("keys:\n  - name: oracle\n    sha256: \"{digest}\"\n    {limits}\n"))?;
-    let config = format!(
-        "listen:\n  otlp: [\"127.0.0.1:0\"]\n  admin: \"127.0.0.1:0\"\ntls: {{ plaintext: true }}\nkeys:\n  file: {}\n\
-         sink:\n{sink}",
-        path("keys.yaml").display()
-    );
-    std::fs::write(path("otelgate.yaml"), config)?;
-    let log = path("otelgate.log");
-    match Gateway::start(&path("otelgate.yaml"), &[("CLICKHOUSE_PASSWORD", password)], Some(&log)).await {
-        Ok(gateway) => Ok(gateway),
-        Err(error) => bail!("{error:#}\n{}", std::fs::read_to_string(log).unwrap_or_default()),
-    }
+/// otelgate in plain text on loopback, with one key that has no limits to speak of.
+fn config(folder: &TempDir, name: &str) -> Config {
+    Config::new(folder.path(), &format!("{name}-")).key(&Key::known("oracle", KEY).unlimited())
 }
 
 /// Whether a line of the collector's log may explain what is missing.

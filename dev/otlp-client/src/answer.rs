@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use prost::Message;
 
 use crate::Protocol;
@@ -10,9 +10,8 @@ use crate::Protocol;
 /// A whole answer.
 #[derive(Debug)]
 pub struct Answer {
-    pub(crate) protocol: Protocol,
     /// The HTTP status; 200 for gRPC.
-    pub status: StatusCode,
+    pub status: u16,
     /// Its header.
     pub headers: HeaderMap,
     /// What came behind its body.
@@ -35,16 +34,28 @@ struct PartialSuccess {
 }
 
 impl Answer {
+    /// gRPC's status, from the trailers or from an answer that is trailers only.
+    pub fn grpc_status(&self) -> Option<u32> {
+        self.text("grpc-status")?.parse().ok()
+    }
+
+    /// A trailer, or else a header.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.trailers.get(name).or_else(|| self.headers.get(name))?.to_str().ok()
+    }
+
+    /// Whether the answer accepts the request, in the protocol's own way.
+    pub fn accepted(&self, protocol: Protocol) -> bool {
+        self.refusal(protocol).is_none()
+    }
+
     /// In short, as what the request was refused; none when it was accepted.
-    pub fn refusal(&self) -> Option<String> {
-        if self.protocol != Protocol::Grpc {
-            return (!self.status.is_success()).then(|| format!("http {}", self.status.as_u16()));
-        }
-        let code = self.trailers.get("grpc-status").or_else(|| self.headers.get("grpc-status"));
-        match code.and_then(|code| code.to_str().ok()) {
-            Some("0") => None,
-            Some(code) => Some(format!("grpc {code}")),
-            None => Some(format!("http {} without grpc-status", self.status.as_u16())),
+    pub fn refusal(&self, protocol: Protocol) -> Option<String> {
+        match (protocol, self.grpc_status()) {
+            (Protocol::Grpc, Some(0)) if self.status == 200 => None,
+            (Protocol::Grpc, Some(code)) => Some(format!("grpc {code}")),
+            (Protocol::Grpc, None) => Some(format!("http {} without grpc-status", self.status)),
+            _ => (self.status != 200).then(|| format!("http {}", self.status)),
         }
     }
 
@@ -52,8 +63,8 @@ impl Answer {
     ///
     /// # Errors
     /// The answer is not what OTLP has.
-    pub fn rejected(&self) -> Result<u64> {
-        let message = match self.protocol {
+    pub fn rejected(&self, protocol: Protocol) -> Result<u64> {
+        let message = match protocol {
             Protocol::Grpc => self.body.get(5..).unwrap_or_default(),
             Protocol::HttpProtobuf => &self.body,
             Protocol::HttpJson => return Ok(0),

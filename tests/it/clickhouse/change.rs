@@ -141,7 +141,7 @@ async fn door(server: &str, listener: TcpListener) -> tokio::task::JoinHandle<()
 async fn what_one_server_holds_another_takes() {
     // Another server, which knows neither the database nor our password.
     let folder = tempfile::tempdir().unwrap();
-    let mut bare = local_stack::ClickHouse::start(folder.path(), 0).await.unwrap();
+    let mut bare = stack::ClickHouse::start(folder.path(), 0).await.unwrap();
     let database = Database::new("two_servers").await;
     let sink = database.sink().await;
     let known = (**sink.schema().borrow()).clone();

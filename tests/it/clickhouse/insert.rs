@@ -2,7 +2,7 @@
 
 use otelgate::signal::Signal;
 use otelgate::sink::{Outcome, Sink as _};
-use otlp_samples::Samples;
+use stack::Samples;
 
 use super::{Database, batch, logs, noon};
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use otelgate::signal::Signal;
 use otelgate::sink::{AfterUnknown, Look, Outcome, Sink as _};
-use otlp_samples::Samples;
+use stack::Samples;
 
 use super::{Database, batch, logs, noon};
 

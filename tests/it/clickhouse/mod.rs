@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use local_stack::ClickHouse as Server;
 use otelgate::chunk::{Growth, SealedPart};
 use otelgate::config::{BlockCompression, ClickHouse as Config, Secret, Ttl};
 use otelgate::signal::Signal;
 use otelgate::sink::clickhouse::ClickHouse;
 use otelgate::sink::{PartDelivery, Sink as _};
-use otlp_samples::Samples;
+use stack::ClickHouse as Server;
+use stack::Samples;
 
 use crate::support::clickhouse;
 

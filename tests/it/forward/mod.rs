@@ -10,9 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use local_stack::{COLLECTOR_TOKEN, Certificates, ClickHouse, Gateway, PlainCollector, built_collector, free_port};
 use otelgate::signal::Signal;
-use sha2::{Digest, Sha256};
+use stack::{BEARER, Certificates, ClickHouse, Config, Gateway, Key, PlainCollector, built_collector, free_port};
 
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::compress::compress;
@@ -38,12 +37,8 @@ impl Behind {
             ClickHouse::start_with_native_port(&folder.path().join("clickhouse"), native).await.expect("ClickHouse");
         clickhouse.query(&format!("CREATE DATABASE {DATABASE}"), "TabSeparated").await.expect("a database");
         let certificates = Certificates::in_folder(folder.path()).expect("certificates");
-        let sink = format!(
-            "clickhouse:\n    url: \"{}\"\n    database: {DATABASE}\n    user: {}\n    password: \"{}\"\n    \
-             ttl: {{ logs: 7300d, traces: 7300d, metrics: 7300d, sessions: 7300d }}\n",
-            clickhouse.url, clickhouse.user, clickhouse.password
-        );
-        let tables = gateway(folder.path(), &certificates, "tables", &sink).await;
+        let config = config(folder.path(), &certificates, "tables").store(&clickhouse, DATABASE).keeping();
+        let tables = config.start().await.unwrap_or_else(|error| panic!("{error:#}"));
         tables.process.stop(Duration::from_secs(60)).await.expect("ends");
         let collector = PlainCollector::start(program, folder.path(), &clickhouse, DATABASE, &certificates).await;
         Behind { collector: collector.expect("the collector"), folder, clickhouse, certificates }
@@ -56,16 +51,15 @@ impl Behind {
 
     /// An edge that forwards to this port; `more` goes on with the section `sink.forward`.
     async fn edge_to(&self, port: u16, name: &str, protocol: &str, more: &str) -> Gateway {
-        let sink = format!(
-            "forward:\n    endpoint: \"https://localhost:{port}\"\n    protocol: {protocol}\n    \
-             token: \"Bearer {COLLECTOR_TOKEN}\"\n    ca_file: {}\n{more}",
-            self.certificates.ca.display()
-        );
-        gateway(self.folder.path(), &self.certificates, name, &sink).await
+        let config = config(self.folder.path(), &self.certificates, name)
+            .forward(&format!("https://localhost:{port}"), protocol)
+            .token(BEARER, &self.certificates.ca)
+            .section(more);
+        config.start().await.unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     fn client(&self, edge: &Gateway, http2: bool) -> Client {
-        Client::new(&edge.otlp[0], &self.certificates.ca, http2)
+        Client::new(&edge.otlp[0], Some(&self.certificates.ca), http2).expect("a client")
     }
 
     /// Sections of a configuration: a spool of this name, and batches that do not wait for long.
@@ -86,25 +80,10 @@ impl Behind {
     }
 }
 
-async fn gateway(folder: &Path, certificates: &Certificates, name: &str, sink: &str) -> Gateway {
-    let path = |file: &str| folder.join(format!("{name}-{file}"));
-    let digest: String = Sha256::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
-    let keys = format!("keys:\n  - name: shop\n    sha256: \"{digest}\"\n    resource: {{ tenant: shop }}\n");
-    std::fs::write(path("keys.yaml"), keys).expect("keys.yaml");
-    let config = format!(
-        "listen:\n  otlp: [\"127.0.0.1:0\"]\n  admin: \"127.0.0.1:0\"\ntls:\n  cert_file: {}\n  key_file: {}\n\
-         keys:\n  file: {}\nlimits: {{ requests_per_second: 100000 }}\nsink:\n  {sink}",
-        certificates.certificate.display(),
-        certificates.key.display(),
-        path("keys.yaml").display(),
-    );
-    std::fs::write(path("otelgate.yaml"), config).expect("otelgate.yaml");
-    match Gateway::start(&path("otelgate.yaml"), &[], Some(&path("otelgate.log"))).await {
-        Ok(gateway) => gateway,
-        Err(error) => {
-            panic!("{error:#}\n{}", std::fs::read_to_string(path("otelgate.log")).unwrap_or_default())
-        }
-    }
+/// A configuration whose sink has to be named.
+fn config(folder: &Path, certificates: &Certificates, name: &str) -> Config {
+    let key = Key::known("shop", KEY).with("resource: { tenant: shop }").unlimited();
+    Config::new(folder, &format!("{name}-")).tls(certificates).key(&key)
 }
 
 fn attributes(signal: Signal) -> &'static str {

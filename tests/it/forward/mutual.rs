@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use local_stack::{Certificates, built_collector};
 use otelgate::signal::Signal;
+use stack::{Certificates, built_collector};
 
 use super::{Behind, KEY, exports, unknown};
 use crate::support::client::{Call, Protocol};
@@ -70,7 +70,7 @@ async fn a_collector_that_the_ca_did_not_sign_gets_nothing() {
     for protocol in ["grpc", "http"] {
         let edge = behind.edge(&format!("unknown-{protocol}"), protocol, "none", "batch: { deadline: 2s }\n").await;
         assert_eq!(get(&edge.admin, "/readyz").await, 503);
-        let client = crate::support::client::Client::new(&edge.otlp[0], &ours, true);
+        let client = crate::support::client::Client::new(&edge.otlp[0], Some(&ours), true).expect("a client");
         let body = numbered(Signal::Logs, Protocol::HttpProtobuf, "unsigned", 0, 1);
         let answer = client.send(Call::export(Protocol::HttpProtobuf, Signal::Logs, KEY, body)).await;
         assert_eq!(answer.status, 503, "{answer:?}");

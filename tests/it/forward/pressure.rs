@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use local_stack::{Gateway, Passage, Tunnel, built_collector};
 use otelgate::signal::Signal;
+use stack::{Gateway, Passage, Tunnel, built_collector};
 
 use super::{Behind, KEY, exports, metric, unknown};
 use crate::support::client::{Answer, Call, Client, Protocol};

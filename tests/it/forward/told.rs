@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use local_stack::{Certificates, Gateway};
 use otelgate::signal::Signal;
+use stack::{Certificates, Gateway};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{KEY, gateway};
+use super::{KEY, config};
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::requests::numbered;
 
@@ -53,11 +53,10 @@ async fn answer(mut stream: BufReader<TcpStream>) -> std::io::Result<()> {
 
 async fn edge(folder: &std::path::Path) -> (Gateway, Certificates) {
     let certificates = Certificates::in_folder(folder).expect("certificates");
-    let sink = format!(
-        "forward: {{ endpoint: \"http://127.0.0.1:{}\", protocol: http }}\nbatch: {{ max_age: 300ms }}\n",
-        endpoint().await
-    );
-    (gateway(folder, &certificates, "told", &sink).await, certificates)
+    let config =
+        config(folder, &certificates, "told").forward(&format!("http://127.0.0.1:{}", endpoint().await), "http");
+    let gateway = config.section("batch: { max_age: 300ms }").start().await.unwrap_or_else(|error| panic!("{error:#}"));
+    (gateway, certificates)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,7 +64,7 @@ async fn a_partial_success_reaches_the_client_whose_records_it_names() {
     let folder = tempfile::tempdir().expect("a folder");
     let (edge, certificates) = edge(folder.path()).await;
     for protocol in Protocol::ALL {
-        let client = Client::new(&edge.otlp[0], &certificates.ca, true);
+        let client = Client::new(&edge.otlp[0], Some(&certificates.ca), true).expect("a client");
         let body = numbered(Signal::Logs, protocol, "partial", 0, 5);
         let answer = client.send(Call::export(protocol, Signal::Logs, KEY, body)).await;
         assert!(answer.accepted(protocol), "{answer:?}");
@@ -82,7 +81,7 @@ async fn a_partial_success_reaches_the_client_whose_records_it_names() {
 async fn one_clients_poison_is_refused_to_that_client_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let (edge, certificates) = edge(folder.path()).await;
-    let client = Arc::new(Client::new(&edge.otlp[0], &certificates.ca, true));
+    let client = Arc::new(Client::new(&edge.otlp[0], Some(&certificates.ca), true).expect("a client"));
     let sending = (0..9).map(|number| {
         let client = client.clone();
         tokio::spawn(async move {

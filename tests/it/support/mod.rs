@@ -9,7 +9,7 @@ pub mod requests;
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
-use local_stack::ClickHouse;
+use stack::ClickHouse;
 use tokio::sync::OnceCell;
 
 /// The ClickHouse that all tests share; each uses databases of its own.
@@ -55,7 +55,7 @@ pub async fn get_text(base: &str, path: &str) -> (u16, String) {
 
 /// Runs `otelgate` with these arguments to its end.
 pub async fn otelgate(arguments: &[&str]) -> std::process::Output {
-    let program = local_stack::binary("otelgate").expect("built");
+    let program = stack::binary("otelgate").expect("built");
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).env("CLICKHOUSE_PASSWORD", "anything").kill_on_drop(true);
     let ended = tokio::time::timeout(Duration::from_secs(60), command.output()).await;

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use local_stack::ClickHouse;
 use otelgate::signal::Signal;
 use parking_lot::Mutex;
 use serde_json::json;
+use stack::ClickHouse;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

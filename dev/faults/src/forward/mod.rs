@@ -4,22 +4,22 @@
 
 mod ledger;
 mod receiver;
-mod stack;
+mod rig;
 
 use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use local_stack::Passage;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use stack::Passage;
 
 use crate::campaign::{PATIENCE, members, spool_left};
 use crate::crowd::{Crowd, Ledger};
 
 pub use ledger::Findings;
-use stack::Stack;
+use rig::Rig;
 
 /// How long a fault waits for requests and exports to be in flight.
 const MOMENT: Duration = Duration::from_secs(3);
@@ -107,11 +107,11 @@ impl fmt::Display for Outcome {
 /// # Errors
 /// Something does not start, or a client gets no answer in the end.
 pub async fn run(folder: &Path, plan: Plan<'_>) -> Result<Outcome> {
-    let stack = Stack::start(folder, plan).await?;
-    stack.tunnel.set(USUAL);
-    let crowd = Crowd::start(members(stack.port, &stack.certificates, [&stack.key, &stack.limited_key], plan.seed)?);
+    let rig = Rig::start(folder, plan).await?;
+    rig.tunnel.set(USUAL);
+    let crowd = Crowd::start(members(rig.port, &rig.certificates, [&rig.key, &rig.limited_key], plan.seed)?);
     let rng = StdRng::seed_from_u64(plan.seed);
-    let mut run = Run { stack, crowd, began: Instant::now(), faults: 0, in_flight: 0 };
+    let mut run = Run { rig, crowd, began: Instant::now(), faults: 0, in_flight: 0 };
     for (pause, fault) in schedule(rng, plan.faults) {
         tokio::time::sleep(pause).await;
         run.moment().await;
@@ -148,7 +148,7 @@ fn schedule(mut rng: StdRng, count: usize) -> Vec<(Duration, Fault)> {
 }
 
 struct Run {
-    stack: Stack,
+    rig: Rig,
     crowd: Crowd,
     began: Instant,
     faults: usize,
@@ -157,54 +157,54 @@ struct Run {
 
 impl Run {
     async fn strike(&mut self, fault: Fault) -> Result<()> {
-        let Run { stack, crowd, .. } = self;
+        let Run { rig, crowd, .. } = self;
         match fault {
             Fault::KillGateway => {
-                stack.kill_gateway().await?;
-                stack.start_gateway().await?;
+                rig.kill_gateway().await?;
+                rig.start_gateway().await?;
             }
             Fault::KillGatewayAway(time) => {
-                stack.tunnel.set(Passage::Closed);
+                rig.tunnel.set(Passage::Closed);
                 tokio::time::sleep(time).await;
-                stack.kill_gateway().await?;
-                stack.start_gateway().await?;
-                stack.tunnel.set(USUAL);
+                rig.kill_gateway().await?;
+                rig.start_gateway().await?;
+                rig.tunnel.set(USUAL);
             }
             Fault::KillCollector(time) => {
-                stack.collector.kill().await?;
+                rig.collector.kill().await?;
                 tokio::time::sleep(time).await;
-                stack.collector.start_again().await?;
+                rig.collector.start_again().await?;
             }
             Fault::KillBoth => {
-                let (gateway, collector) = (&mut stack.gateway, &mut stack.collector);
-                let (counted, collector) = tokio::join!(stack::kill(gateway), collector.kill());
-                stack.add(counted?);
+                let (gateway, collector) = (&mut rig.gateway, &mut rig.collector);
+                let (counted, collector) = tokio::join!(rig::kill(gateway), collector.kill());
+                rig.add(counted?);
                 collector?;
-                stack.start_gateway().await?;
-                stack.collector.start_again().await?;
+                rig.start_gateway().await?;
+                rig.collector.start_again().await?;
             }
-            Fault::CutAll => stack.tunnel.cut(),
+            Fault::CutAll => rig.tunnel.cut(),
             Fault::Away(time) => {
-                stack.tunnel.set(Passage::Closed);
+                rig.tunnel.set(Passage::Closed);
                 tokio::time::sleep(time).await;
-                stack.tunnel.set(USUAL);
+                rig.tunnel.set(USUAL);
             }
             Fault::LoseAnswers(time) => {
-                stack.tunnel.set(Passage::Silent);
+                rig.tunnel.set(Passage::Silent);
                 tokio::time::sleep(time).await;
-                stack.tunnel.cut();
-                stack.tunnel.set(USUAL);
+                rig.tunnel.cut();
+                rig.tunnel.set(USUAL);
             }
             Fault::TooSlow(time) => {
-                stack.tunnel.set(Passage::Slow(time));
+                rig.tunnel.set(Passage::Slow(time));
                 tokio::time::sleep(time).await;
-                stack.tunnel.set(USUAL);
+                rig.tunnel.set(USUAL);
             }
             Fault::CutClient(client) => crowd.cut(client),
             Fault::LoseAnswer(client) => drop(tokio::time::timeout(MOMENT, crowd.forget(client)).await),
             Fault::Restart => {
-                stack.stop_gateway().await?;
-                stack.start_gateway().await?;
+                rig.stop_gateway().await?;
+                rig.start_gateway().await?;
             }
         }
         Ok(())
@@ -213,13 +213,13 @@ impl Run {
     /// Waits for requests and exports to be in flight.
     async fn moment(&self) {
         let began = Instant::now();
-        while began.elapsed() < MOMENT && (self.crowd.requests_in_flight() == 0 || self.stack.tunnel.waiting() == 0) {
+        while began.elapsed() < MOMENT && (self.crowd.requests_in_flight() == 0 || self.rig.tunnel.waiting() == 0) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
     fn note(&mut self, fault: Fault) {
-        let (requests, exports) = (self.crowd.requests_in_flight(), self.stack.tunnel.waiting());
+        let (requests, exports) = (self.crowd.requests_in_flight(), self.rig.tunnel.waiting());
         self.faults += 1;
         self.in_flight += usize::from(requests > 0 && exports > 0);
         let (number, at) = (self.faults, self.began.elapsed().as_secs_f64());
@@ -228,12 +228,12 @@ impl Run {
 
     async fn end(mut self) -> Result<Outcome> {
         let ledger: Ledger = self.crowd.stop(Duration::from_secs(60)).await?;
-        let mut findings = ledger::check(&self.stack.receiver, &ledger, PATIENCE).await;
-        findings.broken.extend(spool_left(&self.stack.room).await?);
-        let status = crate::stack::get(self.stack.admin, "/status").await?;
+        let mut findings = ledger::check(&self.rig.receiver, &ledger, PATIENCE).await;
+        findings.broken.extend(spool_left(&self.rig.room).await?);
+        let status = crate::rig::get(self.rig.admin, "/status").await?;
         findings.broken.extend(ledger::account(&status)?);
-        self.stack.stop_gateway().await?;
-        findings.count_unknown(self.stack.unknown);
+        self.rig.stop_gateway().await?;
+        findings.count_unknown(self.rig.unknown);
         let repeats = (ledger.repeats, ledger.refusals);
         Ok(Outcome { faults: self.faults, in_flight: self.in_flight, repeats, findings })
     }

@@ -9,9 +9,9 @@ use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use otlp_samples::Samples;
 use proptest::prelude::*;
 use prost::Message;
+use stack::Samples;
 
 use self::random::Random;
 use super::*;

@@ -8,8 +8,8 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use otlp_samples::Samples;
 use prost::Message as _;
+use stack::Samples;
 
 use super::*;
 use crate::chunk::{ChunkEncoder, EncodeError, Growth, SealedPart};

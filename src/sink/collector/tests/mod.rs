@@ -4,7 +4,7 @@ pub(crate) mod endpoint;
 
 use std::net::SocketAddr;
 
-use otlp_samples::Samples;
+use stack::Samples;
 use tokio::net::TcpListener;
 
 use self::endpoint::{Act, Endpoint, Seen, grpc_no, no, yes};

@@ -257,7 +257,7 @@ fn a_large_resource_is_not_repeated_past_the_limit() {
 
 #[test]
 fn records_and_parts_are_limited() {
-    let request = otlp_samples::Samples::new(1).traces_bytes(100);
+    let request = stack::Samples::new(1).traces_bytes(100);
     let mut encoder = factory(Compression::Lz4).encoder(Signal::Traces);
     let few = Growth { max_records: 99, ..Growth::default() };
     assert_eq!(encoder.append(&request, &few), Err(EncodeError::TooLarge { limit: "max_records", max: 99 }));

@@ -1,0 +1,111 @@
+//! The gateways that take turns: otelgate with TLS, key and limits, with or without a spool; ClickStack's collector with TLS
+//! and bearer token.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bench::{KEY, key};
+use stack::{COLLECTOR_TOKEN, Certificates, ClickHouse, Collector, CollectorSetup, Config, Gateway};
+
+use crate::Args;
+
+/// Which gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Otelgate { spool: bool },
+    Collector,
+}
+
+impl Kind {
+    /// Its name in the report.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Otelgate { spool: true } => "otelgate",
+            Kind::Otelgate { spool: false } => "otelgate without spool",
+            Kind::Collector => "collector",
+        }
+    }
+}
+
+/// A gateway that runs.
+pub(crate) enum Running {
+    Otelgate(Gateway),
+    Collector(Collector),
+}
+
+impl Running {
+    /// Starts a gateway in front of `database`, whose tables are there afterwards.
+    pub(crate) async fn start(
+        kind: Kind,
+        args: &Args,
+        folder: &Path,
+        clickhouse: &ClickHouse,
+        database: &str,
+    ) -> Result<Running> {
+        let certificates = Certificates::in_folder(&folder.join("tls"))?;
+        let spool = matches!(kind, Kind::Otelgate { spool: true });
+        let gateway = otelgate(folder, clickhouse, database, &certificates, spool).await?;
+        if kind != Kind::Collector {
+            return Ok(Running::Otelgate(gateway));
+        }
+        // otelgate made the tables; the collector fills them.
+        gateway.process.stop(Duration::from_secs(30)).await?;
+        let setup = CollectorSetup {
+            program: args.collector.as_deref().context("--collector")?,
+            configs: args.configs.as_deref().context("--configs")?,
+            folder,
+            clickhouse,
+            database,
+            tls: Some(&certificates),
+            env: &[],
+            log: None,
+        };
+        Ok(Running::Collector(Collector::start(setup).await?))
+    }
+
+    /// Its OTLP/gRPC address.
+    pub(crate) fn endpoint(&self) -> String {
+        match self {
+            Running::Otelgate(gateway) => gateway.otlp[0].replace("127.0.0.1", "localhost"),
+            Running::Collector(collector) => collector.grpc.clone(),
+        }
+    }
+
+    /// What a client presents.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            Running::Otelgate(_) => KEY,
+            Running::Collector(_) => COLLECTOR_TOKEN,
+        }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        match self {
+            Running::Otelgate(gateway) => gateway.process.pid(),
+            Running::Collector(collector) => collector.pid(),
+        }
+    }
+
+    /// Ends it.
+    pub(crate) async fn stop(self) -> Result<()> {
+        match self {
+            Running::Otelgate(gateway) => gateway.process.stop(Duration::from_secs(60)).await.map(drop),
+            Running::Collector(collector) => collector.kill().await,
+        }
+    }
+}
+
+async fn otelgate(
+    folder: &Path,
+    clickhouse: &ClickHouse,
+    database: &str,
+    certificates: &Certificates,
+    spool: bool,
+) -> Result<Gateway> {
+    let config = Config::new(folder, "").tls(certificates).key(&key()).store(clickhouse, database);
+    let folder = folder.join(format!("spool-{database}"));
+    let config = if spool { config.section(&format!("spool: {{ dir: {} }}", folder.display())) } else { config };
+    config.start().await
+}

@@ -1,0 +1,59 @@
+//! What a process has cost so far, from Linux's `/proc`: CPU seconds and peak memory.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+/// User and system time of a process and all its threads (fields 14 and 15 of `/proc/PID/stat`), in seconds. Linux
+/// counts hundredths there.
+///
+/// # Errors
+/// There is no such process.
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    let stat = read(pid, "stat")?;
+    let after_name = stat.rsplit_once(')').context("unexpected /proc/PID/stat")?.1;
+    let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+    Ok(ticks / 100.0)
+}
+
+/// The highest resident memory since the process started (VmHWM), in bytes.
+///
+/// # Errors
+/// There is no such process.
+pub fn peak_memory(pid: u32) -> Result<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+/// The resident memory now (VmRSS), in bytes.
+///
+/// # Errors
+/// There is no such process.
+pub fn resident_memory(pid: u32) -> Result<u64> {
+    status_bytes(pid, "VmRSS:")
+}
+
+fn status_bytes(pid: u32, field: &str) -> Result<u64> {
+    let status = read(pid, "status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let line = line.with_context(|| format!("no {field} in /proc/PID/status"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib * 1024)
+}
+
+fn read(pid: u32, file: &str) -> Result<String> {
+    fs::read_to_string(format!("/proc/{pid}/{file}"))
+        .with_context(|| format!("process {pid} cannot be read; is it running?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_its_own_cost() {
+        let me = std::process::id();
+        assert!(cpu_seconds(me).unwrap() >= 0.0);
+        assert!(peak_memory(me).unwrap() >= resident_memory(me).unwrap() / 2);
+        assert!(cpu_seconds(u32::MAX).is_err());
+    }
+}

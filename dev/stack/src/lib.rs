@@ -1,0 +1,29 @@
+//! A whole stack on this machine, of real parts: ClickHouse, certificates, keys, collectors and otelgate, and what is sent through it. The
+//! demonstration (`make run`), the tests and the benches start it here.
+
+#![forbid(unsafe_code)]
+
+mod certificates;
+mod clickhouse;
+mod collector;
+mod config;
+pub mod cost;
+mod door;
+mod gateway;
+mod keys;
+mod plain_collector;
+mod process;
+mod samples;
+mod tunnel;
+
+pub use certificates::Certificates;
+pub use clickhouse::ClickHouse;
+pub use collector::{BEARER, COLLECTOR_TOKEN, Collector, CollectorSetup, free_port};
+pub use config::{Config, Files};
+pub use door::Door;
+pub use gateway::{Gateway, ask};
+pub use keys::{Key, digest, keys_yaml};
+pub use plain_collector::{PlainCollector, built_collector};
+pub use process::{Process, binary};
+pub use samples::{SEQUENCE, Samples};
+pub use tunnel::{Passage, Tunnel};
