@@ -78,6 +78,14 @@ pub enum EncodeError {
         /// Where, counted from the request's first byte.
         at: usize,
     },
+    /// Messages lie too deep in each other.
+    #[error("messages nest deeper than {max} at byte {at}")]
+    TooDeep {
+        /// How deep they may lie.
+        max: u8,
+        /// Where, counted from the request's first byte.
+        at: usize,
+    },
     /// It grows past a limit of [`Growth`].
     #[error("the request is over {limit} ({max})")]
     TooLarge {

@@ -44,6 +44,8 @@ pub(crate) struct Waiting {
     fate: watch::Sender<Fate>,
     memory: Box<dyn Memory>,
     column_bytes: u64,
+    /// Records that were left out before the others came into the chunk.
+    left_out: Option<Rejected>,
     pending: Option<PendingGuard>,
 }
 
@@ -52,10 +54,11 @@ impl Waiting {
     pub(crate) fn new(
         memory: Box<dyn Memory>,
         column_bytes: u64,
+        left_out: Option<Rejected>,
         pending: &Arc<Pending>,
     ) -> (Self, watch::Receiver<Fate>) {
         let (fate, receiver) = watch::channel(Fate::Open);
-        let waiting = Waiting { fate, memory, column_bytes, pending: Some(pending.guard()) };
+        let waiting = Waiting { fate, memory, column_bytes, left_out, pending: Some(pending.guard()) };
         (waiting, receiver)
     }
 
@@ -66,13 +69,20 @@ impl Waiting {
         self.memory.shrink(u64::try_from(freed).unwrap_or(0));
     }
 
-    /// Every record is kept.
+    /// Every record in the chunk is kept.
     pub(crate) fn kept(self) {
-        self.fate.send_replace(Fate::Kept(None));
+        self.fate.send_replace(Fate::Kept(self.left_out));
     }
 
-    /// Every record is kept, but for these.
+    /// Every record in the chunk is kept, but for these.
     pub(crate) fn kept_but(self, rejected: Rejected) {
+        let rejected = match self.left_out {
+            None => rejected,
+            Some(left_out) => Rejected {
+                records: rejected.records + left_out.records,
+                why: format!("{}; {}", left_out.why, rejected.why).into(),
+            },
+        };
         self.fate.send_replace(Fate::Kept(Some(rejected)));
     }
 

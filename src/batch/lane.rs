@@ -25,15 +25,18 @@ use crate::chunk::{Appended, EncodeError, Growth};
 use crate::config;
 use crate::listen::Answer;
 use crate::memory::Memory;
-use crate::otlp::Received;
+use crate::otlp::{Received, sift};
 use crate::reply::Refusal;
 use crate::signal::Signal;
 use crate::sink::Sink;
 use crate::spool::{Digest, Request};
-use crate::waiting::{Pending, Waiting};
+use crate::waiting::{Pending, Rejected, Waiting};
 
 /// Requests above this are encoded with the reactor out of the way.
 pub(super) const INLINE_BYTES: usize = 1 << 20;
+
+/// What is said of records that are left out.
+const TOO_DEEP: &str = "nest too deep";
 
 /// The open chunks of one signal.
 pub(super) struct Lane {
@@ -59,6 +62,7 @@ pub struct Encoded<'a> {
     chunk: Uncommitted<'a>,
     fresh: Fresh,
     appended: Appended,
+    left_out: Option<Rejected>,
 }
 
 /// A request that repeats no other one whose answer may not have arrived.
@@ -101,29 +105,56 @@ impl Lane {
 
     /// Appends a request's records to an open chunk, and counts the columns against its memory.
     pub(super) fn encode(self: &Arc<Self>, mut fresh: Fresh, growth: &Growth) -> Result<Encoded<'_>, Refusal> {
+        let mut outcome = self.append(&mut fresh, None, growth)?;
+        if let Err(EncodeError::TooDeep { .. }) = outcome {
+            // The request once more, without the records that nest so deep.
+            let request = &fresh.received.request;
+            let size = request.len() as u64;
+            fresh.received.admitted.grow(size)?;
+            let sifted = sift::without_deep(fresh.received.call.signal, request).map_err(|fault| fault.within(request));
+            let (sifted, dropped) = sifted.map_err(refusal)?;
+            if dropped > 0 {
+                fresh.received.dropped += dropped;
+                outcome = self.append(&mut fresh, Some(&sifted), growth)?;
+            }
+            fresh.received.admitted.shrink(size);
+        }
+        let (chunk, appended) = outcome.map_err(refusal)?;
+        let left_out = match fresh.received.dropped {
+            0 => None,
+            _ if appended.records == 0 => {
+                return Err(Refusal::Malformed(format!("all records {TOO_DEEP}")));
+            }
+            records => Some(Rejected { records, why: format!("{records} records {TOO_DEEP}").into() }),
+        };
+        fresh.received.admitted.grow(appended.column_bytes)?;
+        Ok(Encoded { chunk, fresh, appended, left_out })
+    }
+
+    /// Appends what the request holds, or `instead` of it, to an open chunk.
+    fn append<'l>(
+        self: &'l Arc<Self>,
+        fresh: &mut Fresh,
+        instead: Option<&[u8]>,
+        growth: &Growth,
+    ) -> Result<Result<(Uncommitted<'l>, Appended), EncodeError>, Refusal> {
         let key = fresh.received.admitted.key().clone();
         let stamp = &key.stamp;
-        let spare = if stamp.is_empty() { 0 } else { fresh.received.request.len() as u64 };
+        let request = instead.unwrap_or(&fresh.received.request);
+        let spare = stamp.room(request).min(growth.max_column_bytes);
         fresh.received.admitted.grow(spare)?;
-        let mut chunk = self.take();
-        let request = &fresh.received.request;
-        let append = || match stamp.is_empty() {
-            true => chunk.encoder.append(request, growth),
-            false => chunk.encoder.append(&stamp.apply(request, growth.max_column_bytes)?, growth),
+        let mut chunk = Uncommitted { lane: self, chunk: Some(self.take()), column_bytes: request.len() as u64 };
+        let append = || match (&mut chunk.chunk, stamp.is_empty()) {
+            (Some(chunk), true) => chunk.encoder.append(request, growth),
+            (Some(chunk), false) => chunk.encoder.append(&stamp.apply(request, growth.max_column_bytes)?, growth),
+            (None, _) => Ok(Appended::default()),
         };
         let appended = blocking::in_place(request.len() > INLINE_BYTES, append);
         fresh.received.admitted.shrink(spare);
-        let appended = match appended {
-            Ok(appended) => appended,
-            Err(error) => {
-                chunk.was_grown_by(request.len() as u64);
-                self.put_back(chunk);
-                return Err(refusal(error));
-            }
-        };
-        let chunk = Uncommitted { lane: self, chunk: Some(chunk), column_bytes: appended.column_bytes };
-        fresh.received.admitted.grow(appended.column_bytes)?;
-        Ok(Encoded { chunk, fresh, appended })
+        Ok(appended.map(|appended| {
+            chunk.column_bytes = appended.column_bytes;
+            (chunk, appended)
+        }))
     }
 
     /// Seals every chunk at once from now on, those that are open too.
@@ -208,7 +239,7 @@ impl Encoded<'_> {
 
     /// Commits it to its chunk. From now on it is kept or refused with the batch that it comes to lie in.
     pub(super) fn commit(self, repeats: &Arc<Repeats>) -> Ticket {
-        let Encoded { chunk, fresh, appended } = self;
+        let Encoded { chunk, fresh, appended, left_out } = self;
         if appended.records == 0 {
             return Ticket::nothing_to_keep();
         }
@@ -217,7 +248,7 @@ impl Encoded<'_> {
         let note = Request { key: key.clone(), bytes: request.len() as u64, digest };
         admitted.shrink(note.bytes);
         drop(request);
-        let (waiting, fate) = Waiting::new(Box::new(admitted), appended.column_bytes, &chunk.lane.pending);
+        let (waiting, fate) = Waiting::new(Box::new(admitted), appended.column_bytes, left_out, &chunk.lane.pending);
         let followed = repeats.follow(key, digest, answer, fate.clone());
         chunk.commit(note, waiting);
         Ticket::of(fate, followed)
@@ -249,7 +280,7 @@ impl Drop for Uncommitted<'_> {
 
 fn refusal(error: EncodeError) -> Refusal {
     match error {
-        EncodeError::Malformed { .. } => Refusal::Malformed(error.to_string()),
+        EncodeError::Malformed { .. } | EncodeError::TooDeep { .. } => Refusal::Malformed(error.to_string()),
         EncodeError::TooLarge { limit, max } => Refusal::TooLarge {
             limit: match limit {
                 "max_records" => "request.max_records",

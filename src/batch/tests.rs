@@ -67,7 +67,7 @@ impl Path {
         let admitted = self.admission.admit(who, Signal::Logs)?;
         let call = Call { protocol: Protocol::HttpProtobuf, signal: Signal::Logs, compression: None };
         let request = Bytes::copy_from_slice(request.as_bytes());
-        Ok(self.lanes.recognise(Received { admitted, call, request }, answer))
+        Ok(self.lanes.recognise(Received { admitted, call, request, dropped: 0 }, answer))
     }
 
     fn charge(&self, request: &str) -> Result<(Encoded<'_>, Paid), Refusal> {

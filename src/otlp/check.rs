@@ -21,8 +21,11 @@ pub(crate) fn group(signal: Signal, bytes: &[u8]) -> Result<(), Fault> {
     message(group, bytes, GROUP_DEPTH)
 }
 
-/// Its depth is bounded by [`Fields::inner_depth`].
-fn message(of: &Message, bytes: &[u8], depth: u8) -> Result<(), Fault> {
+/// Checks a message that lies so deep in a request.
+///
+/// # Errors
+/// [`Fault::Malformed`]; [`Fault::TooDeep`], which bounds the recursion.
+pub(crate) fn message(of: &Message, bytes: &[u8], depth: u8) -> Result<(), Fault> {
     let mut fields = Fields::new(bytes, depth);
     let mut last = 0;
     while let Some((number, field)) = fields.next()? {
@@ -62,7 +65,7 @@ fn number_field(kind: Kind, field: Field<'_>, repeated: bool, fields: &Fields<'_
     let width = match kind {
         Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => 8,
         Kind::Fixed32 => 4,
-        Kind::Bool | Kind::Uint32 | Kind::Uint64 | Kind::Int64 | Kind::Sint32 | Kind::Enum => 0,
+        Kind::Bool | Kind::Uint32 | Kind::Uint64 | Kind::Int64 | Kind::Sint32 | Kind::Int32 | Kind::Enum(_) => 0,
         Kind::Message(_) | Kind::Text | Kind::Base64 | Kind::Hex(_) => return fields.wrong_type(),
     };
     match (width, field) {

@@ -1,6 +1,6 @@
 //! The messages of OTLP 1.11 (opentelemetry-proto's .proto files): the one place that knows their fields.
 //!
-//! Names are in lowerCamelCase, the only form that OTLP/JSON takes. `stringValueStrindex` and `keyStrindex` belong to profiles and are left out.
+//! Names are those of the .proto files. OTLP/JSON writes them in lowerCamelCase; the collector's reader, and so otelgate's, takes both forms.
 
 use crate::signal::Signal;
 
@@ -12,7 +12,7 @@ pub(crate) struct Message {
 
 /// A field of a message.
 pub(crate) struct Field {
-    /// Its name in JSON.
+    /// Its name in the .proto file, in snake_case.
     pub(crate) name: &'static str,
     /// Its number in protobuf, below 2^28.
     pub(crate) number: u32,
@@ -20,6 +20,10 @@ pub(crate) struct Field {
     pub(crate) kind: Kind,
     /// Whether it holds any number of these; numbers are then packed.
     pub(crate) repeated: bool,
+    /// Whether it is one of several of which only the last counts.
+    pub(crate) oneof: bool,
+    /// Whether its elements are what is counted: spans, log records, data points.
+    pub(crate) record: bool,
 }
 
 /// What a field holds, and so how it is written in JSON and in protobuf.
@@ -41,10 +45,14 @@ pub(crate) enum Kind {
     Uint64,
     Int64,
     Sint32,
-    /// An enum: an integer in OTLP/JSON, never a name.
-    Enum,
+    Int32,
+    /// An enum: in OTLP/JSON an integer, never a name; the collector takes its names too.
+    Enum(Names),
     Message(&'static Message),
 }
+
+/// The names of an enum's values.
+pub(crate) type Names = &'static [(&'static str, i32)];
 
 /// The request that a signal's `Export` takes.
 pub(crate) const fn request(signal: Signal) -> &'static Message {
@@ -56,26 +64,37 @@ pub(crate) const fn request(signal: Signal) -> &'static Message {
 }
 
 const fn one(name: &'static str, number: u32, kind: Kind) -> Field {
-    Field { name, number, kind, repeated: false }
+    Field { name, number, kind, repeated: false, oneof: false, record: false }
+}
+
+/// One of several.
+const fn either(name: &'static str, number: u32, kind: Kind) -> Field {
+    Field { oneof: true, ..one(name, number, kind) }
 }
 
 const fn many(name: &'static str, number: u32, kind: Kind) -> Field {
-    Field { name, number, kind, repeated: true }
+    Field { repeated: true, ..one(name, number, kind) }
+}
+
+const fn records(name: &'static str, number: u32, message: &'static Message) -> Field {
+    Field { record: true, ..many(name, number, Of(message)) }
 }
 
 use Kind::{
-    Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Int64, Message as Of, Sfixed64, Sint32, Text, Uint32, Uint64,
+    Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Int32, Int64, Message as Of, Sfixed64, Sint32, Text, Uint32,
+    Uint64,
 };
 
 static ANY_VALUE: Message = Message {
     fields: &[
-        one("stringValue", 1, Text),
-        one("intValue", 3, Int64),
-        one("boolValue", 2, Bool),
-        one("doubleValue", 4, Double),
-        one("arrayValue", 5, Of(&ARRAY_VALUE)),
-        one("kvlistValue", 6, Of(&KEY_VALUE_LIST)),
-        one("bytesValue", 7, Base64),
+        either("string_value", 1, Text),
+        either("int_value", 3, Int64),
+        either("bool_value", 2, Bool),
+        either("double_value", 4, Double),
+        either("array_value", 5, Of(&ARRAY_VALUE)),
+        either("kvlist_value", 6, Of(&KEY_VALUE_LIST)),
+        either("bytes_value", 7, Base64),
+        either("string_value_strindex", 8, Int32),
     ],
 };
 
@@ -83,165 +102,170 @@ static ARRAY_VALUE: Message = Message { fields: &[many("values", 1, Of(&ANY_VALU
 
 static KEY_VALUE_LIST: Message = Message { fields: &[many("values", 1, Of(&KEY_VALUE))] };
 
-static KEY_VALUE: Message = Message { fields: &[one("key", 1, Text), one("value", 2, Of(&ANY_VALUE))] };
+static KEY_VALUE: Message =
+    Message { fields: &[one("key", 1, Text), one("value", 2, Of(&ANY_VALUE)), one("key_strindex", 3, Int32)] };
 
 static SCOPE: Message = Message {
     fields: &[
         one("name", 1, Text),
         one("version", 2, Text),
         many("attributes", 3, Of(&KEY_VALUE)),
-        one("droppedAttributesCount", 4, Uint32),
+        one("dropped_attributes_count", 4, Uint32),
     ],
 };
 
 static ENTITY_REF: Message = Message {
     fields: &[
-        one("schemaUrl", 1, Text),
+        one("schema_url", 1, Text),
         one("type", 2, Text),
-        many("idKeys", 3, Text),
-        many("descriptionKeys", 4, Text),
+        many("id_keys", 3, Text),
+        many("description_keys", 4, Text),
     ],
 };
 
 static RESOURCE: Message = Message {
     fields: &[
         many("attributes", 1, Of(&KEY_VALUE)),
-        one("droppedAttributesCount", 2, Uint32),
-        many("entityRefs", 3, Of(&ENTITY_REF)),
+        one("dropped_attributes_count", 2, Uint32),
+        many("entity_refs", 3, Of(&ENTITY_REF)),
     ],
 };
 
-static TRACES_REQUEST: Message = Message { fields: &[many("resourceSpans", 1, Of(&RESOURCE_SPANS))] };
+static TRACES_REQUEST: Message = Message { fields: &[many("resource_spans", 1, Of(&RESOURCE_SPANS))] };
 
 static RESOURCE_SPANS: Message = Message {
-    fields: &[one("resource", 1, Of(&RESOURCE)), many("scopeSpans", 2, Of(&SCOPE_SPANS)), one("schemaUrl", 3, Text)],
+    fields: &[one("resource", 1, Of(&RESOURCE)), many("scope_spans", 2, Of(&SCOPE_SPANS)), one("schema_url", 3, Text)],
 };
 
 static SCOPE_SPANS: Message =
-    Message { fields: &[one("scope", 1, Of(&SCOPE)), many("spans", 2, Of(&SPAN)), one("schemaUrl", 3, Text)] };
+    Message { fields: &[one("scope", 1, Of(&SCOPE)), records("spans", 2, &SPAN), one("schema_url", 3, Text)] };
 
 static SPAN: Message = Message {
     fields: &[
-        one("traceId", 1, Hex(16)),
-        one("spanId", 2, Hex(8)),
-        one("traceState", 3, Text),
-        one("parentSpanId", 4, Hex(8)),
+        one("trace_id", 1, Hex(16)),
+        one("span_id", 2, Hex(8)),
+        one("trace_state", 3, Text),
+        one("parent_span_id", 4, Hex(8)),
         one("flags", 16, Fixed32),
         one("name", 5, Text),
-        one("kind", 6, Enum),
-        one("startTimeUnixNano", 7, Fixed64),
-        one("endTimeUnixNano", 8, Fixed64),
+        one("kind", 6, Enum(SPAN_KIND)),
+        one("start_time_unix_nano", 7, Fixed64),
+        one("end_time_unix_nano", 8, Fixed64),
         many("attributes", 9, Of(&KEY_VALUE)),
-        one("droppedAttributesCount", 10, Uint32),
+        one("dropped_attributes_count", 10, Uint32),
         many("events", 11, Of(&EVENT)),
-        one("droppedEventsCount", 12, Uint32),
+        one("dropped_events_count", 12, Uint32),
         many("links", 13, Of(&LINK)),
-        one("droppedLinksCount", 14, Uint32),
+        one("dropped_links_count", 14, Uint32),
         one("status", 15, Of(&STATUS)),
     ],
 };
 
 static EVENT: Message = Message {
     fields: &[
-        one("timeUnixNano", 1, Fixed64),
+        one("time_unix_nano", 1, Fixed64),
         one("name", 2, Text),
         many("attributes", 3, Of(&KEY_VALUE)),
-        one("droppedAttributesCount", 4, Uint32),
+        one("dropped_attributes_count", 4, Uint32),
     ],
 };
 
 static LINK: Message = Message {
     fields: &[
-        one("traceId", 1, Hex(16)),
-        one("spanId", 2, Hex(8)),
-        one("traceState", 3, Text),
+        one("trace_id", 1, Hex(16)),
+        one("span_id", 2, Hex(8)),
+        one("trace_state", 3, Text),
         many("attributes", 4, Of(&KEY_VALUE)),
-        one("droppedAttributesCount", 5, Uint32),
+        one("dropped_attributes_count", 5, Uint32),
         one("flags", 6, Fixed32),
     ],
 };
 
-static STATUS: Message = Message { fields: &[one("message", 2, Text), one("code", 3, Enum)] };
+static STATUS: Message = Message { fields: &[one("message", 2, Text), one("code", 3, Enum(STATUS_CODE))] };
 
-static LOGS_REQUEST: Message = Message { fields: &[many("resourceLogs", 1, Of(&RESOURCE_LOGS))] };
+static LOGS_REQUEST: Message = Message { fields: &[many("resource_logs", 1, Of(&RESOURCE_LOGS))] };
 
 static RESOURCE_LOGS: Message = Message {
-    fields: &[one("resource", 1, Of(&RESOURCE)), many("scopeLogs", 2, Of(&SCOPE_LOGS)), one("schemaUrl", 3, Text)],
+    fields: &[one("resource", 1, Of(&RESOURCE)), many("scope_logs", 2, Of(&SCOPE_LOGS)), one("schema_url", 3, Text)],
 };
 
 static SCOPE_LOGS: Message = Message {
-    fields: &[one("scope", 1, Of(&SCOPE)), many("logRecords", 2, Of(&LOG_RECORD)), one("schemaUrl", 3, Text)],
+    fields: &[one("scope", 1, Of(&SCOPE)), records("log_records", 2, &LOG_RECORD), one("schema_url", 3, Text)],
 };
 
 static LOG_RECORD: Message = Message {
     fields: &[
-        one("timeUnixNano", 1, Fixed64),
-        one("observedTimeUnixNano", 11, Fixed64),
-        one("severityNumber", 2, Enum),
-        one("severityText", 3, Text),
+        one("time_unix_nano", 1, Fixed64),
+        one("observed_time_unix_nano", 11, Fixed64),
+        one("severity_number", 2, Enum(SEVERITY_NUMBER)),
+        one("severity_text", 3, Text),
         one("body", 5, Of(&ANY_VALUE)),
         many("attributes", 6, Of(&KEY_VALUE)),
-        one("droppedAttributesCount", 7, Uint32),
+        one("dropped_attributes_count", 7, Uint32),
         one("flags", 8, Fixed32),
-        one("traceId", 9, Hex(16)),
-        one("spanId", 10, Hex(8)),
-        one("eventName", 12, Text),
+        one("trace_id", 9, Hex(16)),
+        one("span_id", 10, Hex(8)),
+        one("event_name", 12, Text),
     ],
 };
 
-static METRICS_REQUEST: Message = Message { fields: &[many("resourceMetrics", 1, Of(&RESOURCE_METRICS))] };
+static METRICS_REQUEST: Message = Message { fields: &[many("resource_metrics", 1, Of(&RESOURCE_METRICS))] };
 
 static RESOURCE_METRICS: Message = Message {
     fields: &[
         one("resource", 1, Of(&RESOURCE)),
-        many("scopeMetrics", 2, Of(&SCOPE_METRICS)),
-        one("schemaUrl", 3, Text),
+        many("scope_metrics", 2, Of(&SCOPE_METRICS)),
+        one("schema_url", 3, Text),
     ],
 };
 
 static SCOPE_METRICS: Message =
-    Message { fields: &[one("scope", 1, Of(&SCOPE)), many("metrics", 2, Of(&METRIC)), one("schemaUrl", 3, Text)] };
+    Message { fields: &[one("scope", 1, Of(&SCOPE)), many("metrics", 2, Of(&METRIC)), one("schema_url", 3, Text)] };
 
 static METRIC: Message = Message {
     fields: &[
         one("name", 1, Text),
         one("description", 2, Text),
         one("unit", 3, Text),
-        one("gauge", 5, Of(&GAUGE)),
-        one("sum", 7, Of(&SUM)),
-        one("histogram", 9, Of(&HISTOGRAM)),
-        one("exponentialHistogram", 10, Of(&EXPONENTIAL_HISTOGRAM)),
-        one("summary", 11, Of(&SUMMARY)),
+        either("gauge", 5, Of(&GAUGE)),
+        either("sum", 7, Of(&SUM)),
+        either("histogram", 9, Of(&HISTOGRAM)),
+        either("exponential_histogram", 10, Of(&EXPONENTIAL_HISTOGRAM)),
+        either("summary", 11, Of(&SUMMARY)),
         many("metadata", 12, Of(&KEY_VALUE)),
     ],
 };
 
-static GAUGE: Message = Message { fields: &[many("dataPoints", 1, Of(&NUMBER_POINT))] };
+static GAUGE: Message = Message { fields: &[records("data_points", 1, &NUMBER_POINT)] };
 
 static SUM: Message = Message {
     fields: &[
-        many("dataPoints", 1, Of(&NUMBER_POINT)),
-        one("aggregationTemporality", 2, Enum),
-        one("isMonotonic", 3, Bool),
+        records("data_points", 1, &NUMBER_POINT),
+        one("aggregation_temporality", 2, Enum(TEMPORALITY)),
+        one("is_monotonic", 3, Bool),
     ],
 };
 
-static HISTOGRAM: Message =
-    Message { fields: &[many("dataPoints", 1, Of(&HISTOGRAM_POINT)), one("aggregationTemporality", 2, Enum)] };
-
-static EXPONENTIAL_HISTOGRAM: Message = Message {
-    fields: &[many("dataPoints", 1, Of(&EXPONENTIAL_HISTOGRAM_POINT)), one("aggregationTemporality", 2, Enum)],
+static HISTOGRAM: Message = Message {
+    fields: &[records("data_points", 1, &HISTOGRAM_POINT), one("aggregation_temporality", 2, Enum(TEMPORALITY))],
 };
 
-static SUMMARY: Message = Message { fields: &[many("dataPoints", 1, Of(&SUMMARY_POINT))] };
+static EXPONENTIAL_HISTOGRAM: Message = Message {
+    fields: &[
+        records("data_points", 1, &EXPONENTIAL_HISTOGRAM_POINT),
+        one("aggregation_temporality", 2, Enum(TEMPORALITY)),
+    ],
+};
+
+static SUMMARY: Message = Message { fields: &[records("data_points", 1, &SUMMARY_POINT)] };
 
 static NUMBER_POINT: Message = Message {
     fields: &[
         many("attributes", 7, Of(&KEY_VALUE)),
-        one("startTimeUnixNano", 2, Fixed64),
-        one("timeUnixNano", 3, Fixed64),
-        one("asDouble", 4, Double),
-        one("asInt", 6, Sfixed64),
+        one("start_time_unix_nano", 2, Fixed64),
+        one("time_unix_nano", 3, Fixed64),
+        either("as_double", 4, Double),
+        either("as_int", 6, Sfixed64),
         many("exemplars", 5, Of(&EXEMPLAR)),
         one("flags", 8, Uint32),
     ],
@@ -250,12 +274,12 @@ static NUMBER_POINT: Message = Message {
 static HISTOGRAM_POINT: Message = Message {
     fields: &[
         many("attributes", 9, Of(&KEY_VALUE)),
-        one("startTimeUnixNano", 2, Fixed64),
-        one("timeUnixNano", 3, Fixed64),
+        one("start_time_unix_nano", 2, Fixed64),
+        one("time_unix_nano", 3, Fixed64),
         one("count", 4, Fixed64),
         one("sum", 5, Double),
-        many("bucketCounts", 6, Fixed64),
-        many("explicitBounds", 7, Double),
+        many("bucket_counts", 6, Fixed64),
+        many("explicit_bounds", 7, Double),
         many("exemplars", 8, Of(&EXEMPLAR)),
         one("flags", 10, Uint32),
         one("min", 11, Double),
@@ -266,32 +290,32 @@ static HISTOGRAM_POINT: Message = Message {
 static EXPONENTIAL_HISTOGRAM_POINT: Message = Message {
     fields: &[
         many("attributes", 1, Of(&KEY_VALUE)),
-        one("startTimeUnixNano", 2, Fixed64),
-        one("timeUnixNano", 3, Fixed64),
+        one("start_time_unix_nano", 2, Fixed64),
+        one("time_unix_nano", 3, Fixed64),
         one("count", 4, Fixed64),
         one("sum", 5, Double),
         one("scale", 6, Sint32),
-        one("zeroCount", 7, Fixed64),
+        one("zero_count", 7, Fixed64),
         one("positive", 8, Of(&BUCKETS)),
         one("negative", 9, Of(&BUCKETS)),
         one("flags", 10, Uint32),
         many("exemplars", 11, Of(&EXEMPLAR)),
         one("min", 12, Double),
         one("max", 13, Double),
-        one("zeroThreshold", 14, Double),
+        one("zero_threshold", 14, Double),
     ],
 };
 
-static BUCKETS: Message = Message { fields: &[one("offset", 1, Sint32), many("bucketCounts", 2, Uint64)] };
+static BUCKETS: Message = Message { fields: &[one("offset", 1, Sint32), many("bucket_counts", 2, Uint64)] };
 
 static SUMMARY_POINT: Message = Message {
     fields: &[
         many("attributes", 7, Of(&KEY_VALUE)),
-        one("startTimeUnixNano", 2, Fixed64),
-        one("timeUnixNano", 3, Fixed64),
+        one("start_time_unix_nano", 2, Fixed64),
+        one("time_unix_nano", 3, Fixed64),
         one("count", 4, Fixed64),
         one("sum", 5, Double),
-        many("quantileValues", 6, Of(&QUANTILE)),
+        many("quantile_values", 6, Of(&QUANTILE)),
         one("flags", 8, Uint32),
     ],
 };
@@ -300,11 +324,58 @@ static QUANTILE: Message = Message { fields: &[one("quantile", 1, Double), one("
 
 static EXEMPLAR: Message = Message {
     fields: &[
-        many("filteredAttributes", 7, Of(&KEY_VALUE)),
-        one("timeUnixNano", 2, Fixed64),
-        one("asDouble", 3, Double),
-        one("asInt", 6, Sfixed64),
-        one("spanId", 4, Hex(8)),
-        one("traceId", 5, Hex(16)),
+        many("filtered_attributes", 7, Of(&KEY_VALUE)),
+        one("time_unix_nano", 2, Fixed64),
+        either("as_double", 3, Double),
+        either("as_int", 6, Sfixed64),
+        one("span_id", 4, Hex(8)),
+        one("trace_id", 5, Hex(16)),
     ],
 };
+
+static SPAN_KIND: Names = &[
+    ("SPAN_KIND_UNSPECIFIED", 0),
+    ("SPAN_KIND_INTERNAL", 1),
+    ("SPAN_KIND_SERVER", 2),
+    ("SPAN_KIND_CLIENT", 3),
+    ("SPAN_KIND_PRODUCER", 4),
+    ("SPAN_KIND_CONSUMER", 5),
+];
+
+static STATUS_CODE: Names = &[("STATUS_CODE_UNSET", 0), ("STATUS_CODE_OK", 1), ("STATUS_CODE_ERROR", 2)];
+
+static TEMPORALITY: Names = &[
+    ("AGGREGATION_TEMPORALITY_UNSPECIFIED", 0),
+    ("AGGREGATION_TEMPORALITY_DELTA", 1),
+    ("AGGREGATION_TEMPORALITY_CUMULATIVE", 2),
+];
+
+static SEVERITY_NUMBER: Names = &[
+    ("SEVERITY_NUMBER_UNSPECIFIED", 0),
+    ("SEVERITY_NUMBER_TRACE", 1),
+    // The collector's reader knows it only so.
+    ("SEVERITY_NUMBER_TRACE ", 1),
+    ("SEVERITY_NUMBER_TRACE2", 2),
+    ("SEVERITY_NUMBER_TRACE3", 3),
+    ("SEVERITY_NUMBER_TRACE4", 4),
+    ("SEVERITY_NUMBER_DEBUG", 5),
+    ("SEVERITY_NUMBER_DEBUG2", 6),
+    ("SEVERITY_NUMBER_DEBUG3", 7),
+    ("SEVERITY_NUMBER_DEBUG4", 8),
+    ("SEVERITY_NUMBER_INFO", 9),
+    ("SEVERITY_NUMBER_INFO2", 10),
+    ("SEVERITY_NUMBER_INFO3", 11),
+    ("SEVERITY_NUMBER_INFO4", 12),
+    ("SEVERITY_NUMBER_WARN", 13),
+    ("SEVERITY_NUMBER_WARN2", 14),
+    ("SEVERITY_NUMBER_WARN3", 15),
+    ("SEVERITY_NUMBER_WARN4", 16),
+    ("SEVERITY_NUMBER_ERROR", 17),
+    ("SEVERITY_NUMBER_ERROR2", 18),
+    ("SEVERITY_NUMBER_ERROR3", 19),
+    ("SEVERITY_NUMBER_ERROR4", 20),
+    ("SEVERITY_NUMBER_FATAL", 21),
+    ("SEVERITY_NUMBER_FATAL2", 22),
+    ("SEVERITY_NUMBER_FATAL3", 23),
+    ("SEVERITY_NUMBER_FATAL4", 24),
+];

@@ -12,6 +12,7 @@ mod frame;
 mod inflate;
 pub(crate) mod json;
 mod receive;
+pub(crate) mod sift;
 pub(crate) mod stamp;
 pub(crate) mod wire;
 

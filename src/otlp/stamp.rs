@@ -38,9 +38,19 @@ impl Stamp {
         self.names.is_empty()
     }
 
-    /// How many bytes longer a request may become, for each resource in it.
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    /// How many bytes a stamped copy of the request may have; 0 when none is made.
+    pub fn room(&self, request: &[u8]) -> u64 {
+        /// What the tags and the lengths of a resource may have.
+        const PREFIXES: usize = 24;
+        if self.is_empty() {
+            return 0;
+        }
+        let (mut fields, mut room) = (Fields::new(request, 0), request.len());
+        // Where it is malformed, no copy is made.
+        while let Ok(Some((number, _))) = fields.next() {
+            room += if number == 1 { self.entries.len() + PREFIXES } else { 0 };
+        }
+        u64::try_from(room).unwrap_or(u64::MAX)
     }
 
     /// The request with the attributes in each of its resources.

@@ -14,6 +14,8 @@ pub(crate) const MAX_DEPTH: u8 = 100;
 pub(crate) enum Fault {
     /// What is wrong, and the address in memory of the byte where it was seen.
     Malformed(&'static str, usize),
+    /// Messages lie deeper in each other than [`MAX_DEPTH`]; with the address of the byte where that was seen.
+    TooDeep(usize),
     /// The name of the limit in [`Growth`](crate::chunk::Growth) that is passed, and its value.
     TooLarge(&'static str, u64),
 }
@@ -22,13 +24,16 @@ impl Fault {
     /// Names the place by its distance from the request's first byte (0 when it lies in a copy).
     pub(crate) fn within(self, request: &[u8]) -> EncodeError {
         match self {
-            Fault::Malformed(what, address) => {
-                let at = address.wrapping_sub(request.as_ptr().addr());
-                EncodeError::Malformed { what, at: if at <= request.len() { at } else { 0 } }
-            }
+            Fault::Malformed(what, address) => EncodeError::Malformed { what, at: place(request, address) },
+            Fault::TooDeep(address) => EncodeError::TooDeep { max: MAX_DEPTH, at: place(request, address) },
             Fault::TooLarge(limit, max) => EncodeError::TooLarge { limit, max },
         }
     }
+}
+
+fn place(request: &[u8], address: usize) -> usize {
+    let at = address.wrapping_sub(request.as_ptr().addr());
+    if at <= request.len() { at } else { 0 }
 }
 
 /// One field's value.
@@ -93,7 +98,7 @@ impl<'a> Fields<'a> {
     #[inline]
     pub(crate) fn inner_depth(&self) -> Result<u8, Fault> {
         if self.depth >= MAX_DEPTH {
-            return Err(self.fault("messages nested too deeply"));
+            return Err(too_deep(self.rest));
         }
         Ok(self.depth + 1)
     }
@@ -159,6 +164,11 @@ fn fault(rest: &[u8], what: &'static str) -> Fault {
     Fault::Malformed(what, rest.as_ptr().addr())
 }
 
+#[cold]
+fn too_deep(rest: &[u8]) -> Fault {
+    Fault::TooDeep(rest.as_ptr().addr())
+}
+
 /// A number of any length, and what follows it.
 fn long_varint(bytes: &[u8]) -> Result<(u64, &[u8]), Fault> {
     let mut value = 0_u64;
@@ -186,7 +196,7 @@ fn skip_group(rest: &[u8], depth: u8, number: u32) -> Result<&[u8], Fault> {
             1 => drop(fields.take::<8>()?),
             2 => drop(fields.len()?),
             3 if open.len() + usize::from(depth) >= usize::from(MAX_DEPTH) => {
-                return Err(fields.fault("groups nested too deeply"));
+                return Err(too_deep(fields.rest));
             }
             3 => open.push(number),
             4 if number == innermost => drop(open.pop()),

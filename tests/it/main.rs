@@ -21,4 +21,5 @@ mod stop;
 mod support;
 mod transforms;
 mod unheard;
+mod unreadable;
 mod upgrade;

@@ -1,19 +1,13 @@
 //! Writes protobuf (Encoding, protobuf.dev) into a counted buffer.
 
-use serde::de;
-
+use super::reader::{Stop, Text, unescape};
 use crate::memory::Memory;
 use crate::otlp::buffer::Buffer;
 use crate::otlp::descriptor::{Field, Kind};
-use crate::reply::Refusal;
 
-/// The bytes written so far, and why writing stopped: serde's errors carry text only.
+/// The bytes written so far.
 pub(super) struct Encoder<M> {
     buffer: Buffer<M>,
-    /// Set when the buffer took no more.
-    pub(super) refusal: Option<Refusal>,
-    /// The innermost field in which the parser stopped.
-    pub(super) field: Option<&'static str>,
 }
 
 /// Where a length-delimited value began.
@@ -22,7 +16,7 @@ pub(super) struct Begun(usize);
 impl<M: Memory> Encoder<M> {
     /// Writes into `buffer`.
     pub(super) fn new(buffer: Buffer<M>) -> Self {
-        Encoder { buffer, refusal: None, field: None }
+        Encoder { buffer }
     }
 
     /// What was written.
@@ -30,29 +24,39 @@ impl<M: Memory> Encoder<M> {
         self.buffer
     }
 
+    /// How much was written.
+    pub(super) fn len(&self) -> usize {
+        self.buffer.bytes().len()
+    }
+
+    /// Takes back what was written since there was so much.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.buffer.bytes_mut().truncate(len);
+    }
+
     /// Writes a field's tag; packed numbers have one together.
-    pub(super) fn tag<E: de::Error>(&mut self, field: &Field, packed: bool) -> Result<(), E> {
+    pub(super) fn tag(&mut self, field: &Field, packed: bool) -> Result<(), Stop> {
         let wire_type = match field.kind {
             _ if packed => 2,
             Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => 1,
             Kind::Fixed32 => 5,
             Kind::Text | Kind::Hex(_) | Kind::Base64 | Kind::Message(_) => 2,
-            Kind::Bool | Kind::Uint32 | Kind::Uint64 | Kind::Int64 | Kind::Sint32 | Kind::Enum => 0,
+            Kind::Bool | Kind::Uint32 | Kind::Uint64 | Kind::Int64 | Kind::Sint32 | Kind::Int32 | Kind::Enum(_) => 0,
         };
         self.varint(u64::from(field.number) << 3 | wire_type)
     }
 
     /// Begins a value that is preceded by its length.
-    pub(super) fn begin<E: de::Error>(&mut self) -> Result<Begun, E> {
+    pub(super) fn begin(&mut self) -> Result<Begun, Stop> {
         // Most lengths fit one byte; where one does not, the value moves.
         self.put(&[0])?;
-        Ok(Begun(self.buffer.bytes().len()))
+        Ok(Begun(self.len()))
     }
 
     /// Ends it.
-    pub(super) fn end<E: de::Error>(&mut self, Begun(start): Begun) -> Result<(), E> {
-        let end = self.buffer.bytes().len();
-        let (length, size) = varint(u64::try_from(end - start).map_err(E::custom)?);
+    pub(super) fn end(&mut self, Begun(start): Begun) -> Result<(), Stop> {
+        let end = self.len();
+        let (length, size) = varint(u64::try_from(end - start).unwrap_or(u64::MAX));
         let more = size - 1;
         if more > 0 {
             self.put(&[0; 9][..more])?;
@@ -63,43 +67,65 @@ impl<M: Memory> Encoder<M> {
         Ok(())
     }
 
-    /// Writes a length and the bytes after it.
-    pub(super) fn delimited<E: de::Error>(&mut self, bytes: &[u8]) -> Result<(), E> {
-        self.varint(u64::try_from(bytes.len()).map_err(E::custom)?)?;
-        self.put(bytes)
+    /// Writes what a string means, with its length in front.
+    pub(super) fn text(&mut self, text: Text<'_>) -> Result<(), Stop> {
+        if !text.escaped {
+            self.varint(u64::try_from(text.raw.len()).unwrap_or(u64::MAX))?;
+            return self.put(text.raw);
+        }
+        let begun = self.begin()?;
+        unescape(text, |piece| self.put(piece))?;
+        self.end(begun)
+    }
+
+    /// Writes the bytes that `make` makes of what a string means, with their length in front.
+    pub(super) fn bytes(&mut self, text: Text<'_>, make: fn(&mut Vec<u8>, usize) -> Option<()>) -> Result<(), Stop> {
+        let begun = self.begin()?;
+        unescape(text, |piece| self.put(piece))?;
+        make(self.buffer.bytes_mut(), begun.0).ok_or(Stop::Misfit)?;
+        self.end(begun)
+    }
+
+    /// What `read` reads in what a string means. It stands behind what was written for that time, so that it is counted.
+    pub(super) fn parse<T>(&mut self, text: Text<'_>, read: impl FnOnce(&str) -> Option<T>) -> Result<T, Stop> {
+        let start = self.len();
+        unescape(text, |piece| self.put(piece))?;
+        let meant = self.buffer.bytes().get(start..).unwrap_or_default();
+        let value = std::str::from_utf8(meant).ok().and_then(read);
+        self.truncate(start);
+        value.ok_or(Stop::Misfit)
     }
 
     /// Writes a number in as many bytes as it needs.
-    pub(super) fn varint<E: de::Error>(&mut self, value: u64) -> Result<(), E> {
+    pub(super) fn varint(&mut self, value: u64) -> Result<(), Stop> {
         let (bytes, size) = varint(value);
         self.put(&bytes[..size])
     }
 
     /// Writes `bytes` as they are.
-    pub(super) fn put<E: de::Error>(&mut self, bytes: &[u8]) -> Result<(), E> {
-        self.buffer.extend(bytes).map_err(|refusal| {
-            self.refusal = Some(refusal);
-            E::custom("no room")
-        })
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        self.buffer.extend(bytes).map_err(Stop::Refused)
+    }
+
+    /// Writes a double.
+    pub(super) fn double(&mut self, value: f64) -> Result<(), Stop> {
+        self.put(&value.to_le_bytes())
     }
 
     /// Writes an integer, which may come from anywhere in the range of 64 bits with and without sign.
     ///
     /// # Errors
-    /// When it does not fit `kind`, or `kind` is not a number.
-    pub(super) fn integer<E: de::Error>(&mut self, kind: Kind, value: i128) -> Result<(), E> {
-        let misfit = |_| E::custom("out of range");
+    /// When it does not fit `kind`, or `kind` is no integer.
+    pub(super) fn integer(&mut self, kind: Kind, value: i128) -> Result<(), Stop> {
+        let misfit = |_| Stop::Misfit;
         match kind {
-            // JSON has one kind of number: rounding is what reading it as a double means.
-            #[expect(clippy::cast_precision_loss)]
-            Kind::Double => self.put(&(value as f64).to_le_bytes()),
             Kind::Fixed32 => self.put(&u32::try_from(value).map_err(misfit)?.to_le_bytes()),
             Kind::Fixed64 => self.put(&u64::try_from(value).map_err(misfit)?.to_le_bytes()),
             Kind::Sfixed64 => self.put(&i64::try_from(value).map_err(misfit)?.to_le_bytes()),
             Kind::Uint32 => self.varint(u64::from(u32::try_from(value).map_err(misfit)?)),
             Kind::Uint64 => self.varint(u64::try_from(value).map_err(misfit)?),
             Kind::Int64 => self.varint(i64::try_from(value).map_err(misfit)?.cast_unsigned()),
-            Kind::Enum => {
+            Kind::Int32 | Kind::Enum(_) => {
                 let value = i64::from(i32::try_from(value).map_err(misfit)?);
                 self.varint(value.cast_unsigned())
             }
@@ -108,7 +134,9 @@ impl<M: Memory> Encoder<M> {
                 let zigzag = (value << 1) ^ (value >> 31);
                 self.varint(u64::from(zigzag.cast_unsigned()))
             }
-            Kind::Text | Kind::Hex(_) | Kind::Base64 | Kind::Bool | Kind::Message(_) => Err(E::custom("not a number")),
+            Kind::Text | Kind::Hex(_) | Kind::Base64 | Kind::Bool | Kind::Double | Kind::Message(_) => {
+                Err(Stop::Misfit)
+            }
         }
     }
 }

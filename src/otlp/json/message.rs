@@ -1,119 +1,220 @@
-//! The visitor: reads JSON by the table of messages, writes protobuf.
-
-use std::fmt;
-
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+//! Reads JSON by the table of messages, and writes protobuf.
 
 use super::encode::Encoder;
+use super::reader::{Reader, Stop};
 use super::text;
 use crate::memory::Memory;
 use crate::otlp::descriptor::{Field, Kind, Message};
 
-/// A whole request: an object, without a tag or a length before it.
-pub(super) struct Request<'a, M> {
-    pub(super) message: &'static Message,
-    pub(super) encoder: &'a mut Encoder<M>,
+/// A text on its way into protobuf.
+pub(super) struct Transcoder<'t, M> {
+    pub(super) reader: Reader<'t>,
+    pub(super) encoder: Encoder<M>,
+    /// The innermost field in which reading stopped.
+    pub(super) field: Option<&'static str>,
+    /// Records that nest too deep, and are left out.
+    pub(super) dropped: u64,
 }
 
-impl<'de, M: Memory> DeserializeSeed<'de> for Request<'_, M> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, parser: D) -> Result<(), D::Error> {
-        parser.deserialize_map(self)
-    }
-}
-
-impl<'de, M: Memory> Visitor<'de> for Request<'_, M> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        fields(self.message, self.encoder, map)
-    }
-}
-
-/// Writes the fields of an object.
-fn fields<'de, M: Memory, A: MapAccess<'de>>(
-    message: &'static Message,
-    encoder: &mut Encoder<M>,
-    mut map: A,
-) -> Result<(), A::Error> {
-    while let Some(known) = map.next_key_seed(Name(message))? {
-        let Some(field) = known else {
-            map.next_value_seed(Skip)?;
-            continue;
-        };
-        let value = Value { field, element: false, encoder: &mut *encoder };
-        if let Err(error) = map.next_value_seed(value) {
-            encoder.field.get_or_insert(field.name);
-            return Err(error);
-        }
-    }
-    Ok(())
-}
-
-/// A name of an object: the field that it names, if it names one.
-struct Name(&'static Message);
-
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Option<&'static Field>;
-
-    fn deserialize<D: Deserializer<'de>>(self, parser: D) -> Result<Self::Value, D::Error> {
-        parser.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Name {
-    type Value = Option<&'static Field>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.fields.iter().find(|field| field.name == name))
-    }
-}
-
-/// What a field holds, or one element of it.
-struct Value<'a, M> {
+/// What is known of a value before it is read.
+#[derive(Clone, Copy)]
+struct Place {
     field: &'static Field,
+    /// Inside its field's list.
     element: bool,
-    encoder: &'a mut Encoder<M>,
+    /// A value for the same field, or for another of several of which the last counts, may have been written before.
+    again: bool,
 }
 
-impl<M: Memory> Value<'_, M> {
-    /// A list is expected, and not yet inside it.
-    fn expects_list(&self) -> bool {
-        self.field.repeated && !self.element
+impl<M: Memory> Transcoder<'_, M> {
+    /// Reads the whole text.
+    pub(super) fn request(&mut self, message: &'static Message) -> Result<(), Stop> {
+        match self.reader.peek()? {
+            b'{' => self.object(message, false)?,
+            b'n' => self.reader.word("null")?,
+            other => return Err(Reader::unexpected(other)),
+        }
+        if self.reader.ends() { Ok(()) } else { Err(Stop::Malformed) }
     }
 
-    /// Writes the tag, unless the value is one of packed numbers.
-    fn tag<E: de::Error>(&mut self) -> Result<(), E> {
-        if self.expects_list() {
-            return Err(E::custom("not a list"));
+    /// Writes the fields of an object. `again`: a part of the same message may have been written before.
+    fn object(&mut self, message: &'static Message, again: bool) -> Result<(), Stop> {
+        self.reader.open()?;
+        // The fields that were there, by their places in the table; and whether one of several was.
+        let (mut seen, mut one_seen) = (0_u32, false);
+        let mut first = true;
+        while self.reader.more(first, b'}')? {
+            first = false;
+            let Some((at, field)) = self.name(message)? else {
+                self.reader.skip()?;
+                continue;
+            };
+            let before = if field.oneof { one_seen } else { seen & 1 << at != 0 };
+            let place = Place { field, element: false, again: again || before };
+            (seen, one_seen) = (seen | 1 << at, one_seen | field.oneof);
+            if place.again && field.oneof && matches!(field.kind, Kind::Message(_)) {
+                self.forget(message, field)?;
+            }
+            if let Err(stop) = self.value(place) {
+                self.field.get_or_insert(field.name);
+                return Err(stop);
+            }
         }
-        match self.element && is_packed(self.field.kind) {
-            true => Ok(()),
-            false => self.encoder.tag(self.field, false),
+        Ok(())
+    }
+
+    /// The field that a member's name names, in snake_case or in lowerCamelCase.
+    fn name(&mut self, message: &'static Message) -> Result<Option<(usize, &'static Field)>, Stop> {
+        let name = self.reader.name()?;
+        let find = |name: &[u8]| message.fields.iter().enumerate().find(|(_, field)| is_named(field.name, name));
+        match name.escaped {
+            false => Ok(find(name.raw)),
+            true => match self.encoder.parse(name, |name| Some(find(name.as_bytes()))) {
+                Err(Stop::Misfit) => Ok(None),
+                found => found,
+            },
         }
     }
 
-    fn bytes<E: de::Error>(&mut self, bytes: impl Iterator<Item = Option<u8>>) -> Result<(), E> {
-        let begun = self.encoder.begin()?;
-        for byte in bytes {
-            let byte = byte.ok_or_else(|| E::custom("not hex or base64"))?;
-            self.encoder.put(&[byte])?;
+    /// Writes an empty value of another kind before a message of which only the last counts: readers of protobuf would merge it with one before.
+    fn forget(&mut self, message: &'static Message, field: &Field) -> Result<(), Stop> {
+        let other = message.fields.iter().find(|other| {
+            other.oneof && other.number != field.number && matches!(other.kind, Kind::Message(_) | Kind::Text)
+        });
+        match other {
+            Some(other) => {
+                self.encoder.tag(other, false)?;
+                self.encoder.put(&[0])
+            }
+            None => Ok(()),
         }
-        self.encoder.end(begun)
     }
 
-    fn integer<E: de::Error>(mut self, value: i128) -> Result<(), E> {
-        self.tag()?;
-        self.encoder.integer(self.field.kind, value)
+    fn value(&mut self, place: Place) -> Result<(), Stop> {
+        let Place { field, element, again } = place;
+        let begins = self.reader.peek()?;
+        if begins == b'n' {
+            self.reader.word("null")?;
+            return self.null(place);
+        }
+        if field.repeated && !element {
+            return match begins {
+                b'[' => self.list(field),
+                other => Err(Reader::unexpected(other)),
+            };
+        }
+        if !(element && is_packed(field.kind)) {
+            self.encoder.tag(field, false)?;
+        }
+        match (field.kind, begins) {
+            (Kind::Message(message), b'{') => {
+                let begun = self.encoder.begin()?;
+                self.object(message, again && !element)?;
+                self.encoder.end(begun)
+            }
+            (Kind::Text, b'"') => {
+                let text = self.reader.string()?;
+                self.encoder.text(text)
+            }
+            (Kind::Hex(_), b'"') => {
+                let digits = self.reader.string()?;
+                self.encoder.bytes(digits, text::hex)
+            }
+            (Kind::Base64, b'"') => {
+                let digits = self.reader.string()?;
+                self.encoder.bytes(digits, text::base64)
+            }
+            (Kind::Bool, b't') => {
+                self.reader.word("true")?;
+                self.encoder.put(&[1])
+            }
+            (Kind::Bool, b'f') => {
+                self.reader.word("false")?;
+                self.encoder.put(&[0])
+            }
+            (Kind::Message(_) | Kind::Text | Kind::Hex(_) | Kind::Base64 | Kind::Bool, other) => {
+                Err(Reader::unexpected(other))
+            }
+            (kind, b'"') => self.number_in_string(kind),
+            (kind, b'-' | b'0'..=b'9') => {
+                let number = self.reader.number()?;
+                match kind {
+                    Kind::Double => self.encoder.double(text::number(number).ok_or(Stop::Misfit)?),
+                    _ => self.encoder.integer(kind, text::integer(number).ok_or(Stop::Misfit)?),
+                }
+            }
+            (_, other) => Err(Reader::unexpected(other)),
+        }
+    }
+
+    /// A number, or an enum's name.
+    fn number_in_string(&mut self, kind: Kind) -> Result<(), Stop> {
+        let digits = self.reader.string()?;
+        match kind {
+            Kind::Double => {
+                let value = self.encoder.parse(digits, text::double)?;
+                self.encoder.double(value)
+            }
+            Kind::Enum(names) => {
+                let named = |text: &str| names.iter().find(|(name, _)| *name == text);
+                let (_, value) = self.encoder.parse(digits, named)?;
+                self.encoder.integer(kind, i128::from(*value))
+            }
+            _ => {
+                let value = self.encoder.parse(digits, text::integer)?;
+                self.encoder.integer(kind, value)
+            }
+        }
+    }
+
+    /// A field that is absent, or an element that is empty. As the collector has it, a text is the empty one, and one of several counts.
+    fn null(&mut self, Place { field, element, .. }: Place) -> Result<(), Stop> {
+        let empty = match field.kind {
+            _ if field.repeated && !element => false,
+            Kind::Text => true,
+            Kind::Message(_) => element || field.oneof,
+            _ if element => return Err(Stop::Misfit),
+            _ => false,
+        };
+        if empty {
+            self.encoder.tag(field, false)?;
+            self.encoder.put(&[0])?;
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, field: &'static Field) -> Result<(), Stop> {
+        self.reader.open()?;
+        let begun = match is_packed(field.kind) {
+            true => {
+                self.encoder.tag(field, true)?;
+                Some(self.encoder.begin()?)
+            }
+            false => None,
+        };
+        let element = Place { field, element: true, again: false };
+        let mut first = true;
+        while self.reader.more(first, b']')? {
+            first = false;
+            if field.record { self.record(element)? } else { self.value(element)? }
+        }
+        begun.map_or(Ok(()), |begun| self.encoder.end(begun))
+    }
+
+    /// A record that nests too deep costs itself and not its neighbours.
+    fn record(&mut self, element: Place) -> Result<(), Stop> {
+        let (start, written) = (self.reader.clone(), self.encoder.len());
+        match self.value(element) {
+            Err(Stop::Deep) => {
+                self.reader = start;
+                self.encoder.truncate(written);
+                self.reader.skip()?;
+                self.field = None;
+                self.dropped += 1;
+                Ok(())
+            }
+            other => other,
+        }
     }
 }
 
@@ -122,166 +223,23 @@ fn is_packed(kind: Kind) -> bool {
     !matches!(kind, Kind::Text | Kind::Hex(_) | Kind::Base64 | Kind::Message(_))
 }
 
-impl<'de, M: Memory> DeserializeSeed<'de> for Value<'_, M> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, parser: D) -> Result<(), D::Error> {
-        parser.deserialize_any(self)
+/// Whether `name` is this one, or its lowerCamelCase.
+fn is_named(snake: &str, name: &[u8]) -> bool {
+    if snake.as_bytes() == name {
+        return true;
     }
-}
-
-impl<'de, M: Memory> Visitor<'de> for Value<'_, M> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a value for {}", self.field.name)
-    }
-
-    fn visit_unit<E: de::Error>(mut self) -> Result<(), E> {
-        match self.field.kind {
-            _ if !self.element => Ok(()),
-            Kind::Message(_) => {
-                self.tag()?;
-                self.encoder.put(&[0])
-            }
-            _ => Err(E::custom("null in a list")),
+    let mut rest = name.iter();
+    let mut upper = false;
+    for byte in snake.bytes() {
+        if byte == b'_' {
+            upper = true;
+            continue;
+        }
+        let wanted = if upper { byte.to_ascii_uppercase() } else { byte };
+        upper = false;
+        if rest.next() != Some(&wanted) {
+            return false;
         }
     }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<(), A::Error> {
-        let Kind::Message(message) = self.field.kind else {
-            return Err(de::Error::custom("not an object"));
-        };
-        self.tag()?;
-        let begun = self.encoder.begin()?;
-        fields(message, self.encoder, map)?;
-        self.encoder.end(begun)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        if !self.expects_list() {
-            return Err(de::Error::custom("not a list"));
-        }
-        let Value { field, encoder, .. } = self;
-        let begun = match is_packed(field.kind) {
-            true => {
-                encoder.tag(field, true)?;
-                Some(encoder.begin()?)
-            }
-            false => None,
-        };
-        let mut more = Some(());
-        while more.is_some() {
-            more = list.next_element_seed(Value { field, element: true, encoder: &mut *encoder })?;
-        }
-        begun.map_or(Ok(()), |begun| encoder.end(begun))
-    }
-
-    fn visit_str<E: de::Error>(mut self, string: &str) -> Result<(), E> {
-        let misfit = || E::custom("not in the field's form");
-        let kind = self.field.kind;
-        match kind {
-            Kind::Bool | Kind::Enum | Kind::Message(_) => return Err(misfit()),
-            _ => self.tag()?,
-        }
-        match kind {
-            Kind::Text => self.encoder.delimited(string.as_bytes()),
-            Kind::Hex(_) => self.bytes(text::hex(string).ok_or_else(misfit)?),
-            Kind::Base64 => self.bytes(text::base64(string)),
-            Kind::Double => {
-                let value = text::double(string).ok_or_else(misfit)?;
-                self.encoder.put(&value.to_le_bytes())
-            }
-            _ => {
-                let value = string.parse().map_err(|_| misfit())?;
-                self.encoder.integer(kind, value)
-            }
-        }
-    }
-
-    fn visit_bool<E: de::Error>(mut self, value: bool) -> Result<(), E> {
-        match self.field.kind {
-            Kind::Bool => {
-                self.tag()?;
-                self.encoder.put(&[u8::from(value)])
-            }
-            _ => Err(E::custom("not a boolean")),
-        }
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
-        self.integer(i128::from(value))
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
-        self.integer(i128::from(value))
-    }
-
-    fn visit_f64<E: de::Error>(mut self, value: f64) -> Result<(), E> {
-        match self.field.kind {
-            Kind::Double => {
-                self.tag()?;
-                self.encoder.put(&value.to_le_bytes())
-            }
-            _ => {
-                let whole = text::integral(value).ok_or_else(|| E::custom("not an integer"))?;
-                self.integer(whole)
-            }
-        }
-    }
-}
-
-/// Any value, read and forgotten. serde's own `IgnoredAny` has no limit on depth.
-struct Skip;
-
-impl<'de> DeserializeSeed<'de> for Skip {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, parser: D) -> Result<(), D::Error> {
-        parser.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Skip {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Skip)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_key_seed(Skip)?.is_some() {
-            map.next_value_seed(Skip)?;
-        }
-        Ok(())
-    }
+    rest.next().is_none()
 }

@@ -20,6 +20,8 @@ pub struct Received<A> {
     pub call: Call,
     /// An uncompressed `Export…ServiceRequest`. Nothing has looked into it yet, so that it need not be valid protobuf, unless it was JSON.
     pub request: Bytes,
+    /// Records that were left out because nobody could read them; their neighbours are there.
+    pub dropped: u64,
 }
 
 /// What a request's body may be.
@@ -59,9 +61,10 @@ where
         Some(compression) => inflate::inflate(admitted, compression, bytes, counted, max).await?,
         None => (admitted, bytes, counted),
     };
-    let (admitted, request, _) = match call.protocol {
-        Protocol::HttpJson => json::to_protobuf(admitted, call.signal, bytes, counted, max).await?,
-        Protocol::Grpc | Protocol::HttpProtobuf => (admitted, bytes, counted),
-    };
-    Ok(Received { admitted, call: *call, request })
+    let call = *call;
+    if call.protocol == Protocol::HttpJson {
+        let made = json::to_protobuf(admitted, call.signal, bytes, counted, max).await?;
+        return Ok(Received { admitted: made.memory, call, request: made.bytes, dropped: made.dropped });
+    }
+    Ok(Received { admitted, call, request: bytes, dropped: 0 })
 }
