@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let signal = Signal::ALL[usize::from(*choice) % Signal::ALL.len()];
-    if let Ok(bytes) = fuzzing::transcode_here(Budget::new(16 * MAX), signal, text, MAX) {
+    if let Ok((bytes, _)) = fuzzing::transcode_here(Budget::new(16 * MAX), signal, text, MAX) {
         assert!(bytes.len() as u64 <= MAX);
         match signal {
             Signal::Traces => drop(ExportTraceServiceRequest::decode(bytes).expect("valid protobuf")),
