@@ -82,8 +82,8 @@ fn holds_records(message: &Message, levels: u8) -> bool {
 mod tests {
     use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
     use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-    use otlp_samples::Samples;
     use prost::Message as _;
+    use stack::Samples;
 
     use super::*;
     use crate::otlp::wire::put_field;
