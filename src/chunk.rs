@@ -101,9 +101,9 @@ pub enum EncodeError {
 pub struct PartName {
     /// The table's name, without its database.
     pub table: Arc<str>,
-    /// Days since 1970-01-01 in the server's time zone; 0 where the table's rows need no partition of their own. For a collector,
-    /// whose "table" is the signal, it tells the export requests of a batch apart.
-    pub day: i32,
+    /// For ClickHouse, whose tables are partitioned by day: days since 1970-01-01 in the server's time zone; 0 where the table's rows need no
+    /// partition of their own. For a collector, whose "table" is the signal: the number of the export request in its batch.
+    pub partition: i32,
 }
 
 /// One part of a sealed chunk: bytes that stand alone.

@@ -15,16 +15,16 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The whole process's account.
 #[derive(Debug)]
-pub struct Memory {
+pub struct MemoryAccount {
     used: Counter,
     max: u64,
     max_per_key: u64,
 }
 
-impl Memory {
+impl MemoryAccount {
     /// At most `max` bytes for all requests together, `max_per_key` of them for one key.
     pub fn new(max: u64, max_per_key: u64) -> Self {
-        Memory { used: Counter::default(), max, max_per_key }
+        MemoryAccount { used: Counter::default(), max, max_per_key }
     }
 
     /// Bytes that requests hold now.
@@ -36,14 +36,14 @@ impl Memory {
 /// What one request holds, of the process's memory and of its key's share.
 #[derive(Debug)]
 pub struct Reservation {
-    memory: Arc<Memory>,
+    memory: Arc<MemoryAccount>,
     key: Arc<KeyState>,
     bytes: u64,
 }
 
 impl Reservation {
     /// Holds nothing yet.
-    pub(super) fn new(memory: Arc<Memory>, key: Arc<KeyState>) -> Self {
+    pub(super) fn new(memory: Arc<MemoryAccount>, key: Arc<KeyState>) -> Self {
         Reservation { memory, key, bytes: 0 }
     }
 
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_key_has_its_share_and_the_process_its_total() {
-        let memory = Arc::new(Memory::new(100, 60));
+        let memory = Arc::new(MemoryAccount::new(100, 60));
         let (one, two) = (key_state(), key_state());
         let mut first = Reservation::new(memory.clone(), one.clone());
         first.grow(59).unwrap();
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_huge_claim_does_not_wrap_around() {
-        let memory = Arc::new(Memory::new(u64::MAX, u64::MAX));
+        let memory = Arc::new(MemoryAccount::new(u64::MAX, u64::MAX));
         let key = key_state();
         let mut reservation = Reservation::new(memory.clone(), key.clone());
         reservation.grow(10).unwrap();
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_request_that_alone_needs_more_than_its_keys_share_is_too_large() {
-        let memory = Arc::new(Memory::new(100, 60));
+        let memory = Arc::new(MemoryAccount::new(100, 60));
         let mut reservation = Reservation::new(memory, key_state());
         reservation.grow(60).unwrap();
         let refused = reservation.grow(1);

@@ -22,7 +22,7 @@ use crate::reply::Refusal;
 use crate::signal::Signal;
 
 use failures::Failures;
-pub use memory::{Memory, Reservation};
+pub use memory::{MemoryAccount, Reservation};
 use presented::presented;
 
 /// Memory that a request costs before its body arrives, in bytes: its head, its task and the connection's buffers.
@@ -33,7 +33,7 @@ const REQUEST_OVERHEAD: u64 = 8 * 1024;
 pub struct Admission {
     keys: Arc<KeyRing>,
     failures: Failures,
-    memory: Arc<Memory>,
+    memory: Arc<MemoryAccount>,
 }
 
 /// A request whose key is known and valid. Nothing of its body was read.
@@ -64,12 +64,12 @@ impl Admission {
         Admission {
             keys,
             failures: Failures::new(max_failures_per_minute, Instant::now()),
-            memory: Arc::new(Memory::new(limits.max_memory, limits.max_memory_per_key)),
+            memory: Arc::new(MemoryAccount::new(limits.max_memory, limits.max_memory_per_key)),
         }
     }
 
     /// The process's account of request memory, for metrics.
-    pub fn memory(&self) -> &Arc<Memory> {
+    pub fn memory(&self) -> &Arc<MemoryAccount> {
         &self.memory
     }
 

@@ -41,12 +41,12 @@ struct Open {
     batch: OpenBatch,
     audience: Audience,
     opened: Instant,
-    extent: Extent,
+    size: BatchSize,
 }
 
 /// How far a batch has grown.
 #[derive(Default)]
-struct Extent {
+struct BatchSize {
     rows: u64,
     bytes: u64,
     uncompressed: u64,
@@ -82,15 +82,15 @@ impl Assembler {
         while rest.peek().is_some() {
             let mut current = open.take().unwrap_or_else(|| self.open());
             let (mut frames, mut waiting) = (Vec::new(), Vec::new());
-            while !self.is_full(&current.extent)
+            while !self.is_full(&current.size)
                 && let Some(sealed) = rest.next()
             {
-                current.extent.add(&sealed.frame);
+                current.size.add(&sealed.frame);
                 frames.push(sealed.frame);
                 waiting.push(sealed.waiting);
             }
             open = self.write(current, frames, waiting).await;
-            if open.as_ref().is_some_and(|open| self.is_full(&open.extent)) {
+            if open.as_ref().is_some_and(|open| self.is_full(&open.size)) {
                 self.seal(open.take()).await;
             }
         }
@@ -118,7 +118,7 @@ impl Assembler {
                 }
             }
             let mut fresh = self.open();
-            frames.iter().for_each(|frame| fresh.extent.add(frame));
+            frames.iter().for_each(|frame| fresh.size.add(frame));
             self.seal(Some(std::mem::replace(&mut open, fresh))).await;
         }
         refuse(waiting, Away::Spool);
@@ -140,15 +140,15 @@ impl Assembler {
             batch: self.spool.batch(self.signal),
             audience: Audience::default(),
             opened: Instant::now(),
-            extent: Extent::default(),
+            size: BatchSize::default(),
         }
     }
 
-    fn is_full(&self, extent: &Extent) -> bool {
-        extent.rows >= self.rules.max_rows
-            || extent.bytes >= self.rules.max_bytes
-            || extent.uncompressed >= self.rules.max_uncompressed_bytes
-            || extent.parts.len() >= self.rules.max_parts as usize
+    fn is_full(&self, size: &BatchSize) -> bool {
+        size.rows >= self.rules.max_rows
+            || size.bytes >= self.rules.max_bytes
+            || size.uncompressed >= self.rules.max_uncompressed_bytes
+            || size.parts.len() >= self.rules.max_parts as usize
     }
 
     /// When there is something to do for the open batch if nothing else happens before.
@@ -157,7 +157,7 @@ impl Assembler {
         let seal = if self.stops() {
             Some(open.opened)
         } else {
-            let feeds = open.extent.parts.iter().map(|part| &part.table);
+            let feeds = open.size.parts.iter().map(|part| &part.table);
             self.deliveries.lets_seal(self.signal, feeds).then(|| open.opened + self.rules.max_age)
         };
         seal.into_iter().chain(deadline).min()
@@ -215,7 +215,7 @@ impl Assembler {
     }
 }
 
-impl Extent {
+impl BatchSize {
     fn add(&mut self, frame: &Frame) {
         self.rows += frame.rows();
         self.bytes += frame.bytes();
@@ -224,10 +224,10 @@ impl Extent {
     }
 }
 
-type Appended = (OpenBatch, Vec<Frame>, Result<(), AppendError>);
+type AppendResult = (OpenBatch, Vec<Frame>, Result<(), AppendError>);
 
 /// Appends off the reactor; `None` when that panicked.
-async fn append(mut batch: OpenBatch, frames: Vec<Frame>) -> Option<Appended> {
+async fn append(mut batch: OpenBatch, frames: Vec<Frame>) -> Option<AppendResult> {
     let done = blocking::run(move || {
         let result = batch.append(&frames);
         (batch, frames, result)

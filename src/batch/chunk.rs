@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::chunk::ChunkEncoder;
 use crate::signal::Signal;
 use crate::sink::Sink;
-use crate::spool::{Frame, Request};
+use crate::spool::{Frame, FrameRequest};
 use crate::waiting::Waiting;
 
 /// A chunk with this many bytes of columns is sealed at once: sealing one takes some 10 ms of a core.
@@ -25,9 +25,9 @@ const MAX_SPARE_BYTES: u64 = 4 * MAX_CHUNK_BYTES;
 const MAX_FORGOTTEN_BYTES: u64 = 1 << 20;
 
 /// An open chunk of one signal.
-pub(super) struct Chunk {
+pub(super) struct OpenChunk {
     pub(super) encoder: Box<dyn ChunkEncoder>,
-    requests: Vec<Request>,
+    requests: Vec<FrameRequest>,
     waiting: Vec<Waiting>,
     due: Option<Instant>,
     grown: bool,
@@ -39,13 +39,13 @@ pub(super) struct Sealed {
     pub(super) waiting: Vec<Waiting>,
 }
 
-impl Chunk {
+impl OpenChunk {
     pub(super) fn new(encoder: Box<dyn ChunkEncoder>) -> Self {
-        Chunk { encoder, requests: Vec::new(), waiting: Vec::new(), due: None, grown: false }
+        OpenChunk { encoder, requests: Vec::new(), waiting: Vec::new(), due: None, grown: false }
     }
 
     /// Commits what the encoder was given last. True when it is the first of this chunk.
-    pub(super) fn commit(&mut self, note: Request, waiting: Waiting, interval: Duration) -> bool {
+    pub(super) fn commit(&mut self, note: FrameRequest, waiting: Waiting, interval: Duration) -> bool {
         self.encoder.commit();
         self.requests.push(note);
         self.waiting.push(waiting);

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::chunk::{Chunk, Encoders, Sealed};
+use super::chunk::{Encoders, OpenChunk, Sealed};
 use super::repeat::Repeats;
 use super::ticket::Ticket;
 use crate::admit::Admitted;
@@ -29,7 +29,7 @@ use crate::otlp::{Received, sift};
 use crate::reply::Refusal;
 use crate::signal::Signal;
 use crate::sink::Sink;
-use crate::spool::{Digest, Request};
+use crate::spool::{Digest, FrameRequest};
 use crate::waiting::{Pending, Rejected, Waiting};
 
 /// Requests above this are encoded with the reactor out of the way.
@@ -43,7 +43,7 @@ pub(super) struct Lane {
     commit_interval: Duration,
     max_chunk_rows: u64,
     encoders: Encoders,
-    open: Mutex<Open>,
+    open: Mutex<OpenChunks>,
     first_request: Notify,
     stopping: AtomicBool,
     frames: mpsc::UnboundedSender<Sealed>,
@@ -51,8 +51,8 @@ pub(super) struct Lane {
 }
 
 #[derive(Default)]
-struct Open {
-    chunks: Vec<Chunk>,
+struct OpenChunks {
+    chunks: Vec<OpenChunk>,
     /// Chunks that are being encoded into, and so are missing from the stack.
     out: usize,
 }
@@ -76,7 +76,7 @@ pub struct Fresh {
 /// A chunk whose encoder holds a request that is not committed: rolled back and open again when dropped.
 struct Uncommitted<'a> {
     lane: &'a Arc<Lane>,
-    chunk: Option<Chunk>,
+    chunk: Option<OpenChunk>,
     column_bytes: u64,
 }
 
@@ -166,16 +166,16 @@ impl Lane {
         }
     }
 
-    fn take(&self) -> Chunk {
+    fn take(&self) -> OpenChunk {
         let mut open = self.open.lock();
         open.out += 1;
         let chunk = open.chunks.pop();
         drop(open);
-        chunk.unwrap_or_else(|| Chunk::new(self.encoders.take()))
+        chunk.unwrap_or_else(|| OpenChunk::new(self.encoders.take()))
     }
 
     /// The chunk's owner is done with it: it is sealed when its time has come, and open again otherwise.
-    fn put_back(self: &Arc<Self>, chunk: Chunk) {
+    fn put_back(self: &Arc<Self>, chunk: OpenChunk) {
         let due = chunk.due().is_some_and(|due| {
             due <= Instant::now() || self.stopping.load(Ordering::Acquire) || chunk.full(self.max_chunk_rows)
         });
@@ -189,7 +189,7 @@ impl Lane {
         }
     }
 
-    fn seal(self: &Arc<Self>, chunk: Chunk) {
+    fn seal(self: &Arc<Self>, chunk: OpenChunk) {
         let lane = self.clone();
         tokio::task::spawn_blocking(move || {
             let (sealed, encoder) = chunk.seal();
@@ -210,8 +210,8 @@ impl Lane {
                 None => self.first_request.notified().await,
             }
             let now = Instant::now();
-            let due = |chunk: &mut Chunk| chunk.due().is_some_and(|due| due <= now);
-            let chunks: Vec<Chunk> = self.open.lock().chunks.extract_if(.., due).collect();
+            let due = |chunk: &mut OpenChunk| chunk.due().is_some_and(|due| due <= now);
+            let chunks: Vec<OpenChunk> = self.open.lock().chunks.extract_if(.., due).collect();
             for chunk in chunks {
                 self.seal(chunk);
             }
@@ -221,7 +221,7 @@ impl Lane {
     /// When an open chunk may be due; `None`: not before somebody commits a chunk's first request.
     fn next_look(&self) -> Option<Instant> {
         let open = self.open.lock();
-        let earliest = open.chunks.iter().filter_map(Chunk::due).min();
+        let earliest = open.chunks.iter().filter_map(OpenChunk::due).min();
         earliest.or_else(|| (open.out > 0).then(|| Instant::now() + self.commit_interval))
     }
 }
@@ -245,7 +245,7 @@ impl Encoded<'_> {
         }
         let Fresh { received, key, digest, answer } = fresh;
         let Received { mut admitted, request, .. } = received;
-        let note = Request { key: key.clone(), bytes: request.len() as u64, digest };
+        let note = FrameRequest { key: key.clone(), bytes: request.len() as u64, digest };
         admitted.shrink(note.bytes);
         drop(request);
         let (waiting, fate) = Waiting::new(Box::new(admitted), appended.column_bytes, left_out, &chunk.lane.pending);
@@ -256,7 +256,7 @@ impl Encoded<'_> {
 }
 
 impl Uncommitted<'_> {
-    fn commit(mut self, note: Request, waiting: Waiting) {
+    fn commit(mut self, note: FrameRequest, waiting: Waiting) {
         let Some(mut chunk) = self.chunk.take() else {
             return;
         };

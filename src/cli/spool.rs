@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use otelgate::config::{self, Config};
-use otelgate::spool::orders::Stopped;
+use otelgate::spool::orders::StoppedSpool;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -73,7 +73,7 @@ async fn ask(config: &Config, order: Order) -> anyhow::Result<Option<Value>> {
 
 /// The same in the folder of a process that does not run.
 fn look(spool: &config::Spool, order: Order) -> anyhow::Result<Value> {
-    let mut stopped = Stopped::open(&spool.dir, spool.digest_ttl)?;
+    let mut stopped = StoppedSpool::open(&spool.dir, spool.digest_ttl)?;
     let answer = match order {
         Order::List => serde_json::to_value(stopped.list()?)?,
         Order::Show(sequence) => {

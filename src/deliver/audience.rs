@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use crate::chunk::PartName;
 use crate::reply::{Away, Refusal};
-use crate::spool::{Frame, Part};
+use crate::spool::{BatchPart, Frame};
 use crate::waiting::{Rejected, Waiting, unavailable};
 
 /// Who waits for a batch.
 #[derive(Default)]
 pub(crate) struct Audience {
-    requests: Vec<Listener>,
+    requests: Vec<Waiter>,
     parts: Vec<Share>,
 }
 
 /// One request; `waiting` is gone once it was answered.
-struct Listener {
+struct Waiter {
     waiting: Option<Waiting>,
     open_parts: u32,
     rows: u64,
@@ -30,11 +30,11 @@ struct Listener {
 struct Share {
     name: PartName,
     columns: Arc<[Arc<str>]>,
-    segments: Vec<Vec<Rows>>,
+    segments: Vec<Vec<RequestRows>>,
 }
 
 /// The rows of one request in one segment.
-struct Rows {
+struct RequestRows {
     request: usize,
     rows: u64,
 }
@@ -43,16 +43,16 @@ impl Audience {
     /// Takes up a frame, in the order in which frames are appended, and who waits for it: one a request, in the frame's order.
     pub(crate) fn join(&mut self, frame: &Frame, waiting: Vec<Waiting>) {
         let first = self.requests.len();
-        self.requests.extend(waiting.into_iter().map(Listener::new));
+        self.requests.extend(waiting.into_iter().map(Waiter::new));
         for part in &frame.parts {
             let mut segment = Vec::with_capacity(part.rows_by_request.len());
             for (request, rows) in &part.rows_by_request {
                 let request = first.saturating_add(*request as usize);
                 let rows = u64::from(*rows);
-                if let Some(listener) = self.requests.get_mut(request) {
-                    listener.open_parts += 1;
-                    listener.rows += rows;
-                    segment.push(Rows { request, rows });
+                if let Some(waiter) = self.requests.get_mut(request) {
+                    waiter.open_parts += 1;
+                    waiter.rows += rows;
+                    segment.push(RequestRows { request, rows });
                 }
             }
             self.share(&part.name, &part.columns).segments.push(segment);
@@ -60,7 +60,7 @@ impl Audience {
     }
 
     /// Rows of a part's segment are refused for good; they count when the part is settled.
-    pub(super) fn refused(&mut self, part: &Part, segment: usize, rows: (u64, u64), why: &Arc<str>) {
+    pub(super) fn refused(&mut self, part: &BatchPart, segment: usize, rows: (u64, u64), why: &Arc<str>) {
         let (from, to) = (rows.0, rows.0.saturating_add(rows.1));
         let Some(share) = self.parts.iter().find(|share| share.is(part)) else {
             return;
@@ -69,16 +69,16 @@ impl Audience {
         for of in share.segments.get(segment).into_iter().flatten() {
             let end = start + of.rows;
             let refused = end.min(to).saturating_sub(start.max(from));
-            if let (1.., Some(listener)) = (refused, self.requests.get_mut(of.request)) {
-                listener.refused += refused;
-                listener.why = Some(why.clone());
+            if let (1.., Some(waiter)) = (refused, self.requests.get_mut(of.request)) {
+                waiter.refused += refused;
+                waiter.why = Some(why.clone());
             }
             start = end;
         }
     }
 
     /// So many rows of a part are not in, nobody knows which: they can be counted against a request only when the part holds no other.
-    pub(super) fn rejected(&mut self, part: &Part, rows: u64, why: &str) {
+    pub(super) fn rejected(&mut self, part: &BatchPart, rows: u64, why: &str) {
         let Some(share) = self.parts.iter().find(|share| share.is(part)) else {
             return;
         };
@@ -86,22 +86,22 @@ impl Audience {
         let Some(first) = requests.next().filter(|first| requests.all(|other| other == *first)) else {
             return;
         };
-        if let Some(listener) = self.requests.get_mut(first) {
-            listener.refused = listener.refused.saturating_add(rows).min(listener.rows);
-            listener.why = Some(why.into());
+        if let Some(waiter) = self.requests.get_mut(first) {
+            waiter.refused = waiter.refused.saturating_add(rows).min(waiter.rows);
+            waiter.why = Some(why.into());
         }
     }
 
     /// A part is settled: who waited for nothing else is answered.
-    pub(super) fn settled(&mut self, part: &Part) {
+    pub(super) fn settled(&mut self, part: &BatchPart) {
         let Some(share) = self.parts.iter().find(|share| share.is(part)) else {
             return;
         };
         for of in share.segments.iter().flatten() {
-            if let Some(listener) = self.requests.get_mut(of.request) {
-                listener.open_parts = listener.open_parts.saturating_sub(1);
-                if listener.open_parts == 0 {
-                    listener.answer();
+            if let Some(waiter) = self.requests.get_mut(of.request) {
+                waiter.open_parts = waiter.open_parts.saturating_sub(1);
+                if waiter.open_parts == 0 {
+                    waiter.answer();
                 }
             }
         }
@@ -109,8 +109,8 @@ impl Audience {
 
     /// Nothing of the batch is in, or ever will be: everybody who waits for it is refused.
     pub(crate) fn refuse_all(&mut self, away: Away) {
-        for listener in &mut self.requests {
-            if let Some(waiting) = listener.waiting.take() {
+        for waiter in &mut self.requests {
+            if let Some(waiting) = waiter.waiting.take() {
                 waiting.refused(unavailable(away));
             }
         }
@@ -118,7 +118,7 @@ impl Audience {
 
     /// Something of the batch may be in, and the time of those who wait is over. Who comes again joins what comes of it.
     pub(super) fn all_unknown(&mut self) {
-        let waiting = self.requests.iter_mut().filter_map(|listener| listener.waiting.as_mut());
+        let waiting = self.requests.iter_mut().filter_map(|waiter| waiter.waiting.as_mut());
         waiting.for_each(Waiting::unknown);
     }
 
@@ -133,14 +133,14 @@ impl Audience {
 }
 
 impl Share {
-    fn is(&self, part: &Part) -> bool {
+    fn is(&self, part: &BatchPart) -> bool {
         self.name == part.name && self.columns == part.columns
     }
 }
 
-impl Listener {
+impl Waiter {
     fn new(waiting: Waiting) -> Self {
-        Listener { waiting: Some(waiting), open_parts: 0, rows: 0, refused: 0, why: None }
+        Waiter { waiting: Some(waiting), open_parts: 0, rows: 0, refused: 0, why: None }
     }
 
     fn answer(&mut self) {

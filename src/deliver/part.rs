@@ -12,7 +12,7 @@ use super::table::Stuck;
 use super::watch::{Report, Watch};
 use crate::blocking;
 use crate::sink::{AfterUnknown, Outcome, PartDelivery, Sink};
-use crate::spool::{Contents, Note, Part, Refused};
+use crate::spool::{BatchPart, Contents, Note, Refused};
 
 /// Longest wait between attempts at something that the disk refuses.
 const DISK_PAUSE: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ const DISK_PAUSE: Duration = Duration::from_secs(5);
 /// A part that waits for its turn or is being delivered.
 pub(super) struct Job {
     pub(super) shipment: Arc<Shipment>,
-    pub(super) part: Part,
+    pub(super) part: BatchPart,
     /// Its place in the batch.
     pub(super) place: usize,
     /// What is still to be delivered, the next piece last; made when the part is first read.
@@ -49,7 +49,7 @@ enum Settled {
 }
 
 impl Job {
-    pub(super) fn new(shipment: Arc<Shipment>, part: Part, place: usize) -> Self {
+    pub(super) fn new(shipment: Arc<Shipment>, part: BatchPart, place: usize) -> Self {
         let state = shipment.batch.state(part.id);
         let tried = state.tried;
         Job { shipment, part, place, pieces: None, tried_before: tried, tried, split: state.split, held: None }
@@ -223,8 +223,8 @@ impl Job {
         let note = Note::Refused(Refused { part: self.part.id, frame: segment.frame, start, rows, why: why.clone() });
         self.note(note).await;
         self.shipment.refused(&self.part, place.unwrap_or(0), (start, rows), why);
-        let (table, day) = (&self.part.name.table, self.part.name.day);
-        tracing::warn!(%table, day, rows, %why, "the sink refuses rows of one request for good");
+        let (table, partition) = (&self.part.name.table, self.part.name.partition);
+        tracing::warn!(%table, partition, rows, %why, "the sink refuses rows of one request for good");
     }
 
     /// A note comes before what it announces, so there is nothing to do but to wait for the disk.

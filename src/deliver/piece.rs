@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::doubt::Insert;
 use crate::sink::PartDelivery;
-use crate::spool::{Contents, Part, Rows, SegmentContents};
+use crate::spool::{BatchPart, Contents, Rows, SegmentContents};
 
 /// A range of a part, and how its delivery stands.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ impl Extent {
     }
 
     /// What is sent for it. The whole part's token is `token`; every other extent has one of its own, the same after a restart.
-    pub(super) fn delivery(&self, part: &Part, contents: &Contents, token: &str, insert: &Insert) -> PartDelivery {
+    pub(super) fn delivery(&self, part: &BatchPart, contents: &Contents, token: &str, insert: &Insert) -> PartDelivery {
         let (chosen, only_rows) = self.choose(contents);
         let frames = chosen.segments.first().zip(chosen.segments.last());
         let (first, last) = frames.map_or((0, 0), |(first, last)| (first.frame, last.frame));

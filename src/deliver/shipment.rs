@@ -14,19 +14,19 @@ use tokio::sync::watch;
 use super::audience::Audience;
 use crate::blocking;
 use crate::reply::Away;
-use crate::spool::{Batch, Counts, Note, Part};
+use crate::spool::{Batch, BatchPart, Counts, Note};
 
 /// A sealed batch that is being delivered.
 pub(super) struct Shipment {
     pub(super) batch: Arc<Batch>,
-    fate: Mutex<Fate>,
+    fate: Mutex<Progress>,
     given_up: watch::Sender<bool>,
     dropped: AtomicBool,
     /// Tables of which parts wait for a person.
     held: Mutex<BTreeMap<Arc<str>, usize>>,
 }
 
-struct Fate {
+struct Progress {
     /// Who waits; nobody with a spool.
     audience: Option<Audience>,
     /// By place in [`Batch::parts`].
@@ -51,7 +51,12 @@ impl Shipment {
         let parts = batch.parts().len();
         Arc::new(Shipment {
             batch,
-            fate: Mutex::new(Fate { audience, parts: vec![Whereabouts::Absent; parts], unsettled: parts, late: false }),
+            fate: Mutex::new(Progress {
+                audience,
+                parts: vec![Whereabouts::Absent; parts],
+                unsettled: parts,
+                late: false,
+            }),
             given_up: watch::Sender::new(false),
             dropped: AtomicBool::new(false),
             held: Mutex::default(),
@@ -89,21 +94,21 @@ impl Shipment {
     }
 
     /// Rows (first, count) of a segment are refused for good.
-    pub(super) fn refused(&self, part: &Part, segment: usize, rows: (u64, u64), why: &Arc<str>) {
+    pub(super) fn refused(&self, part: &BatchPart, segment: usize, rows: (u64, u64), why: &Arc<str>) {
         if let Some(audience) = &mut self.fate.lock().audience {
             audience.refused(part, segment, rows, why);
         }
     }
 
     /// The sink took the part, or a piece of it, without some of its rows, and did not say which.
-    pub(super) fn rejected(&self, part: &Part, rows: u64, why: &str) {
+    pub(super) fn rejected(&self, part: &BatchPart, rows: u64, why: &str) {
         if let Some(audience) = &mut self.fate.lock().audience {
             audience.rejected(part, rows, why);
         }
     }
 
     /// Nothing more is to be done for the part. True when it was the batch's last.
-    pub(super) fn settled(&self, part: &Part) -> bool {
+    pub(super) fn settled(&self, part: &BatchPart) -> bool {
         let mut fate = self.fate.lock();
         if !*self.given_up.borrow()
             && let Some(audience) = &mut fate.audience
@@ -183,7 +188,7 @@ impl Shipment {
         let _ = watch.wait_for(|given_up| *given_up).await;
     }
 
-    fn give_up_if_absent(&self, fate: &mut Fate) -> bool {
+    fn give_up_if_absent(&self, fate: &mut Progress) -> bool {
         let absent = |part: &Whereabouts| *part == Whereabouts::Absent;
         let give_up = fate.unsettled > 0 && fate.parts.iter().all(absent);
         if give_up {

@@ -10,7 +10,7 @@ use crate::sink::collector::tests::endpoint::Endpoint;
 use crate::sink::collector::tests::{PROTOCOLS, collector, inflated, settings};
 use crate::sink::fake::{Act, FakeSink};
 use crate::sink::{AfterUnknown, Outcome};
-use crate::spool::{Digest, Frame, Note, Request, Spool};
+use crate::spool::{Digest, Frame, FrameRequest, Note, Spool};
 
 /// A frame of these requests, all of the key `k`.
 pub(crate) fn frame(sink: &FakeSink, requests: &[&str]) -> Frame {
@@ -20,7 +20,7 @@ pub(crate) fn frame(sink: &FakeSink, requests: &[&str]) -> Frame {
         encoder.append(text.as_bytes(), &Growth::default()).expect("a good request");
         encoder.commit();
         let digest = Digest::of(text.as_bytes());
-        notes.push(Request { key: "k".into(), bytes: text.len() as u64, digest });
+        notes.push(FrameRequest { key: "k".into(), bytes: text.len() as u64, digest });
     }
     Frame::new(notes, encoder.seal())
 }
@@ -233,7 +233,7 @@ async fn one_poisoned_request_costs_nobody_else_behind_a_collector() {
                 encoder.append(request, &Growth::default()).unwrap();
                 encoder.commit();
             }
-            let note = |request: &Vec<u8>| Request { key: "k".into(), bytes: 1, digest: Digest::of(request) };
+            let note = |request: &Vec<u8>| FrameRequest { key: "k".into(), bytes: 1, digest: Digest::of(request) };
             open.append(&[Frame::new(frame.iter().map(note).collect(), encoder.seal())]).unwrap();
         }
         let deliveries = Deliveries::new(collector.clone(), 2, Arc::default());

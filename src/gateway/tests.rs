@@ -100,7 +100,7 @@ impl ChunkEncoder for FakeChunk {
     fn seal(&mut self) -> Vec<SealedPart> {
         let rows = std::mem::take(&mut self.committed);
         vec![SealedPart {
-            name: PartName { table: "otel_logs".into(), day: 0 },
+            name: PartName { table: "otel_logs".into(), partition: 0 },
             columns: Arc::from([]),
             bytes: vec![0; 8],
             uncompressed: 8,

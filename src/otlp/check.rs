@@ -3,7 +3,7 @@
 //! One table of OTLP's messages ([`descriptor`](super::descriptor)) drives one walk for all signals. It takes what a
 //! server that decodes the bytes takes: every known field has its own wire type, ids have their length, lengths end where they say.
 
-use super::descriptor::{self, Field as Known, Kind, Message};
+use super::descriptor::{self, FieldDescriptor, FieldKind, MessageDescriptor};
 use super::wire::{Fault, Field, Fields};
 use crate::signal::Signal;
 
@@ -15,7 +15,7 @@ pub(crate) const GROUP_DEPTH: u8 = 1;
 /// # Errors
 /// [`Fault::Malformed`].
 pub(crate) fn group(signal: Signal, bytes: &[u8]) -> Result<(), Fault> {
-    let [Known { kind: Kind::Message(group), .. }] = descriptor::request(signal).fields else {
+    let [FieldDescriptor { kind: FieldKind::Message(group), .. }] = descriptor::request(signal).fields else {
         return Ok(());
     };
     message(group, bytes, GROUP_DEPTH)
@@ -25,7 +25,7 @@ pub(crate) fn group(signal: Signal, bytes: &[u8]) -> Result<(), Fault> {
 ///
 /// # Errors
 /// [`Fault::Malformed`]; [`Fault::TooDeep`], which bounds the recursion.
-pub(crate) fn message(of: &Message, bytes: &[u8], depth: u8) -> Result<(), Fault> {
+pub(crate) fn message(of: &MessageDescriptor, bytes: &[u8], depth: u8) -> Result<(), Fault> {
     let mut fields = Fields::new(bytes, depth);
     let mut last = 0;
     while let Some((number, field)) = fields.next()? {
@@ -33,9 +33,9 @@ pub(crate) fn message(of: &Message, bytes: &[u8], depth: u8) -> Result<(), Fault
             continue;
         };
         match (known.kind, field) {
-            (Kind::Message(inner), Field::Len(bytes)) => message(inner, bytes, fields.inner_depth()?)?,
-            (Kind::Text | Kind::Base64, Field::Len(_)) => {}
-            (Kind::Hex(len), Field::Len(id)) => {
+            (FieldKind::Message(inner), Field::Len(bytes)) => message(inner, bytes, fields.inner_depth()?)?,
+            (FieldKind::Text | FieldKind::Base64, Field::Len(_)) => {}
+            (FieldKind::Hex(len), Field::Len(id)) => {
                 if !id.is_empty() && id.len() != len {
                     return Err(fields.fault("a trace or span id of the wrong length"));
                 }
@@ -47,7 +47,7 @@ pub(crate) fn message(of: &Message, bytes: &[u8], depth: u8) -> Result<(), Fault
 }
 
 /// The field with this number. Fields mostly come in the order of the table, so the search begins where the last one ended.
-fn find<'m>(known: &'m [Known], number: u32, last: &mut usize) -> Option<&'m Known> {
+fn find<'m>(known: &'m [FieldDescriptor], number: u32, last: &mut usize) -> Option<&'m FieldDescriptor> {
     for at in [*last, *last + 1] {
         if let Some(field) = known.get(at)
             && field.number == number
@@ -61,12 +61,18 @@ fn find<'m>(known: &'m [Known], number: u32, last: &mut usize) -> Option<&'m Kno
     known.get(at)
 }
 
-fn number_field(kind: Kind, field: Field<'_>, repeated: bool, fields: &Fields<'_>) -> Result<(), Fault> {
+fn number_field(kind: FieldKind, field: Field<'_>, repeated: bool, fields: &Fields<'_>) -> Result<(), Fault> {
     let width = match kind {
-        Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => 8,
-        Kind::Fixed32 => 4,
-        Kind::Bool | Kind::Uint32 | Kind::Uint64 | Kind::Int64 | Kind::Sint32 | Kind::Int32 | Kind::Enum(_) => 0,
-        Kind::Message(_) | Kind::Text | Kind::Base64 | Kind::Hex(_) => return fields.wrong_type(),
+        FieldKind::Double | FieldKind::Fixed64 | FieldKind::Sfixed64 => 8,
+        FieldKind::Fixed32 => 4,
+        FieldKind::Bool
+        | FieldKind::Uint32
+        | FieldKind::Uint64
+        | FieldKind::Int64
+        | FieldKind::Sint32
+        | FieldKind::Int32
+        | FieldKind::Enum(_) => 0,
+        FieldKind::Message(_) | FieldKind::Text | FieldKind::Base64 | FieldKind::Hex(_) => return fields.wrong_type(),
     };
     match (width, field) {
         (8, Field::Fixed64(_)) | (4, Field::Fixed32(_)) | (0, Field::Varint(_)) => Ok(()),

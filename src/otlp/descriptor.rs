@@ -5,19 +5,19 @@
 use crate::signal::Signal;
 
 /// A message type.
-pub(crate) struct Message {
+pub(crate) struct MessageDescriptor {
     /// Its fields; those seen most often first.
-    pub(crate) fields: &'static [Field],
+    pub(crate) fields: &'static [FieldDescriptor],
 }
 
 /// A field of a message.
-pub(crate) struct Field {
+pub(crate) struct FieldDescriptor {
     /// Its name in the .proto file, in snake_case.
     pub(crate) name: &'static str,
     /// Its number in protobuf, below 2^28.
     pub(crate) number: u32,
     /// What it holds.
-    pub(crate) kind: Kind,
+    pub(crate) kind: FieldKind,
     /// Whether it holds any number of these; numbers are then packed.
     pub(crate) repeated: bool,
     /// Whether it is one of several of which only the last counts.
@@ -28,7 +28,7 @@ pub(crate) struct Field {
 
 /// What a field holds, and so how it is written in JSON and in protobuf.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum FieldKind {
     /// JSON string.
     Text,
     /// Trace and span ids: this many bytes, or none; hex in JSON, in either case.
@@ -48,14 +48,14 @@ pub(crate) enum Kind {
     Int32,
     /// An enum: in OTLP/JSON an integer, never a name; the collector takes its names too.
     Enum(Names),
-    Message(&'static Message),
+    Message(&'static MessageDescriptor),
 }
 
 /// The names of an enum's values.
 pub(crate) type Names = &'static [(&'static str, i32)];
 
 /// The request that a signal's `Export` takes.
-pub(crate) const fn request(signal: Signal) -> &'static Message {
+pub(crate) const fn request(signal: Signal) -> &'static MessageDescriptor {
     match signal {
         Signal::Traces => &TRACES_REQUEST,
         Signal::Logs => &LOGS_REQUEST,
@@ -63,29 +63,29 @@ pub(crate) const fn request(signal: Signal) -> &'static Message {
     }
 }
 
-const fn one(name: &'static str, number: u32, kind: Kind) -> Field {
-    Field { name, number, kind, repeated: false, oneof: false, record: false }
+const fn one(name: &'static str, number: u32, kind: FieldKind) -> FieldDescriptor {
+    FieldDescriptor { name, number, kind, repeated: false, oneof: false, record: false }
 }
 
 /// One of several.
-const fn either(name: &'static str, number: u32, kind: Kind) -> Field {
-    Field { oneof: true, ..one(name, number, kind) }
+const fn either(name: &'static str, number: u32, kind: FieldKind) -> FieldDescriptor {
+    FieldDescriptor { oneof: true, ..one(name, number, kind) }
 }
 
-const fn many(name: &'static str, number: u32, kind: Kind) -> Field {
-    Field { repeated: true, ..one(name, number, kind) }
+const fn many(name: &'static str, number: u32, kind: FieldKind) -> FieldDescriptor {
+    FieldDescriptor { repeated: true, ..one(name, number, kind) }
 }
 
-const fn records(name: &'static str, number: u32, message: &'static Message) -> Field {
-    Field { record: true, ..many(name, number, Of(message)) }
+const fn records(name: &'static str, number: u32, message: &'static MessageDescriptor) -> FieldDescriptor {
+    FieldDescriptor { record: true, ..many(name, number, Of(message)) }
 }
 
-use Kind::{
+use FieldKind::{
     Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Int32, Int64, Message as Of, Sfixed64, Sint32, Text, Uint32,
     Uint64,
 };
 
-static ANY_VALUE: Message = Message {
+static ANY_VALUE: MessageDescriptor = MessageDescriptor {
     fields: &[
         either("string_value", 1, Text),
         either("int_value", 3, Int64),
@@ -98,14 +98,15 @@ static ANY_VALUE: Message = Message {
     ],
 };
 
-static ARRAY_VALUE: Message = Message { fields: &[many("values", 1, Of(&ANY_VALUE))] };
+static ARRAY_VALUE: MessageDescriptor = MessageDescriptor { fields: &[many("values", 1, Of(&ANY_VALUE))] };
 
-static KEY_VALUE_LIST: Message = Message { fields: &[many("values", 1, Of(&KEY_VALUE))] };
+static KEY_VALUE_LIST: MessageDescriptor = MessageDescriptor { fields: &[many("values", 1, Of(&KEY_VALUE))] };
 
-static KEY_VALUE: Message =
-    Message { fields: &[one("key", 1, Text), one("value", 2, Of(&ANY_VALUE)), one("key_strindex", 3, Int32)] };
+static KEY_VALUE: MessageDescriptor = MessageDescriptor {
+    fields: &[one("key", 1, Text), one("value", 2, Of(&ANY_VALUE)), one("key_strindex", 3, Int32)],
+};
 
-static SCOPE: Message = Message {
+static SCOPE: MessageDescriptor = MessageDescriptor {
     fields: &[
         one("name", 1, Text),
         one("version", 2, Text),
@@ -114,7 +115,7 @@ static SCOPE: Message = Message {
     ],
 };
 
-static ENTITY_REF: Message = Message {
+static ENTITY_REF: MessageDescriptor = MessageDescriptor {
     fields: &[
         one("schema_url", 1, Text),
         one("type", 2, Text),
@@ -123,7 +124,7 @@ static ENTITY_REF: Message = Message {
     ],
 };
 
-static RESOURCE: Message = Message {
+static RESOURCE: MessageDescriptor = MessageDescriptor {
     fields: &[
         many("attributes", 1, Of(&KEY_VALUE)),
         one("dropped_attributes_count", 2, Uint32),
@@ -131,16 +132,18 @@ static RESOURCE: Message = Message {
     ],
 };
 
-static TRACES_REQUEST: Message = Message { fields: &[many("resource_spans", 1, Of(&RESOURCE_SPANS))] };
+static TRACES_REQUEST: MessageDescriptor =
+    MessageDescriptor { fields: &[many("resource_spans", 1, Of(&RESOURCE_SPANS))] };
 
-static RESOURCE_SPANS: Message = Message {
+static RESOURCE_SPANS: MessageDescriptor = MessageDescriptor {
     fields: &[one("resource", 1, Of(&RESOURCE)), many("scope_spans", 2, Of(&SCOPE_SPANS)), one("schema_url", 3, Text)],
 };
 
-static SCOPE_SPANS: Message =
-    Message { fields: &[one("scope", 1, Of(&SCOPE)), records("spans", 2, &SPAN), one("schema_url", 3, Text)] };
+static SCOPE_SPANS: MessageDescriptor = MessageDescriptor {
+    fields: &[one("scope", 1, Of(&SCOPE)), records("spans", 2, &SPAN), one("schema_url", 3, Text)],
+};
 
-static SPAN: Message = Message {
+static SPAN: MessageDescriptor = MessageDescriptor {
     fields: &[
         one("trace_id", 1, Hex(16)),
         one("span_id", 2, Hex(8)),
@@ -161,7 +164,7 @@ static SPAN: Message = Message {
     ],
 };
 
-static EVENT: Message = Message {
+static EVENT: MessageDescriptor = MessageDescriptor {
     fields: &[
         one("time_unix_nano", 1, Fixed64),
         one("name", 2, Text),
@@ -170,7 +173,7 @@ static EVENT: Message = Message {
     ],
 };
 
-static LINK: Message = Message {
+static LINK: MessageDescriptor = MessageDescriptor {
     fields: &[
         one("trace_id", 1, Hex(16)),
         one("span_id", 2, Hex(8)),
@@ -181,19 +184,20 @@ static LINK: Message = Message {
     ],
 };
 
-static STATUS: Message = Message { fields: &[one("message", 2, Text), one("code", 3, Enum(STATUS_CODE))] };
+static STATUS: MessageDescriptor =
+    MessageDescriptor { fields: &[one("message", 2, Text), one("code", 3, Enum(STATUS_CODE))] };
 
-static LOGS_REQUEST: Message = Message { fields: &[many("resource_logs", 1, Of(&RESOURCE_LOGS))] };
+static LOGS_REQUEST: MessageDescriptor = MessageDescriptor { fields: &[many("resource_logs", 1, Of(&RESOURCE_LOGS))] };
 
-static RESOURCE_LOGS: Message = Message {
+static RESOURCE_LOGS: MessageDescriptor = MessageDescriptor {
     fields: &[one("resource", 1, Of(&RESOURCE)), many("scope_logs", 2, Of(&SCOPE_LOGS)), one("schema_url", 3, Text)],
 };
 
-static SCOPE_LOGS: Message = Message {
+static SCOPE_LOGS: MessageDescriptor = MessageDescriptor {
     fields: &[one("scope", 1, Of(&SCOPE)), records("log_records", 2, &LOG_RECORD), one("schema_url", 3, Text)],
 };
 
-static LOG_RECORD: Message = Message {
+static LOG_RECORD: MessageDescriptor = MessageDescriptor {
     fields: &[
         one("time_unix_nano", 1, Fixed64),
         one("observed_time_unix_nano", 11, Fixed64),
@@ -209,9 +213,10 @@ static LOG_RECORD: Message = Message {
     ],
 };
 
-static METRICS_REQUEST: Message = Message { fields: &[many("resource_metrics", 1, Of(&RESOURCE_METRICS))] };
+static METRICS_REQUEST: MessageDescriptor =
+    MessageDescriptor { fields: &[many("resource_metrics", 1, Of(&RESOURCE_METRICS))] };
 
-static RESOURCE_METRICS: Message = Message {
+static RESOURCE_METRICS: MessageDescriptor = MessageDescriptor {
     fields: &[
         one("resource", 1, Of(&RESOURCE)),
         many("scope_metrics", 2, Of(&SCOPE_METRICS)),
@@ -219,10 +224,11 @@ static RESOURCE_METRICS: Message = Message {
     ],
 };
 
-static SCOPE_METRICS: Message =
-    Message { fields: &[one("scope", 1, Of(&SCOPE)), many("metrics", 2, Of(&METRIC)), one("schema_url", 3, Text)] };
+static SCOPE_METRICS: MessageDescriptor = MessageDescriptor {
+    fields: &[one("scope", 1, Of(&SCOPE)), many("metrics", 2, Of(&METRIC)), one("schema_url", 3, Text)],
+};
 
-static METRIC: Message = Message {
+static METRIC: MessageDescriptor = MessageDescriptor {
     fields: &[
         one("name", 1, Text),
         one("description", 2, Text),
@@ -236,9 +242,9 @@ static METRIC: Message = Message {
     ],
 };
 
-static GAUGE: Message = Message { fields: &[records("data_points", 1, &NUMBER_POINT)] };
+static GAUGE: MessageDescriptor = MessageDescriptor { fields: &[records("data_points", 1, &NUMBER_POINT)] };
 
-static SUM: Message = Message {
+static SUM: MessageDescriptor = MessageDescriptor {
     fields: &[
         records("data_points", 1, &NUMBER_POINT),
         one("aggregation_temporality", 2, Enum(TEMPORALITY)),
@@ -246,20 +252,20 @@ static SUM: Message = Message {
     ],
 };
 
-static HISTOGRAM: Message = Message {
+static HISTOGRAM: MessageDescriptor = MessageDescriptor {
     fields: &[records("data_points", 1, &HISTOGRAM_POINT), one("aggregation_temporality", 2, Enum(TEMPORALITY))],
 };
 
-static EXPONENTIAL_HISTOGRAM: Message = Message {
+static EXPONENTIAL_HISTOGRAM: MessageDescriptor = MessageDescriptor {
     fields: &[
         records("data_points", 1, &EXPONENTIAL_HISTOGRAM_POINT),
         one("aggregation_temporality", 2, Enum(TEMPORALITY)),
     ],
 };
 
-static SUMMARY: Message = Message { fields: &[records("data_points", 1, &SUMMARY_POINT)] };
+static SUMMARY: MessageDescriptor = MessageDescriptor { fields: &[records("data_points", 1, &SUMMARY_POINT)] };
 
-static NUMBER_POINT: Message = Message {
+static NUMBER_POINT: MessageDescriptor = MessageDescriptor {
     fields: &[
         many("attributes", 7, Of(&KEY_VALUE)),
         one("start_time_unix_nano", 2, Fixed64),
@@ -271,7 +277,7 @@ static NUMBER_POINT: Message = Message {
     ],
 };
 
-static HISTOGRAM_POINT: Message = Message {
+static HISTOGRAM_POINT: MessageDescriptor = MessageDescriptor {
     fields: &[
         many("attributes", 9, Of(&KEY_VALUE)),
         one("start_time_unix_nano", 2, Fixed64),
@@ -287,7 +293,7 @@ static HISTOGRAM_POINT: Message = Message {
     ],
 };
 
-static EXPONENTIAL_HISTOGRAM_POINT: Message = Message {
+static EXPONENTIAL_HISTOGRAM_POINT: MessageDescriptor = MessageDescriptor {
     fields: &[
         many("attributes", 1, Of(&KEY_VALUE)),
         one("start_time_unix_nano", 2, Fixed64),
@@ -306,9 +312,10 @@ static EXPONENTIAL_HISTOGRAM_POINT: Message = Message {
     ],
 };
 
-static BUCKETS: Message = Message { fields: &[one("offset", 1, Sint32), many("bucket_counts", 2, Uint64)] };
+static BUCKETS: MessageDescriptor =
+    MessageDescriptor { fields: &[one("offset", 1, Sint32), many("bucket_counts", 2, Uint64)] };
 
-static SUMMARY_POINT: Message = Message {
+static SUMMARY_POINT: MessageDescriptor = MessageDescriptor {
     fields: &[
         many("attributes", 7, Of(&KEY_VALUE)),
         one("start_time_unix_nano", 2, Fixed64),
@@ -320,9 +327,10 @@ static SUMMARY_POINT: Message = Message {
     ],
 };
 
-static QUANTILE: Message = Message { fields: &[one("quantile", 1, Double), one("value", 2, Double)] };
+static QUANTILE: MessageDescriptor =
+    MessageDescriptor { fields: &[one("quantile", 1, Double), one("value", 2, Double)] };
 
-static EXEMPLAR: Message = Message {
+static EXEMPLAR: MessageDescriptor = MessageDescriptor {
     fields: &[
         many("filtered_attributes", 7, Of(&KEY_VALUE)),
         one("time_unix_nano", 2, Fixed64),

@@ -4,7 +4,7 @@
 //! than what went in.
 
 use super::check;
-use super::descriptor::{self, Field as Known, Kind, Message};
+use super::descriptor::{self, FieldDescriptor, FieldKind, MessageDescriptor};
 use super::wire::{Fault, Field, Fields, put_varint};
 use crate::signal::Signal;
 
@@ -27,7 +27,7 @@ struct Sift {
 }
 
 impl Sift {
-    fn message(&mut self, of: &Message, bytes: &[u8], depth: u8) -> Result<(), Fault> {
+    fn message(&mut self, of: &MessageDescriptor, bytes: &[u8], depth: u8) -> Result<(), Fault> {
         let mut fields = Fields::new(bytes, depth);
         let mut start = 0;
         while let Some((number, field)) = fields.next()? {
@@ -36,14 +36,14 @@ impl Sift {
             start = end;
             let known = of.fields.iter().find(|known| known.number == number);
             match (known, field) {
-                (Some(Known { record: true, kind: Kind::Message(record), .. }), Field::Len(message)) => {
+                (Some(FieldDescriptor { record: true, kind: FieldKind::Message(record), .. }), Field::Len(message)) => {
                     match check::message(record, message, fields.inner_depth()?) {
                         Ok(()) => self.out.extend_from_slice(whole),
                         Err(Fault::TooDeep(_)) => self.dropped += 1,
                         Err(other) => return Err(other),
                     }
                 }
-                (Some(Known { kind: Kind::Message(inner), .. }), Field::Len(message))
+                (Some(FieldDescriptor { kind: FieldKind::Message(inner), .. }), Field::Len(message))
                     if depth < LEVELS && holds_records(inner, LEVELS - depth) =>
                 {
                     self.inner(number, inner, message, fields.inner_depth()?)?;
@@ -55,7 +55,7 @@ impl Sift {
     }
 
     /// A message that may get shorter: it is written behind where it belongs, then moved.
-    fn inner(&mut self, number: u32, of: &Message, message: &[u8], depth: u8) -> Result<(), Fault> {
+    fn inner(&mut self, number: u32, of: &MessageDescriptor, message: &[u8], depth: u8) -> Result<(), Fault> {
         let start = self.out.len();
         self.message(of, message, depth)?;
         let end = self.out.len();
@@ -70,12 +70,11 @@ impl Sift {
 }
 
 /// Whether records lie at most so many messages deep in such a message.
-fn holds_records(message: &Message, levels: u8) -> bool {
+fn holds_records(message: &MessageDescriptor, levels: u8) -> bool {
     levels > 0
-        && message
-            .fields
-            .iter()
-            .any(|field| field.record || matches!(field.kind, Kind::Message(inner) if holds_records(inner, levels - 1)))
+        && message.fields.iter().any(|field| {
+            field.record || matches!(field.kind, FieldKind::Message(inner) if holds_records(inner, levels - 1))
+        })
 }
 
 #[cfg(test)]

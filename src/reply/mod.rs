@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::signal::Signal;
 
 pub use body::ReplyBody;
-pub use table::Verdict;
+pub use table::ReplyStatus;
 pub use write::{PartialSuccess, accepted, answer, text};
 
 /// Why a request is refused. Nothing of a refused request was kept, whatever the reason

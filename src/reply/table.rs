@@ -16,7 +16,7 @@ const TOO_SLOW_RETRY: Duration = Duration::from_secs(1);
 
 /// What a refusal is over each protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ReplyStatus {
     /// The status over HTTP.
     pub status: StatusCode,
     /// The status over gRPC.
@@ -27,7 +27,7 @@ pub struct Verdict {
 
 impl Refusal {
     /// Its row of the table.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> ReplyStatus {
         let (status, code, retry_after) = match self {
             Refusal::Unauthenticated => (StatusCode::UNAUTHORIZED, Code::Unauthenticated, None),
             Refusal::SignalNotAllowed(_) | Refusal::OriginNotAllowed => {
@@ -54,7 +54,7 @@ impl Refusal {
             Refusal::UnknownPath | Refusal::UnknownMethod => (StatusCode::NOT_FOUND, Code::Unimplemented, None),
             Refusal::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, None),
         };
-        Verdict { status, code, retry_after }
+        ReplyStatus { status, code, retry_after }
     }
 
     /// The reason's name in metrics: a few fixed words, so that a client cannot make more of them.

@@ -9,7 +9,7 @@ use prost::Message;
 use serde_json::json;
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{Refusal, ReplyBody, Verdict};
+use super::{Refusal, ReplyBody, ReplyStatus};
 use crate::signal::{Protocol, Signal};
 
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -32,7 +32,7 @@ pub fn answer(refusal: &Refusal, protocol: Option<Protocol>) -> Response<ReplyBo
 
 /// gRPC's "Trailers-Only": HTTP 200, the status in the only header block. Advice is a `google.rpc.RetryInfo` in
 /// `grpc-status-details-bin`, and the details are there only to carry it.
-fn trailers_only(refusal: &Refusal, verdict: &Verdict) -> Response<ReplyBody> {
+fn trailers_only(refusal: &Refusal, verdict: &ReplyStatus) -> Response<ReplyBody> {
     let message = refusal.to_string();
     let status = match verdict.retry_after {
         None => tonic::Status::new(verdict.code, message),
@@ -44,7 +44,7 @@ fn trailers_only(refusal: &Refusal, verdict: &Verdict) -> Response<ReplyBody> {
 }
 
 /// A `google.rpc.Status` in the request's encoding (OTLP/HTTP, "Failures"), or its message as text.
-fn status_body(refusal: &Refusal, verdict: &Verdict, protocol: Option<Protocol>) -> Response<ReplyBody> {
+fn status_body(refusal: &Refusal, verdict: &ReplyStatus, protocol: Option<Protocol>) -> Response<ReplyBody> {
     let (code, message) = (i32::from(verdict.code), refusal.to_string());
     let mut response = match protocol {
         None => text(verdict.status, format!("{message}\n").into()),

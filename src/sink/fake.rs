@@ -250,7 +250,7 @@ impl ChunkEncoder for FakeEncoder {
         for (request, (name, tables)) in std::mem::take(&mut self.committed).into_iter().enumerate() {
             for (table, rows) in tables.into_iter().filter(|(_, rows)| *rows > 0) {
                 let part = parts.entry(table.clone()).or_insert_with(|| SealedPart {
-                    name: PartName { table: table.as_str().into(), day: 0 },
+                    name: PartName { table: table.as_str().into(), partition: 0 },
                     columns: [Arc::from("Name")].into(),
                     bytes: Vec::new(),
                     uncompressed: 0,

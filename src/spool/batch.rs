@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use super::counts::Counts;
 use super::format::note::{Note, Refused};
 use super::format::record::Header;
-use super::index::{Index, Part};
+use super::index::{BatchPart, Index};
 use super::store::Store;
-use super::tail::Log;
+use super::tail::Tail;
 use crate::signal::Signal;
 
 /// What is known of a part's delivery.
@@ -82,7 +82,7 @@ pub struct Batch {
     /// What it adds to what is waiting in the spool.
     pub(crate) waiting: Counts,
     /// Held while the disk works; never taken while `state` is held.
-    pub(crate) log: Mutex<Log>,
+    pub(crate) tail: Mutex<Tail>,
     /// Held for a moment only: reactors ask.
     pub(crate) state: Mutex<State>,
 }
@@ -108,11 +108,11 @@ impl Batch {
         header: Header,
         index: Index,
         name: String,
-        log: Log,
+        tail: Tail,
         notes: Vec<Note>,
     ) -> Batch {
         let mut state = State {
-            bytes: log.len,
+            bytes: tail.len,
             parts: vec![PartState::default(); index.parts.len()],
             damaged: Vec::new(),
             lost: Counts::default(),
@@ -125,11 +125,11 @@ impl Batch {
         Batch {
             store,
             header,
-            charged: log.len,
+            charged: tail.len,
             waiting: index.counts.clone(),
             index,
             name,
-            log: Mutex::new(log),
+            tail: Mutex::new(tail),
             state: Mutex::new(state),
         }
     }
@@ -150,7 +150,7 @@ impl Batch {
     }
 
     /// Its parts: each is one insert.
-    pub fn parts(&self) -> &[Part] {
+    pub fn parts(&self) -> &[BatchPart] {
         &self.index.parts
     }
 
@@ -196,8 +196,8 @@ impl Batch {
     pub fn token(&self, part: u32) -> String {
         let generation = self.state(part).generation;
         let (token, name) = (self.header.token, self.index.part(part).map(|part| &part.name));
-        let (table, day) = name.map_or(("", 0), |name| (&*name.table, name.day));
-        format!("{token}-{part}-{table}-{day}-{generation}")
+        let (table, partition) = name.map_or(("", 0), |name| (&*name.table, name.partition));
+        format!("{token}-{part}-{table}-{partition}-{generation}")
     }
 
     /// Writes notes down, synced when this returns `Ok`; they count from then on. Blocks.
@@ -205,13 +205,13 @@ impl Batch {
     /// # Errors
     /// Whatever the disk says. What the notes announce must not be done then.
     pub fn note(&self, notes: &[Note]) -> io::Result<()> {
-        let mut log = self.log.lock();
+        let mut tail = self.tail.lock();
         self.store.with_reserve(|| {
             let mut file = self.store.disk.open(&self.name)?;
-            log.append(&self.store, file.as_mut(), &self.header, notes)
+            tail.append(&self.store, file.as_mut(), &self.header, notes)
         })?;
         let mut state = self.state.lock();
-        state.bytes = log.len;
+        state.bytes = tail.len;
         notes.iter().for_each(|note| state.take(&self.index, note));
         Ok(())
     }

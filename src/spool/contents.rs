@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::batch::{Batch, Rows};
 use super::disk::DiskFile;
 use super::format::frame::{Meta, PartMeta};
-use super::index::{FrameAt, Part, Segment};
+use super::index::{BatchPart, FrameAt, Segment};
 use crate::chunk::Witness;
 
 /// Witnesses that a part is looked for by.
@@ -90,7 +90,12 @@ impl Batch {
         Ok(contents)
     }
 
-    fn read_segment(&self, file: &dyn DiskFile, part: &Part, segment: &Segment) -> io::Result<Option<SegmentContents>> {
+    fn read_segment(
+        &self,
+        file: &dyn DiskFile,
+        part: &BatchPart,
+        segment: &Segment,
+    ) -> io::Result<Option<SegmentContents>> {
         let len = usize::try_from(segment.len).map_err(io::Error::other)?;
         let bytes = file.read_at(segment.offset, len)?;
         if crc32c::crc32c(&bytes) != segment.sum {

@@ -11,7 +11,7 @@ use crate::chunk::PartName;
 
 /// One part of a batch: what becomes one insert.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct BatchPart {
     /// The part's number in its batch; notes name it by this.
     pub id: u32,
     /// Table and partition.
@@ -55,7 +55,7 @@ pub(crate) struct FrameAt {
 /// The frames of one file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<BatchPart>,
     pub(crate) frames: Vec<FrameAt>,
     pub(crate) counts: Counts,
     /// Bytes of the file by the key that they are charged to.
@@ -73,12 +73,12 @@ impl Index {
     /// The numbers of a frame's parts, new ones for those that the batch does not have yet.
     pub(crate) fn ids(&mut self, frame: &Frame) -> Vec<u32> {
         let ids = frame.parts.iter().map(|part| {
-            let known = |one: &&Part| one.name == part.name && one.columns == part.columns;
+            let known = |one: &&BatchPart| one.name == part.name && one.columns == part.columns;
             if let Some(one) = self.parts.iter().find(known) {
                 return one.id;
             }
             let id = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
-            self.parts.push(Part::new(id, &part.name, &part.columns));
+            self.parts.push(BatchPart::new(id, &part.name, &part.columns));
             id
         });
         ids.collect()
@@ -98,7 +98,7 @@ impl Index {
             let rows = rows(&part.rows_by_request);
             let known = self.parts.iter().position(|one| one.id == part.id);
             let place = known.unwrap_or_else(|| {
-                self.parts.push(Part::new(part.id, &part.name, &part.columns));
+                self.parts.push(BatchPart::new(part.id, &part.name, &part.columns));
                 self.parts.len() - 1
             });
             let into = &mut self.parts[place];
@@ -139,14 +139,14 @@ impl Index {
         }
     }
 
-    pub(crate) fn part(&self, id: u32) -> Option<&Part> {
+    pub(crate) fn part(&self, id: u32) -> Option<&BatchPart> {
         self.parts.iter().find(|part| part.id == id)
     }
 }
 
-impl Part {
-    fn new(id: u32, name: &PartName, columns: &Arc<[Arc<str>]>) -> Part {
-        Part {
+impl BatchPart {
+    fn new(id: u32, name: &PartName, columns: &Arc<[Arc<str>]>) -> BatchPart {
+        BatchPart {
             id,
             name: name.clone(),
             columns: columns.clone(),

@@ -147,7 +147,7 @@ impl World {
     fn new_frame(&mut self) -> u64 {
         let id = self.frames.len() as u64;
         let requests = self.rng.random_range(1..4u32);
-        let of = |n: u32| Request {
+        let of = |n: u32| FrameRequest {
             key: ["a", "b"][n as usize % 2].into(),
             bytes: 10,
             digest: Digest::of(&[&id.to_le_bytes()[..], &n.to_le_bytes()].concat()),
@@ -157,7 +157,7 @@ impl World {
             let mut bytes = id.to_le_bytes().to_vec();
             bytes.resize(8 + self.rng.random_range(0..2000), 7);
             SealedPart {
-                name: PartName { table: (*table).into(), day: 20_000 },
+                name: PartName { table: (*table).into(), partition: 20_000 },
                 columns: [Arc::from("Timestamp")].into(),
                 uncompressed: bytes.len() as u64,
                 witnesses: vec![Witness(bytes[..8].to_vec())],

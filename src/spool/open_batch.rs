@@ -12,7 +12,7 @@ use super::format::frame::{Frame, Meta};
 use super::format::record::{HEAD_LEN, Head, Header, Kind};
 use super::index::{FrameAt, Index};
 use super::store::Store;
-use super::tail::{Footer, Log};
+use super::tail::{Footer, Tail};
 use crate::signal::Signal;
 
 /// Why frames were not appended.
@@ -121,7 +121,7 @@ impl OpenBatch {
     pub fn seal(mut self) -> Batch {
         self.index.parts.retain(|part| !part.segments.is_empty());
         let name = self.name();
-        let mut log = Log {
+        let mut tail = Tail {
             len: self.len,
             records: self.records,
             total: self.index.total,
@@ -130,11 +130,11 @@ impl OpenBatch {
         };
         let empty = self.is_empty();
         if let (Some(file), false) = (self.file.as_mut(), empty)
-            && let Err(error) = log.append(&self.store, file.as_mut(), &self.header, &[])
+            && let Err(error) = tail.append(&self.store, file.as_mut(), &self.header, &[])
         {
             tracing::warn!(file = name, %error, "the footer of a batch could not be written yet");
         }
-        let mut batch = Batch::new(self.store, self.header, self.index, name, log, Vec::new());
+        let mut batch = Batch::new(self.store, self.header, self.index, name, tail, Vec::new());
         batch.charged = self.len;
         batch
     }

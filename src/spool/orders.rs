@@ -98,7 +98,7 @@ impl Batch {
             reasons.dedup();
             PartSummary {
                 table: part.name.table.to_string(),
-                day: part.name.day,
+                day: part.name.partition,
                 rows: part.rows,
                 tried: state.tried,
                 is_in: state.is_in,
@@ -204,25 +204,25 @@ impl Spool {
 }
 
 /// The spool of a process that is not running, for as long as a person asks.
-pub struct Stopped {
+pub struct StoppedSpool {
     /// The spool.
     pub spool: Spool,
     recovered: Recovered,
 }
 
-impl Stopped {
+impl StoppedSpool {
     /// Opens a folder and brings it in order as a start would.
     ///
     /// # Errors
     /// A running process has the folder, or it cannot be opened.
-    pub fn open(dir: &std::path::Path, digest_ttl: Duration) -> Result<Stopped, AskError> {
+    pub fn open(dir: &std::path::Path, digest_ttl: Duration) -> Result<StoppedSpool, AskError> {
         Self::on(Box::new(RealDisk::open(dir)?), digest_ttl)
     }
 
-    fn on(disk: Box<dyn Disk>, digest_ttl: Duration) -> Result<Stopped, AskError> {
+    fn on(disk: Box<dyn Disk>, digest_ttl: Duration) -> Result<StoppedSpool, AskError> {
         let settings = Settings { limits: Limits::NONE, digest_ttl };
         let (spool, recovered) = Spool::open(disk, &settings)?;
-        Ok(Stopped { spool, recovered })
+        Ok(StoppedSpool { spool, recovered })
     }
 
     /// Everything in the spool: what waits, in the order of its delivery, then what is in quarantine.
@@ -282,8 +282,8 @@ mod tests {
     use crate::spool::Refused;
     use crate::spool::disk::faulty::FaultyDisk;
 
-    fn reopen(disk: &FaultyDisk) -> Stopped {
-        Stopped::on(Box::new(disk.clone()), Duration::from_secs(600)).unwrap()
+    fn reopen(disk: &FaultyDisk) -> StoppedSpool {
+        StoppedSpool::on(Box::new(disk.clone()), Duration::from_secs(600)).unwrap()
     }
 
     /// A spool with batch 0, of whose five rows two were refused.
@@ -300,7 +300,7 @@ mod tests {
         disk
     }
 
-    fn rows(stopped: &Stopped) -> [u64; 4] {
+    fn rows(stopped: &StoppedSpool) -> [u64; 4] {
         let totals = stopped.spool.totals();
         let waiting = stopped.spool.waiting().total_rows();
         [totals.stored.total_rows(), totals.quarantined.total_rows(), totals.dropped.total_rows(), waiting]

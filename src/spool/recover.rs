@@ -16,7 +16,7 @@ use super::index::Index;
 use super::journal::{self, Event, Journal};
 use super::scan::{Scan, scan};
 use super::store::{Store, Totals};
-use super::tail::{Footer, Log};
+use super::tail::{Footer, Tail};
 use super::{CLEAN_STOP, QUARANTINE, Settings, now_ms};
 
 /// What a start found.
@@ -222,16 +222,16 @@ fn take_up(store: &Arc<Store>, name: String, len: u64, cut: bool, scan: Scan) ->
     tell(&name, len, &scan);
     let mut batch = batch_of(store, name, len, scan);
     {
-        let mut log = batch.log.lock();
-        log.broken |= cut;
+        let mut tail = batch.tail.lock();
+        tail.broken |= cut;
         let mut file = store.disk.open(&batch.name)?;
         if torn_after_seal {
             // Once the tail is cut nothing else says that a note was torn.
             let tried = tried(&batch.index);
-            store.with_reserve(|| log.append(store, file.as_mut(), &batch.header, &tried))?;
+            store.with_reserve(|| tail.append(store, file.as_mut(), &batch.header, &tried))?;
         } else if unsealed {
             // Not needed now: what cannot be cut or written is cut and written with the first note.
-            let _ = log.append(store, file.as_mut(), &batch.header, &[]);
+            let _ = tail.append(store, file.as_mut(), &batch.header, &[]);
         }
     }
     batch.waiting = batch.answers_for()?;
@@ -249,7 +249,7 @@ fn take_up(store: &Arc<Store>, name: String, len: u64, cut: bool, scan: Scan) ->
 pub(crate) fn batch_of(store: &Arc<Store>, name: String, len: u64, scan: Scan) -> Batch {
     let mut counts = scan.index.counts.clone();
     counts.add(&scan.lost);
-    let log = Log {
+    let tail = Tail {
         len: scan.end,
         records: scan.records,
         total: scan.total,
@@ -261,7 +261,7 @@ pub(crate) fn batch_of(store: &Arc<Store>, name: String, len: u64, scan: Scan) -
         // A note that cannot be read may have said so.
         notes.extend(tried(&scan.index));
     }
-    let batch = Batch::new(store.clone(), scan.header, scan.index, name, log, notes);
+    let batch = Batch::new(store.clone(), scan.header, scan.index, name, tail, notes);
     {
         let mut state = batch.state.lock();
         state.lost = scan.lost;

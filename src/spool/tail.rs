@@ -10,7 +10,7 @@ use super::format::wire::{Malformed, Reader, Writer};
 use super::store::Store;
 
 /// The end of a sealed file.
-pub(crate) struct Log {
+pub(crate) struct Tail {
     pub(crate) len: u64,
     pub(crate) records: u32,
     pub(crate) total: Before,
@@ -46,7 +46,7 @@ impl Footer {
     }
 }
 
-impl Log {
+impl Tail {
     /// Writes the footer, if it is not written yet, and then the notes, with one write and one sync.
     ///
     /// # Errors

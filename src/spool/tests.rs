@@ -7,13 +7,13 @@ use crate::chunk::{PartName, SealedPart, Witness};
 
 /// A frame of one request a key, each with `rows` rows in `table`.
 pub(crate) fn frame(table: &str, keys: &[&str], rows: u32, bytes: &[u8]) -> Frame {
-    let requests = keys.iter().enumerate().map(|(n, key)| Request {
+    let requests = keys.iter().enumerate().map(|(n, key)| FrameRequest {
         key: (*key).into(),
         bytes: 10,
         digest: Digest::of(&[bytes, &n.to_le_bytes()].concat()),
     });
     let part = SealedPart {
-        name: PartName { table: table.into(), day: 20_000 },
+        name: PartName { table: table.into(), partition: 20_000 },
         columns: [Arc::from("Timestamp"), Arc::from("Body")].into(),
         bytes: bytes.to_vec(),
         uncompressed: bytes.len() as u64,

@@ -3,7 +3,7 @@
 use super::reader::{Stop, Text, unescape};
 use crate::memory::Memory;
 use crate::otlp::buffer::Buffer;
-use crate::otlp::descriptor::{Field, Kind};
+use crate::otlp::descriptor::{FieldDescriptor, FieldKind};
 
 /// The bytes written so far.
 pub(super) struct Encoder<M> {
@@ -35,13 +35,19 @@ impl<M: Memory> Encoder<M> {
     }
 
     /// Writes a field's tag; packed numbers have one together.
-    pub(super) fn tag(&mut self, field: &Field, packed: bool) -> Result<(), Stop> {
+    pub(super) fn tag(&mut self, field: &FieldDescriptor, packed: bool) -> Result<(), Stop> {
         let wire_type = match field.kind {
             _ if packed => 2,
-            Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => 1,
-            Kind::Fixed32 => 5,
-            Kind::Text | Kind::Hex(_) | Kind::Base64 | Kind::Message(_) => 2,
-            Kind::Bool | Kind::Uint32 | Kind::Uint64 | Kind::Int64 | Kind::Sint32 | Kind::Int32 | Kind::Enum(_) => 0,
+            FieldKind::Double | FieldKind::Fixed64 | FieldKind::Sfixed64 => 1,
+            FieldKind::Fixed32 => 5,
+            FieldKind::Text | FieldKind::Hex(_) | FieldKind::Base64 | FieldKind::Message(_) => 2,
+            FieldKind::Bool
+            | FieldKind::Uint32
+            | FieldKind::Uint64
+            | FieldKind::Int64
+            | FieldKind::Sint32
+            | FieldKind::Int32
+            | FieldKind::Enum(_) => 0,
         };
         self.varint(u64::from(field.number) << 3 | wire_type)
     }
@@ -116,27 +122,30 @@ impl<M: Memory> Encoder<M> {
     ///
     /// # Errors
     /// When it does not fit `kind`, or `kind` is no integer.
-    pub(super) fn integer(&mut self, kind: Kind, value: i128) -> Result<(), Stop> {
+    pub(super) fn integer(&mut self, kind: FieldKind, value: i128) -> Result<(), Stop> {
         let misfit = |_| Stop::Misfit;
         match kind {
-            Kind::Fixed32 => self.put(&u32::try_from(value).map_err(misfit)?.to_le_bytes()),
-            Kind::Fixed64 => self.put(&u64::try_from(value).map_err(misfit)?.to_le_bytes()),
-            Kind::Sfixed64 => self.put(&i64::try_from(value).map_err(misfit)?.to_le_bytes()),
-            Kind::Uint32 => self.varint(u64::from(u32::try_from(value).map_err(misfit)?)),
-            Kind::Uint64 => self.varint(u64::try_from(value).map_err(misfit)?),
-            Kind::Int64 => self.varint(i64::try_from(value).map_err(misfit)?.cast_unsigned()),
-            Kind::Int32 | Kind::Enum(_) => {
+            FieldKind::Fixed32 => self.put(&u32::try_from(value).map_err(misfit)?.to_le_bytes()),
+            FieldKind::Fixed64 => self.put(&u64::try_from(value).map_err(misfit)?.to_le_bytes()),
+            FieldKind::Sfixed64 => self.put(&i64::try_from(value).map_err(misfit)?.to_le_bytes()),
+            FieldKind::Uint32 => self.varint(u64::from(u32::try_from(value).map_err(misfit)?)),
+            FieldKind::Uint64 => self.varint(u64::try_from(value).map_err(misfit)?),
+            FieldKind::Int64 => self.varint(i64::try_from(value).map_err(misfit)?.cast_unsigned()),
+            FieldKind::Int32 | FieldKind::Enum(_) => {
                 let value = i64::from(i32::try_from(value).map_err(misfit)?);
                 self.varint(value.cast_unsigned())
             }
-            Kind::Sint32 => {
+            FieldKind::Sint32 => {
                 let value = i32::try_from(value).map_err(misfit)?;
                 let zigzag = (value << 1) ^ (value >> 31);
                 self.varint(u64::from(zigzag.cast_unsigned()))
             }
-            Kind::Text | Kind::Hex(_) | Kind::Base64 | Kind::Bool | Kind::Double | Kind::Message(_) => {
-                Err(Stop::Misfit)
-            }
+            FieldKind::Text
+            | FieldKind::Hex(_)
+            | FieldKind::Base64
+            | FieldKind::Bool
+            | FieldKind::Double
+            | FieldKind::Message(_) => Err(Stop::Misfit),
         }
     }
 }

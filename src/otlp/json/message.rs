@@ -4,7 +4,7 @@ use super::encode::Encoder;
 use super::reader::{Reader, Stop};
 use super::text;
 use crate::memory::Memory;
-use crate::otlp::descriptor::{Field, Kind, Message};
+use crate::otlp::descriptor::{FieldDescriptor, FieldKind, MessageDescriptor};
 
 /// A text on its way into protobuf.
 pub(super) struct Transcoder<'t, M> {
@@ -19,7 +19,7 @@ pub(super) struct Transcoder<'t, M> {
 /// What is known of a value before it is read.
 #[derive(Clone, Copy)]
 struct Place {
-    field: &'static Field,
+    field: &'static FieldDescriptor,
     /// Inside its field's list.
     element: bool,
     /// A value for the same field, or for another of several of which the last counts, may have been written before.
@@ -28,7 +28,7 @@ struct Place {
 
 impl<M: Memory> Transcoder<'_, M> {
     /// Reads the whole text.
-    pub(super) fn request(&mut self, message: &'static Message) -> Result<(), Stop> {
+    pub(super) fn request(&mut self, message: &'static MessageDescriptor) -> Result<(), Stop> {
         match self.reader.peek()? {
             b'{' => self.object(message, false)?,
             b'n' => self.reader.word("null")?,
@@ -38,7 +38,7 @@ impl<M: Memory> Transcoder<'_, M> {
     }
 
     /// Writes the fields of an object. `again`: a part of the same message may have been written before.
-    fn object(&mut self, message: &'static Message, again: bool) -> Result<(), Stop> {
+    fn object(&mut self, message: &'static MessageDescriptor, again: bool) -> Result<(), Stop> {
         self.reader.open()?;
         // The fields that were there, by their places in the table; and whether one of several was.
         let (mut seen, mut one_seen) = (0_u32, false);
@@ -52,7 +52,7 @@ impl<M: Memory> Transcoder<'_, M> {
             let before = if field.oneof { one_seen } else { seen & 1 << at != 0 };
             let place = Place { field, element: false, again: again || before };
             (seen, one_seen) = (seen | 1 << at, one_seen | field.oneof);
-            if place.again && field.oneof && matches!(field.kind, Kind::Message(_)) {
+            if place.again && field.oneof && matches!(field.kind, FieldKind::Message(_)) {
                 self.forget(message, field)?;
             }
             if let Err(stop) = self.value(place) {
@@ -64,7 +64,7 @@ impl<M: Memory> Transcoder<'_, M> {
     }
 
     /// The field that a member's name names, in snake_case or in lowerCamelCase.
-    fn name(&mut self, message: &'static Message) -> Result<Option<(usize, &'static Field)>, Stop> {
+    fn name(&mut self, message: &'static MessageDescriptor) -> Result<Option<(usize, &'static FieldDescriptor)>, Stop> {
         let name = self.reader.name()?;
         let find = |name: &[u8]| message.fields.iter().enumerate().find(|(_, field)| is_named(field.name, name));
         match name.escaped {
@@ -77,9 +77,9 @@ impl<M: Memory> Transcoder<'_, M> {
     }
 
     /// Writes an empty value of another kind before a message of which only the last counts: readers of protobuf would merge it with one before.
-    fn forget(&mut self, message: &'static Message, field: &Field) -> Result<(), Stop> {
+    fn forget(&mut self, message: &'static MessageDescriptor, field: &FieldDescriptor) -> Result<(), Stop> {
         let other = message.fields.iter().find(|other| {
-            other.oneof && other.number != field.number && matches!(other.kind, Kind::Message(_) | Kind::Text)
+            other.oneof && other.number != field.number && matches!(other.kind, FieldKind::Message(_) | FieldKind::Text)
         });
         match other {
             Some(other) => {
@@ -107,39 +107,40 @@ impl<M: Memory> Transcoder<'_, M> {
             self.encoder.tag(field, false)?;
         }
         match (field.kind, begins) {
-            (Kind::Message(message), b'{') => {
+            (FieldKind::Message(message), b'{') => {
                 let begun = self.encoder.begin()?;
                 self.object(message, again && !element)?;
                 self.encoder.end(begun)
             }
-            (Kind::Text, b'"') => {
+            (FieldKind::Text, b'"') => {
                 let text = self.reader.string()?;
                 self.encoder.text(text)
             }
-            (Kind::Hex(_), b'"') => {
+            (FieldKind::Hex(_), b'"') => {
                 let digits = self.reader.string()?;
                 self.encoder.bytes(digits, text::hex)
             }
-            (Kind::Base64, b'"') => {
+            (FieldKind::Base64, b'"') => {
                 let digits = self.reader.string()?;
                 self.encoder.bytes(digits, text::base64)
             }
-            (Kind::Bool, b't') => {
+            (FieldKind::Bool, b't') => {
                 self.reader.word("true")?;
                 self.encoder.put(&[1])
             }
-            (Kind::Bool, b'f') => {
+            (FieldKind::Bool, b'f') => {
                 self.reader.word("false")?;
                 self.encoder.put(&[0])
             }
-            (Kind::Message(_) | Kind::Text | Kind::Hex(_) | Kind::Base64 | Kind::Bool, other) => {
-                Err(Reader::unexpected(other))
-            }
+            (
+                FieldKind::Message(_) | FieldKind::Text | FieldKind::Hex(_) | FieldKind::Base64 | FieldKind::Bool,
+                other,
+            ) => Err(Reader::unexpected(other)),
             (kind, b'"') => self.number_in_string(kind),
             (kind, b'-' | b'0'..=b'9') => {
                 let number = self.reader.number()?;
                 match kind {
-                    Kind::Double => self.encoder.double(text::number(number).ok_or(Stop::Misfit)?),
+                    FieldKind::Double => self.encoder.double(text::number(number).ok_or(Stop::Misfit)?),
                     _ => self.encoder.integer(kind, text::integer(number).ok_or(Stop::Misfit)?),
                 }
             }
@@ -148,14 +149,14 @@ impl<M: Memory> Transcoder<'_, M> {
     }
 
     /// A number, or an enum's name.
-    fn number_in_string(&mut self, kind: Kind) -> Result<(), Stop> {
+    fn number_in_string(&mut self, kind: FieldKind) -> Result<(), Stop> {
         let digits = self.reader.string()?;
         match kind {
-            Kind::Double => {
+            FieldKind::Double => {
                 let value = self.encoder.parse(digits, text::double)?;
                 self.encoder.double(value)
             }
-            Kind::Enum(names) => {
+            FieldKind::Enum(names) => {
                 let named = |text: &str| names.iter().find(|(name, _)| *name == text);
                 let (_, value) = self.encoder.parse(digits, named)?;
                 self.encoder.integer(kind, i128::from(*value))
@@ -171,8 +172,8 @@ impl<M: Memory> Transcoder<'_, M> {
     fn null(&mut self, Place { field, element, .. }: Place) -> Result<(), Stop> {
         let empty = match field.kind {
             _ if field.repeated && !element => false,
-            Kind::Text => true,
-            Kind::Message(_) => element || field.oneof,
+            FieldKind::Text => true,
+            FieldKind::Message(_) => element || field.oneof,
             _ if element => return Err(Stop::Misfit),
             _ => false,
         };
@@ -183,7 +184,7 @@ impl<M: Memory> Transcoder<'_, M> {
         Ok(())
     }
 
-    fn list(&mut self, field: &'static Field) -> Result<(), Stop> {
+    fn list(&mut self, field: &'static FieldDescriptor) -> Result<(), Stop> {
         self.reader.open()?;
         let begun = match is_packed(field.kind) {
             true => {
@@ -219,8 +220,8 @@ impl<M: Memory> Transcoder<'_, M> {
 }
 
 /// Whether elements are written as packed numbers.
-fn is_packed(kind: Kind) -> bool {
-    !matches!(kind, Kind::Text | Kind::Hex(_) | Kind::Base64 | Kind::Message(_))
+fn is_packed(kind: FieldKind) -> bool {
+    !matches!(kind, FieldKind::Text | FieldKind::Hex(_) | FieldKind::Base64 | FieldKind::Message(_))
 }
 
 /// Whether `name` is this one, or its lowerCamelCase.

@@ -143,7 +143,7 @@ mod tests {
 
     fn part(only_rows: Option<(u64, u64)>) -> PartDelivery {
         PartDelivery {
-            name: PartName { table: "otel_traces".into(), day: 0 },
+            name: PartName { table: "otel_traces".into(), partition: 0 },
             columns: ["SpanId".into(), "Events.Name".into()].into(),
             token: "t".to_owned(),
             attempt: 2,

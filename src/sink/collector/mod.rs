@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 
 use self::answer::{Answer, Class, Failure, PartialSuccess};
 use self::connect::Connect;
-use self::encode::{Chunk, Messages, cut};
+use self::encode::{Messages, OtlpChunk, cut};
 use self::endpoints::{Endpoints, Lease};
 use self::export::{Exporter, Message};
 use crate::chunk::ChunkEncoder;
@@ -190,7 +190,7 @@ fn signal_of(table: &str) -> Option<Signal> {
 
 impl Sink for Collector {
     fn encoder(&self, signal: Signal) -> Box<dyn ChunkEncoder> {
-        Box::new(Chunk::new(signal, self.messages[signal.index()].clone()))
+        Box::new(OtlpChunk::new(signal, self.messages[signal.index()].clone()))
     }
 
     fn deliver<'a>(&'a self, part: &'a PartDelivery) -> BoxFuture<'a, Outcome> {

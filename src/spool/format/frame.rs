@@ -10,7 +10,7 @@ use crate::spool::digests::Digest;
 
 /// One accepted request of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct FrameRequest {
     /// The name of the key that sent it.
     pub key: Arc<str>,
     /// Its uncompressed size in bytes.
@@ -23,7 +23,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// The requests in the order in which they were committed: `rows_by_request` counts from 0 in this list.
-    pub requests: Vec<Request>,
+    pub requests: Vec<FrameRequest>,
     /// A part a table and partition.
     pub parts: Vec<FramePart>,
     /// When the chunk was sealed, in milliseconds since 1970: the age of its digests.
@@ -49,7 +49,7 @@ pub struct FramePart {
 
 impl Frame {
     /// A frame of what an encoder sealed and the requests that it had committed, sealed now.
-    pub fn new(requests: Vec<Request>, parts: Vec<SealedPart>) -> Frame {
+    pub fn new(requests: Vec<FrameRequest>, parts: Vec<SealedPart>) -> Frame {
         let parts = parts.into_iter().map(|part| FramePart {
             name: part.name,
             columns: part.columns,
@@ -86,7 +86,7 @@ pub(crate) fn rows(by_request: &[(u32, u32)]) -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) sealed_ms: u64,
-    pub(crate) requests: Vec<Request>,
+    pub(crate) requests: Vec<FrameRequest>,
     pub(crate) parts: Vec<PartMeta>,
 }
 
@@ -154,7 +154,7 @@ impl Meta {
         let sealed_ms = from.u64()?;
         let keys = from.list(1, Reader::text)?;
         let requests = from.list(18, |from| {
-            Ok(Request {
+            Ok(FrameRequest {
                 key: keys.get(from.varint32()? as usize).ok_or(Malformed)?.clone(),
                 bytes: from.varint()?,
                 digest: Digest(from.array()?),
@@ -171,7 +171,7 @@ impl PartMeta {
     fn encode(&self, columns: usize, out: &mut Writer) {
         out.varint(u64::from(self.id));
         out.text(&self.name.table);
-        out.i32(self.name.day);
+        out.i32(self.name.partition);
         out.count(columns);
         out.varint(self.len);
         out.u32(self.sum);
@@ -190,7 +190,7 @@ impl PartMeta {
 
     fn decode(columns: &[Arc<[Arc<str>]>], requests: usize, from: &mut Reader<'_>) -> Result<PartMeta, Malformed> {
         let id = from.varint32()?;
-        let name = PartName { table: from.text()?, day: from.i32()? };
+        let name = PartName { table: from.text()?, partition: from.i32()? };
         let columns = columns.get(from.varint32()? as usize).ok_or(Malformed)?;
         let (len, sum, uncompressed) = (from.varint()?, from.u32()?, from.varint()?);
         let mut request = 0u32;
@@ -236,7 +236,7 @@ mod tests {
 
     fn metas() -> impl Strategy<Value = Meta> {
         let keys = prop::sample::select(vec!["a", "b", "checkout"]);
-        let request = (keys, any::<u64>(), any::<[u8; 16]>()).prop_map(|(key, bytes, digest)| Request {
+        let request = (keys, any::<u64>(), any::<[u8; 16]>()).prop_map(|(key, bytes, digest)| FrameRequest {
             key: key.into(),
             bytes,
             digest: Digest(digest),
@@ -252,7 +252,7 @@ mod tests {
             );
             let part = part.prop_map(|((id, day, len, sum, uncompressed), table, columns, rows, witnesses)| PartMeta {
                 id,
-                name: PartName { table: table.into(), day },
+                name: PartName { table: table.into(), partition: day },
                 columns: columns.into_iter().map(Arc::from).collect(),
                 len,
                 sum,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::compress::Compressor;
 use super::native;
-use super::part::{Part, Parts};
+use super::part::{OpenPart, OpenParts};
 use super::request::{Request, Scratch};
 use super::settings::{CurrentSettings, EncoderSettings};
 use super::walk::walk;
@@ -13,10 +13,10 @@ use crate::chunk::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, Seale
 use crate::signal::Signal;
 
 /// An open chunk.
-pub(super) struct Chunk {
+pub(super) struct NativeChunk {
     current: CurrentSettings,
     signal: Signal,
-    parts: Parts,
+    parts: OpenParts,
     compressor: Compressor,
     scratch: Scratch,
     /// The last serial number given to a resource, scope or metric.
@@ -26,14 +26,14 @@ pub(super) struct Chunk {
     pending: bool,
 }
 
-impl Chunk {
-    pub(super) fn new(current: CurrentSettings, signal: Signal) -> Chunk {
+impl NativeChunk {
+    pub(super) fn new(current: CurrentSettings, signal: Signal) -> NativeChunk {
         let settings = current.get();
-        Chunk {
+        NativeChunk {
             current,
             signal,
             compressor: Compressor::new(settings.compression),
-            parts: Parts::new(settings),
+            parts: OpenParts::new(settings),
             scratch: Scratch::default(),
             serial: 0,
             requests: 0,
@@ -46,11 +46,11 @@ impl Chunk {
         let settings: Arc<EncoderSettings> = self.current.get();
         if !Arc::ptr_eq(&settings, &self.parts.settings) {
             self.compressor = Compressor::new(settings.compression);
-            self.parts = Parts::new(settings);
+            self.parts = OpenParts::new(settings);
         }
     }
 
-    fn seal_part(&mut self, part: &Part) -> SealedPart {
+    fn seal_part(&mut self, part: &OpenPart) -> SealedPart {
         self.compressor.expect(part.committed().1);
         native::block(part, &mut self.compressor);
         let (bytes, uncompressed) = self.compressor.finish();
@@ -70,7 +70,7 @@ impl Chunk {
     }
 }
 
-impl ChunkEncoder for Chunk {
+impl ChunkEncoder for NativeChunk {
     fn append(&mut self, request: &[u8], growth: &Growth) -> Result<Appended, EncodeError> {
         self.rollback();
         if self.requests == 0 {

@@ -17,12 +17,12 @@ use super::wire::{Fault, put_string};
 pub(super) struct Column {
     /// How many elements there are up to the end of each row, for an array.
     pub(super) ends: Option<Vec<u64>>,
-    pub(super) data: Data,
+    pub(super) data: ColumnData,
 }
 
 /// The values of a column, or of all its arrays one after another.
 #[derive(Debug)]
-pub(super) enum Data {
+pub(super) enum ColumnData {
     /// The table does not have the column.
     Absent,
     Text(Strings),
@@ -97,21 +97,21 @@ impl Column {
     /// An empty column; without a format it swallows what it is given.
     pub(super) fn new(format: Option<&ColumnFormat>) -> Column {
         let Some(format) = format else {
-            return Column { ends: None, data: Data::Absent };
+            return Column { ends: None, data: ColumnData::Absent };
         };
-        let fixed = |kind| Data::Fixed(Fixed { bytes: Vec::new(), kind });
+        let fixed = |kind| ColumnData::Fixed(Fixed { bytes: Vec::new(), kind });
         let data = match &format.values {
-            ValueFormat::Text => Data::Text(Strings::default()),
-            ValueFormat::Dictionary => Data::Dictionary(Numbers::default()),
+            ValueFormat::Text => ColumnData::Text(Strings::default()),
+            ValueFormat::Dictionary => ColumnData::Dictionary(Numbers::default()),
             ValueFormat::Seconds { .. } => fixed(FixedKind::Seconds),
             ValueFormat::Ticks { nanos, .. } => fixed(FixedKind::Ticks(*nanos)),
             ValueFormat::Integer { width: 1 } => fixed(FixedKind::Byte),
             ValueFormat::Integer { width: 2 } => fixed(FixedKind::Two),
             ValueFormat::Integer { width: 4 } => fixed(FixedKind::Four),
             ValueFormat::Integer { .. } | ValueFormat::Double => fixed(FixedKind::Eight),
-            ValueFormat::Map { dictionary: true } => Data::Map(Map::new(Keys::Dictionary(Numbers::default()))),
-            ValueFormat::Map { dictionary: false } => Data::Map(Map::new(Keys::Text(Vec::new()))),
-            ValueFormat::Json => Data::Json(Strings::default()),
+            ValueFormat::Map { dictionary: true } => ColumnData::Map(Map::new(Keys::Dictionary(Numbers::default()))),
+            ValueFormat::Map { dictionary: false } => ColumnData::Map(Map::new(Keys::Text(Vec::new()))),
+            ValueFormat::Json => ColumnData::Json(Strings::default()),
         };
         Column { ends: format.array.then(Vec::new), data }
     }
@@ -120,8 +120,8 @@ impl Column {
     #[inline]
     pub(super) fn text(&mut self, text: &[u8]) -> usize {
         match &mut self.data {
-            Data::Text(strings) => strings.push(text),
-            Data::Dictionary(numbers) => numbers.push(text),
+            ColumnData::Text(strings) => strings.push(text),
+            ColumnData::Dictionary(numbers) => numbers.push(text),
             _ => 0,
         }
     }
@@ -129,7 +129,7 @@ impl Column {
     /// Appends a time, in nanoseconds since 1970.
     #[inline]
     pub(super) fn time(&mut self, nanos: u64) -> usize {
-        let Data::Fixed(fixed) = &mut self.data else {
+        let ColumnData::Fixed(fixed) = &mut self.data else {
             return 0;
         };
         match fixed.kind {
@@ -147,7 +147,7 @@ impl Column {
     /// Appends an integer (or a double's bits): its low bytes, as many as the column's type has.
     #[inline]
     pub(super) fn integer(&mut self, value: u64) -> usize {
-        let Data::Fixed(fixed) = &mut self.data else {
+        let ColumnData::Fixed(fixed) = &mut self.data else {
             return 0;
         };
         let bytes = value.to_le_bytes();
@@ -162,7 +162,7 @@ impl Column {
 
     /// Appends integers (or doubles' bits) that lie together, as `integer` does.
     pub(super) fn integers(&mut self, values: &[[u8; 8]]) -> usize {
-        if let Data::Fixed(Fixed { bytes, kind: FixedKind::Eight }) = &mut self.data {
+        if let ColumnData::Fixed(Fixed { bytes, kind: FixedKind::Eight }) = &mut self.data {
             bytes.extend_from_slice(values.as_flattened());
             return size_of_val(values);
         }
@@ -179,9 +179,9 @@ impl Column {
         max: u64,
     ) -> Result<Option<usize>, Fault> {
         match &mut self.data {
-            Data::Map(map) => map.push(attributes, duplicates, depth, max),
-            Data::Json(_) if duplicates.in_doubt(attributes) => Ok(None),
-            Data::Json(strings) => {
+            ColumnData::Map(map) => map.push(attributes, duplicates, depth, max),
+            ColumnData::Json(_) if duplicates.in_doubt(attributes) => Ok(None),
+            ColumnData::Json(strings) => {
                 strings.last = strings.bytes.len();
                 let attributes = attributes.in_full(depth)?;
                 prefixed(&mut strings.bytes, |out| Json::column(out, max).object(attributes, depth))?;
@@ -194,30 +194,30 @@ impl Column {
     /// Appends the last row's value so many times more. Not for arrays.
     pub(super) fn repeat(&mut self, times: usize) {
         match &mut self.data {
-            Data::Absent => {}
-            Data::Text(strings) | Data::Json(strings) => {
+            ColumnData::Absent => {}
+            ColumnData::Text(strings) | ColumnData::Json(strings) => {
                 strings.last = repeat_tail(&mut strings.bytes, strings.last, times);
             }
-            Data::Dictionary(Numbers { numbers, .. }) => {
+            ColumnData::Dictionary(Numbers { numbers, .. }) => {
                 let last = numbers.len().saturating_sub(1);
                 repeat_tail(numbers, last, times);
             }
-            Data::Fixed(fixed) => {
+            ColumnData::Fixed(fixed) => {
                 let last = fixed.bytes.len().saturating_sub(fixed.kind.width());
                 repeat_tail(&mut fixed.bytes, last, times);
             }
-            Data::Map(map) => map.repeat(times),
+            ColumnData::Map(map) => map.repeat(times),
         }
     }
 
     /// By how many bytes the column grows when the last row's value is appended once more.
     pub(super) fn repeated(&self) -> usize {
         match &self.data {
-            Data::Absent => 0,
-            Data::Text(strings) | Data::Json(strings) => strings.bytes.len() - strings.last,
-            Data::Dictionary(_) => size_of::<u32>(),
-            Data::Fixed(fixed) => fixed.kind.width(),
-            Data::Map(map) => map.repeated(),
+            ColumnData::Absent => 0,
+            ColumnData::Text(strings) | ColumnData::Json(strings) => strings.bytes.len() - strings.last,
+            ColumnData::Dictionary(_) => size_of::<u32>(),
+            ColumnData::Fixed(fixed) => fixed.kind.width(),
+            ColumnData::Map(map) => map.repeated(),
         }
     }
 
@@ -249,14 +249,14 @@ impl Column {
     pub(super) fn mark(&self) -> Mark {
         let mut mark = Mark { rows: self.ends.as_ref().map_or(0, Vec::len), ..Mark::default() };
         match &self.data {
-            Data::Absent => {}
-            Data::Text(strings) | Data::Json(strings) => mark.data = strings.bytes.len(),
-            Data::Dictionary(numbers) => {
+            ColumnData::Absent => {}
+            ColumnData::Text(strings) | ColumnData::Json(strings) => mark.data = strings.bytes.len(),
+            ColumnData::Dictionary(numbers) => {
                 mark.data = numbers.numbers.len();
                 mark.dictionary = numbers.dictionary.len();
             }
-            Data::Fixed(fixed) => mark.data = fixed.bytes.len(),
-            Data::Map(map) => {
+            ColumnData::Fixed(fixed) => mark.data = fixed.bytes.len(),
+            ColumnData::Map(map) => {
                 mark.data = map.ends.len();
                 mark.values = map.values.len();
                 match &map.keys {
@@ -277,14 +277,14 @@ impl Column {
             ends.truncate(mark.rows);
         }
         match &mut self.data {
-            Data::Absent => {}
-            Data::Text(strings) | Data::Json(strings) => strings.bytes.truncate(mark.data),
-            Data::Dictionary(numbers) => {
+            ColumnData::Absent => {}
+            ColumnData::Text(strings) | ColumnData::Json(strings) => strings.bytes.truncate(mark.data),
+            ColumnData::Dictionary(numbers) => {
                 numbers.numbers.truncate(mark.data);
                 numbers.dictionary.truncate(mark.dictionary);
             }
-            Data::Fixed(fixed) => fixed.bytes.truncate(mark.data),
-            Data::Map(map) => {
+            ColumnData::Fixed(fixed) => fixed.bytes.truncate(mark.data),
+            ColumnData::Map(map) => {
                 map.ends.truncate(mark.data);
                 map.values.truncate(mark.values);
                 map.forget_shapes();
@@ -313,11 +313,11 @@ impl Column {
             numbers.dictionary.clear(keep);
         };
         match &mut self.data {
-            Data::Absent => {}
-            Data::Text(strings) | Data::Json(strings) => empty(&mut strings.bytes, keep),
-            Data::Dictionary(dictionary) => numbers(dictionary),
-            Data::Fixed(fixed) => empty(&mut fixed.bytes, keep),
-            Data::Map(map) => {
+            ColumnData::Absent => {}
+            ColumnData::Text(strings) | ColumnData::Json(strings) => empty(&mut strings.bytes, keep),
+            ColumnData::Dictionary(dictionary) => numbers(dictionary),
+            ColumnData::Fixed(fixed) => empty(&mut fixed.bytes, keep),
+            ColumnData::Map(map) => {
                 map.forget_shapes();
                 empty(&mut map.ends, keep);
                 empty(&mut map.values, keep);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::chunk::Chunk;
+use super::chunk::NativeChunk;
 use super::settings::{CurrentSettings, EncoderSettings};
 use crate::chunk::ChunkEncoder;
 use crate::signal::Signal;
@@ -31,6 +31,6 @@ impl EncoderFactory {
 
     /// An encoder with an empty chunk of this signal.
     pub fn encoder(&self, signal: Signal) -> Box<dyn ChunkEncoder> {
-        Box::new(Chunk::new(self.settings.clone(), signal))
+        Box::new(NativeChunk::new(self.settings.clone(), signal))
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::bound::Entries;
-use super::value::{Attribute, Value, entries, put_base64};
+use super::value::{AnyValue, Attribute, entries, put_base64};
 use super::wire::{Fault, Field, Fields};
 
 /// Writes values as Go's `encoding/json` does: keys sorted, the last of equal keys kept, `<`, `>` and `&` escaped.
@@ -31,29 +31,29 @@ impl<'o> Json<'o> {
     }
 
     /// Appends a value that lies `depth` messages deep.
-    pub(super) fn value(&mut self, value: &Value<'_>, depth: u8) -> Result<(), Fault> {
+    pub(super) fn value(&mut self, value: &AnyValue<'_>, depth: u8) -> Result<(), Fault> {
         match value {
-            Value::Empty => self.out.extend_from_slice(b"null"),
-            Value::Text(text) => self.string(text)?,
-            Value::Double(double) if !double.is_finite() => {
+            AnyValue::Empty => self.out.extend_from_slice(b"null"),
+            AnyValue::Text(text) => self.string(text)?,
+            AnyValue::Double(double) if !double.is_finite() => {
                 self.unsupported = true;
                 self.out.extend_from_slice(b"null");
             }
-            Value::Double(double) if self.column && double.abs() >= 9e18 => {
+            AnyValue::Double(double) if self.column && double.abs() >= 9e18 => {
                 let _ = write!(self.out, "{double:e}");
             }
             // An empty byte slice is Go's nil slice.
-            Value::Bytes(bytes) if bytes.is_empty() => self.out.extend_from_slice(b"null"),
-            Value::Bytes(bytes) => {
+            AnyValue::Bytes(bytes) if bytes.is_empty() => self.out.extend_from_slice(b"null"),
+            AnyValue::Bytes(bytes) => {
                 self.out.push(b'"');
                 put_base64(self.out, bytes);
                 self.out.push(b'"');
             }
-            Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Number(_) => {
+            AnyValue::Bool(_) | AnyValue::Int(_) | AnyValue::Double(_) | AnyValue::Number(_) => {
                 value.put_text(self.out, depth, self.max)?;
             }
-            Value::Array(list) => self.array(list, depth)?,
-            Value::Map(list) => self.map(list, depth)?,
+            AnyValue::Array(list) => self.array(list, depth)?,
+            AnyValue::Map(list) => self.map(list, depth)?,
         }
         Ok(())
     }
@@ -71,7 +71,7 @@ impl<'o> Json<'o> {
                     }
                     first = false;
                     let depth = fields.inner_depth()?;
-                    let mut value = Value::Empty;
+                    let mut value = AnyValue::Empty;
                     value.merge(any, depth)?;
                     self.value(&value, depth)?;
                 }

@@ -7,7 +7,7 @@ use super::map::Duplicates;
 use super::request::{Request, id};
 use super::table::{TableKind, log as column};
 use super::transform::{Merged, Severity};
-use super::value::{Attribute, Value};
+use super::value::{AnyValue, Attribute};
 use super::wire::{Fault, Field, Fields, int32};
 
 /// Records with this attribute are a browser's session replay and go to the sessions' table.
@@ -20,7 +20,7 @@ struct Record<'a> {
     observed_time: u64,
     severity_number: u64,
     severity_text: &'a [u8],
-    body: Value<'a>,
+    body: AnyValue<'a>,
     flags: u32,
     trace_id: Option<&'a [u8; 16]>,
     span_id: Option<&'a [u8; 8]>,
@@ -37,7 +37,7 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
         None => false,
     };
     let body = match &record.body {
-        Value::Text(Cow::Borrowed(text)) => text,
+        AnyValue::Text(Cow::Borrowed(text)) => text,
         body => {
             request.text.clear();
             body.put_text(&mut request.text, depth, max)?;
@@ -86,11 +86,11 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
 }
 
 /// Whether the collector's router sees a text in a value, be it an empty one: JSON knows no infinity and no not-a-number.
-fn has_text(value: &Value<'_>, depth: u8, max: u64, scratch: &mut Vec<u8>) -> Result<bool, Fault> {
+fn has_text(value: &AnyValue<'_>, depth: u8, max: u64, scratch: &mut Vec<u8>) -> Result<bool, Fault> {
     match value {
-        Value::Empty => Ok(false),
-        Value::Double(double) => Ok(double.is_finite()),
-        Value::Array(_) | Value::Map(_) => {
+        AnyValue::Empty => Ok(false),
+        AnyValue::Double(double) => Ok(double.is_finite()),
+        AnyValue::Array(_) | AnyValue::Map(_) => {
             scratch.clear();
             value.put_text(scratch, depth + 1, max)?;
             Ok(!scratch.is_empty())

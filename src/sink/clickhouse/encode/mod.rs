@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | [`wire`] | protobuf's wire format: fields, varints, groups |
 //! | `value`, `json` | `AnyValue` and its text, as ClickStack's collector writes it |
-//! | `plain`, `entry`, `key_values` | a record's attributes, read fast |
+//! | `plain`, `raw_attribute`, `key_values` | a record's attributes, read fast |
 //! | `walk` | resource, scope and records: the same field numbers in all three signals |
 //! | `request` | what stands in each row of a request, and what its rows may grow into |
 //! | `bound`, `buffer` | how long lists may get, and their memory |
@@ -31,7 +31,6 @@ mod column;
 mod compress;
 mod days;
 mod dictionary;
-mod entry;
 mod factory;
 mod json;
 mod key_values;
@@ -43,6 +42,7 @@ mod part;
 mod plain;
 mod plan;
 mod points;
+mod raw_attribute;
 mod request;
 mod settings;
 mod table;

@@ -1,10 +1,10 @@
 //! ClickHouse's Native format, as its HTTP interface takes it: the number of columns and rows, then each column's name,
 //! type and values. `docs/native-blocks.md` has the layout.
 
-use super::column::{Column, Data, Mark};
+use super::column::{Column, ColumnData, Mark};
 use super::dictionary::{Dictionary, Numbers};
 use super::map::{Keys, Map};
-use super::part::Part;
+use super::part::OpenPart;
 use super::wire::{put_string, put_varint};
 
 /// `LowCardinality`: the version of its layout in which a block brings its own keys.
@@ -33,19 +33,19 @@ impl Output for Vec<u8> {
 }
 
 /// Writes all rows of a part as one block.
-pub(super) fn block(part: &Part, out: &mut impl Output) {
+pub(super) fn block(part: &OpenPart, out: &mut impl Output) {
     header(part, part.rows(), out, |column, out| column.write(out));
 }
 
 /// Writes the row that begins at these marks as a block of its own.
-pub(super) fn row(part: &Part, marks: &[Mark], out: &mut Vec<u8>) {
+pub(super) fn row(part: &OpenPart, marks: &[Mark], out: &mut Vec<u8>) {
     let mut marks = marks.iter();
     header(part, 1, out, |column, out| {
         column.write_row(marks.next().copied().unwrap_or_default(), out);
     });
 }
 
-fn header<O: Output>(part: &Part, rows: usize, out: &mut O, mut values: impl FnMut(&Column, &mut O)) {
+fn header<O: Output>(part: &OpenPart, rows: usize, out: &mut O, mut values: impl FnMut(&Column, &mut O)) {
     let plan = part.plan();
     put_varint(out.pieces(), plan.columns().len());
     put_varint(out.pieces(), rows);
@@ -70,11 +70,11 @@ impl Column {
             put_u64s(pieces, ends.iter().copied());
         }
         match &self.data {
-            Data::Absent => {}
-            Data::Text(strings) | Data::Json(strings) => out.bytes(&strings.bytes),
-            Data::Dictionary(numbers) => put_numbers(&numbers.dictionary, &numbers.numbers, pieces),
-            Data::Fixed(fixed) => out.bytes(&fixed.bytes),
-            Data::Map(map) => {
+            ColumnData::Absent => {}
+            ColumnData::Text(strings) | ColumnData::Json(strings) => out.bytes(&strings.bytes),
+            ColumnData::Dictionary(numbers) => put_numbers(&numbers.dictionary, &numbers.numbers, pieces),
+            ColumnData::Fixed(fixed) => out.bytes(&fixed.bytes),
+            ColumnData::Map(map) => {
                 put_u64s(pieces, map.ends.iter().copied());
                 match &map.keys {
                     Keys::Dictionary(numbers) => put_numbers(&numbers.dictionary, &numbers.numbers, pieces),
@@ -88,10 +88,10 @@ impl Column {
     /// What stands before the values of some types.
     fn prefix(&self, out: &mut Vec<u8>) {
         match &self.data {
-            Data::Dictionary(_) | Data::Map(Map { keys: Keys::Dictionary(_), .. }) => {
+            ColumnData::Dictionary(_) | ColumnData::Map(Map { keys: Keys::Dictionary(_), .. }) => {
                 out.extend_from_slice(&SHARED_DICTIONARIES.to_le_bytes())
             }
-            Data::Json(_) => out.extend_from_slice(&JSON_AS_TEXT.to_le_bytes()),
+            ColumnData::Json(_) => out.extend_from_slice(&JSON_AS_TEXT.to_le_bytes()),
             _ => {}
         }
     }
@@ -107,16 +107,16 @@ impl Column {
             None => 1,
         };
         match &self.data {
-            Data::Absent => {}
-            Data::Text(strings) | Data::Json(strings) => {
+            ColumnData::Absent => {}
+            ColumnData::Text(strings) | ColumnData::Json(strings) => {
                 out.extend_from_slice(some_strings(&strings.bytes, mark.data, count))
             }
-            Data::Dictionary(numbers) => numbers.write_some(mark.data, count, out),
-            Data::Fixed(fixed) => {
+            ColumnData::Dictionary(numbers) => numbers.write_some(mark.data, count, out),
+            ColumnData::Fixed(fixed) => {
                 let len = count * fixed.kind.width();
                 out.extend_from_slice(fixed.bytes.get(mark.data..mark.data + len).unwrap_or_default());
             }
-            Data::Map(map) => map.write_some(mark, count, out),
+            ColumnData::Map(map) => map.write_some(mark, count, out),
         }
     }
 }

@@ -7,7 +7,7 @@ mod owed;
 
 use std::sync::Arc;
 
-use super::column::{Column, Data, FixedKind, Mark, hex, seconds};
+use super::column::{Column, ColumnData, FixedKind, Mark, hex, seconds};
 use super::days::Day;
 use super::key_values::KeyValues;
 use super::map::Duplicates;
@@ -25,7 +25,7 @@ const WITNESSES: usize = 8;
 
 /// The columns of one table and day.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct OpenPart {
     kind: TableKind,
     name: PartName,
     day: Day,
@@ -50,14 +50,14 @@ struct Committed {
     marks: Vec<Mark>,
 }
 
-impl Part {
-    pub(super) fn new(kind: TableKind, day: Day, settings: &EncoderSettings) -> Part {
+impl OpenPart {
+    pub(super) fn new(kind: TableKind, day: Day, settings: &EncoderSettings) -> OpenPart {
         let plan = settings.plans.get(kind);
         let columns: Vec<Column> = plan.formats().iter().map(|format| Column::new(format.as_ref())).collect();
         let marks = columns.iter().map(Column::mark).collect();
-        Part {
+        OpenPart {
             kind,
-            name: PartName { table: plan.table().clone(), day: day.number },
+            name: PartName { table: plan.table().clone(), partition: day.number },
             day,
             plan: plan.clone(),
             columns,
@@ -195,7 +195,7 @@ impl Part {
         for column in &mut self.columns {
             column.clear(KEEP);
         }
-        self.name.day = day.number;
+        self.name.partition = day.number;
         self.day = day;
         self.rows = 0;
         self.bytes = 0;
@@ -249,18 +249,18 @@ impl Part {
 
 /// All open parts of a chunk.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct OpenParts {
     pub(super) settings: Arc<EncoderSettings>,
-    pub(super) open: Vec<Part>,
+    pub(super) open: Vec<OpenPart>,
     /// Emptied parts, for their buffers.
-    spare: Vec<Part>,
+    spare: Vec<OpenPart>,
     /// The part of each table that got the last row.
     last: [usize; TableKind::ALL.len()],
 }
 
-impl Parts {
-    pub(super) fn new(settings: Arc<EncoderSettings>) -> Parts {
-        Parts { settings, open: Vec::new(), spare: Vec::new(), last: [usize::MAX; TableKind::ALL.len()] }
+impl OpenParts {
+    pub(super) fn new(settings: Arc<EncoderSettings>) -> OpenParts {
+        OpenParts { settings, open: Vec::new(), spare: Vec::new(), last: [usize::MAX; TableKind::ALL.len()] }
     }
 
     /// The place in `open` of the part that a row with this time belongs to.
@@ -296,7 +296,7 @@ impl Parts {
                 part.reuse(day);
                 part
             }
-            None => Part::new(kind, day, &self.settings),
+            None => OpenPart::new(kind, day, &self.settings),
         };
         self.open.push(part);
         self.open.len() - 1
@@ -318,7 +318,7 @@ impl Parts {
     }
 
     /// Keeps an emptied part's buffers, of one part a table.
-    pub(super) fn keep(&mut self, part: Part) {
+    pub(super) fn keep(&mut self, part: OpenPart) {
         if self.spare.iter().all(|spare| spare.kind != part.kind) {
             self.spare.push(part);
         }
@@ -330,11 +330,11 @@ impl Parts {
     }
 }
 
-impl Part {
+impl OpenPart {
     /// A time as the part's table keeps it.
     fn kept(&self, nanos: u64) -> i64 {
         match &self.columns[self.kind.time_column()].data {
-            Data::Fixed(fixed) => kept(fixed.kind, nanos),
+            ColumnData::Fixed(fixed) => kept(fixed.kind, nanos),
             _ => nanos.cast_signed(),
         }
     }

@@ -1,8 +1,8 @@
 //! Data points of the five kinds.
 
 use super::bound::push;
-use super::entry::Entry;
-use super::part::{Nested, Part};
+use super::part::{Nested, OpenPart};
+use super::raw_attribute::RawAttribute;
 use super::request::{Request, id};
 use super::table::{
     TableKind, exponential as exponential_column, gauge as column, histogram as histogram_column, sum,
@@ -29,7 +29,7 @@ fn begin<'p>(
     point: &Point,
     size: usize,
     depth: u8,
-) -> Result<&'p mut Part, Fault> {
+) -> Result<&'p mut OpenPart, Fault> {
     let metric = &request.metric;
     // A point has no id; one that was taken at a time of its own is told apart best.
     let score = 1 + u64::from(!point.time.is_multiple_of(1_000_000));
@@ -74,7 +74,7 @@ pub(super) fn number<'a>(
             (4, Field::Fixed64(bits)) => value = f64::from_bits(bits),
             (5, Field::Len(exemplar)) => push(&mut request.lists[0], exemplar)?,
             (6, Field::Fixed64(int)) => value = int.cast_signed() as f64,
-            (7, Field::Len(entry)) => Entry::push(&mut request.entries, entry, fields.inner_depth()?)?,
+            (7, Field::Len(entry)) => RawAttribute::push(&mut request.entries, entry, fields.inner_depth()?)?,
             (8, Field::Varint(flags)) => point.flags = flags,
             (2..=8, _) => return fields.wrong_type(),
             _ => {}
@@ -102,7 +102,7 @@ pub(super) fn histogram<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], dept
             (4, Field::Fixed64(count)) => point.count = count,
             (5, Field::Fixed64(bits)) => point.sum = f64::from_bits(bits),
             (8, Field::Len(exemplar)) => push(&mut request.lists[0], exemplar)?,
-            (9, Field::Len(entry)) => Entry::push(&mut request.entries, entry, fields.inner_depth()?)?,
+            (9, Field::Len(entry)) => RawAttribute::push(&mut request.entries, entry, fields.inner_depth()?)?,
             (10, Field::Varint(flags)) => point.flags = flags,
             (11, Field::Fixed64(bits)) => point.min = f64::from_bits(bits),
             (12, Field::Fixed64(bits)) => point.max = f64::from_bits(bits),
@@ -130,7 +130,7 @@ pub(super) fn exponential<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], de
     let mut fields = Fields::new(bytes, depth);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Len(entry)) => Entry::push(&mut request.entries, entry, fields.inner_depth()?)?,
+            (1, Field::Len(entry)) => RawAttribute::push(&mut request.entries, entry, fields.inner_depth()?)?,
             (2, Field::Fixed64(nanos)) => point.start = nanos,
             (3, Field::Fixed64(nanos)) => point.time = nanos,
             (4, Field::Fixed64(count)) => point.count = count,
@@ -172,7 +172,7 @@ pub(super) fn summary<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth:
             (4, Field::Fixed64(count)) => point.count = count,
             (5, Field::Fixed64(bits)) => point.sum = f64::from_bits(bits),
             (6, Field::Len(quantile)) => push(&mut request.lists[1], quantile)?,
-            (7, Field::Len(entry)) => Entry::push(&mut request.entries, entry, fields.inner_depth()?)?,
+            (7, Field::Len(entry)) => RawAttribute::push(&mut request.entries, entry, fields.inner_depth()?)?,
             (8, Field::Varint(flags)) => point.flags = flags,
             (2..=8, _) => return fields.wrong_type(),
             _ => {}
@@ -191,13 +191,13 @@ pub(super) fn summary<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth:
 }
 
 impl Point {
-    fn put_summary_of_values(&self, part: &mut Part, count: usize, sum: usize) {
+    fn put_summary_of_values(&self, part: &mut OpenPart, count: usize, sum: usize) {
         part.integer(count, self.count);
         part.double(sum, self.sum);
     }
 }
 
-fn put_quantile(part: &mut Part, bytes: &[u8], depth: u8) -> Result<(), Fault> {
+fn put_quantile(part: &mut OpenPart, bytes: &[u8], depth: u8) -> Result<(), Fault> {
     let (mut quantile, mut value) = (0.0, 0.0);
     let mut fields = Fields::new(bytes, depth);
     while let Some((number, field)) = fields.next()? {
@@ -214,7 +214,7 @@ fn put_quantile(part: &mut Part, bytes: &[u8], depth: u8) -> Result<(), Fault> {
 }
 
 /// The collector writes an exemplar's ids in full, zeros when they are absent.
-fn put_exemplar(part: &mut Part, bytes: &[u8], depth: u8) -> Result<(), Fault> {
+fn put_exemplar(part: &mut OpenPart, bytes: &[u8], depth: u8) -> Result<(), Fault> {
     let mut attributes = Vec::new();
     let mut time = 0;
     let mut value = 0.0;
@@ -227,7 +227,7 @@ fn put_exemplar(part: &mut Part, bytes: &[u8], depth: u8) -> Result<(), Fault> {
             (4, Field::Len(bytes)) => span_id = id(bytes)?,
             (5, Field::Len(bytes)) => trace_id = id(bytes)?,
             (6, Field::Fixed64(int)) => value = int.cast_signed() as f64,
-            (7, Field::Len(entry)) => Entry::push(&mut attributes, entry, fields.inner_depth()?)?,
+            (7, Field::Len(entry)) => RawAttribute::push(&mut attributes, entry, fields.inner_depth()?)?,
             (2..=7, _) => return fields.wrong_type(),
             _ => {}
         }
@@ -241,7 +241,7 @@ fn put_exemplar(part: &mut Part, bytes: &[u8], depth: u8) -> Result<(), Fault> {
 }
 
 /// A repeated field of 64-bit numbers, packed or not.
-fn put_fixed64s(part: &mut Part, place: usize, bytes: &[u8], field_number: u32, depth: u8) -> Result<(), Fault> {
+fn put_fixed64s(part: &mut OpenPart, place: usize, bytes: &[u8], field_number: u32, depth: u8) -> Result<(), Fault> {
     let mut count = 0;
     let mut fields = Fields::new(bytes, depth);
     while let Some((number, field)) = fields.next()? {
@@ -263,7 +263,13 @@ fn put_fixed64s(part: &mut Part, place: usize, bytes: &[u8], field_number: u32, 
 }
 
 /// The buckets in a field that may come in pieces: an offset, and counts.
-fn put_buckets(part: &mut Part, places: [usize; 2], point: &[u8], field_number: u32, depth: u8) -> Result<(), Fault> {
+fn put_buckets(
+    part: &mut OpenPart,
+    places: [usize; 2],
+    point: &[u8],
+    field_number: u32,
+    depth: u8,
+) -> Result<(), Fault> {
     let [offset_place, counts_place] = places;
     let mut offset = 0;
     let mut counts = 0;

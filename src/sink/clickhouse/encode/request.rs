@@ -2,8 +2,8 @@
 
 use super::bound::push;
 use super::buffer::emptied;
-use super::entry::Entry;
-use super::part::{Part, Parts};
+use super::part::{OpenPart, OpenParts};
+use super::raw_attribute::RawAttribute;
 use super::table::{Group, TableKind, gauge};
 use super::transform::{List, Merge};
 use super::value::Attribute;
@@ -55,7 +55,7 @@ impl<'a> Metric<'a> {
     }
 
     /// Writes the metric's own columns.
-    pub(super) fn put(&self, part: &mut Part) {
+    pub(super) fn put(&self, part: &mut OpenPart) {
         if part.repeat(Group::Metric, self.serial) {
             return;
         }
@@ -70,7 +70,7 @@ impl<'a> Metric<'a> {
 /// Where a request's rows go, and how much of what it may grow into is used.
 #[derive(Debug)]
 pub(super) struct Rows<'a, 'p> {
-    parts: &'p mut Parts,
+    parts: &'p mut OpenParts,
     growth: Growth,
     pub(super) resource: Resource<'a>,
     pub(super) scope: Scope<'a>,
@@ -87,8 +87,8 @@ pub(super) struct Rows<'a, 'p> {
 pub(super) struct Request<'a, 'p> {
     pub(super) rows: Rows<'a, 'p>,
     /// Attributes of a span or a data point, and of what is in it; those of a log are in `attributes`.
-    pub(super) entries: Vec<Entry<'a>>,
-    pub(super) nested: Vec<Entry<'a>>,
+    pub(super) entries: Vec<RawAttribute<'a>>,
+    pub(super) nested: Vec<RawAttribute<'a>>,
     pub(super) attributes: Vec<Attribute<'a>>,
     /// Events and links of a span; exemplars and quantiles of a data point.
     pub(super) lists: [Vec<&'a [u8]>; 2],
@@ -103,7 +103,7 @@ pub(super) struct Request<'a, 'p> {
 /// The lists of a request without their contents: what the next request needs not allocate.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    entries: [Vec<Entry<'static>>; 2],
+    entries: [Vec<RawAttribute<'static>>; 2],
     attributes: [Vec<Attribute<'static>>; 3],
     lists: [Vec<&'static [u8]>; 2],
     points: Vec<&'static [u8]>,
@@ -114,7 +114,12 @@ pub(super) struct Scratch {
 }
 
 impl<'a, 'p> Request<'a, 'p> {
-    pub(super) fn new(parts: &'p mut Parts, growth: Growth, serial: &'p mut u64, scratch: Scratch) -> Request<'a, 'p> {
+    pub(super) fn new(
+        parts: &'p mut OpenParts,
+        growth: Growth,
+        serial: &'p mut u64,
+        scratch: Scratch,
+    ) -> Request<'a, 'p> {
         let [entries, nested] = scratch.entries.map(emptied);
         let [attributes, resource, scope] = scratch.attributes.map(emptied);
         Request {
@@ -203,7 +208,7 @@ impl<'a> Resource<'a> {
         Ok(())
     }
 
-    fn put(&self, part: &mut Part) -> Result<(), Fault> {
+    fn put(&self, part: &mut OpenPart) -> Result<(), Fault> {
         if part.repeat(Group::Resource, self.serial) {
             return Ok(());
         }
@@ -245,7 +250,7 @@ impl<'a> Scope<'a> {
         Ok(())
     }
 
-    fn put(&self, part: &mut Part) -> Result<(), Fault> {
+    fn put(&self, part: &mut OpenPart) -> Result<(), Fault> {
         if part.repeat(Group::Scope, self.serial) {
             return Ok(());
         }
@@ -322,7 +327,7 @@ impl Rows<'_, '_> {
         size: usize,
         score: u64,
         metric: u64,
-    ) -> Result<&mut Part, Fault> {
+    ) -> Result<&mut OpenPart, Fault> {
         self.settle()?;
         self.records += 1;
         if self.records > self.growth.max_records {

@@ -1,8 +1,8 @@
 //! Spans: their field numbers, and the columns of `otel_traces` that the fields go to.
 
 use super::bound::push;
-use super::entry::Entry;
-use super::part::{Nested, Part};
+use super::part::{Nested, OpenPart};
+use super::raw_attribute::RawAttribute;
 use super::request::{Request, id};
 use super::table::{TableKind, span as column};
 use super::wire::{Fault, Field, Fields, int32};
@@ -41,7 +41,7 @@ pub(super) fn span<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: u8
             (6, Field::Varint(kind)) => span.kind = int32(kind),
             (7, Field::Fixed64(nanos)) => span.start = nanos,
             (8, Field::Fixed64(nanos)) => span.end = nanos,
-            (9, Field::Len(entry)) => Entry::push(&mut request.entries, entry, fields.inner_depth()?)?,
+            (9, Field::Len(entry)) => RawAttribute::push(&mut request.entries, entry, fields.inner_depth()?)?,
             (11, Field::Len(event)) => push(events, event)?,
             (13, Field::Len(link)) => push(links, link)?,
             (15, Field::Len(status)) => span.status(status, fields.inner_depth()?)?,
@@ -80,7 +80,7 @@ impl<'a> Span<'a> {
         Ok(())
     }
 
-    fn put(&self, part: &mut Part) {
+    fn put(&self, part: &mut OpenPart) {
         part.time(column::TIMESTAMP, self.start);
         part.id(column::TRACE_ID, self.trace_id);
         part.id(column::SPAN_ID, self.span_id);
@@ -116,7 +116,12 @@ fn status_name(code: i32) -> &'static [u8] {
     }
 }
 
-fn put_event<'a>(part: &mut Part, bytes: &'a [u8], depth: u8, attributes: &mut Vec<Entry<'a>>) -> Result<(), Fault> {
+fn put_event<'a>(
+    part: &mut OpenPart,
+    bytes: &'a [u8],
+    depth: u8,
+    attributes: &mut Vec<RawAttribute<'a>>,
+) -> Result<(), Fault> {
     attributes.clear();
     let mut time = 0;
     let mut name: &[u8] = &[];
@@ -125,7 +130,7 @@ fn put_event<'a>(part: &mut Part, bytes: &'a [u8], depth: u8, attributes: &mut V
         match (number, field) {
             (1, Field::Fixed64(nanos)) => time = nanos,
             (2, Field::Len(text)) => name = text,
-            (3, Field::Len(entry)) => Entry::push(attributes, entry, fields.inner_depth()?)?,
+            (3, Field::Len(entry)) => RawAttribute::push(attributes, entry, fields.inner_depth()?)?,
             (4, Field::Varint(_)) => {}
             (1..=4, _) => return fields.wrong_type(),
             _ => {}
@@ -136,7 +141,12 @@ fn put_event<'a>(part: &mut Part, bytes: &'a [u8], depth: u8, attributes: &mut V
     part.attributes(column::EVENTS_ATTRIBUTES, &attributes[..], depth + 1)
 }
 
-fn put_link<'a>(part: &mut Part, bytes: &'a [u8], depth: u8, attributes: &mut Vec<Entry<'a>>) -> Result<(), Fault> {
+fn put_link<'a>(
+    part: &mut OpenPart,
+    bytes: &'a [u8],
+    depth: u8,
+    attributes: &mut Vec<RawAttribute<'a>>,
+) -> Result<(), Fault> {
     attributes.clear();
     let mut trace_id = None;
     let mut span_id = None;
@@ -147,7 +157,7 @@ fn put_link<'a>(part: &mut Part, bytes: &'a [u8], depth: u8, attributes: &mut Ve
             (1, Field::Len(bytes)) => trace_id = id(bytes)?,
             (2, Field::Len(bytes)) => span_id = id(bytes)?,
             (3, Field::Len(text)) => state = text,
-            (4, Field::Len(entry)) => Entry::push(attributes, entry, fields.inner_depth()?)?,
+            (4, Field::Len(entry)) => RawAttribute::push(attributes, entry, fields.inner_depth()?)?,
             (5, Field::Varint(_)) | (6, Field::Fixed32(_)) => {}
             (1..=6, _) => return fields.wrong_type(),
             _ => {}

@@ -10,7 +10,7 @@ use super::wire::{Fault, Field, Fields, MAX_DEPTH, put_string, put_varint};
 
 /// A value, its arrays and maps still as they are on the wire.
 #[derive(Debug, Clone, Default)]
-pub(super) enum Value<'a> {
+pub(super) enum AnyValue<'a> {
     #[default]
     Empty,
     Text(Cow<'a, [u8]>),
@@ -26,13 +26,13 @@ pub(super) enum Value<'a> {
     Map(Cow<'a, [u8]>),
 }
 
-impl<'a> Value<'a> {
+impl<'a> AnyValue<'a> {
     /// Reads an `AnyValue` that lies `depth` messages deep over this one, as protobuf merges a message that comes in pieces.
     #[inline]
     pub(super) fn merge(&mut self, bytes: &'a [u8], depth: u8) -> Result<(), Fault> {
         match only_text(bytes) {
-            Some(text) if matches!(self, Value::Empty) => {
-                *self = Value::Text(Cow::Borrowed(text));
+            Some(text) if matches!(self, AnyValue::Empty) => {
+                *self = AnyValue::Text(Cow::Borrowed(text));
                 Ok(())
             }
             _ => self.merge_any(bytes, depth),
@@ -43,21 +43,21 @@ impl<'a> Value<'a> {
         let mut fields = Fields::new(bytes, depth);
         while let Some((number, field)) = fields.next()? {
             let value = match (number, field) {
-                (1, Field::Len(text)) => Value::Text(Cow::Borrowed(text)),
-                (2, Field::Varint(flag)) => Value::Bool(flag != 0),
-                (3, Field::Varint(int)) => Value::Int(int.cast_signed()),
-                (4, Field::Fixed64(bits)) => Value::Double(f64::from_bits(bits)),
+                (1, Field::Len(text)) => AnyValue::Text(Cow::Borrowed(text)),
+                (2, Field::Varint(flag)) => AnyValue::Bool(flag != 0),
+                (3, Field::Varint(int)) => AnyValue::Int(int.cast_signed()),
+                (4, Field::Fixed64(bits)) => AnyValue::Double(f64::from_bits(bits)),
                 (5 | 6, Field::Len(list)) => {
                     fields.inner_depth()?;
                     if self.join(number == 5, list) {
                         continue;
                     }
                     let list = Cow::Borrowed(list);
-                    if number == 5 { Value::Array(list) } else { Value::Map(list) }
+                    if number == 5 { AnyValue::Array(list) } else { AnyValue::Map(list) }
                 }
-                (7, Field::Len(bytes)) => Value::Bytes(Cow::Borrowed(bytes)),
+                (7, Field::Len(bytes)) => AnyValue::Bytes(Cow::Borrowed(bytes)),
                 // An index into a table of strings that only profiles have.
-                (8, Field::Varint(_)) => Value::Empty,
+                (8, Field::Varint(_)) => AnyValue::Empty,
                 (1..=8, _) => return fields.wrong_type(),
                 _ => continue,
             };
@@ -71,8 +71,8 @@ impl<'a> Value<'a> {
     /// Appends a further piece of a list to the same kind of list, if that is what this value is.
     fn join(&mut self, array: bool, piece: &[u8]) -> bool {
         match self {
-            Value::Array(list) if array => list.to_mut().extend_from_slice(piece),
-            Value::Map(list) if !array => list.to_mut().extend_from_slice(piece),
+            AnyValue::Array(list) if array => list.to_mut().extend_from_slice(piece),
+            AnyValue::Map(list) if !array => list.to_mut().extend_from_slice(piece),
             _ => return false,
         }
         true
@@ -80,52 +80,52 @@ impl<'a> Value<'a> {
 
     /// Whether it is an array or a map.
     pub(super) fn is_nested(&self) -> bool {
-        matches!(self, Value::Array(_) | Value::Map(_))
+        matches!(self, AnyValue::Array(_) | AnyValue::Map(_))
     }
 
     /// The same value, borrowed.
-    pub(super) fn borrowed(&self) -> Value<'_> {
+    pub(super) fn borrowed(&self) -> AnyValue<'_> {
         match self {
-            Value::Empty => Value::Empty,
-            Value::Text(text) => Value::Text(Cow::Borrowed(text)),
-            Value::Bool(flag) => Value::Bool(*flag),
-            Value::Int(int) => Value::Int(*int),
-            Value::Double(double) => Value::Double(*double),
-            Value::Number(text) => Value::Number(Cow::Borrowed(text)),
-            Value::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
-            Value::Array(list) => Value::Array(Cow::Borrowed(list)),
-            Value::Map(list) => Value::Map(Cow::Borrowed(list)),
+            AnyValue::Empty => AnyValue::Empty,
+            AnyValue::Text(text) => AnyValue::Text(Cow::Borrowed(text)),
+            AnyValue::Bool(flag) => AnyValue::Bool(*flag),
+            AnyValue::Int(int) => AnyValue::Int(*int),
+            AnyValue::Double(double) => AnyValue::Double(*double),
+            AnyValue::Number(text) => AnyValue::Number(Cow::Borrowed(text)),
+            AnyValue::Bytes(bytes) => AnyValue::Bytes(Cow::Borrowed(bytes)),
+            AnyValue::Array(list) => AnyValue::Array(Cow::Borrowed(list)),
+            AnyValue::Map(list) => AnyValue::Map(Cow::Borrowed(list)),
         }
     }
 
     /// The same value, with a copy of what it borrows.
-    pub(super) fn into_owned<'b>(self) -> Value<'b> {
+    pub(super) fn into_owned<'b>(self) -> AnyValue<'b> {
         let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
         match self {
-            Value::Empty => Value::Empty,
-            Value::Text(text) => Value::Text(owned(text)),
-            Value::Bool(flag) => Value::Bool(flag),
-            Value::Int(int) => Value::Int(int),
-            Value::Double(double) => Value::Double(double),
-            Value::Number(text) => Value::Number(owned(text)),
-            Value::Bytes(bytes) => Value::Bytes(owned(bytes)),
-            Value::Array(list) => Value::Array(owned(list)),
-            Value::Map(list) => Value::Map(owned(list)),
+            AnyValue::Empty => AnyValue::Empty,
+            AnyValue::Text(text) => AnyValue::Text(owned(text)),
+            AnyValue::Bool(flag) => AnyValue::Bool(flag),
+            AnyValue::Int(int) => AnyValue::Int(int),
+            AnyValue::Double(double) => AnyValue::Double(double),
+            AnyValue::Number(text) => AnyValue::Number(owned(text)),
+            AnyValue::Bytes(bytes) => AnyValue::Bytes(owned(bytes)),
+            AnyValue::Array(list) => AnyValue::Array(owned(list)),
+            AnyValue::Map(list) => AnyValue::Map(owned(list)),
         }
     }
 
     /// Whether the arrays and maps in it are well-formed; `depth` is its own.
     pub(super) fn check(&self, depth: u8) -> Result<(), Fault> {
         let (list, array) = match self {
-            Value::Array(list) => (list, true),
-            Value::Map(list) => (list, false),
+            AnyValue::Array(list) => (list, true),
+            AnyValue::Map(list) => (list, false),
             _ => return Ok(()),
         };
         let mut fields = Fields::new(list, Fields::new(list, depth).inner_depth()?);
         while let Some((number, field)) = fields.next()? {
             match (number, field) {
                 (1, Field::Len(any)) if array => {
-                    let mut value = Value::Empty;
+                    let mut value = AnyValue::Empty;
                     value.merge(any, fields.inner_depth()?)?;
                     value.check(fields.inner_depth()?)?;
                 }
@@ -144,9 +144,9 @@ impl<'a> Value<'a> {
     #[inline]
     pub(super) fn put_string(&self, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault> {
         match self {
-            Value::Text(text) | Value::Number(text) => put_string(out, text),
-            Value::Bool(flag) => put_string(out, bool_text(*flag)),
-            Value::Int(int) => put_string(out, decimal(*int, &mut [0; INT_DIGITS])),
+            AnyValue::Text(text) | AnyValue::Number(text) => put_string(out, text),
+            AnyValue::Bool(flag) => put_string(out, bool_text(*flag)),
+            AnyValue::Int(int) => put_string(out, decimal(*int, &mut [0; INT_DIGITS])),
             _ => return prefixed(out, |out| self.put_text(out, depth, max)),
         }
         Ok(())
@@ -155,12 +155,12 @@ impl<'a> Value<'a> {
     /// Appends its text.
     pub(super) fn put_text(&self, out: &mut Vec<u8>, depth: u8, max: u64) -> Result<(), Fault> {
         match self {
-            Value::Empty => {}
-            Value::Text(text) | Value::Number(text) => out.extend_from_slice(text),
-            Value::Bool(flag) => out.extend_from_slice(bool_text(*flag)),
-            Value::Int(int) => put_int(out, *int),
-            Value::Double(double) if double.is_finite() => put_double(out, *double),
-            Value::Double(double) => {
+            AnyValue::Empty => {}
+            AnyValue::Text(text) | AnyValue::Number(text) => out.extend_from_slice(text),
+            AnyValue::Bool(flag) => out.extend_from_slice(bool_text(*flag)),
+            AnyValue::Int(int) => put_int(out, *int),
+            AnyValue::Double(double) if double.is_finite() => put_double(out, *double),
+            AnyValue::Double(double) => {
                 out.extend_from_slice(b"json: unsupported value: ");
                 out.extend_from_slice(match double {
                     _ if double.is_nan() => b"NaN",
@@ -168,8 +168,8 @@ impl<'a> Value<'a> {
                     _ => b"-Inf",
                 });
             }
-            Value::Bytes(bytes) => put_base64(out, bytes),
-            Value::Array(_) | Value::Map(_) => {
+            AnyValue::Bytes(bytes) => put_base64(out, bytes),
+            AnyValue::Array(_) | AnyValue::Map(_) => {
                 let start = out.len();
                 let mut json = Json::new(out, max);
                 json.value(self, depth)?;
@@ -186,14 +186,14 @@ impl<'a> Value<'a> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Attribute<'a> {
     pub(super) key: Cow<'a, [u8]>,
-    pub(super) value: Value<'a>,
+    pub(super) value: AnyValue<'a>,
 }
 
 impl<'a> Attribute<'a> {
     /// Reads a `KeyValue` that lies `depth` messages deep.
     pub(super) fn read(bytes: &'a [u8], depth: u8) -> Result<Attribute<'a>, Fault> {
         let (key, value) = match plain_text(bytes) {
-            Some((key, text)) if depth < MAX_DEPTH => (key, Value::Text(Cow::Borrowed(text))),
+            Some((key, text)) if depth < MAX_DEPTH => (key, AnyValue::Text(Cow::Borrowed(text))),
             _ => read_key_value(bytes, depth)?,
         };
         Ok(Attribute { key: Cow::Borrowed(key), value })
@@ -204,7 +204,7 @@ impl<'a> Attribute<'a> {
     pub(super) fn read_into(list: &mut Vec<Attribute<'a>>, bytes: &'a [u8], depth: u8) -> Result<(), Fault> {
         match plain_text(bytes) {
             Some((key, text)) if depth < MAX_DEPTH => {
-                push(list, Attribute { key: Cow::Borrowed(key), value: Value::Text(Cow::Borrowed(text)) })
+                push(list, Attribute { key: Cow::Borrowed(key), value: AnyValue::Text(Cow::Borrowed(text)) })
             }
             _ => push(list, Attribute::read(bytes, depth)?),
         }
@@ -218,9 +218,9 @@ impl<'a> Attribute<'a> {
 }
 
 /// Reads a `KeyValue` that lies `depth` messages deep.
-pub(super) fn read_key_value(bytes: &[u8], depth: u8) -> Result<(&[u8], Value<'_>), Fault> {
+pub(super) fn read_key_value(bytes: &[u8], depth: u8) -> Result<(&[u8], AnyValue<'_>), Fault> {
     let mut key: &[u8] = &[];
-    let mut value = Value::Empty;
+    let mut value = AnyValue::Empty;
     let mut fields = Fields::new(bytes, depth);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {

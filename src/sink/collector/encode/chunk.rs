@@ -10,7 +10,7 @@ use crate::otlp::wire::{Fault, Field, Fields, field_len, put_field};
 use crate::signal::Signal;
 
 /// An open chunk.
-pub(in crate::sink::collector) struct Chunk {
+pub(in crate::sink::collector) struct OtlpChunk {
     signal: Signal,
     messages: Arc<Messages>,
     table: Arc<str>,
@@ -40,15 +40,15 @@ struct Kept {
 
 /// A request on its way in.
 struct Incoming<'c> {
-    chunk: &'c mut Chunk,
+    chunk: &'c mut OtlpChunk,
     growth: Growth,
     start: usize,
     records: u64,
 }
 
-impl Chunk {
-    pub(in crate::sink::collector) fn new(signal: Signal, messages: Arc<Messages>) -> Chunk {
-        Chunk {
+impl OtlpChunk {
+    pub(in crate::sink::collector) fn new(signal: Signal, messages: Arc<Messages>) -> OtlpChunk {
+        OtlpChunk {
             signal,
             messages,
             table: signal.name().into(),
@@ -60,7 +60,7 @@ impl Chunk {
     }
 }
 
-impl ChunkEncoder for Chunk {
+impl ChunkEncoder for OtlpChunk {
     fn append(&mut self, request: &[u8], growth: &Growth) -> Result<Appended, EncodeError> {
         self.rollback();
         let start = self.bytes.len();
@@ -104,7 +104,7 @@ impl ChunkEncoder for Chunk {
         let mut start = 0;
         for (place, piece) in self.pieces.iter().enumerate() {
             let number = numbers.get(place).copied().unwrap_or_default();
-            if parts.last().is_none_or(|part| part.name.day != number) {
+            if parts.last().is_none_or(|part| part.name.partition != number) {
                 let run = numbers.iter().skip(place).take_while(|other| **other == number).count();
                 let end = self.pieces.get(place + run - 1).map_or(piece.end, |last| last.end);
                 parts.push(self.part(number, self.bytes.get(start..end).unwrap_or_default()));
@@ -122,10 +122,10 @@ impl ChunkEncoder for Chunk {
     }
 }
 
-impl Chunk {
+impl OtlpChunk {
     fn part(&self, number: i32, bytes: &[u8]) -> SealedPart {
         SealedPart {
-            name: PartName { table: self.table.clone(), day: number },
+            name: PartName { table: self.table.clone(), partition: number },
             columns: self.columns.clone(),
             bytes: bytes.to_vec(),
             uncompressed: bytes.len() as u64,

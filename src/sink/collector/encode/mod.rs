@@ -18,7 +18,7 @@ mod tests;
 
 use parking_lot::Mutex;
 
-pub(super) use chunk::Chunk;
+pub(super) use chunk::OtlpChunk;
 pub(super) use cut::cut;
 
 /// Numbers the export requests of a lane, and knows how far the current one is filled.

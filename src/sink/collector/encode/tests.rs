@@ -18,8 +18,8 @@ use crate::signal::Signal;
 
 const BIG: usize = 4 << 20;
 
-fn chunk(signal: Signal, max: usize) -> Chunk {
-    Chunk::new(signal, Arc::new(Messages::new(max)))
+fn chunk(signal: Signal, max: usize) -> OtlpChunk {
+    OtlpChunk::new(signal, Arc::new(Messages::new(max)))
 }
 
 fn request(samples: &mut Samples, signal: Signal, records: usize) -> Vec<u8> {
@@ -30,7 +30,7 @@ fn request(samples: &mut Samples, signal: Signal, records: usize) -> Vec<u8> {
     }
 }
 
-fn keep(chunk: &mut Chunk, request: &[u8]) -> u64 {
+fn keep(chunk: &mut OtlpChunk, request: &[u8]) -> u64 {
     let appended = chunk.append(request, &Growth::default()).unwrap();
     chunk.commit();
     appended.records
@@ -111,7 +111,7 @@ fn an_export_request_is_never_over_the_limit_and_holds_everything_once() {
             *by_request.entry(*request).or_insert(0) += rows;
         }
         assert_eq!(by_request, BTreeMap::from([(0, 40), (1, 40), (2, 40)]));
-        let numbers: Vec<i32> = parts.iter().map(|part| part.name.day).collect();
+        let numbers: Vec<i32> = parts.iter().map(|part| part.name.partition).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
     }
 }

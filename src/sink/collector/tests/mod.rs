@@ -262,7 +262,7 @@ async fn readiness_asks_with_an_empty_request() {
 async fn rows_for_clickhouse_are_held() {
     let collector = collector(&settings(ForwardProtocol::Grpc, &[]));
     let (mut part, _) = part(Signal::Logs, &collector);
-    part.name = PartName { table: "otel_logs".into(), day: 20_000 };
+    part.name = PartName { table: "otel_logs".into(), partition: 20_000 };
     let outcome = collector.deliver(&part).await;
     assert!(matches!(&outcome, Outcome::Hold { why } if why.contains("sink.clickhouse")), "{outcome:?}");
 }

@@ -4,7 +4,7 @@
 //! events, links or exemplars are owed an empty list. A part's bytes count what is owed from the beginning, and it is written when something
 //! else comes or somebody asks how far the columns reach.
 
-use super::Part;
+use super::OpenPart;
 use crate::sink::clickhouse::encode::table::{Group, gauge, span};
 
 /// What rows are owed.
@@ -59,7 +59,7 @@ impl Nested {
     }
 }
 
-impl Part {
+impl OpenPart {
     /// Says that a group's columns are those of the row before, if that has the same resource, scope or metric; else `false`, and they are
     /// to be written.
     #[inline]

@@ -162,7 +162,7 @@ fn read(sealed: &[SealedPart]) -> Tables {
         }
         assert_eq!(part.witnesses.len(), part.rows_by_request.len().min(8));
         let rows = rows.into_iter().map(|row| row.into_iter().collect()).collect();
-        tables.insert((part.name.table.to_string(), part.name.day), rows);
+        tables.insert((part.name.table.to_string(), part.name.partition), rows);
     }
     tables
 }
@@ -379,7 +379,7 @@ fn doubles_are_written_as_go_writes_them() {
         (0.0, "0"),
     ] {
         let mut written = Vec::new();
-        super::value::Value::Double(double).put_text(&mut written, 0, 1 << 20).unwrap();
+        super::value::AnyValue::Double(double).put_text(&mut written, 0, 1 << 20).unwrap();
         assert_eq!(String::from_utf8_lossy(&written), text);
         assert_eq!(expected_text::double_text(double), text);
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::bound::Entries;
-use super::super::value::{Attribute, Value, entries};
+use super::super::value::{AnyValue, Attribute, entries};
 use super::super::wire::{Fault, Field, Fields};
 
 /// Where flat attributes go. Their keys may have at most so many bytes.
@@ -27,15 +27,15 @@ impl<'l, 'a> Flat<'l, 'a> {
     /// Appends an attribute whose value lies `depth` messages deep.
     pub(super) fn put(&mut self, attribute: Attribute<'a>, depth: u8) -> Result<(), Fault> {
         match attribute.value {
-            Value::Array(_) | Value::Map(_) => self.nested(&attribute.key, &attribute.value, depth, true),
+            AnyValue::Array(_) | AnyValue::Map(_) => self.nested(&attribute.key, &attribute.value, depth, true),
             _ => self.leaf(attribute),
         }
     }
 
     /// Appends what is in a value. A list in a list: the collector puts no dot between their places.
-    fn nested(&mut self, path: &[u8], value: &Value<'_>, depth: u8, dotted: bool) -> Result<(), Fault> {
+    fn nested(&mut self, path: &[u8], value: &AnyValue<'_>, depth: u8, dotted: bool) -> Result<(), Fault> {
         match value {
-            Value::Map(list) => {
+            AnyValue::Map(list) => {
                 let depth = Fields::new(list, depth).inner_depth()?;
                 for entry in entries(list, depth, &mut self.most)? {
                     let dot: &[u8] = if path.is_empty() { b"" } else { b"." };
@@ -43,7 +43,7 @@ impl<'l, 'a> Flat<'l, 'a> {
                 }
                 Ok(())
             }
-            Value::Array(list) => self.list(path, list, Fields::new(list, depth).inner_depth()?, dotted),
+            AnyValue::Array(list) => self.list(path, list, Fields::new(list, depth).inner_depth()?, dotted),
             leaf => self.leaf(Attribute { key: Cow::Owned(path.to_vec()), value: leaf.clone().into_owned() }),
         }
     }
@@ -55,7 +55,7 @@ impl<'l, 'a> Flat<'l, 'a> {
             match (number, field) {
                 (1, Field::Len(any)) => {
                     let depth = fields.inner_depth()?;
-                    let mut value = Value::Empty;
+                    let mut value = AnyValue::Empty;
                     value.merge(any, depth)?;
                     self.most.one()?;
                     let dot: &[u8] = if dotted { b"." } else { b"" };

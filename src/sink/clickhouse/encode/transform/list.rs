@@ -2,7 +2,7 @@
 
 use super::super::key_values::KeyValues;
 use super::super::texts::{Texts, equal};
-use super::super::value::{Attribute, Value};
+use super::super::value::{AnyValue, Attribute};
 use super::super::wire::Fault;
 use super::json::Object;
 
@@ -38,11 +38,11 @@ impl<'l, 'a> List<'l, 'a> {
     }
 
     #[inline]
-    pub(in super::super) fn value(&self, at: usize) -> Value<'l> {
+    pub(in super::super) fn value(&self, at: usize) -> AnyValue<'l> {
         match (self.own.get(at), self.added) {
             (Some(attribute), _) => attribute.value.borrowed(),
             (None, Some(object)) => object.value(at - self.own.len()),
-            (None, None) => Value::Empty,
+            (None, None) => AnyValue::Empty,
         }
     }
 

@@ -23,7 +23,7 @@ use self::flatten::Flat;
 use self::json::Object;
 use super::bound::Entries;
 use super::map::Duplicates;
-use super::value::{Attribute, Value, entries};
+use super::value::{AnyValue, Attribute, entries};
 use super::wire::Fault;
 use crate::chunk::EncodeError;
 
@@ -48,10 +48,15 @@ pub(super) struct Merge<'a> {
 
 impl<'a> Merge<'a> {
     /// Looks at a record. What is flattened may have keys of at most `max` bytes.
-    pub(super) fn find(&mut self, attributes: &[Attribute<'a>], body: &Value<'a>, max: u64) -> Result<Merged, Fault> {
+    pub(super) fn find(
+        &mut self,
+        attributes: &[Attribute<'a>],
+        body: &AnyValue<'a>,
+        max: u64,
+    ) -> Result<Merged, Fault> {
         self.text = None;
-        let mut merged = if matches!(body, Value::Map(_)) { Merged::Appended } else { Merged::AsTheyAre };
-        if let Value::Text(Cow::Borrowed(text)) = body
+        let mut merged = if matches!(body, AnyValue::Map(_)) { Merged::Appended } else { Merged::AsTheyAre };
+        if let AnyValue::Text(Cow::Borrowed(text)) = body
             && let Some(text) = object(text)
             && self.object.read(text, false, max)?
         {
@@ -98,7 +103,7 @@ impl<'a> Merge<'a> {
         &'m self,
         merged: Merged,
         attributes: &'m [Attribute<'a>],
-        body: &'m Value<'a>,
+        body: &'m AnyValue<'a>,
         (depth, max): (u8, u64),
         list: &'l mut Vec<Attribute<'m>>,
     ) -> Result<List<'l, 'm>, Fault> {
@@ -108,7 +113,7 @@ impl<'a> Merge<'a> {
             Merged::Appended => list.extend(attributes.iter().map(Attribute::borrowed)),
             Merged::Exactly => self.put_exactly(attributes, (depth, max), list)?,
         }
-        if let Value::Map(entry_list) = body {
+        if let AnyValue::Map(entry_list) = body {
             list.append(&mut entries(entry_list, depth + 1, &mut Entries::new())?);
         }
         Ok(List::own(list))
@@ -179,7 +184,7 @@ pub fn body_attributes(body: &[u8]) -> Result<Vec<Pair>, EncodeError> {
 
 impl<'a> Merge<'a> {
     fn texts(&mut self, attributes: &[Attribute<'a>], body: &'a [u8], max: u64) -> Result<Vec<Pair>, Fault> {
-        let body = Value::Text(Cow::Borrowed(body));
+        let body = AnyValue::Text(Cow::Borrowed(body));
         let mut merged = self.find(attributes, &body, max)?;
         let mut made = Vec::new();
         let list = self.list(merged, attributes, &body, (4, max), &mut made)?;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::super::value::Value;
+use super::super::value::AnyValue;
 use super::list::List;
 
 /// A severity's text and number.
@@ -81,7 +81,7 @@ impl<'a> Severity<'a> {
             let rank = if matches!(key.len(), 5 | 8 | 9) { LEVELS.iter().position(|name| key == *name) } else { None };
             let Some(rank) = rank else { continue };
             let first = !std::mem::replace(&mut seen[rank], true);
-            if let Value::Text(text) = attributes.value(at)
+            if let AnyValue::Text(text) = attributes.value(at)
                 && first
                 && !text.is_empty()
                 && found.as_ref().is_none_or(|(best, _)| rank < *best)
@@ -182,7 +182,7 @@ mod tests {
         for (level, number) in [("INFO", 9), ("Warning", 13), ("error in trace", 1), ("verbose", 9), ("EMERGENCY", 21)]
         {
             let attribute =
-                Attribute { key: Cow::Borrowed(b"Severity"), value: Value::Text(Cow::Borrowed(level.as_bytes())) };
+                Attribute { key: Cow::Borrowed(b"Severity"), value: AnyValue::Text(Cow::Borrowed(level.as_bytes())) };
             assert_eq!(
                 Severity::from_attributes(List::own(&[attribute])).map(|severity| severity.number),
                 Some(number),

@@ -25,7 +25,7 @@ fn merged(body: &str) -> Vec<(String, String)> {
 }
 
 fn attribute(key: &'static str, value: &'static str) -> Attribute<'static> {
-    Attribute { key: Cow::Borrowed(key.as_bytes()), value: Value::Text(Cow::Borrowed(value.as_bytes())) }
+    Attribute { key: Cow::Borrowed(key.as_bytes()), value: AnyValue::Text(Cow::Borrowed(value.as_bytes())) }
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -88,7 +88,7 @@ fn of_equal_flat_keys_the_last_in_the_order_of_keys_counts() {
 
 #[test]
 fn a_malformed_attribute_is_found_though_the_body_replaces_it() {
-    let broken = Value::Array(Cow::Borrowed(&[0x0a, 9]));
+    let broken = AnyValue::Array(Cow::Borrowed(&[0x0a, 9]));
     let attributes = [Attribute { key: Cow::Borrowed(b"a"), value: broken }];
     assert!(matches!(merge(&attributes, br#"{"a":1}"#, 100), Err(Fault::Malformed(..))));
 }
@@ -175,7 +175,7 @@ fn flatten(path: &str, tree: &Tree, dotted: bool, flat: &mut BTreeMap<String, St
                 Tree::String(text) => text.clone(),
                 Tree::Number(number) => {
                     let mut text = Vec::new();
-                    Value::Double(number.as_f64().unwrap()).put_text(&mut text, 0, 100).unwrap();
+                    AnyValue::Double(number.as_f64().unwrap()).put_text(&mut text, 0, 100).unwrap();
                     String::from_utf8(text).unwrap()
                 }
                 other => other.to_string(),

@@ -14,7 +14,7 @@ use self::token::{Leaf, Piece, Tokens};
 use super::super::bound::Entries;
 use super::super::buffer::emptied;
 use super::super::texts::Texts;
-use super::super::value::{Attribute, Value};
+use super::super::value::{AnyValue, Attribute};
 use super::super::wire::Fault;
 
 /// How deep values may lie in each other, and how many there may be. Other text is not taken for JSON.
@@ -167,13 +167,13 @@ impl<'a> Object<'a> {
 
     /// A leaf.
     #[inline]
-    pub(in super::super) fn value(&self, at: usize) -> Value<'_> {
+    pub(in super::super) fn value(&self, at: usize) -> AnyValue<'_> {
         match self.leaves.get(at) {
-            None | Some(Leaf::Empty) => Value::Empty,
-            Some(Leaf::Bool(flag)) => Value::Bool(*flag),
-            Some(Leaf::Double(double)) => Value::Double(*double),
-            Some(Leaf::Number(text)) => Value::Number((*text).into()),
-            Some(Leaf::Text(text)) => Value::Text(self.tokens.piece(*text).into()),
+            None | Some(Leaf::Empty) => AnyValue::Empty,
+            Some(Leaf::Bool(flag)) => AnyValue::Bool(*flag),
+            Some(Leaf::Double(double)) => AnyValue::Double(*double),
+            Some(Leaf::Number(text)) => AnyValue::Number((*text).into()),
+            Some(Leaf::Text(text)) => AnyValue::Text(self.tokens.piece(*text).into()),
         }
     }
 

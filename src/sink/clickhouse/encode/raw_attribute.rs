@@ -12,7 +12,7 @@ use super::wire::{Fault, MAX_DEPTH, put_string};
 
 /// An attribute of a record.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entry<'a> {
+pub(super) struct RawAttribute<'a> {
     key: &'a [u8],
     value: Scalar<'a>,
     /// The `KeyValue` as it came.
@@ -28,12 +28,12 @@ enum Scalar<'a> {
     Other,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> RawAttribute<'a> {
     /// Reads a `KeyValue` that lies `depth` messages deep to the end of a list.
     ///
     /// # Errors
     /// Also when the list has as many as it may have.
-    pub(super) fn push(list: &mut Vec<Entry<'a>>, message: &'a [u8], depth: u8) -> Result<(), Fault> {
+    pub(super) fn push(list: &mut Vec<RawAttribute<'a>>, message: &'a [u8], depth: u8) -> Result<(), Fault> {
         if let Some((key, value)) = plain(message)
             && depth < MAX_DEPTH
         {
@@ -41,23 +41,23 @@ impl<'a> Entry<'a> {
             if let [0x0a, text @ ..] = value
                 && let Some(text) = counted(text)
             {
-                return push(list, Entry { key, value: Scalar::Text(text), message });
+                return push(list, RawAttribute { key, value: Scalar::Text(text), message });
             }
             if let [0x18, int @ ..] = value
                 && let Some(int) = short_int(int)
             {
-                return push(list, Entry { key, value: Scalar::Int(int), message });
+                return push(list, RawAttribute { key, value: Scalar::Int(int), message });
             }
             if let [0x10, flag @ ..0x80] = value {
-                return push(list, Entry { key, value: Scalar::Bool(*flag != 0), message });
+                return push(list, RawAttribute { key, value: Scalar::Bool(*flag != 0), message });
             }
         }
         let (key, _) = read_key_value(message, depth)?;
-        push(list, Entry { key, value: Scalar::Other, message })
+        push(list, RawAttribute { key, value: Scalar::Other, message })
     }
 }
 
-impl KeyValues for &[Entry<'_>] {
+impl KeyValues for &[RawAttribute<'_>] {
     #[inline]
     fn len(self) -> usize {
         <[_]>::len(self)
