@@ -11,6 +11,7 @@ mod clickhouse;
 mod command;
 mod compressed;
 mod days;
+mod documents;
 mod forward;
 mod keys;
 mod outage;
