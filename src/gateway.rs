@@ -32,7 +32,7 @@ use crate::config::{AllowedOrigins, RequestLimits};
 use crate::keys::Key;
 use crate::limited;
 use crate::listen::Peer;
-use crate::metrics::{Metrics, OfKey, OfRequest, OfSignal, Reason};
+use crate::metrics::{Metrics, OfKey, OfKeyName, OfRequest, OfSignal, Reason};
 use crate::otlp::{self, BodyLimits, Call};
 use crate::readiness::Readiness;
 use crate::reply::{self, Away, PartialSuccess, Refusal, ReplyBody};
@@ -136,6 +136,10 @@ impl Gateway {
         let authenticated = self.admission.authenticate(&head.headers, peer.ip)?;
         peer.mark_authenticated();
         let key = seen.key.insert(authenticated.key().clone());
+        if key.vanished {
+            let of = OfKeyName { key: key.entry.name.as_str().into() };
+            self.metrics.vanished_key_uses.get_or_create(&of).inc();
+        }
         // May it send this now: its signals, its requests a second, memory to begin with; and room for what it will bring.
         let admitted = self.admission.admit(authenticated, call.signal)?;
         self.lanes.room(key)?;

@@ -23,7 +23,8 @@
 //! reply                                      the one table of refusals
 //! chunk | signal                             the seam to a sink's encoding | what every request carries
 //! metrics | readiness                        instruments
-//! network | limited | file_stamp             small tools
+//! https                                      how clients connect
+//! network | limited | file_stamp | causes | state_file   small tools
 //! ```
 //!
 //! | step of a request | room |
@@ -41,11 +42,13 @@ pub mod admin;
 pub mod admit;
 pub mod batch;
 mod blocking;
+mod causes;
 pub mod chunk;
 pub mod config;
 pub mod deliver;
 mod file_stamp;
 pub mod gateway;
+pub mod https;
 pub mod keys;
 pub mod limited;
 pub mod listen;
@@ -62,4 +65,5 @@ pub mod shutdown;
 pub mod signal;
 pub mod sink;
 pub mod spool;
+mod state_file;
 pub mod waiting;

@@ -45,6 +45,22 @@ pub struct OfRequest {
     pub outcome: &'static str,
 }
 
+/// Label `key`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfKeyName {
+    /// The key's name, never the key.
+    pub key: Arc<str>,
+}
+
+/// Labels of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfSource {
+    /// `file`, `clickstack`.
+    pub source: &'static str,
+    /// `valid`, `vanished` or `refused`.
+    pub state: &'static str,
+}
+
 /// Labels of what a key sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfKey {
@@ -149,6 +165,9 @@ families! {
     log_lines_dropped: Counter = "Lines of the log that could not be written: nothing waits for who reads it";
 
     keys_valid: Gauge = "Keys that are valid now";
+    keys: Family<OfSource, Gauge> = "Keys, by source and state: valid, vanished (their source no longer has them; good for its time of grace), refused (expired or disabled)";
+    vanished_key_uses: Family<OfKeyName, Counter> = "Requests with a key that its source no longer has, by key";
+    key_polls: Family<Outcome, Counter> = "Questions to ClickStack's app for its keys, by outcome";
     key_reloads: Family<Outcome, Counter> = "Attempts to load changed keys, by outcome";
     authentication_failures: Counter = "Requests without a valid key";
 

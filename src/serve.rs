@@ -4,6 +4,7 @@
 //! Invariants: what a person has to mend fails before the first port accepts; nothing is accepted before it can be
 //! kept; the stop answers what is in flight, and takes no longer than `shutdown.deadline`.
 
+mod keys;
 mod ready;
 mod store;
 
@@ -21,7 +22,7 @@ use crate::admin::{self};
 use crate::admit::Admission;
 use crate::config::{Config, Loaded, Surroundings};
 use crate::gateway::Gateway;
-use crate::keys::{self, KeyRing, KeysFile};
+use crate::keys::{KeyRing, OpenError as KeysError};
 use crate::listen;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -30,6 +31,7 @@ use crate::sink::{clickhouse, collector};
 use crate::spool::OpenError;
 use crate::spool::disk::LockError;
 
+use keys::KeySources;
 pub use ready::Ready;
 use store::Store;
 
@@ -51,6 +53,9 @@ pub enum ServeError {
     /// The spool's folder.
     #[error(transparent)]
     Folder(#[from] LockError),
+    /// ClickStack's keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// What lies in the spool.
     #[error(transparent)]
     Spool(#[from] OpenError),
@@ -96,11 +101,10 @@ pub async fn serve(
     let bound = listen::bind(&limits, tls.clone(), metrics.clone()).await?;
     let addresses = Ready::new(&bound.addresses()?, tls.is_some(), admin_address);
 
-    let ring = Arc::new(KeyRing::new(keys));
-    let gateway = Arc::new(gateway(&config, &ring, &store, &metrics));
+    let keys = KeySources::open(&config, keys, &metrics).await?;
+    let gateway = Arc::new(gateway(&config, keys.ring(), &store, &metrics));
     beside.spawn(gateway.follow(readiness.clone()));
-    let file = KeysFile::new(config.keys.file.clone(), config.limits, metrics.clone());
-    beside.spawn(until_it_fails("keys.yaml is no longer reread", keys::watch(file, ring, surroundings)));
+    let sources = keys.follow(surroundings, &readiness, &mut beside);
     if let Some(tls) = tls {
         beside.spawn(until_it_fails("certificates are no longer reread", tls.keep_current()));
     }
@@ -114,7 +118,9 @@ pub async fn serve(
 
     signals.next().await;
     let flush = async || store.close().await;
-    Ok(shutdown::stop(config.shutdown, &readiness, &listeners, flush, signals.next()).await)
+    let stop = shutdown::stop(config.shutdown, &readiness, &listeners, flush, signals.next());
+    let (stopped, ()) = tokio::join!(stop, sources.stop(config.shutdown.deadline));
+    Ok(stopped)
 }
 
 async fn bind_admin(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {

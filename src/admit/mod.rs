@@ -12,13 +12,13 @@ mod presented;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 
 use crate::config::RequestLimits;
 use crate::keys::{Key, KeyRing};
-use crate::reply::Refusal;
+use crate::reply::{Away, Refusal};
 use crate::signal::Signal;
 
 use failures::Failures;
@@ -27,6 +27,9 @@ use presented::presented;
 
 /// Memory that a request costs before its body arrives, in bytes: its head, its task and the connection's buffers.
 const REQUEST_OVERHEAD: u64 = 8 * 1024;
+
+/// When a client comes again whose key may be known by then.
+const NO_KEYS_RETRY: Duration = Duration::from_secs(5);
 
 /// Everything that decides whether a request may come in.
 #[derive(Debug)]
@@ -77,11 +80,17 @@ impl Admission {
     ///
     /// # Errors
     /// [`Refusal::Unauthenticated`], the same for no, an unknown, an expired and a disabled key and for two keys that differ;
-    /// [`Refusal::TooManyFailures`] when the address (an IPv6 /64 counts as one) failed too often in this minute.
+    /// [`Refusal::TooManyFailures`] when the address (an IPv6 /64 counts as one) failed too often in this minute; [`Refusal::Unavailable`]
+    /// while a source of keys has never had one, since an unknown key may turn out to be valid.
     pub fn authenticate(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Authenticated, Refusal> {
-        let key = presented(headers).and_then(|presented| self.keys.find(presented));
-        match key.filter(|key| key.is_valid(SystemTime::now())) {
+        let presented = presented(headers).and_then(|presented| self.keys.find(presented));
+        let (known, valid) = (presented.is_some(), presented.filter(|key| key.is_valid(SystemTime::now())));
+        // A key that is known and no longer valid stays refused, whoever else may come in.
+        match valid.or_else(|| self.keys.anonymous().filter(|_| !known)) {
             Some(key) => Ok(Authenticated { key }),
+            None if !known && self.keys.is_waiting() => {
+                Err(Refusal::Unavailable { away: Away::Keys, retry_after: NO_KEYS_RETRY })
+            }
             None => Err(match self.failures.record(peer, Instant::now()) {
                 None => Refusal::Unauthenticated,
                 Some(retry_after) => Refusal::TooManyFailures { retry_after },
@@ -169,12 +178,11 @@ impl crate::memory::Memory for Admitted {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Duration;
-
     use sha2::{Digest, Sha256};
 
     use super::*;
     use crate::config::{KeyEntry, KeyLimits};
+    use crate::keys::{Offer, Source};
 
     pub(crate) const LIMITS: KeyLimits = KeyLimits {
         requests_per_second: 2,
@@ -269,5 +277,30 @@ pub(crate) mod tests {
             Err(Refusal::OverLimit { limit: "requests_per_second", .. })
         ));
         assert_eq!(admission.memory().used(), 0);
+    }
+
+    #[test]
+    fn while_no_key_was_ever_known_a_client_comes_again() {
+        let ring = Arc::new(KeyRing::new(vec![KeyEntry { enabled: false, ..entry("disabled") }, entry("good")]));
+        let admission = Admission::new(ring.clone(), 3, &REQUEST);
+        ring.replace(Source::ClickStack, Offer { waiting: true, ..Offer::default() });
+        for _ in 0..10 {
+            let refusal = admission.authenticate(&headers("unknown"), PEER).unwrap_err();
+            assert!(matches!(refusal, Refusal::Unavailable { away: Away::Keys, .. }));
+        }
+        admission.authenticate(&headers("good"), PEER).unwrap();
+        assert_eq!(admission.authenticate(&headers("disabled"), PEER).unwrap_err(), Refusal::Unauthenticated);
+    }
+
+    #[test]
+    fn open_ingestion_takes_whoever_presents_no_known_key() {
+        let ring = Arc::new(KeyRing::new(vec![KeyEntry { enabled: false, ..entry("disabled") }, entry("good")]));
+        let admission = Admission::new(ring.clone(), 3, &REQUEST);
+        ring.replace(Source::ClickStack, Offer { anonymous: Some(entry("nobody's")), ..Offer::default() });
+        let name = |headers: &HeaderMap| admission.authenticate(headers, PEER).map(|who| who.key().entry.name.clone());
+        assert_eq!(name(&HeaderMap::new()).unwrap(), "name of nobody's");
+        assert_eq!(name(&headers("unknown")).unwrap(), "name of nobody's");
+        assert_eq!(name(&headers("good")).unwrap(), "name of good");
+        assert_eq!(name(&headers("disabled")).unwrap_err(), Refusal::Unauthenticated);
     }
 }

@@ -9,8 +9,8 @@ use super::rules::{DEFAULT_LIMITS, at_most, key_limits, shorter};
 use super::section::Section;
 use super::value::{address, count, flag, positive_size, positive_time, show_size, size, time, word};
 use super::{
-    AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Listen, Log, RequestLimits, Shutdown, Spool, Tls, check_sink,
-    tls_files,
+    AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Listen, Log, RequestLimits, Shutdown, Spool, Tls, check_keys,
+    check_sink, tls_files,
 };
 
 const MIB: u64 = 1 << 20;
@@ -34,8 +34,8 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let state_dir = top.or("state_dir", PathBuf::from(STATE_DIR), |text| top.reader.path(text));
     let listen = top.section("listen", listen);
     let tls = top.section("tls", |section| tls(section, &listen.otlp));
-    let keys = top.section("keys", keys);
     let limits = top.section("limits", |section| key_limits(section, DEFAULT_LIMITS));
+    let keys = top.section("keys", |section| check_keys::keys(section, limits));
     let request = top.section("request", request);
     let clickstack_transform = top.section("logs", |section| section.or("clickstack_transform", true, flag));
     let sink = top.section("sink", |section| check_sink::sink(section, clickstack_transform));
@@ -139,14 +139,6 @@ fn plaintext(s: &Section<'_>, otlp: &[SocketAddr], allow_public: bool) {
                  set `cert_file` and `key_file`, listen on 127.0.0.1, or say `allow_public_plaintext: true`"
             ),
         );
-    }
-}
-
-fn keys(s: &Section<'_>) -> Keys {
-    let path = |text: &str| s.reader.path(text);
-    Keys {
-        file: s.or("file", path("keys.yaml").unwrap_or_default(), path),
-        max_failures_per_minute: s.or("max_failures_per_minute", 20, count),
     }
 }
 

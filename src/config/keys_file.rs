@@ -1,18 +1,18 @@
 //! keys.yaml: who may send, what, and how much. The file holds digests, never a key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
+use super::check_keys::{resource, signals};
 use super::remark::{Mistakes, Remark, Remarks};
 use super::rules::key_limits;
 use super::section::{Reader, Section};
 use super::substitute::is_reference;
 use super::value::{flag, name};
 use super::{KeyEntry, KeyLimits, Surroundings};
-use crate::signal::Signal;
 
 /// Reads keys.yaml; `defaults` are the limits of a key that sets none.
 ///
@@ -55,28 +55,11 @@ const HOW: &str = "`otelgate keys new --name NAME` prints a key and its entry";
 fn key(s: &Section<'_>, defaults: KeyLimits) -> Option<KeyEntry> {
     let name = s.required("name", "it stands in logs and metrics instead of the key", name);
     let sha256 = sha256(s);
-    let signals = s.list("signals", signal);
+    let signals = signals(s);
     let expires = s.optional("expires", expires);
     let enabled = s.or("enabled", true, flag);
     let limits = s.section("limits", |section| key_limits(section, defaults));
-    Some(KeyEntry {
-        name: name?,
-        sha256: sha256?,
-        signals: signals.map_or(BTreeSet::from(Signal::ALL), BTreeSet::from_iter),
-        expires,
-        enabled,
-        limits,
-        resource: resource(s),
-    })
-}
-
-/// Attributes by name. Written as a section, so that a name that is there twice is a mistake.
-fn resource(s: &Section<'_>) -> BTreeMap<String, String> {
-    let attributes = s.texts("resource");
-    for (name, _) in attributes.iter().filter(|(name, _)| name.is_empty() || name.len() > 256) {
-        s.mistake("resource", format!("has an attribute with a name of {} bytes; 1 to 256 are allowed", name.len()));
-    }
-    attributes.into_iter().collect()
+    Some(KeyEntry { name: name?, sha256: sha256?, signals, expires, enabled, limits, resource: resource(s) })
 }
 
 /// The digest, written or made of a value that stands elsewhere. Neither is ever shown: what stands here may be a key.
@@ -130,11 +113,6 @@ fn parse_digest(text: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
     }
     Some(digest)
-}
-
-fn signal(text: &str) -> Result<Signal, String> {
-    let found = Signal::ALL.into_iter().find(|signal| signal.name() == text);
-    found.ok_or_else(|| "is not a signal; known are traces, logs, metrics".to_owned())
 }
 
 fn expires(text: &str) -> Result<SystemTime, String> {

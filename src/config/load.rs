@@ -27,8 +27,10 @@ pub fn load(file: &Path, surroundings: &dyn Surroundings) -> Result<Loaded, Mist
     let checked = reader.document("", check::config);
     let mut remarks = reader.into_remarks();
     let mut entries = Vec::new();
-    if let Some(checked) = &checked {
-        let (keys, of_keys) = keys_file::check(&checked.keys.file, checked.limits, surroundings);
+    if let Some(checked) = &checked
+        && let Some(file) = &checked.keys.file
+    {
+        let (keys, of_keys) = keys_file::check(file, checked.limits, surroundings);
         entries = keys;
         remarks.append(of_keys);
     }

@@ -8,6 +8,7 @@
 
 mod check;
 mod check_forward;
+mod check_keys;
 mod check_sink;
 mod keys_file;
 mod load;
@@ -123,9 +124,54 @@ pub enum Tls {
 #[derive(Debug, Clone)]
 pub struct Keys {
     /// keys.yaml; reread when it changes.
-    pub file: PathBuf,
+    pub file: Option<PathBuf>,
+    /// ClickStack's app, which hands out its ingestion keys.
+    pub clickstack: Option<ClickStackKeys>,
     /// Failed authentications a minute after which an address's next ones are refused at once.
     pub max_failures_per_minute: u32,
+}
+
+/// Section `keys.clickstack`.
+#[derive(Debug, Clone)]
+pub struct ClickStackKeys {
+    /// The app's OpAMP endpoint.
+    pub url: http::Uri,
+    /// PEM file of the CA that signed the app's certificate; the public CAs when absent.
+    pub ca_file: Option<PathBuf>,
+    /// How often the app is asked.
+    pub poll_interval: Duration,
+    /// How long a key that the app no longer has stays valid.
+    pub grace: Duration,
+    /// Whether anybody may send when ClickStack does not enforce keys.
+    pub open_ingestion: bool,
+    /// What its keys may do.
+    pub defaults: KeyDefaults,
+}
+
+/// What the keys of a source may do that say nothing of it themselves.
+#[derive(Debug, Clone)]
+pub struct KeyDefaults {
+    /// Their limits.
+    pub limits: KeyLimits,
+    /// What they may send.
+    pub signals: BTreeSet<Signal>,
+    /// Resource attributes that their telemetry gets.
+    pub resource: BTreeMap<String, String>,
+}
+
+impl KeyDefaults {
+    /// The entry of a key of this source.
+    pub fn entry(&self, name: String, sha256: [u8; 32]) -> KeyEntry {
+        KeyEntry {
+            name,
+            sha256,
+            signals: self.signals.clone(),
+            expires: None,
+            enabled: true,
+            limits: self.limits,
+            resource: self.resource.clone(),
+        }
+    }
 }
 
 /// Section `limits`: rates of one key, each with `burst` of its allowance saved up.

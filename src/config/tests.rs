@@ -73,8 +73,12 @@ fn the_example_shows_every_default() {
 fn every_field_is_in_the_example() {
     // A field that is left out of the example is a field that nobody finds: ask each section what it knows.
     let example = include_str!("../../otelgate.example.yaml");
-    let nested =
-        ["sink: { clickhouse: { NEW } }", "sink: { forward: { NEW } }", "sink: { clickhouse: { ttl: { NEW } } }"];
+    let nested = [
+        "sink: { clickhouse: { NEW } }",
+        "sink: { forward: { NEW } }",
+        "sink: { clickhouse: { ttl: { NEW } } }",
+        "keys: { clickstack: { NEW } }",
+    ];
     let sections = ["listen", "tls", "keys", "limits", "request", "logs", "batch", "spool", "cors", "shutdown", "log"];
     for text in sections.map(|name| format!("{name}: {{ NEW }}")).into_iter().chain(nested.map(str::to_owned)) {
         let text = text.replace("NEW", "zzzzzzzzzzzzzzzzzzzzzz: 1");
@@ -284,7 +288,7 @@ fn sections_may_be_empty_and_paths_begin_at_the_file() {
     let text = format!("listen:\nlimits: ~\nspool: {{ dir: data }}\n{FILES}{SINK}");
     let config = load_text(&text).unwrap().config;
     assert_eq!(config.spool.unwrap().dir, Path::new("/o/data"));
-    assert_eq!(config.keys.file, Path::new("/o/keys.yaml"));
+    assert_eq!(config.keys.file.as_deref(), Some(Path::new("/o/keys.yaml")));
     assert_eq!(config.batch.max_age, Duration::from_secs(5));
     assert!(!format!("{:?}", config.sink).contains("hunter2"));
 }

@@ -143,7 +143,7 @@ pub(super) fn gateway() -> (Arc<Gateway>, Arc<FakeSink>) {
         KeyEntry { limits: small, ..entry("small") },
     ];
     let sink = Arc::new(FakeSink::default());
-    let admission = Admission::new(Arc::new(KeyRing::new(keys)), 1000, &REQUEST);
+    let admission = Admission::new(Arc::new(KeyRing::new(keys.into())), 1000, &REQUEST);
     let metrics = Arc::new(Metrics::default());
     let lanes = lanes(&sink, &metrics);
     (Arc::new(Gateway::new(admission, lanes, REQUEST, AllowedOrigins::Any, metrics)), sink)

@@ -6,15 +6,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use super::KeyRing;
+use super::{KeyRing, Source};
 use crate::blocking;
-use crate::config::{KeyEntry, KeyLimits, Surroundings, read_keys};
+use crate::config::{KeyLimits, Surroundings, read_keys};
 use crate::metrics::{Metrics, Outcome};
 
 /// How often the file is looked at.
@@ -47,7 +47,7 @@ impl KeysFile {
         let outcome = match read_keys(&self.path, self.defaults, surroundings) {
             Ok((entries, warnings)) => {
                 warnings.iter().for_each(|warning| warn!("{warning}"));
-                replace(ring, entries);
+                ring.replace(Source::File, entries.into());
                 "ok"
             }
             Err(mistakes) => {
@@ -57,21 +57,6 @@ impl KeysFile {
             }
         };
         self.metrics.key_reloads.get_or_create(&Outcome { outcome }).inc();
-    }
-
-    /// Keys expire without anybody touching the file, so they are counted at every look.
-    fn count(&self, ring: &KeyRing) {
-        let now = SystemTime::now();
-        let valid = ring.all().iter().filter(|key| key.is_valid(now)).count();
-        self.metrics.keys_valid.set(i64::try_from(valid).unwrap_or(i64::MAX));
-    }
-}
-
-fn replace(ring: &KeyRing, entries: Vec<KeyEntry>) {
-    let changes = ring.replace(entries);
-    if changes != super::Changes::default() {
-        let super::Changes { added, changed, removed } = changes;
-        info!(added, changed, removed, "keys replaced");
     }
 }
 
@@ -96,7 +81,8 @@ pub async fn watch(
         let (ring, surroundings) = (ring.clone(), surroundings.clone());
         let look = move || {
             file.look(&ring, &surroundings, force);
-            file.count(&ring);
+            // Keys expire without anybody touching the file.
+            super::count(&ring, &file.metrics);
             file
         };
         // Reading a file can take long (a network file system), and must not hold up a reactor.
@@ -146,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_good_file_replaces_and_a_bad_one_does_not() {
-        let (disk, ring) = (Changing::default(), KeyRing::new([]));
+        let (disk, ring) = (Changing::default(), KeyRing::default());
         let mut file = KeysFile::new("keys.yaml".into(), LIMITS, Arc::default());
         *disk.0.lock() = text(&["a", "b"]);
         file.look(&ring, &disk, false);

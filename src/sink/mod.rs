@@ -5,7 +5,6 @@
 //! the sink's business but [`deliver`](crate::deliver)'s, the same for every sink.
 
 pub(crate) mod body;
-mod causes;
 pub mod clickhouse;
 pub mod collector;
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod arrives;
 mod bombs;
 mod browser;
 mod clickhouse;
+mod clickstack_keys;
 mod command;
 mod compressed;
 mod days;

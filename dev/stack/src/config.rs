@@ -20,6 +20,7 @@ pub struct Config {
     tls: String,
     keys: Vec<Key>,
     max_failures: Option<u32>,
+    key_source: String,
     sink: String,
     sections: String,
 }
@@ -52,6 +53,7 @@ impl Config {
             tls: "{ plaintext: true }".to_owned(),
             keys: Vec::new(),
             max_failures: None,
+            key_source: String::new(),
             sink: String::new(),
             sections: String::new(),
         }
@@ -82,6 +84,13 @@ impl Config {
     #[must_use]
     pub fn max_failures(mut self, count: u32) -> Config {
         self.max_failures = Some(count);
+        self
+    }
+
+    /// Another source of keys, `clickstack: { url: … }` say; nothing adds nothing.
+    #[must_use]
+    pub fn key_source(mut self, source: &str) -> Config {
+        source.clone_into(&mut self.key_source);
         self
     }
 
@@ -139,8 +148,9 @@ impl Config {
     pub fn text(&self) -> String {
         let [otlp, admin] = self.ports;
         let failures = self.max_failures.map_or_else(String::new, |max| format!(", max_failures_per_minute: {max}"));
+        let source = if self.key_source.is_empty() { String::new() } else { format!(", {}", self.key_source) };
         format!(
-            "listen: {{ otlp: [\"127.0.0.1:{otlp}\"], admin: \"127.0.0.1:{admin}\" }}\ntls: {}\nkeys: {{ file: {}{failures} }}\n\
+            "listen: {{ otlp: [\"127.0.0.1:{otlp}\"], admin: \"127.0.0.1:{admin}\" }}\ntls: {}\nkeys: {{ file: {}{failures}{source} }}\n\
              sink:\n{}{}",
             self.tls,
             self.files.keys.display(),

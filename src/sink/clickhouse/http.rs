@@ -4,7 +4,6 @@
 //! told apart by its code, and looks go through here, because the crate hands an exception on as text only. User and
 //! password travel in headers, never in a URL, and nothing here prints them.
 
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,74 +11,29 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::error::{Failure, readable};
+use crate::causes::causes;
 use crate::config;
+use crate::https::{self, Connector};
 use crate::sink::body::Pieces;
-use crate::sink::causes::causes;
 
 /// Longest answer that is read; an insert's is empty, a look's one line.
 const MAX_ANSWER: usize = 1 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Below the shortest time after which a ClickHouse server closes an idle connection (3 s in older ones).
 const POOL_IDLE: Duration = Duration::from_secs(2);
-
-/// A connector for http and https that the crate's client and this one share.
-pub(super) type Connector = HttpsConnector<HttpConnector>;
 
 /// Why no connection can be attempted at all.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The CA file cannot be read.
-    #[error("cannot read the certificates in {path}: {why}")]
-    CaFile {
-        /// `sink.clickhouse.ca_file`.
-        path: String,
-        /// In words.
-        why: String,
-    },
-    /// The TLS library refuses the certificates.
-    #[error("TLS: {0}")]
-    Tls(#[from] rustls::Error),
+    /// The certificates that servers are checked against.
+    #[error(transparent)]
+    Https(#[from] https::SetupError),
     /// A user's name or password that cannot be sent in a header.
     #[error("sink.clickhouse.{0} holds a character that cannot be sent in an HTTP header")]
     Credential(&'static str),
-}
-
-/// The connector: certificates are checked against `ca_file`, or the public CAs.
-pub(super) fn connector(ca_file: Option<&Path>) -> Result<Connector, SetupError> {
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let tls = match ca_file {
-        None => builder.with_webpki_roots().with_no_client_auth(),
-        Some(path) => builder.with_root_certificates(roots(path)?).with_no_client_auth(),
-    };
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    tcp.set_keepalive(Some(Duration::from_secs(60)));
-    Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp))
-}
-
-fn roots(path: &Path) -> Result<rustls::RootCertStore, SetupError> {
-    let failed = |why: String| SetupError::CaFile { path: path.display().to_string(), why };
-    let mut roots = rustls::RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-        roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(failed("it holds no certificate".to_owned()));
-    }
-    Ok(roots)
 }
 
 /// Sends statements as the ingest user.

@@ -35,13 +35,14 @@ pub use http::SetupError;
 pub use start::{StartError, apply_schema};
 
 use self::encode::EncoderFactory;
-use self::http::{Connector, Http, Server};
+use self::http::{Http, Server};
 use self::insert::Options;
 use self::query::Query;
 use self::schema::ServerSchema;
 use self::servers::Servers;
 use crate::chunk::ChunkEncoder;
 use crate::config;
+use crate::https::Connector;
 use crate::signal::Signal;
 use crate::sink::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Sink, Window};
 

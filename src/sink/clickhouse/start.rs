@@ -13,11 +13,12 @@ use super::ClickHouse;
 use super::change::{self, Taken};
 use super::encode::{EncoderFactory, EncoderSettings, Plans, SchemaError, TableKind};
 use super::error::Failure;
-use super::http::{Connector, Http, SetupError, base, connector};
+use super::http::{Http, SetupError, base};
 use super::query::Query;
 use super::schema::{self, ApplyError, Done, ServerSchema, Version};
 use super::servers::Servers;
 use crate::config;
+use crate::https::{self, Connector};
 use crate::limited;
 
 /// Between two readings of the facts.
@@ -70,7 +71,7 @@ impl ClickHouse {
         config: config::ClickHouse,
         known: Option<ServerSchema>,
     ) -> Result<Arc<ClickHouse>, StartError> {
-        let connector = connector(config.ca_file.as_deref())?;
+        let connector = https::connector(config.ca_file.as_deref()).map_err(SetupError::from)?;
         let http = Http::new(connector.clone(), &config)?;
         let servers = Servers::new(config.urls.clone());
         let settled = settle_any(&connector, &http, &servers, &config).await;
@@ -177,7 +178,7 @@ async fn keep_asking(sink: Weak<ClickHouse>) {
 /// # Errors
 /// [`StartError`].
 pub async fn apply_schema(config: &config::ClickHouse) -> Result<Vec<Done>, StartError> {
-    let http = Http::new(connector(config.ca_file.as_deref())?, config)?;
+    let http = Http::new(https::connector(config.ca_file.as_deref()).map_err(SetupError::from)?, config)?;
     let servers = Servers::new(config.urls.clone());
     let query = Query::new(&http, servers.uri(0));
     create_missing(query, config).await

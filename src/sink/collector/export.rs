@@ -13,10 +13,10 @@ use super::connect::SetupError;
 use super::endpoints::Peer;
 use super::refusal::certificate_refused;
 use crate::blocking;
+use crate::causes::causes;
 use crate::config::{self, ForwardCompression, ForwardProtocol};
 use crate::signal::Signal;
 use crate::sink::body::Pieces;
-use crate::sink::causes::causes;
 
 /// Longest answer that is read.
 const MAX_ANSWER: usize = 1 << 20;

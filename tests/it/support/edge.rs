@@ -33,6 +33,8 @@ pub struct Setup<'a> {
     pub user: Option<(&'a str, &'a str)>,
     /// Failed authentications of an address in a minute.
     pub max_failures: u32,
+    /// Another source of keys, as a line of section `keys`.
+    pub key_source: &'a str,
     /// What its standard error is; the file `log` when none.
     pub stderr: Option<Stdio>,
 }
@@ -46,6 +48,7 @@ impl Default for Setup<'_> {
             clickhouse_url: None,
             user: None,
             max_failures: 1000,
+            key_source: "",
             stderr: None,
         }
     }
@@ -70,6 +73,7 @@ impl Edge {
         let config = Config::new(folder.path(), "")
             .tls(&certificates)
             .max_failures(setup.max_failures)
+            .key_source(setup.key_source)
             .store_at(url, user, &database)
             .keeping()
             .section(setup.sections);

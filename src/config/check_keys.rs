@@ -1,0 +1,94 @@
+//! Section `keys`: where keys come from. A source more is a field of [`Keys`] and a function here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use http::Uri;
+
+use super::rules::{is_loopback, key_limits};
+use super::section::Section;
+use super::value::{count, flag, positive_time, time};
+use super::{ClickStackKeys, KeyDefaults, KeyLimits, Keys, tls_files};
+use crate::signal::Signal;
+
+/// The path of every OpAMP server that names none.
+const OPAMP_PATH: &str = "/v1/opamp";
+
+/// `limits` are those of section `limits`.
+pub(super) fn keys(s: &Section<'_>, limits: KeyLimits) -> Keys {
+    let path = |text: &str| s.reader.path(text);
+    let clickstack = s.has("clickstack").then(|| s.section("clickstack", |section| clickstack(section, limits)));
+    // A configuration that names no source means the file beside it.
+    let default = if clickstack.is_some() { None } else { path("keys.yaml").ok() };
+    Keys {
+        file: s.optional("file", path).or(default),
+        clickstack: clickstack.flatten(),
+        max_failures_per_minute: s.or("max_failures_per_minute", 20, count),
+    }
+}
+
+/// `None` after a mistake.
+fn clickstack(s: &Section<'_>, limits: KeyLimits) -> Option<ClickStackKeys> {
+    let url = s.required("url", "write for example http://hyperdx:4320, the app's OpAMP port", opamp_url);
+    let ca_file = s.optional("ca_file", |text| s.reader.path(text));
+    if let Some(file) = &ca_file {
+        tls_files::check_ca(s, "ca_file", file);
+    }
+    if let Some(url) = url.as_ref().filter(|url| url.scheme_str() == Some("http") && !is_loopback(url)) {
+        s.warning(
+            "url",
+            format!("ClickStack's keys travel readable from {url}; keep it on a private network, or use https"),
+        );
+    }
+    Some(ClickStackKeys {
+        ca_file,
+        poll_interval: s.or("poll_interval", Duration::from_secs(30), positive_time),
+        grace: s.or("grace", Duration::from_secs(600), time),
+        open_ingestion: s.or("open_ingestion", false, flag),
+        defaults: key_defaults(s, limits),
+        url: url?,
+    })
+}
+
+/// What a source says for those of its keys that say nothing of it themselves.
+fn key_defaults(s: &Section<'_>, limits: KeyLimits) -> KeyDefaults {
+    KeyDefaults {
+        limits: s.section("limits", |section| key_limits(section, limits)),
+        signals: signals(s),
+        resource: resource(s),
+    }
+}
+
+/// What a key may send; everything when nothing is said.
+pub(super) fn signals(s: &Section<'_>) -> BTreeSet<Signal> {
+    s.list("signals", signal).map_or(BTreeSet::from(Signal::ALL), BTreeSet::from_iter)
+}
+
+fn signal(text: &str) -> Result<Signal, String> {
+    let found = Signal::ALL.into_iter().find(|signal| signal.name() == text);
+    found.ok_or_else(|| "is not a signal; known are traces, logs, metrics".to_owned())
+}
+
+/// Attributes by name. Written as a section, so that a name that is there twice is a mistake.
+pub(super) fn resource(s: &Section<'_>) -> BTreeMap<String, String> {
+    let attributes = s.texts("resource");
+    for (name, _) in attributes.iter().filter(|(name, _)| name.is_empty() || name.len() > 256) {
+        s.mistake("resource", format!("has an attribute with a name of {} bytes; 1 to 256 are allowed", name.len()));
+    }
+    attributes.into_iter().collect()
+}
+
+fn opamp_url(text: &str) -> Result<Uri, String> {
+    let wrong = || "is not a URL; write for example http://hyperdx:4320".to_owned();
+    let url: Uri = text.parse().map_err(|_| wrong())?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
+        return Err(wrong());
+    }
+    if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("holds a user or password; the app's OpAMP server asks for none".to_owned());
+    }
+    if url.path() != "/" {
+        return Ok(url);
+    }
+    format!("{}{OPAMP_PATH}", text.trim_end_matches('/')).parse().map_err(|_| wrong())
+}

@@ -1,0 +1,281 @@
+//! All keys by the digest of their value, each source's beside the others'.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tracing::{info, warn};
+
+use super::{Key, KeyState};
+use crate::config::KeyEntry;
+use crate::otlp::Stamp;
+
+/// Where a key comes from. A key that several sources have is that of the first of them in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// keys.yaml.
+    File,
+    /// ClickStack's app.
+    ClickStack,
+}
+
+impl Source {
+    /// Every source, the one that decides first.
+    pub const ALL: [Source; 2] = [Source::File, Source::ClickStack];
+
+    /// The word for it in the configuration, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Source::File => "file",
+            Source::ClickStack => "clickstack",
+        }
+    }
+}
+
+/// All that a source has to say now.
+#[derive(Debug, Clone, Default)]
+pub struct Offer {
+    /// Its keys.
+    pub keys: Vec<KeyEntry>,
+    /// Keys that it had until lately, and that are still good for a while.
+    pub vanished: Vec<KeyEntry>,
+    /// Whose requests are that present no key of any source; `None`: such requests are refused.
+    pub anonymous: Option<KeyEntry>,
+    /// It has never had a key, so one that is unknown may turn out to be valid.
+    pub waiting: bool,
+}
+
+impl From<Vec<KeyEntry>> for Offer {
+    fn from(keys: Vec<KeyEntry>) -> Self {
+        Offer { keys, ..Offer::default() }
+    }
+}
+
+type ByDigest = HashMap<[u8; 32], Arc<Key>>;
+
+/// All keys by the SHA-256 of their value.
+///
+/// A hash map's comparison is not constant-time, and need not be: what is compared is the digest of the presented
+/// bytes, which nobody can steer without inverting SHA-256, so its timing tells nothing about any key.
+#[derive(Debug, Default)]
+pub struct KeyRing {
+    current: ArcSwap<Current>,
+    offers: Mutex<Offers>,
+}
+
+/// What requests see; replaced as a whole.
+#[derive(Debug, Default)]
+struct Current {
+    keys: ByDigest,
+    anonymous: Option<Arc<Key>>,
+    waiting: bool,
+}
+
+#[derive(Debug, Default)]
+struct Offers {
+    by_source: BTreeMap<Source, Offer>,
+    /// Digests of which was said that two sources have them.
+    said: HashSet<[u8; 32]>,
+}
+
+/// What a replacement did, in numbers for the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Keys that were not there before.
+    pub added: usize,
+    /// Keys with the same digest whose name, signals, expiry, limits or `enabled` changed.
+    pub changed: usize,
+    /// Keys that are refused from now on.
+    pub removed: usize,
+}
+
+impl KeyRing {
+    /// A ring of the keys of keys.yaml, with nothing used.
+    pub fn new(entries: Vec<KeyEntry>) -> Self {
+        let ring = KeyRing::default();
+        ring.replace(Source::File, entries.into());
+        ring
+    }
+
+    /// The key whose digest is that of the presented bytes. Whether it is enabled and not expired is the caller's to
+    /// check.
+    pub fn find(&self, presented: &[u8]) -> Option<Arc<Key>> {
+        let digest: [u8; 32] = Sha256::digest(presented).into();
+        self.current.load().keys.get(&digest).cloned()
+    }
+
+    /// Whose requests are that present no known key; `None`: nobody's, they are refused.
+    pub fn anonymous(&self) -> Option<Arc<Key>> {
+        self.current.load().anonymous.clone()
+    }
+
+    /// Whether a source has never had a key, so that one that is unknown may turn out to be valid.
+    pub fn is_waiting(&self) -> bool {
+        self.current.load().waiting
+    }
+
+    /// Every key, in no order.
+    pub fn all(&self) -> Vec<Arc<Key>> {
+        let current = self.current.load();
+        current.keys.values().chain(&current.anonymous).cloned().collect()
+    }
+
+    /// Replaces all keys of a source, and logs what that changed. What a request already holds stays valid until it ends.
+    pub fn replace(&self, source: Source, offer: Offer) -> Changes {
+        let mut offers = self.offers.lock();
+        offers.by_source.insert(source, offer);
+        let (next, changes) = self.current.load().successor(&offers.by_source);
+        offers.say_twice();
+        self.current.store(Arc::new(next));
+        if changes != Changes::default() {
+            let Changes { added, changed, removed } = changes;
+            info!(source = source.name(), added, changed, removed, "keys replaced");
+        }
+        changes
+    }
+}
+
+impl Offer {
+    fn entries(&self) -> impl Iterator<Item = (&KeyEntry, bool)> {
+        let vanished = self.vanished.iter().map(|entry| (entry, true));
+        self.keys.iter().map(|entry| (entry, false)).chain(vanished)
+    }
+}
+
+impl Offers {
+    /// A key that two sources have is said aloud, once: its limits are the first one's, and removing it there does not remove it.
+    fn say_twice(&mut self) {
+        let mut first: HashMap<[u8; 32], (Source, &str)> = HashMap::new();
+        for (source, offer) in &self.by_source {
+            for (entry, _) in offer.entries() {
+                let (holder, name) = *first.entry(entry.sha256).or_insert((*source, &entry.name));
+                if holder != *source && self.said.insert(entry.sha256) {
+                    let (holder, other) = (holder.name(), source.name());
+                    warn!(key = name, "this key comes from {holder} and from {other}; {holder} decides about it");
+                }
+            }
+        }
+    }
+}
+
+impl Current {
+    /// The new keys, each with the old one's state where it stayed the same.
+    fn successor(&self, offers: &BTreeMap<Source, Offer>) -> (Current, Changes) {
+        let mut changes = Changes::default();
+        let mut keys = ByDigest::new();
+        for (source, offer) in offers {
+            for (entry, vanished) in offer.entries() {
+                if keys.contains_key(&entry.sha256) {
+                    continue;
+                }
+                let old = self.keys.get(&entry.sha256);
+                let key = Key::after(old, entry, *source, vanished);
+                match old {
+                    Some(old) if !Arc::ptr_eq(old, &key) => changes.changed += 1,
+                    Some(_) => {}
+                    None => changes.added += 1,
+                }
+                keys.insert(entry.sha256, key);
+            }
+        }
+        changes.removed = self.keys.keys().filter(|digest| !keys.contains_key(*digest)).count();
+        let anonymous = offers.iter().find_map(|(source, offer)| Some((*source, offer.anonymous.as_ref()?)));
+        let anonymous = anonymous.map(|(source, entry)| Key::after(self.anonymous.as_ref(), entry, source, false));
+        let waiting = offers.values().any(|offer| offer.waiting);
+        (Current { keys, anonymous, waiting }, changes)
+    }
+}
+
+impl Key {
+    /// The key of this entry: the old one itself where nothing changed, with the old one's state where that may stay.
+    fn after(old: Option<&Arc<Key>>, entry: &KeyEntry, source: Source, vanished: bool) -> Arc<Key> {
+        let unchanged = |old: &&Arc<Key>| old.entry == *entry && old.source == source && old.vanished == vanished;
+        if let Some(old) = old.filter(unchanged) {
+            return old.clone();
+        }
+        let same = old.filter(|old| old.entry.name == entry.name && old.entry.limits == entry.limits);
+        let state = same.map_or_else(|| Arc::new(KeyState::new(&entry.limits)), |old| old.state.clone());
+        Arc::new(Key { entry: entry.clone(), source, vanished, stamp: Stamp::new(&entry.resource), state })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KeyLimits;
+    use crate::signal::Signal;
+
+    fn entry(name: &str, key: &str, requests_per_second: u32) -> KeyEntry {
+        KeyEntry {
+            name: name.to_owned(),
+            sha256: Sha256::digest(key).into(),
+            signals: Signal::ALL.into(),
+            expires: None,
+            resource: std::collections::BTreeMap::new(),
+            enabled: true,
+            limits: KeyLimits {
+                requests_per_second,
+                bytes_per_second: 1 << 20,
+                records_per_second: 1000,
+                burst: std::time::Duration::from_secs(1),
+            },
+        }
+    }
+
+    #[test]
+    fn a_reload_keeps_what_an_unchanged_key_has_used() {
+        let ring = KeyRing::new(vec![entry("same", "a", 5), entry("limited", "b", 5), entry("gone", "c", 5)]);
+        let before: Vec<_> = ["a", "b", "c"].map(|key| ring.find(key.as_bytes()).unwrap()).into();
+        let mut disabled = entry("same", "a", 5);
+        disabled.enabled = false;
+        let changes = ring.replace(Source::File, vec![disabled, entry("limited", "b", 6), entry("new", "d", 5)].into());
+        assert_eq!(changes, Changes { added: 1, changed: 2, removed: 1 });
+        let same = ring.find(b"a").unwrap();
+        assert!(Arc::ptr_eq(&same.state, &before[0].state) && !same.entry.enabled);
+        let limited = ring.find(b"b").unwrap();
+        assert!(!Arc::ptr_eq(&limited.state, &before[1].state));
+        assert_eq!(limited.state.limits().requests_per_second, 6);
+        assert!(ring.find(b"c").is_none() && ring.find(b"d").is_some() && ring.find(b"e").is_none());
+        assert_eq!(ring.all().len(), 3);
+        assert_eq!(before[2].entry.name, "gone");
+    }
+
+    #[test]
+    fn a_key_that_stayed_the_same_is_the_same() {
+        let ring = KeyRing::new(vec![entry("a", "a", 5)]);
+        let before = ring.find(b"a").unwrap();
+        assert_eq!(ring.replace(Source::File, vec![entry("a", "a", 5)].into()), Changes::default());
+        assert!(Arc::ptr_eq(&before, &ring.find(b"a").unwrap()));
+    }
+
+    #[test]
+    fn a_source_replaces_its_own_keys_only_and_the_first_source_decides() {
+        let ring = KeyRing::new(vec![entry("filed", "a", 5)]);
+        let mut both = Offer::from(vec![entry("told-1", "a", 7), entry("told-2", "b", 7)]);
+        both.vanished.push(entry("told-2", "old", 7));
+        ring.replace(Source::ClickStack, both);
+        let of = |key: &str| ring.find(key.as_bytes()).map(|key| (key.entry.name.clone(), key.source, key.vanished));
+        assert_eq!(of("a"), Some(("filed".into(), Source::File, false)));
+        assert_eq!(of("b"), Some(("told-2".into(), Source::ClickStack, false)));
+        assert_eq!(of("old"), Some(("told-2".into(), Source::ClickStack, true)));
+        ring.replace(Source::File, Offer::default());
+        assert_eq!(of("a"), Some(("told-1".into(), Source::ClickStack, false)));
+        ring.replace(Source::ClickStack, Offer::default());
+        assert_eq!(ring.all().len(), 0);
+    }
+
+    #[test]
+    fn waiting_and_anonymous_are_what_any_source_says() {
+        let ring = KeyRing::new(vec![entry("filed", "a", 5)]);
+        assert!(!ring.is_waiting() && ring.anonymous().is_none());
+        ring.replace(Source::ClickStack, Offer { waiting: true, ..Offer::default() });
+        assert!(ring.is_waiting());
+        let open = Offer { anonymous: Some(entry("anonymous", "", 3)), ..Offer::default() };
+        ring.replace(Source::ClickStack, open.clone());
+        let first = ring.anonymous().unwrap();
+        ring.replace(Source::ClickStack, open);
+        assert!(!ring.is_waiting() && Arc::ptr_eq(&first, &ring.anonymous().unwrap()));
+    }
+}

@@ -1,0 +1,74 @@
+//! The sources of keys as one thing that is opened and followed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::until_it_fails;
+use crate::config::{Config, KeyEntry, Surroundings};
+use crate::keys::{ClickStackKeys, KeyRing, KeysFile, OpenError, watch};
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+
+/// The ring and where its keys come from.
+pub(super) struct KeySources {
+    ring: Arc<KeyRing>,
+    file: Option<KeysFile>,
+    clickstack: Option<ClickStackKeys>,
+}
+
+/// What has to hear of a stop.
+pub(super) struct Followed(Option<(oneshot::Sender<()>, JoinHandle<()>)>);
+
+impl KeySources {
+    /// A ring of what is known before anybody is asked: the entries of keys.yaml, and what was kept of ClickStack's keys.
+    pub(super) async fn open(
+        config: &Config,
+        entries: Vec<KeyEntry>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<KeySources, OpenError> {
+        let ring = Arc::new(KeyRing::new(entries));
+        let file = config.keys.file.clone().map(|file| KeysFile::new(file, config.limits, metrics.clone()));
+        let clickstack = match config.keys.clickstack.clone() {
+            Some(source) => Some(ClickStackKeys::open(source, config.state_dir.clone(), &ring, metrics.clone()).await?),
+            None => None,
+        };
+        Ok(KeySources { ring, file, clickstack })
+    }
+
+    pub(super) fn ring(&self) -> &Arc<KeyRing> {
+        &self.ring
+    }
+
+    /// Keeps the ring in step with its sources from now on.
+    pub(super) fn follow(
+        self,
+        surroundings: impl Surroundings + Clone + Send + 'static,
+        readiness: &Readiness,
+        beside: &mut JoinSet<()>,
+    ) -> Followed {
+        let KeySources { ring, file, clickstack } = self;
+        if let Some(file) = file {
+            beside.spawn(until_it_fails("keys.yaml is no longer reread", watch(file, ring.clone(), surroundings)));
+        }
+        Followed(clickstack.map(|source| {
+            let (stop, stopped) = oneshot::channel();
+            let stopped = async move {
+                let _ = stopped.await;
+            };
+            (stop, tokio::spawn(source.follow(ring, readiness.clone(), stopped)))
+        }))
+    }
+}
+
+impl Followed {
+    /// Tells those who want to hear of a clean stop, for at most so long.
+    pub(super) async fn stop(self, within: Duration) {
+        if let Some((stop, task)) = self.0 {
+            drop(stop);
+            let _ = tokio::time::timeout(within, task).await;
+        }
+    }
+}
