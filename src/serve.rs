@@ -85,9 +85,13 @@ pub async fn serve(
     // First who can say how the start goes, then where everything is brought, and the ports only when it can be kept.
     let (admin, admin_address) = bind_admin(config.listen.admin).await?;
     let behind = Behind::default();
-    let people = admin::status::router(behind.clone()).merge(admin::spool::router(behind.clone()));
+    let people = admin::people(behind.clone(), admin::Right::new(config.admin.token.clone()));
     let router = admin::router(metrics.clone(), readiness.clone()).merge(people);
-    beside.spawn(until_it_fails("the admin listener ended", admin::serve(admin, router, std::future::pending())));
+    if let Some(path) = &config.admin.socket {
+        let socket = admin::AdminSocket::bind(path)?;
+        beside.spawn(until_it_fails("the admin socket ended", admin::serve_socket(socket, router.clone())));
+    }
+    beside.spawn(until_it_fails("the admin listener ended", admin::serve(admin, router)));
     let tls = listen::Tls::load(&config.tls, metrics.clone())?;
     let store = tokio::select! {
         store = Store::open(&config, &metrics, &readiness) => store?,

@@ -1,11 +1,13 @@
 //! Health, readiness and metrics, on a listener of their own, loopback by default.
 //!
-//! Nothing here needs a key, so nothing here serves a secret: no key, no password, no record.
+//! Nothing here needs a key, so nothing here serves a secret: no key, no password, no record. What is in the spool, and orders about it, need a
+//! [`right`].
 
+pub mod right;
+mod socket;
 pub mod spool;
 pub mod status;
 
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
@@ -18,6 +20,10 @@ use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use right::Caller;
+pub use right::Right;
+pub use socket::AdminSocket;
+use status::Behind;
 
 /// What the routes show.
 #[derive(Debug, Clone)]
@@ -35,13 +41,21 @@ pub fn router(metrics: Arc<Metrics>, readiness: Readiness) -> Router {
         .with_state(Shown { metrics, readiness })
 }
 
-/// Serves `router` until `stop` is done.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+/// Where the spool is and what becomes of rows, for those who have the `right`.
+pub fn people(behind: Behind, right: Right) -> Router {
+    let routes = status::router(behind.clone()).merge(spool::router(behind));
+    routes.layer(axum::middleware::from_fn_with_state(right, right::ask))
+}
+
+/// Serves `router` for as long as it is polled.
+pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+    axum::serve(listener, router.into_make_service_with_connect_info::<Caller>()).await
+}
+
+/// The same on a Unix socket.
+pub async fn serve_socket(socket: AdminSocket, router: Router) -> io::Result<()> {
+    let AdminSocket { listener, _file } = socket;
+    axum::serve(listener, router.into_make_service_with_connect_info::<Caller>()).await
 }
 
 async fn readyz(State(shown): State<Shown>) -> Response {

@@ -1,12 +1,12 @@
 //! What people ask of a running process's spool: `GET /spool`, `GET /spool/N`, `POST /spool/N/retry`, `POST /spool/N/drop`.
 //!
-//! No body is read and no key is asked for: who reaches the admin listener may do this, which is why it is on loopback by default. A web
-//! page must not be able to: a POST with an `Origin` is refused.
+//! No body is read. Who may give orders is decided before, in [`right`](super::right); two orders about one batch never meet, nor does one meet the
+//! batch's end: the second is told so.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -45,38 +45,47 @@ async fn show(State(behind): State<Behind>, Path(sequence): Path<u64>) -> Respon
     with_all(&behind, one).await
 }
 
-async fn retry(State(behind): State<Behind>, Path(sequence): Path<u64>, headers: HeaderMap) -> Response {
-    let Some(sources) = allowed(&behind, &headers) else {
-        return forbidden();
-    };
-    let spool = sources.spool.clone();
-    match blocking::run(move || spool.retry(sequence)).await {
-        Ok(Ok(batch)) => {
-            sources.deliveries.take(batch, None);
-            json(StatusCode::OK, &Done { done: format!("batch {sequence} is being delivered again") })
+async fn retry(State(behind): State<Behind>, Path(sequence): Path<u64>) -> Response {
+    order(behind, move |sources| {
+        let order = sources.spool.order(sequence)?;
+        if sources.deliveries.has(sequence) {
+            return Err(AskError::Waits(sequence));
         }
-        Ok(Err(error)) => failed(&error),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+        sources.deliveries.take(order.retry()?, None);
+        tracing::info!(sequence, "a person has a batch delivered again");
+        Ok(format!("batch {sequence} is being delivered again"))
+    })
+    .await
 }
 
-async fn discard(State(behind): State<Behind>, Path(sequence): Path<u64>, headers: HeaderMap) -> Response {
-    let Some(sources) = allowed(&behind, &headers) else {
-        return forbidden();
-    };
-    // Without a spool somebody waits for the batch; its deadline is near.
-    if sources.spool.is_durable() && sources.deliveries.drop_batch(sequence) {
-        tracing::warn!(sequence, "a person drops a batch that waits");
-        return json(StatusCode::OK, &Done { done: format!("what is not stored of batch {sequence} is dropped") });
-    }
-    let spool = sources.spool.clone();
-    match blocking::run(move || spool.drop_quarantined(sequence)).await {
-        Ok(Ok(dropped)) => {
-            let rows = dropped.total_rows();
-            tracing::warn!(sequence, rows, "a person drops a batch in quarantine");
-            json(StatusCode::OK, &Done { done: format!("batch {sequence} is dropped with {rows} rows") })
+async fn discard(State(behind): State<Behind>, Path(sequence): Path<u64>) -> Response {
+    order(behind, move |sources| {
+        let order = sources.spool.order(sequence)?;
+        // Without a spool somebody waits for the batch; its deadline is near.
+        if sources.spool.is_durable() && sources.deliveries.has(sequence) {
+            if !sources.deliveries.drop_batch(sequence) {
+                return Err(AskError::Ends(sequence));
+            }
+            tracing::warn!(sequence, "a person drops a batch that waits");
+            return Ok(format!("what is not stored of batch {sequence} is dropped"));
         }
-        Ok(Err(error)) => failed(&error),
+        let rows = order.drop_quarantined()?.total_rows();
+        tracing::warn!(sequence, rows, "a person drops a batch in quarantine");
+        Ok(format!("batch {sequence} is dropped with {rows} rows"))
+    })
+    .await
+}
+
+/// Carries an order out on a thread that may wait for the disk, to its end also when its sender goes away.
+async fn order(
+    behind: Behind,
+    carry_out: impl FnOnce(&Sources) -> Result<String, AskError> + Send + 'static,
+) -> Response {
+    let done = blocking::run(move || behind.get().map(carry_out)).await;
+    match done {
+        Ok(Some(Ok(done))) => json(StatusCode::OK, &Done { done }),
+        Ok(Some(Err(error))) => failed(&error),
+        Ok(None) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
@@ -98,15 +107,6 @@ async fn with_all(behind: &Behind, answer: impl FnOnce(Vec<Summary>) -> Response
     }
 }
 
-fn allowed<'a>(behind: &'a Behind, headers: &HeaderMap) -> Option<&'a Sources> {
-    let from_a_page = headers.contains_key(header::ORIGIN);
-    behind.get().filter(|_| !from_a_page)
-}
-
-fn forbidden() -> Response {
-    (StatusCode::FORBIDDEN, "not while starting, and not from a web page\n").into_response()
-}
-
 fn no_such(sequence: u64) -> Response {
     (StatusCode::NOT_FOUND, format!("no batch {sequence} is in the spool\n")).into_response()
 }
@@ -114,7 +114,9 @@ fn no_such(sequence: u64) -> Response {
 fn failed(error: &AskError) -> Response {
     let status = match error {
         AskError::NoSuchBatch(_) => StatusCode::NOT_FOUND,
-        AskError::NothingToRetry(_) => StatusCode::CONFLICT,
+        AskError::NothingToRetry(_) | AskError::Busy(_) | AskError::Waits(_) | AskError::Ends(_) => {
+            StatusCode::CONFLICT
+        }
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     (status, format!("{error}\n")).into_response()

@@ -12,7 +12,8 @@ use hyper_util::rt::TokioIo;
 use otelgate::config::{self, Config};
 use otelgate::spool::orders::StoppedSpool;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 /// What a person asks for.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +43,7 @@ pub(super) fn run(file: &Path, order: Order) -> anyhow::Result<()> {
     }
 }
 
-/// The running process's answer; `None` when nothing listens on the admin address.
+/// The running process's answer, over the admin socket where there is one, else over the admin address; `None` when nothing listens.
 async fn ask(config: &Config, order: Order) -> anyhow::Result<Option<Value>> {
     let (method, path) = match order {
         Order::List => ("GET", "/spool".to_owned()),
@@ -50,25 +51,38 @@ async fn ask(config: &Config, order: Order) -> anyhow::Result<Option<Value>> {
         Order::Retry(sequence) => ("POST", format!("/spool/{sequence}/retry")),
         Order::Drop(sequence) => ("POST", format!("/spool/{sequence}/drop")),
     };
+    let request = http::Request::builder().method(method).uri(path);
+    if let Some(socket) = &config.admin.socket
+        && let Ok(stream) = UnixStream::connect(socket).await
+    {
+        let request = request.header(http::header::HOST, "localhost").body(Empty::new())?;
+        return send(stream, request).await.map(Some);
+    }
     let address: SocketAddr = config.listen.admin;
     let stream = match TcpStream::connect(address).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
         stream => stream.with_context(|| format!("cannot reach the admin listener at {address}"))?,
     };
+    let mut request = request.header(http::header::HOST, address.to_string());
+    if let Some(token) = &config.admin.token {
+        request = request.header(http::header::AUTHORIZATION, format!("Bearer {}", token.expose()));
+    }
+    send(stream, request.body(Empty::new())?).await.map(Some)
+}
+
+async fn send(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: http::Request<Empty<Bytes>>,
+) -> anyhow::Result<Value> {
     let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = http::Request::builder()
-        .method(method)
-        .uri(path)
-        .header(http::header::HOST, address.to_string())
-        .body(Empty::<Bytes>::new())?;
     let answer = client.send_request(request).await?;
     let status = answer.status();
     let body = answer.into_body().collect().await?.to_bytes();
     if !status.is_success() {
         bail!("{}", String::from_utf8_lossy(&body).trim_end());
     }
-    Ok(Some(serde_json::from_slice(&body)?))
+    Ok(serde_json::from_slice(&body)?)
 }
 
 /// The same in the folder of a process that does not run.

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::rules::{DEFAULT_LIMITS, at_most, key_limits, shorter};
+use super::rules::{DEFAULT_LIMITS, at_most, key_limits, secret, shorter};
 use super::section::Section;
 use super::value::{address, count, flag, positive_size, positive_time, show_size, size, time, word};
 use super::{
-    AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Listen, Log, RequestLimits, Shutdown, Spool, Tls, check_keys,
-    check_sink, tls_files,
+    Admin, AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Listen, Log, RequestLimits, Shutdown, Spool, Tls,
+    check_keys, check_sink, tls_files,
 };
 
 const MIB: u64 = 1 << 20;
@@ -33,6 +33,7 @@ pub(super) struct Checked {
 pub(super) fn config(top: &Section<'_>) -> Checked {
     let state_dir = top.or("state_dir", PathBuf::from(STATE_DIR), |text| top.reader.path(text));
     let listen = top.section("listen", listen);
+    let admin = top.section("admin", |section| admin(section, listen.admin));
     let tls = top.section("tls", |section| tls(section, &listen.otlp));
     let limits = top.section("limits", |section| key_limits(section, DEFAULT_LIMITS));
     let keys = top.section("keys", |section| check_keys::keys(section, limits));
@@ -46,6 +47,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let config = sink.map(|sink| Config {
         state_dir,
         listen,
+        admin,
         tls,
         keys: keys.clone(),
         limits,
@@ -88,6 +90,24 @@ fn listen(s: &Section<'_>) -> Listen {
         s.mistake("max_connections_per_ip", format!("is more than max_connections ({})", listen.max_connections));
     }
     listen
+}
+
+/// Shorter than anybody's random token.
+const LEAST_TOKEN: usize = 16;
+
+fn admin(s: &Section<'_>, listener: SocketAddr) -> Admin {
+    let admin = Admin { token: secret(s, "token"), socket: s.optional("socket", |text| s.reader.path(text)) };
+    if admin.token.as_ref().is_some_and(|token| token.expose().len() < LEAST_TOKEN) {
+        s.mistake("token", format!("is shorter than {LEAST_TOKEN} characters; `openssl rand -hex 32` makes one"));
+    }
+    if !listener.ip().is_loopback() && !s.has("token") {
+        let message = format!(
+            "is missing: listen.admin {listener} is not a loopback address, so orders about the spool need a right; \
+             write \"${{env:OTELGATE_ADMIN_TOKEN}}\" or \"${{file:…}}\", or listen on 127.0.0.1"
+        );
+        s.mistake("token", message);
+    }
+    admin
 }
 
 const SAY_TLS: &str =

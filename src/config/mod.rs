@@ -55,6 +55,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Addresses and what connections may do.
     pub listen: Listen,
+    /// Who may give orders on the admin listener.
+    pub admin: Admin,
     /// How the OTLP listeners speak TLS.
     pub tls: Tls,
     /// Where keys come from.
@@ -102,6 +104,15 @@ pub struct Listen {
     pub connection_age_grace: Duration,
     /// HTTP/2 streams a connection.
     pub max_concurrent_streams: u32,
+}
+
+/// Section `admin`.
+#[derive(Debug, Clone, Default)]
+pub struct Admin {
+    /// What an order over `listen.admin` shows; without it orders are taken from this machine only.
+    pub token: Option<Secret>,
+    /// A Unix socket for its owner and group, who may give orders without the token.
+    pub socket: Option<PathBuf>,
 }
 
 /// Section `tls`.

@@ -79,7 +79,8 @@ fn every_field_is_in_the_example() {
         "sink: { clickhouse: { ttl: { NEW } } }",
         "keys: { clickstack: { NEW } }",
     ];
-    let sections = ["listen", "tls", "keys", "limits", "request", "logs", "batch", "spool", "cors", "shutdown", "log"];
+    let sections =
+        ["listen", "admin", "tls", "keys", "limits", "request", "logs", "batch", "spool", "cors", "shutdown", "log"];
     for text in sections.map(|name| format!("{name}: {{ NEW }}")).into_iter().chain(nested.map(str::to_owned)) {
         let text = text.replace("NEW", "zzzzzzzzzzzzzzzzzzzzzz: 1");
         let all = mistakes(&text).join("\n");
@@ -258,7 +259,13 @@ fn fields_that_must_fit_each_other() {
     only("request: { max_memory_per_key: 1GiB }\n", "1 request.max_memory_per_key:", "more than max_memory (512MiB)");
     only("request: { max_body_bytes: 300MiB }\n", "1 request.max_body_bytes:", "max_memory_per_key (256MiB)");
     only("listen: { max_connections: 10 }\n", "1 listen.max_connections_per_ip:", "more than max_connections (10)");
-    only("listen: { admin: '0.0.0.0:4317' }\n", "1 listen.otlp:", "used twice");
+    only(
+        "listen: { admin: '0.0.0.0:4317' }\nadmin: { token: '${env:PW}-${env:PW}-x' }\n",
+        "1 listen.otlp:",
+        "used twice",
+    );
+    only("listen: { admin: '0.0.0.0:9317' }\n", "1 admin.token:", "listen on 127.0.0.1");
+    only("admin: { token: '${env:PW}' }\n", "1 admin.token:", "openssl rand");
     only("batch: { commit_interval: 2s }\n", "1 batch.commit_interval:", "shorter than max_age (1s)");
     only("batch: { deadline: 2m }\n", "1 batch.deadline:", "request.timeout (1m)");
     only("batch: { max_rows: 100 }\n", "1 batch.max_chunk_rows:", "more than max_rows (100)");

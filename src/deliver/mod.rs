@@ -159,10 +159,15 @@ impl Deliveries {
         held
     }
 
-    /// A person drops what is not in of an unfinished batch. False when there is none of this number.
+    /// Whether a batch of this number is here and not finished.
+    pub fn has(&self, sequence: u64) -> bool {
+        self.live.lock().contains_key(&sequence)
+    }
+
+    /// A person drops what is not in of an unfinished batch. False when nothing is left to be dropped: it is dropped already, or everything in
+    /// it is settled and its file is about to go, or there is none of this number.
     pub fn drop_batch(&self, sequence: u64) -> bool {
-        let live = self.live.lock();
-        live.get(&sequence).inspect(|shipment| shipment.drop_rest()).is_some()
+        self.live.lock().get(&sequence).is_some_and(|shipment| shipment.drop_rest())
     }
 
     /// Changes a table, and tells its lane when it has nothing left to deliver.

@@ -140,11 +140,15 @@ impl Shipment {
         }
     }
 
-    /// A person drops what is not in: nothing more of it is sent.
-    pub(super) fn drop_rest(&self) {
-        let _ordered = self.fate.lock();
-        self.dropped.store(true, Ordering::Release);
-        self.given_up.send_replace(true);
+    /// A person drops what is not in: nothing more of it is sent. False when it was dropped before, or nothing is left to be settled: how it
+    /// ends is decided then.
+    pub(super) fn drop_rest(&self) -> bool {
+        let fate = self.fate.lock();
+        let drops = fate.unsettled > 0 && !self.dropped.swap(true, Ordering::AcqRel);
+        if drops {
+            self.given_up.send_replace(true);
+        }
+        drops
     }
 
     /// Whether a person dropped it.

@@ -119,7 +119,7 @@ pub use format::note::{Note, Refused};
 pub use format::record::{Header, Token};
 pub use index::{BatchPart, Segment};
 pub use open_batch::{AppendError, OpenBatch};
-pub use orders::{AskError, Summary};
+pub use orders::{AskError, Order, Summary};
 pub use recover::{OpenError, Recovered};
 pub use room::Limits;
 pub use store::Totals;
@@ -164,6 +164,7 @@ impl Spool {
                 journal: None,
                 reserve_spent: AtomicBool::new(false),
                 stopped: AtomicBool::new(false),
+                orders: Mutex::default(),
             }),
             next_sequence: AtomicU64::new(0),
         }
@@ -184,6 +185,7 @@ impl Spool {
             journal: Some(Mutex::new(journal)),
             reserve_spent: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            orders: Mutex::default(),
         });
         let (recovered, next_sequence) = recover::recover(&store, settings, journaled)?;
         if let Err(error) = store.make_reserve() {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch::Batch;
@@ -13,7 +14,7 @@ use super::format::note::Note;
 use super::journal::Event;
 use super::recover::{batch_of, sequence_of};
 use super::scan::scan;
-use super::store::Totals;
+use super::store::{Store, Totals};
 use super::{Limits, OpenError, QUARANTINE, Recovered, Settings, Spool};
 
 /// A batch, as people see it.
@@ -73,6 +74,15 @@ pub enum AskError {
     /// None of the batch's rows was refused: they are lost to damage, and cannot be delivered again.
     #[error("batch {0} has no refused rows to deliver again; drop it when it is no longer needed")]
     NothingToRetry(u64),
+    /// Another order about the batch is being carried out.
+    #[error("another order about batch {0} is being carried out; look again when it is done")]
+    Busy(u64),
+    /// It is not in quarantine.
+    #[error("batch {0} is not in quarantine: it is on its way to the sink already")]
+    Waits(u64),
+    /// Nothing of it is left to be dropped.
+    #[error("batch {0} is dropped already, or everything in it is settled and it is just being finished; look again")]
+    Ends(u64),
     /// Another process has the folder.
     #[error(transparent)]
     Locked(#[from] LockError),
@@ -124,10 +134,10 @@ impl Spool {
     /// # Errors
     /// The disk cannot be read.
     pub fn quarantined(&self) -> io::Result<Vec<Summary>> {
-        let mut kept = self.store.disk.list(QUARANTINE)?;
-        kept.sort();
-        let each = kept.iter().filter_map(|(name, len)| Some((sequence_of(name, ".batch")?, *len)));
-        let summaries = each.map(|(sequence, bytes)| match self.kept(sequence) {
+        let mut files = self.store.disk.list(QUARANTINE)?;
+        files.sort();
+        let each = files.iter().filter_map(|(name, len)| Some((sequence_of(name, ".batch")?, *len)));
+        let summaries = each.map(|(sequence, bytes)| match kept(&self.store, sequence) {
             Ok(batch) => Ok(batch.summary()),
             Err(AskError::Io(error)) => Err(error),
             // Not even a header.
@@ -144,63 +154,110 @@ impl Spool {
         summaries.collect()
     }
 
-    /// Takes a batch out of quarantine: what was refused of it waits again, and is to be delivered. Blocks.
+    /// The right to give an order about a batch, for as long as it lives: nobody else gives one about the same batch meanwhile.
     ///
     /// # Errors
-    /// There is no such batch, nothing of it was refused, or the disk refuses.
-    pub fn retry(&self, sequence: u64) -> Result<Batch, AskError> {
-        let mut batch = self.kept(sequence)?;
+    /// Somebody has it.
+    pub fn order(&self, sequence: u64) -> Result<Order, AskError> {
+        if !self.store.orders.lock().insert(sequence) {
+            return Err(AskError::Busy(sequence));
+        }
+        Ok(Order { store: self.store.clone(), sequence })
+    }
+}
+
+/// What a person may have done with one batch in quarantine.
+pub struct Order {
+    store: Arc<Store>,
+    sequence: u64,
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        self.store.orders.lock().remove(&self.sequence);
+    }
+}
+
+impl Order {
+    /// Takes the batch out of quarantine: what was refused of it waits again, and is to be delivered. Blocks.
+    ///
+    /// # Errors
+    /// There is no such batch, nothing of it was refused, or the disk refuses; it is in quarantine then, and may be asked for again.
+    pub fn retry(&self) -> Result<Batch, AskError> {
+        let mut batch = kept(&self.store, self.sequence)?;
         let parts = batch.parts().iter().map(|part| (part.id, batch.state(part.id)));
         let refused = parts.filter(|(_, state)| !state.refused.is_empty() || state.only.is_some());
         let notes: Vec<Note> = refused.map(|(part, _)| Note::Retry { part }).collect();
         if notes.is_empty() {
-            return Err(AskError::NothingToRetry(sequence));
+            return Err(AskError::NothingToRetry(self.sequence));
         }
         batch.note(&notes)?;
-        let name = super::file_name(sequence);
-        self.store.disk.rename(&format!("{QUARANTINE}/{name}"), &name)?;
-        self.store.disk.sync_dir(QUARANTINE)?;
-        self.store.disk.sync_dir("")?;
-        batch.name = name;
-        batch.waiting = batch.answers_for()?;
-        let outcome = Totals { quarantined: batch.waiting.clone(), ..Totals::default() };
-        let _moving = self.store.moving.read();
-        self.store.write(&Event::Retried { sequence, outcome })?;
-        self.store.waiting.lock().add(&batch.waiting);
-        self.store.room.charge(batch.charged, &batch.index.shares, &Default::default());
+        let kept_as = std::mem::replace(&mut batch.name, super::file_name(self.sequence));
+        if let Err(error) = self.take_out(&mut batch, &kept_as) {
+            if let Err(stays) = self.put_back(&batch.name, &kept_as) {
+                let sequence = self.sequence;
+                tracing::error!(sequence, error = %stays, "a batch that left quarantine waits for the next start");
+            }
+            return Err(error.into());
+        }
         Ok(batch)
     }
 
-    /// Drops a batch from quarantine for good, with everything in it; returns what is counted as dropped. Blocks.
+    fn take_out(&self, batch: &mut Batch, kept_as: &str) -> io::Result<()> {
+        self.store.disk.rename(kept_as, &batch.name)?;
+        self.store.disk.sync_dir(QUARANTINE)?;
+        self.store.disk.sync_dir("")?;
+        batch.waiting = batch.answers_for()?;
+        let outcome = Totals { quarantined: batch.waiting.clone(), ..Totals::default() };
+        let _moving = self.store.moving.read();
+        self.store.write(&Event::Retried { sequence: self.sequence, outcome })?;
+        self.store.waiting.lock().add(&batch.waiting);
+        self.store.room.charge(batch.charged, &batch.index.shares, &Default::default());
+        Ok(())
+    }
+
+    fn put_back(&self, name: &str, kept_as: &str) -> io::Result<()> {
+        match self.store.disk.rename(name, kept_as) {
+            // It never left.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            moved => moved?,
+        }
+        self.store.disk.sync_dir(QUARANTINE)?;
+        self.store.disk.sync_dir("")
+    }
+
+    /// Drops the batch from quarantine for good, with everything in it; returns what is counted as dropped. Blocks.
     ///
     /// # Errors
     /// There is no such batch, or the disk refuses.
-    pub fn drop_quarantined(&self, sequence: u64) -> Result<Counts, AskError> {
+    pub fn drop_quarantined(&self) -> Result<Counts, AskError> {
+        let (store, sequence) = (&self.store, self.sequence);
         let mut outcome = Totals::default();
-        match self.kept(sequence) {
+        match kept(store, sequence) {
             Ok(batch) => outcome.dropped = batch.quarantined_rows()?,
             Err(AskError::Open(_)) => {}
             Err(error) => return Err(error),
         }
         let dropped = outcome.dropped.clone();
-        let _moving = self.store.moving.read();
-        self.store.write(&Event::Dropped { sequence, outcome })?;
-        self.store.remove_kept(sequence)?;
+        let _moving = store.moving.read();
+        store.write(&Event::Dropped { sequence, outcome })?;
+        store.remove_kept(sequence)?;
         Ok(dropped)
     }
+}
 
-    fn kept(&self, sequence: u64) -> Result<Batch, AskError> {
-        let name = format!("{QUARANTINE}/{}", super::file_name(sequence));
-        let file = match self.store.disk.open(&name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(AskError::NoSuchBatch(sequence)),
-            file => file?,
-        };
-        let len = file.size()?;
-        let unreadable = |error| OpenError::Io(io::Error::new(io::ErrorKind::InvalidData, error));
-        let mut scan = scan(file.as_ref(), len).map_err(unreadable)?;
-        scan.header.sequence = sequence;
-        Ok(batch_of(&self.store, name, len, scan))
-    }
+/// A batch in quarantine.
+fn kept(store: &Arc<Store>, sequence: u64) -> Result<Batch, AskError> {
+    let name = format!("{QUARANTINE}/{}", super::file_name(sequence));
+    let file = match store.disk.open(&name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(AskError::NoSuchBatch(sequence)),
+        file => file?,
+    };
+    let len = file.size()?;
+    let unreadable = |error| OpenError::Io(io::Error::new(io::ErrorKind::InvalidData, error));
+    let mut scan = scan(file.as_ref(), len).map_err(unreadable)?;
+    scan.header.sequence = sequence;
+    Ok(batch_of(store, name, len, scan))
 }
 
 /// The spool of a process that is not running, for as long as a person asks.
@@ -238,9 +295,9 @@ impl StoppedSpool {
     /// Takes a batch out of quarantine: the next start delivers it.
     ///
     /// # Errors
-    /// As [`Spool::retry`].
+    /// As [`Order::retry`].
     pub fn retry(&mut self, sequence: u64) -> Result<(), AskError> {
-        let batch = self.spool.retry(sequence)?;
+        let batch = self.spool.order(sequence)?.retry()?;
         self.recovered.batches.push(batch);
         Ok(())
     }
@@ -252,7 +309,7 @@ impl StoppedSpool {
     pub fn drop(&mut self, sequence: u64) -> Result<Counts, AskError> {
         let place = self.recovered.batches.iter().position(|batch| batch.sequence() == sequence);
         let Some(place) = place else {
-            return self.spool.drop_quarantined(sequence);
+            return self.spool.order(sequence)?.drop_quarantined();
         };
         let before = self.spool.totals().dropped;
         self.recovered.batches[place].drop_rest()?;

@@ -1,5 +1,6 @@
 //! What all batches of a spool share: the disk, the room, the counters, and the small files beside the batches.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +34,8 @@ pub(crate) struct Store {
     pub(crate) reserve_spent: AtomicBool,
     /// The word of a clean stop is on the disk.
     pub(crate) stopped: AtomicBool,
+    /// Batches about which a person's order is being carried out.
+    pub(crate) orders: Mutex<BTreeSet<u64>>,
 }
 
 /// What became of everything that was ever acknowledged here and is no longer waiting.

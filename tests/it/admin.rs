@@ -5,7 +5,7 @@ use otelgate::signal::Signal;
 use crate::support::client::{Answer, Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};
 use crate::support::requests::numbered;
-use crate::support::{clickhouse, eventually, get_text};
+use crate::support::{clickhouse, eventually, get_text, otelgate};
 
 #[tokio::test]
 async fn health_and_metrics_without_a_secret() {
@@ -83,4 +83,35 @@ async fn a_user_with_more_rights_than_it_needs_is_a_warning() {
     assert!(logged.contains(" on *.*, which it does not need; revoke it"), "{logged}");
     assert!(name != "default" || logged.contains("the ingest user is `default`"), "{logged}");
     many.stop().await;
+}
+
+/// Orders take the token over the network; over the socket, which the command line uses first, they take none.
+#[tokio::test]
+async fn orders_take_the_token_or_the_socket() {
+    let clickhouse = clickhouse().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("admin.sock");
+    let sections = format!("admin: {{ token: 'a-token-for-the-tests', socket: '{}' }}\n", socket.display());
+    let edge = Edge::start(clickhouse, Setup { name: "orders", sections: &sections, ..Setup::default() }).await;
+    let order = async |headers: &[(&str, &str)]| {
+        let mut request = reqwest::Client::new().post(format!("{}/spool/7/drop", edge.gateway.admin));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    let token = ("authorization", "Bearer a-token-for-the-tests");
+    assert_eq!(order(&[]).await, 401);
+    assert_eq!(order(&[token]).await, 404, "there is no batch 7");
+    assert_eq!(order(&[token, ("origin", "https://evil.example")]).await, 403);
+    assert_eq!(get_text(&edge.gateway.admin, "/spool").await.0, 200);
+    let config = edge.config();
+    let asked = otelgate(&["spool", "drop", "7", "--config", config.to_str().expect("UTF-8")]).await;
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(
+        said.contains("no batch 7 is in quarantine"),
+        "the port of the configuration is 0, so this is the socket: {said}"
+    );
+    edge.stop().await;
+    assert!(!socket.exists(), "the socket's file goes away with the process");
 }

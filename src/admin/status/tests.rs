@@ -1,11 +1,13 @@
 //! Every accepted row is somewhere, whatever people and the sink do.
 
 use axum::body::Body;
+use axum::extract::connect_info::ConnectInfo;
 use axum::http::Request;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::*;
+use crate::admin::right::{Caller, Right};
 use crate::signal::Signal;
 use crate::sink::Outcome;
 use crate::sink::fake::{Act, FakeSink};
@@ -26,7 +28,7 @@ impl World {
         let dyn_sink: Arc<dyn Sink> = sink.clone();
         let deliveries = Deliveries::new(dyn_sink.clone(), 2, Arc::default());
         let behind = Behind::default();
-        let router = router(behind.clone()).merge(crate::admin::spool::router(behind.clone()));
+        let router = crate::admin::people(behind.clone(), Right::default());
         assert!(behind.set(Sources { spool: Arc::new(spool), deliveries, sink: dyn_sink }).is_ok());
         World { sink, behind, router }
     }
@@ -54,7 +56,9 @@ impl World {
     }
 
     async fn ask(&self, method: &str, path: &str) -> (StatusCode, serde_json::Value) {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let here = Caller::Address("127.0.0.1:5".parse().unwrap());
+        let request = Request::builder().method(method).uri(path).header("host", "localhost");
+        let request = request.extension(ConnectInfo(here)).body(Body::empty()).unwrap();
         let answer = self.router.clone().oneshot(request).await.unwrap();
         let status = answer.status();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
@@ -114,9 +118,53 @@ async fn a_person_may_drop_what_is_held() {
 }
 
 #[tokio::test]
-async fn a_web_page_may_not_give_orders() {
+async fn a_web_page_and_a_stranger_may_not_give_orders() {
     let world = World::new();
-    let request = Request::post("/spool/0/drop").header("origin", "https://evil.example").body(Body::empty()).unwrap();
-    let answer = world.router.clone().oneshot(request).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    let here = Caller::Address("127.0.0.1:5".parse().unwrap());
+    let there = Caller::Address("192.0.2.1:5".parse().unwrap());
+    for (caller, host, origin) in [
+        (here, "localhost", Some("https://evil.example")),
+        (here, "evil.example:9317", None),
+        (there, "localhost", None),
+    ] {
+        let mut request = Request::post("/spool/0/drop").header("host", host).extension(ConnectInfo(caller));
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        let answer = world.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{caller:?} {host} {origin:?}");
+    }
+}
+
+/// Two orders at once: one is carried out, the other is told so, and what they are about is counted once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_orders_about_one_batch_one_is_carried_out() {
+    let world = Arc::new(World::new());
+    for round in 0..20 {
+        let batch = world.batch(&["poison a=4"]);
+        let sequence = batch.sequence();
+        world.sources().deliveries.take(batch, None);
+        let is_kept = || world.sources().spool.quarantined().unwrap().iter().any(|one| one.sequence == sequence);
+        while world.sources().deliveries.has(sequence) || !is_kept() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let orders = ["retry", "drop", "retry", "drop", "retry"].map(|order| {
+            let (world, path) = (world.clone(), format!("/spool/{sequence}/{order}"));
+            tokio::spawn(async move { (order, world.ask("POST", &path).await.0) })
+        });
+        let mut dropped = 0;
+        for order in orders {
+            let (order, status) = order.await.unwrap();
+            let known = [StatusCode::OK, StatusCode::CONFLICT, StatusCode::NOT_FOUND];
+            assert!(known.contains(&status), "{order} of {sequence} answered {status}");
+            dropped += u32::from(order == "drop" && status == StatusCode::OK);
+        }
+        while world.sources().deliveries.has(sequence) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let [stored, waiting, held, quarantined, gone] = world.rows().await;
+        assert_eq!([stored, waiting, held], [0, 0, 0], "round {round}");
+        assert_eq!(quarantined + gone, 4 * (round + 1), "round {round}: a row was counted twice, or is nowhere");
+        assert!(dropped <= 1, "round {round}: {dropped} orders to drop one batch were carried out");
+    }
 }

@@ -97,6 +97,11 @@ impl Edge {
         self.files.keys.clone()
     }
 
+    /// Its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.files.config.clone()
+    }
+
     /// Everything that it logged so far.
     pub fn logged(&self) -> String {
         fs::read_to_string(&self.files.log).unwrap_or_default()
