@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -30,12 +31,25 @@ type Unanswered = Arc<Mutex<BTreeSet<usize>>>;
 
 #[test]
 fn every_record_is_stored_exactly_once_in_tables_with_a_window() {
-    seeds(0..10).for_each(|seed| run(seed, AfterUnknown::RepeatThenLook));
+    seeds(0..10).for_each(|seed| run(seed, Tables::Plain(AfterUnknown::RepeatThenLook)));
 }
 
 #[test]
 fn every_record_is_stored_exactly_once_in_tables_without_a_window() {
-    seeds(100..110).for_each(|seed| run(seed, AfterUnknown::Look));
+    seeds(100..110).for_each(|seed| run(seed, Tables::Plain(AfterUnknown::Look)));
+}
+
+#[test]
+fn every_record_is_stored_exactly_once_in_replicated_tables() {
+    seeds(200..210).for_each(|seed| run(seed, Tables::Replicated));
+}
+
+/// What the sink's tables do about repeats.
+#[derive(Clone, Copy)]
+enum Tables {
+    Plain(AfterUnknown),
+    /// Token and rows are kept together.
+    Replicated,
 }
 
 fn seeds(usual: Range<u64>) -> Range<u64> {
@@ -44,10 +58,13 @@ fn seeds(usual: Range<u64>) -> Range<u64> {
     told.and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?)).unwrap_or(usual)
 }
 
-fn run(seed: u64, rule: AfterUnknown) {
+fn run(seed: u64, tables: Tables) {
     let mut rng = StdRng::seed_from_u64(seed);
     let (disk, sink) = (FaultyDisk::new(seed), FakeSink::new());
-    *sink.rule.lock() = rule;
+    match tables {
+        Tables::Plain(rule) => *sink.rule.lock() = rule,
+        Tables::Replicated => sink.replicas.store(true, Ordering::Relaxed),
+    }
     let unanswered: Unanswered = Arc::new(Mutex::new((0..REQUESTS).collect()));
     for life in 0..=LIVES {
         let last = life == LIVES;
@@ -61,6 +78,7 @@ fn run(seed: u64, rule: AfterUnknown) {
         disk.restart();
     }
     assert!(unanswered.lock().is_empty(), "seed {seed}: not everybody was answered");
+    check_books(seed, &disk, &sink);
     for table in ["a", "b"] {
         let stored = sink.stored(table);
         for request in 0..REQUESTS {
@@ -68,10 +86,21 @@ fn run(seed: u64, rule: AfterUnknown) {
             let of = |(_, names): &&(String, BTreeSet<String>)| names.contains(&name(request));
             let tokens =
                 || sink.state.lock().inserts.iter().filter(of).map(|(token, _)| token.clone()).collect::<Vec<_>>();
-            let expected = rows(request, table);
+            let expected = if is_refused(request) { 0 } else { rows(request, table) };
             assert_eq!(found, expected, "seed {seed}: {} in {table}, inserted as {:#?}", name(request), tokens());
         }
     }
+}
+
+/// What the spool says became of the rows is what became of them.
+fn check_books(seed: u64, disk: &FaultyDisk, sink: &FakeSink) {
+    let (spool, recovered) = Spool::open(Box::new(disk.clone()), &SETTINGS).expect("a disk that works opens");
+    assert!(recovered.batches.is_empty(), "seed {seed}: something is left");
+    let refused: usize =
+        (0..REQUESTS).filter(|request| is_refused(*request)).map(|n| rows(n, "a") + rows(n, "b")).sum();
+    let (totals, stored) = (spool.totals(), sink.state.lock().rows.len());
+    let counted = [totals.stored, totals.quarantined, totals.lost].map(|counts| counts.total_rows());
+    assert_eq!(counted, [stored as u64, refused as u64, 0], "seed {seed}: stored, quarantined, lost");
 }
 
 /// One life of the process: recovery, then clients that repeat what was not answered. The last one ends when everything is delivered.
@@ -87,6 +116,11 @@ async fn live(rng: &mut StdRng, disk: &FaultyDisk, sink: &Arc<FakeSink>, unanswe
             crash_in: rng.random_bool(0.5).then(|| rng.random_range(10..200)),
         });
     }
+    let (landing, lands_in) = (sink.clone(), Duration::from_millis(rng.random_range(0..40_000)));
+    tokio::spawn(async move {
+        tokio::time::sleep(lands_in).await;
+        landing.land();
+    });
     let waiting: Vec<usize> = unanswered.lock().iter().copied().collect();
     for request in waiting {
         let client = client(path.clone(), disk.clone(), unanswered.clone(), request, rng.random(), last);
@@ -127,8 +161,13 @@ async fn client(path: Arc<Path>, disk: FaultyDisk, unanswered: Unanswered, reque
     }
 }
 
+/// The sink refuses the rows of some for good.
+fn is_refused(request: usize) -> bool {
+    request % 8 == 5
+}
+
 fn name(request: usize) -> String {
-    format!("r{request}")
+    if is_refused(request) { format!("poison{request}") } else { format!("r{request}") }
 }
 
 /// The odd ones feed two tables.

@@ -1,18 +1,24 @@
 //! What is known about one insert, and what follows from it: send, look, wait, or believe.
 //!
-//! This is the whole of "look before you believe", apart from any clock, disk or network:
+//! This is the whole of "look before you believe", apart from any disk or network:
 //!
 //! - An insert whose outcome was never unknown is believed: yes is in, no is not in.
 //! - Once an outcome was unknown, a later yes under the same token proves nothing (the token may have been kept and the rows not): the
 //!   table is looked at, before the repeat where it has no deduplication window and after it where it has one.
 //! - When a look finds nothing, the insert starts afresh under a new token, which the old attempts cannot have spoiled.
-//! - Where token and rows are kept together, or nothing can be looked at, the repeat's answer is believed.
+//! - Where token and rows are kept together, or nothing can be looked at, the repeat's answer is believed, for as long as the token is
+//!   remembered: counted from the first attempt that may be in, by the clock on the wall as well, for it outlives the process. A clock that
+//!   was set back says nothing.
+//! - An attempt that failed where the rows may be in all the same ([`Outcome::Doubtful`]) is looked for before what the sink said is
+//!   believed. One that may work next time is repeated under the same token a few times first, where the table keeps tokens: so what depends on the table
+//!   gets its share too.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::sink::{AfterUnknown, Look, Outcome};
+use crate::spool::now_ms;
 
 /// Longest wait between attempts of an insert that may work next time.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
@@ -20,6 +26,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The sink's own advice is followed up to this.
 const MAX_ADVICE: Duration = Duration::from_secs(60);
+
+/// Failures in a row that prove nothing, after which a table that keeps tokens is looked at.
+const DOUBTFUL_REPEATS: u32 = 3;
 
 /// The state of one insert.
 #[derive(Debug, Clone)]
@@ -29,16 +38,19 @@ pub(super) struct Insert {
     /// Attempts so far, of all generations.
     pub(super) attempts: u32,
     failures: u32,
+    doubtful: u32,
     unknown: Option<Unknown>,
     step: Step,
+    /// What the sink said of it; it counts if the next look finds that it is not in.
+    or_else: Option<Box<Outcome>>,
 }
 
 /// Since when an outcome is unknown.
 #[derive(Debug, Clone, Copy)]
-enum Unknown {
-    Since(Instant),
-    /// An earlier process tried, and never said what came of it.
-    EarlierProcess,
+struct Unknown {
+    since: Instant,
+    /// By the clock on the wall, in milliseconds since 1970; `None`: nobody knows.
+    at_ms: Option<u64>,
 }
 
 /// What to do next.
@@ -51,12 +63,10 @@ pub(super) enum Step {
 /// What an answer of the sink means for the insert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is in.
-    In,
+    /// It is in; perhaps though the sink said something else: then what depends on the table failed.
+    In { despite: Option<String> },
     /// [`Insert::step`] says what to do, after this pause.
     Again(Duration),
-    /// Nothing of it is in: it goes again at once, under the new token.
-    NewToken,
     /// A person must mend something first.
     Held { why: String },
     /// It is not in and never will be.
@@ -66,16 +76,28 @@ pub(super) enum Verdict {
 impl Insert {
     /// Not tried under the token of this generation.
     pub(super) fn new(generation: u32) -> Self {
-        Insert { generation, attempts: 0, failures: 0, unknown: None, step: Step::Send }
+        let (unknown, step, or_else) = (None, Step::Send, None);
+        Insert { generation, attempts: 0, failures: 0, doubtful: 0, unknown, step, or_else }
     }
 
-    /// Tried by an earlier process, which had come to this generation of tokens.
-    pub(super) fn tried_before(generation: u32, rule: AfterUnknown) -> Self {
-        Insert { unknown: Some(Unknown::EarlierProcess), step: after(rule), ..Insert::new(generation) }
+    /// Tried by an earlier process, under the token of this generation for the first time then.
+    pub(super) fn tried_before(generation: u32, at_ms: Option<u64>) -> Self {
+        let unknown = Some(Unknown { since: Instant::now(), at_ms });
+        Insert { unknown, ..Insert::new(generation) }
     }
 
-    pub(super) fn step(&self) -> Step {
-        self.step
+    /// Rows of it may have been sent under tokens that nobody knows: only a look can tell.
+    pub(super) fn unsure(generation: u32) -> Self {
+        Insert { step: Step::Look, ..Insert::tried_before(generation, None) }
+    }
+
+    /// What to do next, in a table of this rule; `None` where nothing can be looked at.
+    pub(super) fn step(&self, rule: Option<AfterUnknown>) -> Step {
+        match rule {
+            None => Step::Send,
+            Some(AfterUnknown::Look) if self.unknown.is_some() => Step::Look,
+            Some(_) => self.step,
+        }
     }
 
     /// Known not to be in: no attempt of it can have left anything.
@@ -83,44 +105,52 @@ impl Insert {
         self.unknown.is_none()
     }
 
-    /// How long the outcome has been unknown; `Duration::MAX` when an earlier process tried.
+    /// How long the outcome has been unknown; `Duration::MAX` when nobody knows.
     pub(super) fn unknown_for(&self) -> Duration {
-        match self.unknown {
-            None => Duration::ZERO,
-            Some(Unknown::Since(since)) => since.elapsed(),
-            Some(Unknown::EarlierProcess) => Duration::MAX,
-        }
+        self.unknown.map_or(Duration::ZERO, |unknown| {
+            // The wall's clock goes on while the machine sleeps, and while no process runs.
+            let passed = unknown.at_ms.and_then(|at_ms| now_ms().checked_sub(at_ms));
+            passed.map_or(Duration::MAX, |passed| Duration::from_millis(passed).max(unknown.since.elapsed()))
+        })
     }
 
     /// Takes the outcome of an attempt to send.
-    pub(super) fn sent(&mut self, outcome: Outcome, rule: AfterUnknown) -> Verdict {
+    pub(super) fn sent(&mut self, outcome: Outcome, rule: Option<AfterUnknown>) -> Verdict {
         self.attempts = self.attempts.saturating_add(1);
+        self.take(outcome, rule)
+    }
+
+    fn take(&mut self, outcome: Outcome, rule: Option<AfterUnknown>) -> Verdict {
         match outcome {
             Outcome::Delivered | Outcome::DeliveredBut { .. } => match rule {
-                _ if self.unknown.is_none() => Verdict::In,
-                AfterUnknown::Repeat => Verdict::In,
-                AfterUnknown::RepeatThenLook | AfterUnknown::Look => {
-                    self.step = Step::Look;
-                    Verdict::Again(Duration::ZERO)
-                }
+                _ if self.unknown.is_none() => Verdict::In { despite: None },
+                None | Some(AfterUnknown::Repeat) => Verdict::In { despite: None },
+                Some(AfterUnknown::RepeatThenLook | AfterUnknown::Look) => self.look(None),
             },
             Outcome::Unknown { .. } => {
-                self.unknown.get_or_insert_with(|| Unknown::Since(Instant::now()));
-                self.step = after(rule);
+                self.is_unknown();
+                self.step = Step::Send;
                 Verdict::Again(self.pause(None))
             }
-            Outcome::Retry { after: advice, .. } => {
-                if self.unknown.is_some() {
-                    self.step = after(rule);
+            // There is nothing to look for: it is taken at its word.
+            Outcome::Doubtful { or_else } if rule.is_none() => self.take(*or_else, rule),
+            Outcome::Doubtful { or_else } => {
+                self.is_unknown();
+                self.doubtful += 1;
+                match *or_else {
+                    Outcome::Retry { after, .. }
+                        if rule != Some(AfterUnknown::Look) && self.doubtful < DOUBTFUL_REPEATS =>
+                    {
+                        self.step = Step::Send;
+                        Verdict::Again(self.pause(after))
+                    }
+                    or_else => self.look(Some(or_else)),
                 }
-                Verdict::Again(self.pause(advice))
             }
+            Outcome::Retry { after, .. } => Verdict::Again(self.pause(after)),
             Outcome::Hold { why } => Verdict::Held { why },
             // These bytes are refused, but an earlier attempt of theirs may not have been.
-            Outcome::Refused { .. } if self.unknown.is_some() && rule != AfterUnknown::Repeat => {
-                self.step = Step::Look;
-                Verdict::Again(Duration::ZERO)
-            }
+            refused @ Outcome::Refused { .. } if self.unknown.is_some() && rule.is_some() => self.look(Some(refused)),
             Outcome::Refused { why } => Verdict::Refused { why },
         }
     }
@@ -128,15 +158,40 @@ impl Insert {
     /// Takes what a look said.
     pub(super) fn looked(&mut self, look: Look) -> Verdict {
         match look {
-            Look::Present => Verdict::In,
+            Look::Present => match self.or_else.take().map(|said| *said) {
+                Some(Outcome::Retry { why, .. } | Outcome::Hold { why } | Outcome::Refused { why }) => {
+                    Verdict::In { despite: Some(why) }
+                }
+                _ => Verdict::In { despite: None },
+            },
             Look::Absent => {
                 self.generation = self.generation.saturating_add(1);
                 self.unknown = None;
+                self.doubtful = 0;
                 self.step = Step::Send;
-                Verdict::NewToken
+                match self.or_else.take().map(|said| *said) {
+                    Some(Outcome::Retry { after, .. }) => Verdict::Again(self.pause(after)),
+                    Some(Outcome::Hold { why }) => Verdict::Held { why },
+                    Some(Outcome::Refused { why }) => Verdict::Refused { why },
+                    _ => Verdict::Again(Duration::ZERO),
+                }
             }
-            Look::Unclear { .. } => Verdict::Again(self.pause(None)),
+            Look::Unclear { .. } => match self.or_else.as_deref() {
+                // Whoever mends that lets the look answer too; until then it is not sent.
+                Some(Outcome::Hold { why }) => Verdict::Held { why: why.clone() },
+                _ => Verdict::Again(self.pause(None)),
+            },
         }
+    }
+
+    fn is_unknown(&mut self) {
+        self.unknown.get_or_insert_with(|| Unknown { since: Instant::now(), at_ms: Some(now_ms()) });
+    }
+
+    fn look(&mut self, or_else: Option<Outcome>) -> Verdict {
+        self.step = Step::Look;
+        self.or_else = or_else.map(Box::new);
+        Verdict::Again(Duration::ZERO)
     }
 
     /// The pause after one more failure, ± 25 % so that many inserts do not come back together.
@@ -153,16 +208,15 @@ pub(super) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.75..1.25))
 }
 
-fn after(rule: AfterUnknown) -> Step {
-    match rule {
-        AfterUnknown::Look => Step::Look,
-        AfterUnknown::RepeatThenLook | AfterUnknown::Repeat => Step::Send,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WINDOW: Option<AfterUnknown> = Some(AfterUnknown::RepeatThenLook);
+    const NO_WINDOW: Option<AfterUnknown> = Some(AfterUnknown::Look);
+    const REPLICATED: Option<AfterUnknown> = Some(AfterUnknown::Repeat);
+    const IN: Verdict = Verdict::In { despite: None };
+    const AT_ONCE: Verdict = Verdict::Again(Duration::ZERO);
 
     fn unknown() -> Outcome {
         Outcome::Unknown { why: "cut".into() }
@@ -172,40 +226,127 @@ mod tests {
         Outcome::Refused { why: "no".into() }
     }
 
+    fn hold() -> Outcome {
+        Outcome::Hold { why: "mend it".into() }
+    }
+
+    fn busy() -> Outcome {
+        Outcome::Retry { why: "busy".into(), after: None }
+    }
+
+    fn doubtful(or_else: Outcome) -> Outcome {
+        Outcome::Doubtful { or_else: Box::new(or_else) }
+    }
+
     #[test]
     fn a_yes_is_believed_only_while_nothing_was_unknown() {
         let mut insert = Insert::new(0);
-        let rule = AfterUnknown::RepeatThenLook;
-        assert_eq!(insert.clone().sent(Outcome::Delivered, rule), Verdict::In);
-        insert.sent(unknown(), rule);
-        assert_eq!((insert.step(), insert.generation), (Step::Send, 0));
-        assert_eq!(insert.sent(Outcome::Delivered, rule), Verdict::Again(Duration::ZERO));
-        assert_eq!(insert.step(), Step::Look);
-        assert_eq!(insert.clone().looked(Look::Present), Verdict::In);
-        assert_eq!(insert.looked(Look::Absent), Verdict::NewToken);
-        assert_eq!((insert.step(), insert.generation), (Step::Send, 1));
-        assert_eq!(insert.sent(Outcome::Delivered, rule), Verdict::In);
+        assert_eq!(insert.clone().sent(Outcome::Delivered, WINDOW), IN);
+        insert.sent(unknown(), WINDOW);
+        assert_eq!((insert.step(WINDOW), insert.generation), (Step::Send, 0));
+        assert_eq!(insert.sent(Outcome::Delivered, WINDOW), AT_ONCE);
+        assert_eq!(insert.step(WINDOW), Step::Look);
+        assert_eq!(insert.clone().looked(Look::Present), IN);
+        assert_eq!(insert.looked(Look::Absent), AT_ONCE);
+        assert_eq!((insert.step(WINDOW), insert.generation), (Step::Send, 1));
+        assert_eq!(insert.sent(Outcome::Delivered, WINDOW), IN);
     }
 
     #[test]
     fn without_a_window_the_look_comes_first() {
         let mut insert = Insert::new(0);
-        insert.sent(unknown(), AfterUnknown::Look);
-        assert_eq!(insert.step(), Step::Look);
+        insert.sent(unknown(), NO_WINDOW);
+        assert_eq!(insert.step(NO_WINDOW), Step::Look);
         let unclear = Look::Unclear { why: "away".into() };
         assert!(matches!(insert.looked(unclear), Verdict::Again(_)));
-        assert_eq!(insert.step(), Step::Look);
-        assert_eq!(Insert::tried_before(3, AfterUnknown::Look).step(), Step::Look);
+        assert_eq!(insert.step(NO_WINDOW), Step::Look);
+        assert_eq!(Insert::tried_before(3, None).step(NO_WINDOW), Step::Look);
+    }
+
+    #[test]
+    fn a_token_that_is_forgotten_meanwhile_is_not_repeated() {
+        let mut insert = Insert::new(0);
+        insert.sent(unknown(), REPLICATED);
+        assert_eq!(insert.step(REPLICATED), Step::Send);
+        // The table says another rule once the time is over.
+        assert_eq!(insert.step(NO_WINDOW), Step::Look);
+        assert_eq!(insert.looked(Look::Present), IN);
+    }
+
+    #[test]
+    fn the_time_of_an_earlier_process_counts_and_a_clock_set_back_does_not() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(Insert::new(0).unknown_for(), Duration::ZERO);
+        let of = |at_ms| Insert::tried_before(0, at_ms).unknown_for();
+        let passed = of(Some(now_ms() - 60_000));
+        assert!((minute..2 * minute).contains(&passed), "{passed:?}");
+        assert_eq!(of(Some(now_ms() + 60_000)), Duration::MAX);
+        assert_eq!(of(None), Duration::MAX);
+        assert_eq!(Insert::unsure(0).step(REPLICATED), Step::Look);
     }
 
     #[test]
     fn a_refusal_after_an_unknown_outcome_is_looked_at() {
+        for rule in [WINDOW, REPLICATED] {
+            let mut insert = Insert::new(0);
+            insert.sent(unknown(), rule);
+            assert_eq!(insert.sent(refused(), rule), AT_ONCE);
+            assert_eq!(insert.step(rule), Step::Look);
+            assert!(matches!(insert.looked(Look::Absent), Verdict::Refused { .. }));
+        }
+    }
+
+    #[test]
+    fn what_proves_nothing_is_looked_for_before_it_is_believed() {
+        for rule in [WINDOW, NO_WINDOW, REPLICATED] {
+            for (said, meant) in
+                [(refused(), Verdict::Refused { why: "no".into() }), (hold(), Verdict::Held { why: "mend it".into() })]
+            {
+                let mut insert = Insert::new(0);
+                assert_eq!(insert.sent(doubtful(said), rule), AT_ONCE);
+                assert!(!insert.known_absent());
+                assert_eq!(insert.step(rule), Step::Look);
+                assert!(matches!(insert.clone().looked(Look::Present), Verdict::In { despite: Some(_) }));
+                assert_eq!(insert.looked(Look::Absent), meant);
+                assert!(insert.known_absent());
+                assert_eq!((insert.step(rule), insert.generation), (Step::Send, 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_hold_whose_look_is_unclear_is_held_and_looked_for_again() {
         let mut insert = Insert::new(0);
-        insert.sent(unknown(), AfterUnknown::RepeatThenLook);
-        assert!(matches!(insert.sent(refused(), AfterUnknown::RepeatThenLook), Verdict::Again(_)));
-        assert_eq!(insert.step(), Step::Look);
-        insert.looked(Look::Absent);
-        assert!(matches!(insert.sent(refused(), AfterUnknown::RepeatThenLook), Verdict::Refused { .. }));
+        insert.sent(doubtful(hold()), WINDOW);
+        let unclear = Look::Unclear { why: "no such table".into() };
+        assert!(matches!(insert.looked(unclear), Verdict::Held { .. }));
+        assert_eq!(insert.step(WINDOW), Step::Look);
+    }
+
+    #[test]
+    fn what_may_work_next_time_is_repeated_a_few_times_where_tokens_are_kept() {
+        let mut insert = Insert::new(0);
+        for _ in 1..DOUBTFUL_REPEATS {
+            assert!(matches!(insert.sent(doubtful(busy()), WINDOW), Verdict::Again(_)));
+            assert_eq!(insert.step(WINDOW), Step::Send);
+        }
+        assert_eq!(insert.sent(doubtful(busy()), WINDOW), AT_ONCE);
+        assert_eq!(insert.step(WINDOW), Step::Look);
+        assert!(matches!(insert.clone().looked(Look::Present), Verdict::In { despite: Some(_) }));
+        assert!(matches!(insert.looked(Look::Absent), Verdict::Again(pause) if pause > Duration::ZERO));
+
+        let mut insert = Insert::new(0);
+        insert.sent(doubtful(busy()), NO_WINDOW);
+        assert_eq!(insert.step(NO_WINDOW), Step::Look);
+    }
+
+    #[test]
+    fn without_anything_to_look_for_the_sink_is_taken_at_its_word() {
+        let mut insert = Insert::new(0);
+        assert!(matches!(insert.sent(doubtful(refused()), None), Verdict::Refused { .. }));
+        insert.sent(unknown(), None);
+        assert_eq!(insert.step(None), Step::Send);
+        assert_eq!(insert.sent(Outcome::Delivered, None), IN);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! A lane seals its batch by age once it has nothing to deliver ([`Deliveries::lets_seal`]). A table that takes no inserts does not count for that: what
 //! waits for it says nothing about the lane's other tables. A batch that would feed such tables only grows on.
 //!
-//! Read on in [`doubt`] (what follows from an answer), [`part`] (one part's course), [`piece`] (splitting what is refused),
+//! Read on in [`doubt`] (what follows from an answer), [`part`] (one part's course), [`piece`] (dividing what the sink does not take),
 //! [`shipment`] (when a batch may still be given up) and [`audience`] (who is told what).
 
 mod audience;
@@ -183,7 +183,7 @@ impl Deliveries {
 
     /// Whether what an earlier process had under way may still arrive, and would then be stored twice.
     fn is_early(&self, job: &Job) -> bool {
-        let rule = || self.sink.after_unknown(&job.part.name.table, Duration::MAX);
+        let rule = || self.sink.after_unknown(&job.part.name.table, job.unknown_for());
         job.tried_before && self.started.elapsed() < STRAGGLERS && rule() == AfterUnknown::Look
     }
 

@@ -1,4 +1,7 @@
 //! One part of a batch, from its first attempt until it is in, held or given up.
+//!
+//! Invariants: an attempt is noted before it is made, a division before its pieces are sent, and a piece that is in before the next piece is
+//! sent. So a restart knows of every piece that may be in, looks for it or repeats it under the same token, and sends no other again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +9,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::doubt::{Insert, Step, Verdict};
-use super::piece::{Extent, Piece, remaining};
+use super::piece::{Piece, cuts, rows};
 use super::shipment::Shipment;
 use super::table::Stuck;
 use super::watch::{Report, Watch};
 use crate::blocking;
-use crate::sink::{AfterUnknown, Outcome, PartDelivery, Sink};
-use crate::spool::{BatchPart, Contents, Note, Refused};
+use crate::sink::{Outcome, PartDelivery, Sink};
+use crate::spool::{BatchPart, Contents, Extent, Note, Refused};
 
 /// Longest wait between attempts at something that the disk refuses.
 const DISK_PAUSE: Duration = Duration::from_secs(5);
@@ -27,8 +30,8 @@ pub(super) struct Job {
     pieces: Option<Vec<Piece>>,
     /// An earlier process tried it.
     pub(super) tried_before: bool,
-    tried: bool,
-    split: bool,
+    /// Notes of what has happened already; they go with the next one.
+    owed: Vec<Note>,
     /// In the sink's words, why it came to wait for a person.
     pub(super) held: Option<Arc<str>>,
 }
@@ -43,16 +46,23 @@ pub(super) enum Turn {
 
 enum Settled {
     In,
-    Refused(Arc<str>),
+    /// Nothing of it is in, as far as is known, and its halves are to be sent; or, of one request, it is refused.
+    Divide(Arc<str>),
     Held(Arc<str>),
     GivenUp,
 }
 
 impl Job {
     pub(super) fn new(shipment: Arc<Shipment>, part: BatchPart, place: usize) -> Self {
-        let state = shipment.batch.state(part.id);
-        let tried = state.tried;
-        Job { shipment, part, place, pieces: None, tried_before: tried, tried, split: state.split, held: None }
+        let tried_before = shipment.batch.state(part.id).is_tried();
+        Job { shipment, part, place, pieces: None, tried_before, owed: Vec::new(), held: None }
+    }
+
+    /// How long ago the oldest attempt was of which nobody knows what came, as an earlier process noted it.
+    pub(super) fn unknown_for(&self) -> Duration {
+        let state = self.shipment.batch.state(self.part.id);
+        let open = state.pieces.iter().filter(|piece| !piece.is_in);
+        open.map(|piece| Piece::known(piece, state.split).insert.unknown_for()).max().unwrap_or_default()
     }
 
     /// Delivers until the part is settled or held.
@@ -61,29 +71,34 @@ impl Job {
             return Turn::Settled;
         }
         let contents = self.read().await;
-        let mut pieces = self.pieces.take().unwrap_or_else(|| self.first_pieces(sink, &contents));
+        let mut pieces = match self.pieces.take() {
+            Some(pieces) => pieces,
+            None => self.first_pieces(sink, &contents).await,
+        };
         while let Some(mut piece) = pieces.pop() {
             match self.settle(&mut piece, &contents, sink, watch, stuck).await {
                 Settled::In => {
                     self.shipment.is_in(self.place);
+                    self.is_in(&piece);
                 }
-                Settled::Refused(why) => {
+                Settled::Divide(why) => {
                     watch.report(&self.part.name.table, Report::Refused(&why));
-                    match piece.range.halves(&contents) {
-                        Some((left, right)) => {
-                            self.split().await;
-                            pieces.extend([right, left].map(Piece::new));
-                        }
-                        None => self.quarantine(&piece.range, &contents, &why).await,
+                    match piece.halves(&contents) {
+                        Some(halves) => pieces.extend(self.divide(&piece, halves).await),
+                        None => self.quarantine(&piece, &contents, &why).await,
                     }
                 }
                 Settled::Held(why) => {
                     pieces.push(piece);
                     self.pieces = Some(pieces);
                     self.held = Some(why);
+                    self.settle_owed().await;
                     return Turn::Held;
                 }
-                Settled::GivenUp => return Turn::Settled,
+                Settled::GivenUp => {
+                    self.settle_owed().await;
+                    return Turn::Settled;
+                }
             }
         }
         self.note(Note::In { part: self.part.id }).await;
@@ -99,26 +114,19 @@ impl Job {
         .await
     }
 
-    fn first_pieces(&self, sink: &dyn Sink, contents: &Contents) -> Vec<Piece> {
-        let state = self.shipment.batch.state(self.part.id);
-        let untouched = !state.split && state.only.is_none() && state.refused.is_empty();
-        let extents = match untouched && !contents.segments.is_empty() {
-            true => vec![Extent::Whole],
-            false => remaining(contents),
-        };
-        let rule = sink.after_unknown(&self.part.name.table, Duration::MAX);
-        let insert = |range: &Extent| {
-            let whole = *range == Extent::Whole;
-            let generation = if whole { state.generation } else { 0 };
-            if state.tried { Insert::tried_before(generation, rule) } else { Insert::new(generation) }
-        };
-        let pieces = extents.into_iter().rev().map(|range| Piece { insert: insert(&range), range });
-        let pieces: Vec<Piece> = pieces.collect();
-        if state.tried {
-            let token = self.shipment.batch.token(self.part.id);
-            for Piece { range, insert } in &pieces {
-                sink.tried_before(&range.delivery(&self.part, contents, &token, insert));
-            }
+    /// What is still to be delivered, the next piece last; as an earlier process left it.
+    async fn first_pieces(&mut self, sink: &dyn Sink, contents: &Contents) -> Vec<Piece> {
+        let (batch, id) = (self.shipment.batch.clone(), self.part.id);
+        let mut state = batch.state(id);
+        if let Some(notes) = cuts(id, &state, contents) {
+            self.owed.extend(notes);
+            self.settle_owed().await;
+            state = batch.state(id);
+        }
+        let open = state.pieces.iter().rev().filter(|piece| !piece.is_in);
+        let pieces: Vec<Piece> = open.map(|piece| Piece::known(piece, state.split)).collect();
+        for piece in pieces.iter().filter(|piece| !piece.insert.known_absent()) {
+            sink.tried_before(&piece.delivery(&batch, &self.part, contents));
         }
         pieces
     }
@@ -136,18 +144,26 @@ impl Job {
             if !self.shipment.may_send(self.place) {
                 return Settled::GivenUp;
             }
-            self.note_tried().await;
-            let token = self.shipment.batch.token(self.part.id);
-            let delivery = piece.range.delivery(&self.part, contents, &token, &piece.insert);
+            let delivery = piece.delivery(&self.shipment.batch, &self.part, contents);
+            if delivery.rows == 0 {
+                // All of it is damaged.
+                return Settled::In;
+            }
+            if let Some(note) = piece.announce(self.part.id) {
+                self.note(note).await;
+            }
             let verdict = self.attempt(&mut piece.insert, &delivery, sink, watch).await;
-            if piece.insert.known_absent() && verdict != Verdict::In {
+            if piece.insert.known_absent() && !matches!(verdict, Verdict::In { .. }) {
                 self.shipment.absent(self.place);
             }
             match verdict {
-                Verdict::In => {
+                Verdict::In { despite } => {
                     stuck.set(false);
                     watch.report(&table, Report::In(&delivery));
                     watch.report(&table, Report::Without(&sink.columns_gone(&delivery), delivery.rows_sent()));
+                    if let Some(why) = despite {
+                        watch.report(&table, Report::InDespite(&why));
+                    }
                     return Settled::In;
                 }
                 Verdict::Again(pause) => {
@@ -157,12 +173,11 @@ impl Job {
                         () = self.shipment.given_up() => return Settled::GivenUp,
                     }
                 }
-                Verdict::NewToken => self.new_token(piece).await,
                 Verdict::Held { why } => {
                     watch.report(&table, Report::Held(&why));
                     return Settled::Held(why.into());
                 }
-                Verdict::Refused { why } => return Settled::Refused(why.into()),
+                Verdict::Refused { why } => return Settled::Divide(why.into()),
             }
         }
     }
@@ -170,13 +185,8 @@ impl Job {
     /// One step of an insert: an attempt to send, or a look.
     async fn attempt(&self, insert: &mut Insert, delivery: &PartDelivery, sink: &dyn Sink, watch: &Watch) -> Verdict {
         let table = &delivery.name.table;
-        let rule = if delivery.witnesses.is_empty() {
-            // There is nothing to look for.
-            AfterUnknown::Repeat
-        } else {
-            sink.after_unknown(table, insert.unknown_for())
-        };
-        match insert.step() {
+        let rule = delivery.can_be_found().then(|| sink.after_unknown(table, insert.unknown_for()));
+        match insert.step(rule) {
             Step::Send => {
                 let began = Instant::now();
                 let outcome = sink.deliver(delivery).await;
@@ -194,42 +204,46 @@ impl Job {
         }
     }
 
-    async fn note_tried(&mut self) {
-        if !std::mem::replace(&mut self.tried, true) {
-            self.note(Note::Tried { part: self.part.id }).await;
+    /// A piece is in. Its note is synced with that of the next attempt, before it is made.
+    fn is_in(&mut self, piece: &Piece) {
+        if piece.extent != Extent::Whole {
+            self.owed.push(Note::PieceIn { part: self.part.id, extent: piece.extent });
         }
     }
 
-    async fn split(&mut self) {
-        if !std::mem::replace(&mut self.split, true) {
-            self.note(Note::Split { part: self.part.id }).await;
-        }
-    }
-
-    /// The old token proved nothing. A piece carries its generation in its own token; the whole part's is remembered.
-    async fn new_token(&self, piece: &Piece) {
-        if piece.range == Extent::Whole {
-            let note = Note::NewToken { part: self.part.id, generation: piece.insert.generation };
-            self.note(note).await;
-        }
+    /// A piece goes as its halves from now on, the first of them next.
+    async fn divide(&mut self, piece: &Piece, halves: [Piece; 2]) -> impl Iterator<Item = Piece> + use<> {
+        let into = halves.iter().map(|half| half.extent).collect();
+        // A record of its own: should it be lost, the pieces' own notes tell that they were.
+        self.note(Note::Divided { part: self.part.id, extent: piece.extent, into }).await;
+        halves.into_iter().rev()
     }
 
     /// The rows of one request are refused for good.
-    async fn quarantine(&self, range: &Extent, contents: &Contents, why: &Arc<str>) {
-        let Some((segment, (start, rows))) = range.rows(contents) else {
+    async fn quarantine(&mut self, piece: &Piece, contents: &Contents, why: &Arc<str>) {
+        let Some((segment, (start, rows))) = rows(piece.extent, contents) else {
             return;
         };
         let place = contents.segments.iter().position(|one| one.frame == segment.frame);
-        let note = Note::Refused(Refused { part: self.part.id, frame: segment.frame, start, rows, why: why.clone() });
-        self.note(note).await;
+        let refused = Refused { part: self.part.id, frame: segment.frame, start, rows, why: why.clone() };
+        self.is_in(piece);
+        self.note(Note::Refused(refused)).await;
         self.shipment.refused(&self.part, place.unwrap_or(0), (start, rows), why);
         let (table, partition) = (&self.part.name.table, self.part.name.partition);
         tracing::warn!(%table, partition, rows, %why, "the sink refuses rows of one request for good");
     }
 
     /// A note comes before what it announces, so there is nothing to do but to wait for the disk.
-    async fn note(&self, note: Note) {
-        self.until_it_works("note", || self.shipment.note(vec![note.clone()])).await;
+    async fn note(&mut self, note: Note) {
+        self.owed.push(note);
+        self.settle_owed().await;
+    }
+
+    async fn settle_owed(&mut self) {
+        let notes = std::mem::take(&mut self.owed);
+        if !notes.is_empty() {
+            self.until_it_works("note", || self.shipment.note(notes.clone())).await;
+        }
     }
 
     async fn until_it_works<T, F>(&self, what: &'static str, work: impl Fn() -> F) -> T
@@ -246,12 +260,5 @@ impl Job {
                 }
             }
         }
-    }
-}
-
-impl Piece {
-    fn new(range: Extent) -> Self {
-        let insert = Insert::new(0);
-        Piece { range, insert }
     }
 }

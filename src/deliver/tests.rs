@@ -10,7 +10,9 @@ use crate::sink::collector::tests::endpoint::Endpoint;
 use crate::sink::collector::tests::{PROTOCOLS, collector, inflated, settings};
 use crate::sink::fake::{Act, FakeSink};
 use crate::sink::{AfterUnknown, Outcome};
-use crate::spool::{Digest, Frame, FrameRequest, Note, Spool};
+use crate::spool::disk::Disk;
+use crate::spool::disk::faulty::{Faults, FaultyDisk};
+use crate::spool::{Digest, Extent, Frame, FrameRequest, Limits, Note, Settings, Spool, now_ms};
 
 /// A frame of these requests, all of the key `k`.
 pub(crate) fn frame(sink: &FakeSink, requests: &[&str]) -> Frame {
@@ -157,6 +159,129 @@ async fn poison_costs_nobody_else_a_record() {
     assert_eq!(tokens.len(), all, "each piece has a token of its own");
 }
 
+/// A part of which the last request is refused is divided. The process is killed while the sink is silent on one of the inserts, which
+/// is in or is not, and another goes on with what the spool says.
+#[test]
+fn a_kill_while_a_part_is_divided_neither_doubles_nor_loses() {
+    let requests: Vec<String> =
+        (0..8).map(|n| format!("{}{n} a={}", if n == 7 { "poison" } else { "r" }, n + 1)).collect();
+    let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+    let one_frame = vec![&requests[..]];
+    let eight_frames: Vec<&[&str]> = requests.chunks(1).collect();
+    let two_frames = vec![&requests[..3], &requests[3..]];
+    let mut kills = 0;
+    for rule in [AfterUnknown::RepeatThenLook, AfterUnknown::Look] {
+        for frames in [&one_frame, &eight_frames, &two_frames] {
+            for held in 0..20 {
+                for stored in [false, true] {
+                    kills += usize::from(divided_and_killed(rule, frames, held, stored));
+                }
+            }
+        }
+    }
+    assert!(kills > 60, "the inserts of a divided part are more than {kills}");
+}
+
+/// The insert after so many others is held; true when there was one.
+fn divided_and_killed(rule: AfterUnknown, frames: &[&[&str]], held: usize, stored: bool) -> bool {
+    let (disk, sink) = (FaultyDisk::new(1), FakeSink::new());
+    let settings = Settings { limits: Limits::NONE, digest_ttl: Duration::from_secs(600) };
+    let start = || Spool::open(Box::new(disk.clone()), &settings).unwrap();
+    *sink.rule.lock() = rule;
+    let acts = std::iter::repeat_n(Act::Wait(Duration::ZERO), held);
+    sink.script("a", acts.chain([Act::Silence(stored, Duration::from_secs(86_400))]));
+    let killed = in_a_life(async {
+        let (spool, _) = start();
+        let frames: Vec<Frame> = frames.iter().map(|requests| frame(&sink, requests)).collect();
+        let deliveries = deliveries(&sink);
+        deliveries.take(batch(&spool, &frames), None);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let killed = !deliveries.batches().is_empty();
+        disk.set(Faults { crash_in: Some(0), ..Faults::default() });
+        assert!(disk.list("").is_err());
+        killed
+    });
+    disk.restart();
+    sink.script("a", []);
+    in_a_life(async {
+        let (spool, recovered) = start();
+        let deliveries = deliveries(&sink);
+        recovered.batches.into_iter().for_each(|batch| deliveries.take(batch, None));
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let totals = spool.totals();
+        assert_eq!((totals.stored.total_rows(), totals.quarantined.total_rows()), (28, 8));
+    });
+    let expected = (0..7).map(|n| (format!("r{n}"), n + 1)).collect();
+    assert_eq!(sink.stored("a"), expected, "{rule:?}, insert {held} held, stored: {stored}");
+    killed
+}
+
+/// A process: nothing that it began goes on after it.
+fn in_a_life<T>(life: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let done = runtime.block_on(life);
+    runtime.shutdown_timeout(Duration::from_secs(10));
+    done
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_divided_by_a_process_that_did_not_say_how_is_looked_for_before_it_is_sent() {
+    let sink = FakeSink::new();
+    let spool = Spool::in_memory();
+    let requests: Vec<String> = (0..8).map(|n| format!("{}{n} a=1", if n == 6 { "poison" } else { "r" })).collect();
+    let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+    let tried = batch(&spool, &[frame(&sink, &requests), frame(&sink, &["r8 a=1", "r9 a=1"])]);
+    let part = tried.parts()[0].id;
+    tried.note(&[Note::Tried { part }, Note::Split { part }]).unwrap();
+    let of = |name: &str| ("a".to_owned(), name.to_owned());
+    sink.state.lock().rows.extend(["r0", "r1", "r2", "r3", "r8", "r9"].map(of));
+    let deliveries = deliveries(&sink);
+    deliveries.take(tried, None);
+    idle(&deliveries).await;
+    let expected = [0, 1, 2, 3, 4, 5, 7, 8, 9].map(|n| (format!("r{n}"), 1));
+    assert_eq!(sink.stored("a"), expected.into());
+    assert_eq!(spool.totals().quarantined.total_rows(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_of_what_depends_on_a_table_neither_divides_nor_repeats_what_is_in() {
+    for said in [Outcome::Refused { why: "view".into() }, hold(), retry()] {
+        for rule in [AfterUnknown::RepeatThenLook, AfterUnknown::Look] {
+            let sink = FakeSink::new();
+            *sink.rule.lock() = rule;
+            sink.always("a", Some(Act::StoreAndSay(Outcome::Doubtful { or_else: Box::new(said.clone()) })));
+            let deliveries = deliveries(&sink);
+            let frames = [frame(&sink, &["r1 a=2", "r2 a=1"]), frame(&sink, &["r3 a=1"])];
+            deliveries.take(batch(&Spool::in_memory(), &frames), None);
+            idle(&deliveries).await;
+            tokio::time::sleep(HELD_PAUSE * 10).await;
+            let expected = [("r1", 2), ("r2", 1), ("r3", 1)].map(|(name, rows)| (name.into(), rows));
+            assert_eq!(sink.stored("a"), expected.into(), "{said:?} {rule:?}");
+            let (_, why) = deliveries.tables()["a"].last_error.clone().unwrap();
+            assert!(why.contains("depends on the table"), "{why}");
+            assert!(sink.tokens("a").len() <= 3);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_proves_nothing_is_looked_for_each_time() {
+    let sink = FakeSink::new();
+    *sink.rule.lock() = AfterUnknown::Look;
+    sink.always("a", Some(Act::Say(Outcome::Doubtful { or_else: Box::new(hold()) })));
+    let (deliveries, spool) = (deliveries(&sink), Spool::in_memory());
+    deliveries.take(batch(&spool, &[frame(&sink, &["r1 a=2"])]), None);
+    tokio::time::sleep(HELD_PAUSE * 4).await;
+    assert_eq!(deliveries.tables()["a"].held, 1);
+    // The last attempt is in, and nobody said so.
+    sink.script("a", [Act::StoreAndSay(Outcome::Doubtful { or_else: Box::new(hold()) })]);
+    tokio::time::sleep(HELD_PAUSE * 4).await;
+    assert_eq!(sink.stored("a"), [("r1".into(), 2)].into());
+    assert_eq!(deliveries.tables()["a"].held, 0);
+    let state = sink.state.lock();
+    assert_eq!(state.looks.len(), state.attempts.len());
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_an_earlier_process_tried_is_not_believed() {
     let sink = FakeSink::new();
@@ -170,6 +295,27 @@ async fn what_an_earlier_process_tried_is_not_believed() {
     assert_eq!(sink.state.lock().looks, ["a"]);
     assert_eq!(sink.stored("a"), [("r1".into(), 2)].into());
     assert!(sink.tokens("b").is_empty(), "what is known to be in is not sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_are_not_looked_at_while_they_remember_the_token() {
+    let hour_ms = 3_600_000;
+    // Minutes ago, hours ago, and in the time to come: the clock was set back.
+    for (at_ms, looks) in [(now_ms() - 60_000, 0), (now_ms() - hour_ms, 1), (now_ms() + hour_ms, 1)] {
+        let sink = FakeSink::new();
+        sink.replicas.store(true, std::sync::atomic::Ordering::Relaxed);
+        let tried = batch(&Spool::in_memory(), &[frame(&sink, &["r1 a=2"])]);
+        let (part, extent) = (tried.parts()[0].id, Extent::Whole);
+        tried.note(&[Note::Attempt { part, extent, generation: 3, at_ms }]).unwrap();
+        let token = tried.token(part, extent, 3);
+        let deliveries = deliveries(&sink);
+        deliveries.take(tried, None);
+        tokio::time::sleep(STRAGGLERS * 2).await;
+        assert_eq!(sink.state.lock().looks.len(), looks, "{at_ms}");
+        assert_eq!(sink.tokens("a").len(), 1);
+        assert_eq!(sink.tokens("a")[0] == token, looks == 0);
+        assert_eq!(sink.stored("a"), [("r1".into(), 2)].into());
+    }
 }
 
 #[tokio::test(start_paused = true)]

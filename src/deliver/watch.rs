@@ -20,6 +20,8 @@ pub(super) enum Report<'a> {
     In(&'a PartDelivery),
     /// So many rows of it are, without these columns, which the table does not have any more.
     Without(&'a [Arc<str>], u64),
+    /// It is in, though the sink said otherwise.
+    InDespite(&'a str),
     /// It waits for a person.
     Held(&'a str),
     /// It is refused for good, whole or a piece of it.
@@ -80,6 +82,10 @@ impl Watch {
             Report::Looked(Look::Present) => {}
             Report::In(delivery) => self.delivered(table, delivery),
             Report::Without(columns, rows) => self.without(table, columns, rows),
+            Report::InDespite(why) => {
+                self.error(table, &format!("the rows are stored, but what depends on the table failed: {why}"));
+                limited!(error, %table, %why, "rows are stored, but what depends on the table failed; its share of them is missing");
+            }
             Report::Held(why) => {
                 self.error(table, why);
                 limited!(error, %table, %why, "deliveries are held until somebody mends this");
@@ -89,13 +95,18 @@ impl Watch {
     }
 
     fn sent(&self, table: &Arc<str>, outcome: &Outcome, took: Duration) {
-        let (name, why) = match outcome {
-            Outcome::Delivered | Outcome::DeliveredBut { .. } => ("delivered", None),
+        let (said, doubtful) = match outcome {
+            Outcome::Doubtful { or_else } => (&**or_else, true),
+            said => (said, false),
+        };
+        let (name, why) = match said {
+            Outcome::Delivered | Outcome::DeliveredBut { .. } | Outcome::Doubtful { .. } => ("delivered", None),
             Outcome::Retry { why, .. } => ("retry", Some(why)),
             Outcome::Unknown { why } => ("unknown", Some(why)),
             Outcome::Hold { why } => ("hold", Some(why)),
             Outcome::Refused { why } => ("refused", Some(why)),
         };
+        let name = if doubtful { "unknown" } else { name };
         let of = OfInsert { table: table.clone(), outcome: name };
         self.metrics.inserts.get_or_create(&of).inc();
         let of = OfTable { table: table.clone() };

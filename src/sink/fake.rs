@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -29,18 +30,21 @@ pub(crate) enum Act {
     Wait(Duration),
     /// Takes it or not, and says nothing for so long.
     Silence(bool, Duration),
+    /// Says nothing for so long, and takes it at [`FakeSink::land`] or before it is looked for, whoever sent it.
+    Late(Duration),
 }
 
 impl Act {
     /// Any of them but a refusal.
     fn random(rng: &mut StdRng) -> Act {
         let unknown = || Outcome::Unknown { why: "cut".into() };
-        match rng.random_range(0..10) {
+        match rng.random_range(0..11) {
             0 => Act::Say(Outcome::Retry { why: "busy".into(), after: None }),
             1 => Act::Say(unknown()),
             2 => Act::StoreAndSay(unknown()),
             3 => Act::SpoilAndSay(unknown()),
             4 => Act::Silence(rng.random(), Duration::from_secs(30)),
+            5 => Act::Late(Duration::from_secs(30)),
             _ => Act::Wait(Duration::from_millis(rng.random_range(0..2000))),
         }
     }
@@ -63,6 +67,7 @@ pub(crate) struct State {
     /// Draws acts where nothing else says what to do.
     pub(crate) chaos: Option<StdRng>,
     tokens: HashSet<String>,
+    late: Vec<PartDelivery>,
 }
 
 pub(crate) struct FakeSink {
@@ -70,6 +75,8 @@ pub(crate) struct FakeSink {
     pub(crate) rule: Mutex<AfterUnknown>,
     /// What held parts are told.
     pub(crate) changes: watch::Sender<u64>,
+    /// Replicas that share their tokens: a token counts for ten minutes.
+    pub(crate) replicas: AtomicBool,
 }
 
 impl FakeSink {
@@ -78,6 +85,7 @@ impl FakeSink {
             state: Mutex::default(),
             rule: Mutex::new(AfterUnknown::RepeatThenLook),
             changes: watch::Sender::new(0),
+            replicas: AtomicBool::new(false),
         })
     }
 
@@ -111,6 +119,14 @@ impl FakeSink {
     pub(crate) fn tokens(&self, table: &str) -> Vec<String> {
         let state = self.state.lock();
         state.attempts.iter().filter(|(of, _)| of == table).map(|(_, token)| token.clone()).collect()
+    }
+
+    /// What was sent and is still under way arrives.
+    pub(crate) fn land(&self) {
+        let late = std::mem::take(&mut self.state.lock().late);
+        for part in &late {
+            self.take(part);
+        }
     }
 
     fn take(&self, part: &PartDelivery) -> Outcome {
@@ -161,6 +177,8 @@ impl Sink for FakeSink {
                     self.take(part);
                     outcome
                 }
+                // Replicas keep a token together with its rows, or neither.
+                Some(Act::SpoilAndSay(outcome)) if self.replicas.load(Ordering::Relaxed) => outcome,
                 Some(Act::SpoilAndSay(outcome)) => {
                     self.state.lock().tokens.insert(part.token.clone());
                     outcome
@@ -168,6 +186,11 @@ impl Sink for FakeSink {
                 Some(Act::Wait(time)) => {
                     tokio::time::sleep(time).await;
                     self.take(part)
+                }
+                Some(Act::Late(time)) => {
+                    self.state.lock().late.push(part.clone());
+                    tokio::time::sleep(time).await;
+                    Outcome::Unknown { why: "silence".into() }
                 }
                 Some(Act::Silence(stored, time)) => {
                     if stored {
@@ -182,18 +205,28 @@ impl Sink for FakeSink {
 
     fn look<'a>(&'a self, part: &'a PartDelivery) -> BoxFuture<'a, Look> {
         Box::pin(async move {
-            let mut state = self.state.lock();
             let table = part.name.table.to_string();
-            state.looks.push(table.clone());
+            self.state.lock().looks.push(table.clone());
+            // A look begins when the old attempts are over.
+            self.land();
+            let state = self.state.lock();
             let stored: BTreeSet<&String> =
                 state.rows.iter().filter(|(of, _)| *of == table).map(|(_, name)| name).collect();
-            let there = |witness: &Witness| stored.iter().any(|name| name.as_bytes() == witness.0);
-            if part.witnesses.iter().all(there) { Look::Present } else { Look::Absent }
+            let there = |witness: &[u8]| stored.iter().any(|name| name.as_bytes() == witness);
+            let present = match part.only_rows {
+                Some(_) => rows(part).iter().all(|name| there(name.as_bytes())),
+                None => part.witnesses.iter().all(|witness| there(&witness.0)),
+            };
+            if present { Look::Present } else { Look::Absent }
         })
     }
 
-    fn after_unknown(&self, _table: &str, _since: Duration) -> AfterUnknown {
-        *self.rule.lock()
+    fn after_unknown(&self, _table: &str, since: Duration) -> AfterUnknown {
+        match self.replicas.load(Ordering::Relaxed) {
+            true if since < Duration::from_secs(600) => AfterUnknown::Repeat,
+            true => AfterUnknown::Look,
+            false => *self.rule.lock(),
+        }
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -35,10 +35,10 @@ pub trait Sink: Send + Sync + 'static {
     /// After an unknown outcome: is the part in? Waits until the old attempt can no longer be running.
     fn look<'a>(&'a self, part: &'a PartDelivery) -> BoxFuture<'a, Look>;
 
-    /// What is to be done when the outcome of an insert into `table` was unknown `since` ago (`Duration::MAX`: in an earlier process).
+    /// What is to be done when the outcome of an insert into `table` was unknown `since` ago (`Duration::MAX`: nobody knows how long).
     fn after_unknown(&self, table: &str, since: Duration) -> AfterUnknown;
 
-    /// An earlier process tried this part and never said what came of it. Called once, before the part's first attempt in this process.
+    /// An earlier process tried this part and never said what came of it. Called once for each of its pieces, before the first attempt in this process.
     fn tried_before(&self, _: &PartDelivery) {}
 
     /// Changes whenever something changed that a held part may have waited for: a server that is back, a table that is another.
@@ -98,9 +98,9 @@ pub struct PartDelivery {
     pub rows: u64,
     /// The sealed bytes of each frame, in the order of the file.
     pub body: Vec<Bytes>,
-    /// Rows that tell whether the part is in, when the sink did not say so.
+    /// Rows that tell whether the part is in, when the sink did not say so. None where only some rows are sent: they are their own witnesses.
     pub witnesses: Vec<Witness>,
-    /// Only these rows of `body` (start, count): set when a refused batch is split down to a request.
+    /// Only these rows of `body` (start, count): set when a part is divided within a frame.
     pub only_rows: Option<(u64, u64)>,
 }
 
@@ -108,6 +108,11 @@ impl PartDelivery {
     /// Rows that are sent: all of `body`, or some of them.
     pub fn rows_sent(&self) -> u64 {
         self.only_rows.map_or(self.rows, |(_, rows)| rows)
+    }
+
+    /// Whether there is anything to look for: witnesses, or rows that are taken from the body.
+    pub fn can_be_found(&self) -> bool {
+        !self.witnesses.is_empty() || self.only_rows.is_some()
     }
 }
 
@@ -134,6 +139,11 @@ pub enum Outcome {
     Unknown {
         /// In words.
         why: String,
+    },
+    /// The attempt is over, with an exception that proves nothing: the rows may be in, and only what depends on the table failed. Not in, it means this.
+    Doubtful {
+        /// [`Outcome::Retry`], [`Outcome::Hold`] or [`Outcome::Refused`].
+        or_else: Box<Outcome>,
     },
     /// Known not to be in, and trying again cannot help until a person mends something (credentials, a missing table).
     Hold {

@@ -9,31 +9,70 @@ use super::counts::Counts;
 use super::format::note::{Note, Refused};
 use super::format::record::Header;
 use super::index::{BatchPart, Index};
+use super::piece::{Attempt, Extent, PieceState};
 use super::store::Store;
 use super::tail::Tail;
 use crate::signal::Signal;
 
 /// What is known of a part's delivery.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartState {
-    /// An attempt was begun once, here or in a process before: its outcome may be unknown.
-    pub tried: bool,
-    /// Known to be in.
+    /// Known to be in, but for what was refused.
     pub is_in: bool,
-    /// Refused as a whole once: it goes piece by piece.
+    /// It was divided, and nobody knows how, or not all of it: any rows of what is not known to be in may be.
     pub split: bool,
-    /// Which token it goes under.
+    /// Which token it goes under as a whole; the tokens of its pieces begin with that.
     pub generation: u32,
+    /// What it is sent as: whole, unless it was divided.
+    pub pieces: Vec<PieceState>,
     /// Rows that are refused for good.
     pub refused: Vec<Refused>,
     /// Set by a person's retry: only these rows, refused once, are still to be delivered.
     pub only: Option<Vec<Refused>>,
 }
 
+impl Default for PartState {
+    fn default() -> Self {
+        let pieces = vec![PieceState::new(Extent::Whole)];
+        PartState { is_in: false, split: false, generation: 0, pieces, refused: Vec::new(), only: None }
+    }
+}
+
 /// (first row, how many) in a part's share of a frame.
 pub type Rows = (u64, u64);
 
 impl PartState {
+    /// Whether an attempt at any of it was begun, here or in a process before.
+    pub fn is_tried(&self) -> bool {
+        self.is_in || self.split || self.pieces.iter().any(|piece| piece.tried.is_some() || piece.is_in)
+    }
+
+    /// Whether its pieces leave out what is not to be sent.
+    pub fn is_cut(&self) -> bool {
+        let whole = self.pieces.iter().any(|piece| piece.extent == Extent::Whole);
+        !whole || (self.only.is_none() && self.refused.is_empty())
+    }
+
+    /// What of these rows of a frame is not known to be in, nor refused.
+    pub(crate) fn unsettled_of(&self, rows: &[Rows], frame: u32, all: u64) -> Vec<Rows> {
+        without(rows.to_vec(), &self.settled_in(frame, all))
+    }
+
+    /// The rows of a frame, out of `all`, that are known to be in, or refused.
+    pub(crate) fn settled_in(&self, frame: u32, all: u64) -> Vec<Rows> {
+        let done = self.pieces.iter().filter(|piece| self.is_in || piece.is_in);
+        done.filter_map(|piece| piece.extent.rows_in(frame, all)).collect()
+    }
+
+    fn piece(&mut self, extent: Extent) -> Option<&mut PieceState> {
+        let found = self.pieces.iter_mut().find(|piece| piece.extent == extent);
+        if found.is_none() {
+            // The note that it came to be is lost.
+            self.split = true;
+        }
+        found
+    }
+
     /// The rows of a frame that are refused.
     pub(crate) fn refused_in(&self, frame: u32) -> Vec<Rows> {
         ranges(&self.refused, frame)
@@ -50,19 +89,23 @@ impl PartState {
 
     /// The rows of a frame, out of `all`, that are still to be delivered: in the scope and not refused.
     pub(crate) fn to_send(&self, retried: bool, frame: u32, all: u64) -> Vec<Rows> {
-        let mut left = self.scope(retried, frame, all);
-        for (start, rows) in self.refused_in(frame) {
-            let end = start.saturating_add(rows);
-            let outside = left.iter().flat_map(|(first, count)| {
-                let last = first.saturating_add(*count);
-                let before = (*first, start.min(last).saturating_sub(*first));
-                let after = (end.max(*first), last.saturating_sub(end.max(*first)));
-                [before, after]
-            });
-            left = outside.filter(|(_, rows)| *rows > 0).collect();
-        }
-        left
+        without(self.scope(retried, frame, all), &self.refused_in(frame))
     }
+}
+
+/// What is left of some rows without others.
+fn without(mut left: Vec<Rows>, others: &[Rows]) -> Vec<Rows> {
+    for (start, rows) in others {
+        let end = start.saturating_add(*rows);
+        let outside = left.iter().flat_map(|(first, count)| {
+            let last = first.saturating_add(*count);
+            let before = (*first, (*start).min(last).saturating_sub(*first));
+            let after = (end.max(*first), last.saturating_sub(end.max(*first)));
+            [before, after]
+        });
+        left = outside.filter(|(_, rows)| *rows > 0).collect();
+    }
+    left
 }
 
 fn ranges(all: &[Refused], frame: u32) -> Vec<Rows> {
@@ -182,7 +225,7 @@ impl Batch {
 
     /// Whether any part was tried, here or in a process before.
     pub fn is_tried(&self) -> bool {
-        self.state.lock().parts.iter().any(|part| part.tried)
+        self.state.lock().parts.iter().any(PartState::is_tried)
     }
 
     /// What is known of a part; the default for a part that does not exist.
@@ -192,12 +235,31 @@ impl Batch {
         place.and_then(|place| state.parts.get(place).cloned()).unwrap_or_default()
     }
 
-    /// The token that a part goes under now: the same for the same bytes, another after [`Note::NewToken`].
-    pub fn token(&self, part: u32) -> String {
-        let generation = self.state(part).generation;
+    /// The token that a piece of a part goes under: the same for the same rows and generation, now and after a restart.
+    pub fn token(&self, part: u32, extent: Extent, generation: u32) -> String {
+        let whole = if extent == Extent::Whole { generation } else { self.state(part).generation };
         let (token, name) = (self.header.token, self.index.part(part).map(|part| &part.name));
         let (table, partition) = name.map_or(("", 0), |name| (&*name.table, name.partition));
-        format!("{token}-{part}-{table}-{partition}-{generation}")
+        let token = format!("{token}-{part}-{table}-{partition}-{whole}");
+        match extent {
+            Extent::Whole => token,
+            Extent::Frames { first, last } => format!("{token}-f{first}-{last}-{generation}"),
+            Extent::Rows { frame, start, rows } => format!("{token}-f{frame}-r{start}-{rows}-{generation}"),
+        }
+    }
+
+    /// The clock was set back since some attempt: how old any of them is, nobody knows.
+    pub(crate) fn forget_times(&self) {
+        let mut state = self.state.lock();
+        let pieces = state.parts.iter_mut().flat_map(|part| &mut part.pieces);
+        pieces.filter_map(|piece| piece.tried.as_mut()).for_each(|attempt| attempt.at_ms = None);
+    }
+
+    /// The latest time that the file knows of, in milliseconds since 1970.
+    pub(crate) fn latest_ms(&self) -> u64 {
+        let state = self.state.lock();
+        let attempts = state.parts.iter().flat_map(|part| &part.pieces).filter_map(|piece| piece.tried?.at_ms);
+        attempts.chain([self.index.newest_ms]).max().unwrap_or(0)
     }
 
     /// Writes notes down, synced when this returns `Ok`; they count from then on. Blocks.
@@ -225,28 +287,61 @@ impl State {
 
     /// What a note changes.
     pub(crate) fn take(&mut self, index: &Index, note: &Note) {
-        let id = match note {
-            Note::Tried { part } | Note::In { part } | Note::Retry { part } | Note::Split { part } => *part,
-            Note::NewToken { part, .. } => *part,
-            Note::Refused(refused) => refused.part,
-        };
-        let place = index.parts.iter().position(|part| part.id == id);
-        let Some(part) = place.and_then(|place| self.parts.get_mut(place)) else {
-            return;
-        };
+        let place = index.parts.iter().position(|part| part.id == note.part());
+        if let Some(part) = place.and_then(|place| self.parts.get_mut(place)) {
+            part.take(note);
+        }
+    }
+}
+
+impl PartState {
+    fn take(&mut self, note: &Note) {
         match note {
-            Note::Tried { .. } => part.tried = true,
-            Note::NewToken { generation, .. } => part.generation = *generation,
-            Note::In { .. } => part.is_in = true,
-            Note::Split { .. } => part.split = true,
-            Note::Refused(refused) => part.refused.push(refused.clone()),
-            Note::Retry { .. } => {
-                let mut only = part.only.take().unwrap_or_default();
-                if !part.refused.is_empty() {
-                    only = std::mem::take(&mut part.refused);
-                }
-                *part = PartState { generation: part.generation + 1, only: Some(only), ..PartState::default() };
+            Note::Tried { .. } => {
+                self.pieces.iter_mut().for_each(|piece| piece.tried = Some(Attempt { at_ms: None }));
             }
+            Note::NewToken { generation, .. } => {
+                self.generation = *generation;
+                if let Some(whole) = self.piece(Extent::Whole) {
+                    whole.generation = *generation;
+                }
+            }
+            Note::In { .. } => self.is_in = true,
+            Note::Split { .. } => self.split = true,
+            Note::Refused(refused) => self.refused.push(refused.clone()),
+            Note::Retry { .. } => {
+                let mut only = self.only.take().unwrap_or_default();
+                if !self.refused.is_empty() {
+                    only = std::mem::take(&mut self.refused);
+                }
+                *self = PartState { generation: self.generation + 1, only: Some(only), ..PartState::default() };
+            }
+            Note::Attempt { extent, generation, at_ms, .. } => {
+                if *extent == Extent::Whole {
+                    self.generation = *generation;
+                }
+                if let Some(piece) = self.piece(*extent) {
+                    piece.generation = *generation;
+                    piece.tried = Some(Attempt { at_ms: Some(*at_ms) });
+                }
+            }
+            Note::PieceIn { extent, .. } => {
+                if let Some(piece) = self.piece(*extent) {
+                    piece.is_in = true;
+                }
+            }
+            Note::Divided { extent, into, .. } => self.divide(*extent, into),
+        }
+    }
+
+    fn divide(&mut self, extent: Extent, into: &[Extent]) {
+        let new = into.iter().copied().map(PieceState::new);
+        if extent == Extent::Whole {
+            self.pieces = new.collect();
+        } else if let Some(place) = self.pieces.iter().position(|piece| piece.extent == extent) {
+            self.pieces.splice(place..=place, new);
+        } else {
+            self.split = true;
         }
     }
 }

@@ -50,7 +50,7 @@ impl Batch {
         self.count(false)
     }
 
-    /// As [`Batch::outcome`]; with `drop`, all rows of parts that are not known to be in count as dropped.
+    /// As [`Batch::outcome`]; with `drop`, all rows that are not known to be in count as dropped.
     fn count(&self, drop: bool) -> io::Result<(Totals, Vec<Remembered>)> {
         let mut outcome = Totals { lost: self.waiting.clone(), ..Totals::default() };
         let mut digests = Vec::new();
@@ -82,8 +82,11 @@ impl Batch {
                 let mut counted = split(&meta, part, &scope, &refused);
                 outcome.lost.subtract(&counted.sum());
                 if drop && !known.is_in {
+                    let inside = known.settled_in(at.frame, rows(&part.rows_by_request));
+                    let stored = split(&meta, part, &inside, &refused).stored;
                     counted.dropped = counted.sum();
-                    counted.stored = Counts::default();
+                    counted.dropped.subtract(&stored);
+                    counted.stored = stored;
                     counted.quarantined = Counts::default();
                 }
                 outcome.add(&counted);

@@ -54,6 +54,10 @@ struct World {
     /// Rows and segments that a batch's file is known to have lost.
     losses: HashMap<u64, (u64, usize)>,
     crashes: u32,
+    /// Rows in notes that they are refused, written or not.
+    refused: u64,
+    /// Rows that were refused in batches that are finished.
+    quarantined: u64,
 }
 
 #[test]
@@ -93,6 +97,8 @@ impl World {
             flipped: false,
             losses: HashMap::new(),
             crashes: 0,
+            refused: 0,
+            quarantined: 0,
         }
     }
 
@@ -183,16 +189,16 @@ impl World {
             return;
         }
         let batch = &self.sealed[self.rng.random_range(0..self.sealed.len())];
-        let part = batch.parts()[self.rng.random_range(0..batch.parts().len())].id;
-        let generation = batch.state(part).generation + 1;
-        let note = match self.rng.random_range(0..3) {
-            0 => Note::Tried { part },
-            1 => Note::NewToken { part, generation },
-            _ => Note::In { part },
-        };
-        if batch.note(&[note]).is_ok() {
-            self.noted.insert((batch.sequence(), part), batch.state(part));
+        let part = &batch.parts()[self.rng.random_range(0..batch.parts().len())];
+        let notes = random_notes(&mut self.rng, part, &batch.state(part.id));
+        if batch.note(&notes).is_ok() {
+            self.noted.insert((batch.sequence(), part.id), batch.state(part.id));
         }
+        let refused = notes.iter().filter_map(|note| match note {
+            Note::Refused(refused) => Some(refused.rows),
+            _ => None,
+        });
+        self.refused += refused.sum::<u64>();
     }
 
     fn finish(&mut self) {
@@ -215,7 +221,8 @@ impl World {
             }
         }
         if done {
-            self.sealed.swap_remove(place);
+            let batch = self.sealed.swap_remove(place);
+            self.quarantined += refused_rows(&batch);
         }
     }
 
@@ -276,9 +283,8 @@ impl World {
             for part in batch.parts() {
                 if let Some(noted) = self.noted.get(&(batch.sequence(), part.id)) {
                     let state = batch.state(part.id);
-                    let kept = (state.tried || !noted.tried) && (state.is_in || !noted.is_in);
                     assert!(
-                        kept && state.generation >= noted.generation,
+                        remembers(&state, noted),
                         "seed {seed}: a note is gone: {noted:?} {state:?} {:?} {flip:?}",
                         batch.header
                     );
@@ -345,10 +351,14 @@ impl World {
             frames.map(|(_, frame)| frame.rows()).sum()
         };
         let (totals, waiting) = (self.spool.totals(), self.spool.waiting());
-        let sum = totals.stored.total_rows() + totals.lost.total_rows() + waiting.total_rows();
+        let delivered = totals.stored.total_rows() + totals.quarantined.total_rows();
+        let sum = delivered + totals.lost.total_rows() + waiting.total_rows();
         let expected = rows(Fate::Kept) + rows(Fate::Ended) + rows(Fate::Damaged);
         if !self.flipped {
-            assert_eq!(totals.stored.total_rows(), rows(Fate::Ended), "seed {}: stored", self.seed);
+            assert_eq!(delivered, rows(Fate::Ended), "seed {}: stored", self.seed);
+            let refused = self.quarantined..=self.refused;
+            let counted = totals.quarantined.total_rows();
+            assert!(refused.contains(&counted), "seed {}: {refused:?} refused, {counted} counted", self.seed);
             assert!(totals.lost.is_empty());
         }
         // A bit flipped in a footer that knew of torn frames makes them look lost: a false alarm, never a silence.
@@ -364,6 +374,7 @@ impl World {
         self.restart();
         for batch in std::mem::take(&mut self.sealed) {
             batch.finish().unwrap();
+            self.quarantined += refused_rows(&batch);
         }
         assert!(self.spool.waiting().is_empty());
         assert_eq!(self.spool.used(), (0, BTreeMap::new()));
@@ -380,6 +391,78 @@ impl World {
             frame.0 = fate;
         }
     }
+}
+
+/// What may become known of a part, as deliveries note it.
+fn random_notes(rng: &mut StdRng, part: &BatchPart, state: &PartState) -> Vec<Note> {
+    let id = part.id;
+    let open: Vec<&PieceState> = state.pieces.iter().filter(|piece| !piece.is_in).collect();
+    let Some(piece) = open.get(rng.random_range(0..open.len().max(1))).filter(|_| !state.is_in) else {
+        return vec![Note::In { part: id }];
+    };
+    let extent = piece.extent;
+    match rng.random_range(0..10) {
+        0 => vec![Note::Tried { part: id }],
+        1..5 => vec![Note::Attempt { part: id, extent, generation: piece.generation + 1, at_ms: now_ms() }],
+        5..7 => match halves(extent, part) {
+            Some(into) => vec![Note::Divided { part: id, extent, into }],
+            None => {
+                let Extent::Rows { frame, start, rows } = extent else { panic!("{extent:?} is not one request's") };
+                let refused = Refused { part: id, frame, start, rows, why: "no".into() };
+                vec![Note::PieceIn { part: id, extent }, Note::Refused(refused)]
+            }
+        },
+        7..9 if extent != Extent::Whole => vec![Note::PieceIn { part: id, extent }],
+        _ => vec![Note::In { part: id }],
+    }
+}
+
+/// Frames, then the requests of a frame: the first has one row, the second two, and so on.
+fn halves(extent: Extent, part: &BatchPart) -> Option<Vec<Extent>> {
+    let frames: Vec<&Segment> =
+        part.segments.iter().filter(|segment| extent.rows_in(segment.frame, segment.rows).is_some()).collect();
+    if let [first, .., last] = frames[..] {
+        let middle = frames[frames.len() / 2 - 1].frame;
+        let next = frames[frames.len() / 2].frame;
+        let left = Extent::Frames { first: first.frame, last: middle };
+        return Some(vec![left, Extent::Frames { first: next, last: last.frame }]);
+    }
+    let segment = frames.first()?;
+    let frame = segment.frame;
+    match extent {
+        Extent::Rows { .. } => None,
+        _ => {
+            let mut start = 0;
+            let mut into = Vec::new();
+            while start < segment.rows {
+                let rows = into.len() as u64 + 1;
+                into.push(Extent::Rows { frame, start, rows });
+                start += rows;
+            }
+            Some(into)
+        }
+    }
+}
+
+/// Whether a state knows all that another did, and perhaps more.
+fn remembers(state: &PartState, noted: &PartState) -> bool {
+    let same = |piece: &PieceState| state.pieces.iter().find(|one| one.extent == piece.extent);
+    let pieces = noted.pieces.iter().all(|piece| match same(piece) {
+        Some(now) => {
+            (now.is_in || !piece.is_in)
+                && (now.tried.is_some() || piece.tried.is_none())
+                && now.generation >= piece.generation
+        }
+        // It was divided since; what is in is not.
+        None => !piece.is_in,
+    });
+    let refused = noted.refused.iter().all(|refused| state.refused.contains(refused));
+    pieces && refused && (state.is_in || !noted.is_in) && state.generation >= noted.generation
+}
+
+fn refused_rows(batch: &Batch) -> u64 {
+    let states = batch.parts().iter().map(|part| batch.state(part.id));
+    states.flat_map(|state| state.refused).map(|refused| refused.rows).sum()
 }
 
 /// The batch whose file was hit.

@@ -110,7 +110,7 @@ impl Batch {
                 table: part.name.table.to_string(),
                 day: part.name.partition,
                 rows: part.rows,
-                tried: state.tried,
+                tried: state.is_tried(),
                 is_in: state.is_in,
                 refused_rows: state.refused.iter().map(|one| one.rows).sum(),
                 reasons,
@@ -378,7 +378,7 @@ mod tests {
         let stopped = reopen(&disk);
         assert_eq!(rows(&stopped), [3, 0, 0, 2]);
         let batch = &stopped.recovered.batches[0];
-        assert!(batch.is_due(0) && batch.token(0).ends_with("-1"));
+        assert!(batch.is_due(0) && batch.state(0).generation == 1);
         let contents = batch.read(0).unwrap();
         assert_eq!(contents.segments[0].to_send, [(2, 2)]);
         assert!(contents.segments[1].to_send.is_empty());

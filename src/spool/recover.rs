@@ -100,8 +100,20 @@ pub(crate) fn recover(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => store.disk.sync_dir("")?,
     }
+    distrust_the_clock(&recovered.batches);
     recovered.batches.sort_by_key(|batch| (!batch.is_tried(), batch.sequence()));
     Ok((recovered, files.next_sequence))
+}
+
+/// A clock that shows less than a file remembers was set back: no age can be told by it.
+fn distrust_the_clock(batches: &[Batch]) {
+    let latest = batches.iter().map(Batch::latest_ms).max().unwrap_or(0);
+    if now_ms() < latest {
+        tracing::warn!(
+            "the clock was set back since the spool was written; how old attempts are is taken to be unknown"
+        );
+        batches.iter().for_each(Batch::forget_times);
+    }
 }
 
 /// Leaves the word that this process ends in peace.
@@ -260,6 +272,10 @@ pub(crate) fn batch_of(store: &Arc<Store>, name: String, len: u64, scan: Scan) -
     if scan.damaged || (scan.sealed && scan.end < scan.size) {
         // A note that cannot be read may have said so.
         notes.extend(tried(&scan.index));
+    }
+    if scan.lost_notes {
+        // One that stood before others may have said how a part was divided.
+        notes.extend(scan.index.parts.iter().map(|part| Note::Split { part: part.id }));
     }
     let batch = Batch::new(store.clone(), scan.header, scan.index, name, tail, notes);
     {

@@ -38,6 +38,8 @@ pub(crate) struct Scan {
     pub(crate) total: Before,
     /// Something between two whole records is not what was written.
     pub(crate) damaged: bool,
+    /// Something between two notes, or after the footer, is not what was written.
+    pub(crate) lost_notes: bool,
     pub(crate) lost: Counts,
     /// Records between the whole ones that were torn in the last write: nobody was told that they are kept.
     pub(crate) torn: Vec<u32>,
@@ -64,6 +66,7 @@ pub(crate) fn scan(file: &dyn DiskFile, size: u64) -> Result<Scan, HeaderError> 
             records: 0,
             total: Before::default(),
             damaged: false,
+            lost_notes: false,
             lost: Counts::default(),
             torn: Vec::new(),
         },
@@ -137,6 +140,7 @@ impl Walk<'_> {
     }
 
     fn take_ending(&mut self, record: &Record, gap: bool) {
+        self.scan.lost_notes |= gap && self.scan.sealed;
         self.scan.sealed = true;
         self.scan.damaged |= gap;
         self.scan.total = record.head.before;
@@ -146,7 +150,7 @@ impl Walk<'_> {
         }
         match Note::decode_all(&record.meta) {
             Ok(notes) => self.scan.notes.extend(notes),
-            Err(_) => self.scan.damaged = true,
+            Err(_) => (self.scan.damaged, self.scan.lost_notes) = (true, true),
         }
     }
 

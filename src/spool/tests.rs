@@ -55,9 +55,13 @@ fn a_batch_is_appended_sealed_read_noted_and_finished() {
     assert_eq!((contents.rows(), contents.witnesses().len()), (7, 2));
     assert_eq!(batch.read(1).unwrap().body(), [&b"three"[..]]);
 
-    let token = batch.token(0);
+    let token = batch.token(0, Extent::Whole, batch.state(0).generation);
     batch.note(&[Note::Tried { part: 0 }, Note::NewToken { part: 0, generation: 1 }]).unwrap();
-    assert!(batch.is_tried() && batch.token(0) != token && !batch.state(1).tried);
+    assert!(
+        batch.is_tried()
+            && batch.token(0, Extent::Whole, batch.state(0).generation) != token
+            && !batch.state(1).is_tried()
+    );
     let refused = Refused { part: 0, frame: 0, start: 2, rows: 2, why: "bad".into() };
     batch.note(&[Note::Refused(refused), Note::In { part: 0 }, Note::In { part: 1 }]).unwrap();
     assert!(spool.store.room.used() > 0);

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use super::wire::{Malformed, Reader, Writer};
+use crate::spool::piece::Extent;
 
 /// One thing that a file remembers about a part of its batch (parts are named by [`crate::spool::Part::id`]).
+///
+/// A kind that is not known here makes the record damage: it counts as a note that is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// An attempt begins: from now on its outcome may be unknown.
+    /// An attempt begins, at a time that is not known: from now on the part's outcome, or that of any of its pieces, may be unknown.
     Tried {
         /// The part.
         part: u32,
     },
-    /// The part goes again under a new token: the old one proved nothing.
+    /// The part goes again under a new token: the old one proved nothing. Read only; [`Note::Attempt`] says it now.
     NewToken {
         /// The part.
         part: u32,
@@ -26,7 +29,7 @@ pub enum Note {
     },
     /// These rows are refused for good and are not delivered again; they are kept in quarantine.
     Refused(Refused),
-    /// The sink refuses the part as a whole: from now on it goes piece by piece, each under a token of its own.
+    /// The part was divided, and nobody knows how: what is known of its pieces is not all. Taken to be so where a note may be lost.
     Split {
         /// The part.
         part: u32,
@@ -35,6 +38,33 @@ pub enum Note {
     Retry {
         /// The part.
         part: u32,
+    },
+    /// An attempt begins, of the whole part or a piece of it, and nothing that was sent of it before is in.
+    Attempt {
+        /// The part.
+        part: u32,
+        /// What is sent.
+        extent: Extent,
+        /// Under which token, counted from 0.
+        generation: u32,
+        /// When, in milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// A piece is in, but for what was refused of it; it is not delivered again.
+    PieceIn {
+        /// The part.
+        part: u32,
+        /// The piece.
+        extent: Extent,
+    },
+    /// This piece goes as these from now on, each under a token of its own. Of the whole part: all that was known of pieces before is replaced.
+    Divided {
+        /// The part.
+        part: u32,
+        /// The piece that was.
+        extent: Extent,
+        /// The pieces that are.
+        into: Vec<Extent>,
     },
 }
 
@@ -54,17 +84,29 @@ pub struct Refused {
 }
 
 impl Note {
+    /// The part that it is about.
+    pub(crate) fn part(&self) -> u32 {
+        match self {
+            Note::Tried { part } | Note::In { part } | Note::Retry { part } | Note::Split { part } => *part,
+            Note::NewToken { part, .. } | Note::Attempt { part, .. } => *part,
+            Note::PieceIn { part, .. } | Note::Divided { part, .. } => *part,
+            Note::Refused(refused) => refused.part,
+        }
+    }
+
     pub(crate) fn encode(&self, out: &mut Writer) {
-        let (kind, part) = match self {
-            Note::Tried { part } => (0, part),
-            Note::NewToken { part, .. } => (1, part),
-            Note::In { part } => (2, part),
-            Note::Refused(refused) => (3, &refused.part),
-            Note::Retry { part } => (4, part),
-            Note::Split { part } => (5, part),
-        };
-        out.varint(kind);
-        out.u32(*part);
+        out.varint(match self {
+            Note::Tried { .. } => 0,
+            Note::NewToken { .. } => 1,
+            Note::In { .. } => 2,
+            Note::Refused(_) => 3,
+            Note::Retry { .. } => 4,
+            Note::Split { .. } => 5,
+            Note::Attempt { .. } => 6,
+            Note::PieceIn { .. } => 7,
+            Note::Divided { .. } => 8,
+        });
+        out.u32(self.part());
         match self {
             Note::NewToken { generation, .. } => out.u32(*generation),
             Note::Refused(refused) => {
@@ -72,6 +114,17 @@ impl Note {
                 out.u64(refused.start);
                 out.u64(refused.rows);
                 out.text(&refused.why);
+            }
+            Note::Attempt { extent, generation, at_ms, .. } => {
+                encode_extent(*extent, out);
+                out.u32(*generation);
+                out.u64(*at_ms);
+            }
+            Note::PieceIn { extent, .. } => encode_extent(*extent, out),
+            Note::Divided { extent, into, .. } => {
+                encode_extent(*extent, out);
+                out.count(into.len());
+                into.iter().for_each(|extent| encode_extent(*extent, out));
             }
             Note::Tried { .. } | Note::In { .. } | Note::Retry { .. } | Note::Split { .. } => {}
         }
@@ -92,6 +145,9 @@ impl Note {
             }),
             4 => Note::Retry { part },
             5 => Note::Split { part },
+            6 => Note::Attempt { part, extent: decode_extent(from)?, generation: from.u32()?, at_ms: from.u64()? },
+            7 => Note::PieceIn { part, extent: decode_extent(from)? },
+            8 => Note::Divided { part, extent: decode_extent(from)?, into: from.list(1, decode_extent)? },
             _ => return Err(Malformed),
         })
     }
@@ -112,6 +168,32 @@ impl Note {
     }
 }
 
+fn encode_extent(extent: Extent, out: &mut Writer) {
+    match extent {
+        Extent::Whole => out.varint(0),
+        Extent::Frames { first, last } => {
+            out.varint(1);
+            out.u32(first);
+            out.u32(last);
+        }
+        Extent::Rows { frame, start, rows } => {
+            out.varint(2);
+            out.u32(frame);
+            out.u64(start);
+            out.u64(rows);
+        }
+    }
+}
+
+fn decode_extent(from: &mut Reader<'_>) -> Result<Extent, Malformed> {
+    Ok(match from.varint()? {
+        0 => Extent::Whole,
+        1 => Extent::Frames { first: from.u32()?, last: from.u32()? },
+        2 => Extent::Rows { frame: from.u32()?, start: from.u64()?, rows: from.u64()? },
+        _ => return Err(Malformed),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +207,13 @@ mod tests {
             Note::Refused(Refused { part: 0, frame: 4, start: 5, rows: 6, why: "no".into() }),
             Note::Retry { part: 7 },
             Note::Split { part: 8 },
+            Note::Attempt { part: 9, extent: Extent::Whole, generation: 1, at_ms: u64::MAX },
+            Note::PieceIn { part: 10, extent: Extent::Rows { frame: 3, start: 5, rows: 8 } },
+            Note::Divided {
+                part: 11,
+                extent: Extent::Whole,
+                into: vec![Extent::Frames { first: 0, last: 4 }, Extent::Frames { first: 5, last: 5 }],
+            },
         ];
         let bytes = Note::encode_all(&notes);
         assert_eq!(Note::decode_all(&bytes), Ok(notes));

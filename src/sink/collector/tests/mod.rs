@@ -129,6 +129,7 @@ fn letter(outcome: &Outcome) -> char {
         Outcome::Unknown { .. } => 'u',
         Outcome::Hold { .. } => 'h',
         Outcome::Refused { .. } => 'x',
+        Outcome::Doubtful { .. } => '?',
     }
 }
 
