@@ -2,7 +2,8 @@
 //!
 //! First the old attempts must be over: their query ids are gone from `system.processes`, where a user sees its own, or,
 //! where that may not be read, a settle time has passed. Then the witnesses, one-row blocks of the part's columns, travel with one
-//! query as a table of their own, and are searched by time and sorting key and by equality of all their columns.
+//! query as a table of their own, and are searched by time and sorting key and by equality of all their columns. Where only some rows of a frame
+//! were sent, the frame travels, and its server takes the witnesses from these rows.
 //! Rows are compared as text in which every value has one form: times are numbers, maps are sorted (a server may keep a map's entries in
 //! an order of its own), a NaN equals itself.
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::change::named;
+use super::encode::inflate;
 use super::error::{ACCESS_DENIED, Failure};
 use super::insert::{query_id_prefix, structure};
 use super::query::Query;
@@ -24,8 +26,10 @@ const SETTLE: Duration = Duration::from_secs(60);
 const SECOND_GLANCE: Duration = Duration::from_millis(500);
 /// How long an old attempt is waited for before the answer is "ask again later".
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The name that the witnesses have as a table.
-const WITNESSES: &str = "otelgate_witnesses";
+/// The name that the table has which travels with a look.
+const BLOCKS: &str = "otelgate_blocks";
+/// So many of a piece's own rows are looked for, spread over all of them.
+const OWN_ROWS: u64 = 64;
 /// UNKNOWN_IDENTIFIER, or NOT_IMPLEMENTED where the name is taken for the outer query's: the sorting key uses a column that is not
 /// inserted.
 const KEY_NOT_INSERTED: [u16; 2] = [47, 48];
@@ -76,17 +80,26 @@ async fn old_attempts_end(query: Query<'_>, token: &str, last_attempt: Instant) 
 }
 
 async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelivery) -> Result<bool, String> {
-    if part.witnesses.is_empty() {
-        return Err("the part has no witnesses".to_owned());
-    }
     // What the table has lost since cannot be compared.
     let columns = named(Some(table), &part.columns).columns;
     let structure = structure(table, &columns).ok_or("the table's columns are not known")?;
-    let blocks: Vec<&[u8]> = part.witnesses.iter().map(|witness| witness.0.as_slice()).collect();
+    let frames: Vec<Vec<u8>>;
+    let blocks: Vec<&[u8]> = match part.only_rows {
+        None => part.witnesses.iter().map(|witness| witness.0.as_slice()).collect(),
+        Some(_) => {
+            let inflated: Option<Vec<_>> = part.body.iter().map(|frame| inflate(frame)).collect();
+            frames = inflated.ok_or("the part's bytes cannot be inflated")?;
+            frames.iter().map(Vec::as_slice).collect()
+        }
+    };
+    if blocks.is_empty() {
+        return Err("the part has no witnesses".to_owned());
+    }
+    let witnesses = witnesses(part.only_rows);
     let mut by_key = !table.sorting_key.is_empty();
     loop {
-        let statement = statement(database, table, &part.name.table, &columns, by_key);
-        match query.run_with(&statement, WITNESSES, &structure, &blocks).await {
+        let statement = statement(database, table, &part.name.table, &columns, &witnesses, by_key);
+        match query.run_with(&statement, BLOCKS, &structure, &blocks).await {
             Ok(answer) => return Ok(answer.trim_ascii() == b"1"),
             Err(Failure::Exception { code, .. }) if by_key && KEY_NOT_INSERTED.contains(&code) => by_key = false,
             Err(failure) => return Err(failure.to_string()),
@@ -94,23 +107,35 @@ async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelive
     }
 }
 
+/// What stands for the witnesses in a query: the blocks, or of a frame's block the rows that were sent.
+fn witnesses(only_rows: Option<(u64, u64)>) -> String {
+    let Some((start, count)) = only_rows else {
+        return BLOCKS.to_owned();
+    };
+    let (end, step) = (start.saturating_add(count), count.div_ceil(OWN_ROWS).max(1));
+    format!(
+        "(SELECT * FROM {BLOCKS} WHERE rowNumberInAllBlocks() >= {start} AND rowNumberInAllBlocks() < {end} \
+         AND (rowNumberInAllBlocks() - {start}) % {step} = 0)"
+    )
+}
+
 /// 1 when each different witness is in the table, otherwise 0.
-fn statement(database: &str, table: &Table, name: &str, columns: &[Arc<str>], by_key: bool) -> String {
+fn statement(database: &str, table: &Table, name: &str, columns: &[Arc<str>], witnesses: &str, by_key: bool) -> String {
     let row = row_text(table, columns);
     let mut place = Vec::new();
     // The time by itself too: it decides on the partition, whatever the key begins with.
     let time = columns.iter().find(|column| matches!(&***column, "Timestamp" | "TimeUnix"));
     if let Some(time) = time {
-        place.push(format!("{time} IN (SELECT {time} FROM {WITNESSES})"));
+        place.push(format!("{time} IN (SELECT {time} FROM {witnesses})"));
     }
     if by_key {
-        place.push(format!("({key}) IN (SELECT {key} FROM {WITNESSES})", key = table.sorting_key));
+        place.push(format!("({key}) IN (SELECT {key} FROM {witnesses})", key = table.sorting_key));
     }
     let place = if place.is_empty() { "1".to_owned() } else { place.join(" AND ") };
     let (database, name) = (identifier(database), identifier(name));
     format!(
         "SELECT (SELECT uniqExact(text) FROM (SELECT {row} AS text FROM {database}.{name} WHERE {place}) \
-         WHERE text IN (SELECT {row} FROM {WITNESSES})) = (SELECT uniqExact({row}) FROM {WITNESSES}) \
+         WHERE text IN (SELECT {row} FROM {witnesses})) = (SELECT uniqExact({row}) FROM {witnesses}) \
          FORMAT TabSeparated"
     )
 }

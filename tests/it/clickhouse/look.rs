@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use otelgate::signal::Signal;
-use otelgate::sink::{AfterUnknown, Look, Outcome, Sink as _};
+use otelgate::sink::{AfterUnknown, Look, Outcome, PartDelivery, Sink as _};
 use stack::Samples;
 
 use super::{Database, batch, logs, noon};
@@ -38,6 +38,28 @@ async fn one_missing_witness_means_absent() {
     assert_eq!(sink.look(&part).await, Look::Absent);
     three.witnesses.pop();
     assert_eq!(sink.look(&three).await, Look::Present);
+}
+
+#[tokio::test]
+async fn rows_of_a_frame_are_looked_for_by_themselves() {
+    let database = Database::new("look_rows").await;
+    let sink = database.sink().await;
+    let whole = logs(&sink, "rows", 1, 300);
+    let piece = |name: &str, only_rows| PartDelivery {
+        token: format!("{}-{name}", whole.token),
+        witnesses: Vec::new(),
+        only_rows: Some(only_rows),
+        ..whole.clone()
+    };
+    let (few, many, rest) = (piece("few", (3, 2)), piece("many", (5, 200)), piece("rest", (205, 95)));
+    assert_eq!(sink.look(&few).await, Look::Absent);
+    assert_eq!(sink.deliver(&few).await, Outcome::Delivered);
+    assert_eq!(sink.look(&few).await, Look::Present);
+    assert_eq!(sink.look(&many).await, Look::Absent);
+    assert_eq!(sink.deliver(&many).await, Outcome::Delivered);
+    assert_eq!(sink.look(&many).await, Look::Present);
+    assert_eq!(sink.look(&rest).await, Look::Absent);
+    assert_eq!(sink.look(&piece("across", (100, 150))).await, Look::Absent);
 }
 
 #[tokio::test]

@@ -8,6 +8,9 @@ use super::settings::Compression;
 
 /// What one frame holds before compression: ClickHouse's own `max_compress_block_size`.
 const FRAME: usize = 1 << 20;
+const NONE: u8 = 0x02;
+const LZ4: u8 = 0x82;
+const ZSTD: u8 = 0x90;
 const CHECKSUM: usize = 16;
 const HEADER: usize = 9;
 
@@ -85,9 +88,6 @@ impl Compressor {
     /// Appends the compressed bytes and returns the method's number. What does not get smaller is compressed too: ClickHouse refuses a body
     /// whose frames have different methods.
     fn compress(&mut self, chunk: &[u8]) -> u8 {
-        const NONE: u8 = 0x02;
-        const LZ4: u8 = 0x82;
-        const ZSTD: u8 = 0x90;
         const ZSTD_LEVEL: i32 = 1;
         let bound = get_maximum_output_size(chunk.len()).max(zstd::zstd_safe::compress_bound(chunk.len()));
         if self.buffer.len() < bound {
@@ -114,6 +114,32 @@ impl Compressor {
             }
         }
     }
+}
+
+/// What lies in frames one after another; nothing when they are not what was written here.
+#[expect(clippy::disallowed_methods, reason = "what the gateway itself compressed, in frames of a known size")]
+pub(in crate::sink::clickhouse) fn inflate(mut frames: &[u8]) -> Option<Vec<u8>> {
+    let mut raw = Vec::new();
+    while !frames.is_empty() {
+        let (_, rest) = frames.split_at_checked(CHECKSUM)?;
+        let (head, _) = rest.split_first_chunk::<HEADER>()?;
+        let [method, a, b, c, d, e, f, g, h] = *head;
+        let size = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?;
+        let raw_size = usize::try_from(u32::from_le_bytes([e, f, g, h])).ok()?;
+        let (frame, rest) = rest.split_at_checked(size)?;
+        let packed = frame.get(HEADER..)?;
+        if raw_size > FRAME {
+            return None;
+        }
+        match method {
+            NONE => raw.extend_from_slice(packed),
+            LZ4 => raw.extend(lz4_flex::block::decompress(packed, raw_size).ok()?),
+            ZSTD => raw.extend(zstd::bulk::decompress(packed, raw_size).ok()?),
+            _ => return None,
+        }
+        frames = rest;
+    }
+    Some(raw)
 }
 
 impl Output for Compressor {

@@ -65,6 +65,7 @@ use crate::otlp::wire;
 
 #[cfg(test)]
 pub(super) use clickstack::columns as clickstack_columns;
+pub(super) use compress::inflate;
 pub use factory::EncoderFactory;
 pub use plan::{Plans, SchemaError, TablePlan};
 pub use settings::{Compression, EncoderSettings};
