@@ -103,7 +103,7 @@ pub struct PartName {
     pub table: Arc<str>,
     /// For ClickHouse, whose tables are partitioned by day: days since 1970-01-01 in the server's time zone; 0 where the table's rows need no
     /// partition of their own. For a collector, whose "table" is the signal: the number of the export request in its batch.
-    pub partition: i32,
+    pub(crate) partition: i32,
 }
 
 /// One part of a sealed chunk: bytes that stand alone.
@@ -116,9 +116,9 @@ pub struct SealedPart {
     /// What is sent: one compressed Native block, or OTLP bytes.
     pub bytes: Vec<u8>,
     /// Size before compression.
-    pub uncompressed: u64,
+    pub(crate) uncompressed: u64,
     /// Rows a request: (index of the request in the chunk, in order of commit; its rows in this part).
-    pub rows_by_request: Vec<(u32, u32)>,
+    pub(crate) rows_by_request: Vec<(u32, u32)>,
     /// Up to eight rows of different requests, chosen for their identity.
     pub witnesses: Vec<Witness>,
 }

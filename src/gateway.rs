@@ -42,7 +42,7 @@ use deadline::Deadline;
 use health::Health;
 
 /// All that a request meets on its way.
-pub struct Gateway {
+pub(crate) struct Gateway {
     admission: Admission,
     lanes: Arc<Lanes>,
     limits: RequestLimits,
@@ -60,7 +60,7 @@ struct Seen {
 
 impl Gateway {
     /// The page, put together.
-    pub fn new(
+    pub(crate) fn new(
         admission: Admission,
         lanes: Arc<Lanes>,
         limits: RequestLimits,
@@ -71,12 +71,12 @@ impl Gateway {
     }
 
     /// Keeps the answers of the gRPC health service in step with `readiness`, for as long as it is polled.
-    pub fn follow(&self, readiness: Readiness) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn follow(&self, readiness: Readiness) -> impl Future<Output = ()> + Send + use<> {
         self.health.clone().follow(readiness)
     }
 
     /// Answers one request. Its extensions hold the [`Peer`] that sent it.
-    pub async fn serve<B>(&self, request: Request<B>) -> Response<ReplyBody>
+    pub(crate) async fn serve<B>(&self, request: Request<B>) -> Response<ReplyBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,

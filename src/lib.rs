@@ -38,25 +38,25 @@
 
 #![forbid(unsafe_code)]
 
-pub mod admin;
-pub mod admit;
-pub mod batch;
+mod admin;
+mod admit;
+mod batch;
 mod blocking;
 mod causes;
 pub mod chunk;
 pub mod config;
-pub mod deliver;
+mod deliver;
 mod file_stamp;
-pub mod gateway;
-pub mod https;
+mod gateway;
+mod https;
 pub mod keys;
-pub mod limited;
-pub mod listen;
+mod limited;
+mod listen;
 pub mod memory;
 pub mod metrics;
-pub mod network;
+mod network;
 pub mod otlp;
-pub mod readiness;
+mod readiness;
 pub mod reply;
 #[cfg(test)]
 mod rooms;
@@ -66,4 +66,4 @@ pub mod signal;
 pub mod sink;
 pub mod spool;
 mod state_file;
-pub mod waiting;
+mod waiting;

@@ -11,7 +11,7 @@ const LINES_PER_SECOND: u64 = 5;
 
 /// The limit of one place in the code that logs.
 #[derive(Debug)]
-pub struct Limited {
+pub(crate) struct Limited {
     /// The second in which lines are counted now (upper half) and the lines asked for in it (lower half).
     window: AtomicU64,
     suppressed: AtomicU64,
@@ -19,12 +19,12 @@ pub struct Limited {
 
 impl Limited {
     /// A place that has not logged yet.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Limited { window: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 
     /// May a line be written now? If so, how many lines were left out since the last one.
-    pub fn pass(&self) -> Option<u64> {
+    pub(crate) fn pass(&self) -> Option<u64> {
         self.pass_at(seconds_since_start())
     }
 

@@ -15,100 +15,100 @@ use prometheus_client::registry::Registry;
 
 /// Label `reason`: one of a few words of this code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reason {
+pub(crate) struct Reason {
     /// For example `per_address`.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// Label `outcome`: one of a few words of this code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// For example `ok`.
-    pub outcome: &'static str,
+    pub(crate) outcome: &'static str,
 }
 
 /// Label `signal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfSignal {
+pub(crate) struct OfSignal {
     /// [`Signal::name`](crate::signal::Signal::name).
-    pub signal: &'static str,
+    pub(crate) signal: &'static str,
 }
 
 /// Labels of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfRequest {
+pub(crate) struct OfRequest {
     /// [`Signal::name`](crate::signal::Signal::name).
-    pub signal: &'static str,
+    pub(crate) signal: &'static str,
     /// `grpc`, `http_protobuf` or `http_json`.
-    pub protocol: &'static str,
+    pub(crate) protocol: &'static str,
     /// `accepted`, `partial` or `refused`.
-    pub outcome: &'static str,
+    pub(crate) outcome: &'static str,
 }
 
 /// Label `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfKeyName {
+pub(crate) struct OfKeyName {
     /// The key's name, never the key.
-    pub key: Arc<str>,
+    pub(crate) key: Arc<str>,
 }
 
 /// Labels of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfSource {
+pub(crate) struct OfSource {
     /// `file`, `clickstack`.
-    pub source: &'static str,
+    pub(crate) source: &'static str,
     /// `valid`, `vanished` or `refused`.
-    pub state: &'static str,
+    pub(crate) state: &'static str,
 }
 
 /// Labels of what a key sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfKey {
+pub(crate) struct OfKey {
     /// The key's name in the configuration, never the key.
-    pub key: Arc<str>,
+    pub(crate) key: Arc<str>,
     /// [`Signal::name`](crate::signal::Signal::name).
-    pub signal: &'static str,
+    pub(crate) signal: &'static str,
 }
 
 /// Label `table`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfTable {
+pub(crate) struct OfTable {
     /// The table's name, without its database.
-    pub table: Arc<str>,
+    pub(crate) table: Arc<str>,
 }
 
 /// Labels of an insert.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfInsert {
+pub(crate) struct OfInsert {
     /// The table's name, without its database.
-    pub table: Arc<str>,
+    pub(crate) table: Arc<str>,
     /// `delivered`, `retry`, `unknown`, `hold` or `refused`.
-    pub outcome: &'static str,
+    pub(crate) outcome: &'static str,
 }
 
 /// Labels of a table's column.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfColumn {
+pub(crate) struct OfColumn {
     /// The table's name, without its database.
-    pub table: Arc<str>,
+    pub(crate) table: Arc<str>,
     /// The column's name.
-    pub column: Arc<str>,
+    pub(crate) column: Arc<str>,
 }
 
 /// Labels of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfRows {
+pub(crate) struct OfRows {
     /// The key's name in the configuration, never the key.
-    pub key: Arc<str>,
+    pub(crate) key: Arc<str>,
     /// The table's name, without its database.
-    pub table: Arc<str>,
+    pub(crate) table: Arc<str>,
     /// `accepted`, which is the sum of `stored`, `waiting`, `held`, `quarantined`, `lost` and `dropped`.
-    pub state: &'static str,
+    pub(crate) state: &'static str,
 }
 
 /// Makes histograms of durations in seconds, from 1 ms to about 65 s, each bucket twice the last.
 #[derive(Debug, Clone, Copy)]
-pub struct Seconds;
+pub(crate) struct Seconds;
 
 impl MetricConstructor<Histogram> for Seconds {
     fn new_metric(&self) -> Histogram {
@@ -117,7 +117,7 @@ impl MetricConstructor<Histogram> for Seconds {
 }
 
 /// A histogram of durations for each value of a label.
-pub type SecondsBy<Labels> = Family<Labels, Histogram, Seconds>;
+pub(crate) type SecondsBy<Labels> = Family<Labels, Histogram, Seconds>;
 
 /// Declares the struct and registers each family under its field's name.
 macro_rules! families {
@@ -126,7 +126,7 @@ macro_rules! families {
         #[derive(Debug)]
         pub struct Metrics {
             registry: Registry,
-            $(#[doc = $help] pub $name: $kind,)+
+            $(#[doc = $help] pub(crate) $name: $kind,)+
         }
 
         impl Default for Metrics {
@@ -191,8 +191,13 @@ families! {
 }
 
 impl Metrics {
+    /// Counts lines of the log that could not be written.
+    pub fn log_lines_dropped(&self) -> &Counter {
+        &self.log_lines_dropped
+    }
+
     /// All values in Prometheus' (OpenMetrics') text format.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
+    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)

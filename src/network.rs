@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// One client's network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Network {
+pub(crate) enum Network {
     /// A whole IPv4 address; one that is mapped into IPv6 counts as the same.
     V4([u8; 4]),
     /// The first 64 bits of an IPv6 address.
@@ -13,7 +13,7 @@ pub enum Network {
 
 impl Network {
     /// The network that an address belongs to.
-    pub fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Network::V4(v4.octets()),
             IpAddr::V6(v6) => {

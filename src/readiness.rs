@@ -10,24 +10,24 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// What is known, by the checks' names.
-pub type Checks = BTreeMap<&'static str, Result<(), String>>;
+pub(crate) type Checks = BTreeMap<&'static str, Result<(), String>>;
 
 /// The checks of `/readyz`; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     checks: watch::Sender<Checks>,
 }
 
 /// The right to say what is known about one check.
 #[derive(Debug, Clone)]
-pub struct Check {
+pub(crate) struct Check {
     readiness: Readiness,
     name: &'static str,
 }
 
 impl Readiness {
     /// Adds a check, which fails until its first [`Check::set`]; one that is there already stays as it is.
-    pub fn check(&self, name: &'static str) -> Check {
+    pub(crate) fn check(&self, name: &'static str) -> Check {
         self.checks.send_if_modified(|checks| {
             let new = !checks.contains_key(name);
             checks.entry(name).or_insert_with(|| Err("not known yet".into()));
@@ -37,17 +37,17 @@ impl Readiness {
     }
 
     /// From now on not ready, whatever the checks say.
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.check("stopping").set(Err("this process is stopping".into()));
     }
 
     /// Tells whenever a check has changed.
-    pub fn changes(&self) -> watch::Receiver<Checks> {
+    pub(crate) fn changes(&self) -> watch::Receiver<Checks> {
         self.checks.subscribe()
     }
 
     /// Ready or not, and one line a check: `ok NAME` or `no NAME: why`.
-    pub fn report(&self) -> (bool, String) {
+    pub(crate) fn report(&self) -> (bool, String) {
         let checks = self.checks.borrow();
         let mut lines = String::new();
         for (name, state) in checks.iter() {
@@ -62,7 +62,7 @@ impl Readiness {
 
 impl Check {
     /// What was found out: fine, or in words why not. A change is logged.
-    pub fn set(&self, state: Result<(), String>) {
+    pub(crate) fn set(&self, state: Result<(), String>) {
         let mut before = None;
         self.readiness.checks.send_if_modified(|checks| {
             before = checks.insert(self.name, state.clone());
@@ -78,7 +78,7 @@ impl Check {
     }
 
     /// Asks again and again, `every` so often and never waiting longer than that for an answer, for as long as it is polled.
-    pub async fn probe<F>(self, every: Duration, mut ask: impl FnMut() -> F)
+    pub(crate) async fn probe<F>(self, every: Duration, mut ask: impl FnMut() -> F)
     where
         F: Future<Output = Result<(), String>>,
     {

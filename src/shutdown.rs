@@ -23,7 +23,7 @@ impl StopSignals {
     }
 
     /// Waits for the next of either.
-    pub async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -43,7 +43,7 @@ pub enum Stopped {
 }
 
 /// Stops, after the first signal. `flush` is called when no request is in flight any more; `again` waits for the second signal.
-pub async fn stop(
+pub(crate) async fn stop(
     times: config::Shutdown,
     readiness: &Readiness,
     listeners: &Listeners,

@@ -24,7 +24,7 @@ impl Signal {
     pub const ALL: [Signal; 3] = [Signal::Traces, Signal::Logs, Signal::Metrics];
 
     /// Its place in an array that has one entry a signal.
-    pub const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         self as usize
     }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Signal {
 
 /// How a request and its answer are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// OTLP/gRPC: a unary call.
     Grpc,
     /// OTLP/HTTP with protobuf.
@@ -58,7 +58,7 @@ pub enum Protocol {
 impl Protocol {
     /// The protocol in which to answer a request, whatever else is wrong with it. `None`: the head names none of them, so no OTLP client
     /// sent it; a person did, with a browser or a command, and reads text.
-    pub fn of(head: &Parts) -> Option<Protocol> {
+    pub(crate) fn of(head: &Parts) -> Option<Protocol> {
         Protocol::named(&head.headers)
     }
 
@@ -80,7 +80,7 @@ impl Protocol {
     }
 
     /// `grpc`, `http-protobuf` or `http-json`, as in metric labels.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Protocol::Grpc => "grpc",
             Protocol::HttpProtobuf => "http-protobuf",

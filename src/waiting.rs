@@ -31,11 +31,11 @@ pub(crate) enum Fate {
 
 /// Records that are not kept, and are not to be sent again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
+pub(crate) struct Rejected {
     /// How many.
-    pub records: u64,
+    pub(crate) records: u64,
     /// In words, for the client.
-    pub why: Arc<str>,
+    pub(crate) why: Arc<str>,
 }
 
 /// The side that will know: lies beside the request in its chunk, then in its batch. Dropped without an answer (something panicked) it

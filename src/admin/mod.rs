@@ -3,10 +3,10 @@
 //! Nothing here needs a key, so nothing here serves a secret: no key, no password, no record. What is in the spool, and orders about it, need a
 //! [`right`].
 
-pub mod right;
+pub(crate) mod right;
 mod socket;
-pub mod spool;
-pub mod status;
+pub(crate) mod spool;
+pub(crate) mod status;
 
 use std::io;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use tokio::net::TcpListener;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use right::Caller;
-pub use right::Right;
-pub use socket::AdminSocket;
+pub(crate) use right::Right;
+pub(crate) use socket::AdminSocket;
 use status::Behind;
 
 /// What the routes show.
@@ -33,7 +33,7 @@ struct Shown {
 }
 
 /// `/livez`, `/readyz` and `/metrics`; other routes are merged into it.
-pub fn router(metrics: Arc<Metrics>, readiness: Readiness) -> Router {
+pub(crate) fn router(metrics: Arc<Metrics>, readiness: Readiness) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
@@ -42,18 +42,18 @@ pub fn router(metrics: Arc<Metrics>, readiness: Readiness) -> Router {
 }
 
 /// Where the spool is and what becomes of rows, for those who have the `right`.
-pub fn people(behind: Behind, right: Right) -> Router {
+pub(crate) fn people(behind: Behind, right: Right) -> Router {
     let routes = status::router(behind.clone()).merge(spool::router(behind));
     routes.layer(axum::middleware::from_fn_with_state(right, right::ask))
 }
 
 /// Serves `router` for as long as it is polled.
-pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
     axum::serve(listener, router.into_make_service_with_connect_info::<Caller>()).await
 }
 
 /// The same on a Unix socket.
-pub async fn serve_socket(socket: AdminSocket, router: Router) -> io::Result<()> {
+pub(crate) async fn serve_socket(socket: AdminSocket, router: Router) -> io::Result<()> {
     let AdminSocket { listener, _file } = socket;
     axum::serve(listener, router.into_make_service_with_connect_info::<Caller>()).await
 }

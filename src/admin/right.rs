@@ -21,7 +21,7 @@ use crate::config::Secret;
 
 /// Where a connection of the admin listener comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
+pub(crate) enum Caller {
     /// An address.
     Address(SocketAddr),
     /// The Unix socket.
@@ -42,7 +42,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Caller {
 
 /// What an order takes.
 #[derive(Debug, Clone, Default)]
-pub struct Right {
+pub(crate) struct Right {
     token: Option<Arc<Secret>>,
 }
 
@@ -63,7 +63,7 @@ enum Denied {
 
 impl Right {
     /// Orders take this token; without one they take a peer on this machine.
-    pub fn new(token: Option<Secret>) -> Self {
+    pub(crate) fn new(token: Option<Secret>) -> Self {
         Right { token: token.map(Arc::new) }
     }
 
@@ -94,7 +94,7 @@ impl Right {
 }
 
 /// The layer around what needs a right.
-pub async fn ask(State(right): State<Right>, request: Request, next: Next) -> Response {
+pub(crate) async fn ask(State(right): State<Right>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<ConnectInfo<Caller>>().map(|info| info.0);
     match right.check(caller, request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,

@@ -13,7 +13,7 @@ const MODE: u32 = 0o660;
 
 /// A bound socket, whose file goes away with it.
 #[derive(Debug)]
-pub struct AdminSocket {
+pub(crate) struct AdminSocket {
     pub(super) listener: UnixListener,
     pub(super) _file: SocketFile,
 }
@@ -23,7 +23,7 @@ impl AdminSocket {
     ///
     /// # Errors
     /// The file cannot be made, or somebody listens there, or there is something that is no socket. Names the file.
-    pub fn bind(path: &Path) -> io::Result<AdminSocket> {
+    pub(crate) fn bind(path: &Path) -> io::Result<AdminSocket> {
         let named =
             |error: io::Error| io::Error::new(error.kind(), format!("admin.socket {}: {error}", path.display()));
         remove_left_over(path).map_err(named)?;

@@ -17,7 +17,7 @@ use crate::blocking;
 use crate::spool::{AskError, Summary};
 
 /// The routes.
-pub fn router(behind: Behind) -> Router {
+pub(crate) fn router(behind: Behind) -> Router {
     Router::new()
         .route("/spool", get(list))
         .route("/spool/{sequence}", get(show))

@@ -27,95 +27,95 @@ use crate::spool::{Counts, Spool};
 const EVERY: Duration = Duration::from_secs(2);
 
 /// What stands behind the gateway; set once it is open.
-pub type Behind = Arc<OnceLock<Sources>>;
+pub(crate) type Behind = Arc<OnceLock<Sources>>;
 
 /// Where the numbers come from.
-pub struct Sources {
+pub(crate) struct Sources {
     /// Keeps the batches.
-    pub spool: Arc<Spool>,
+    pub(crate) spool: Arc<Spool>,
     /// Brings them to the sink.
-    pub deliveries: Arc<Deliveries>,
+    pub(crate) deliveries: Arc<Deliveries>,
     /// Takes them.
-    pub sink: Arc<dyn Sink>,
+    pub(crate) sink: Arc<dyn Sink>,
 }
 
 /// Everything that `/status` says.
 #[derive(Debug, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// All rows.
-    pub rows: Account,
+    pub(crate) rows: Account,
     /// All requests; those of a batch of which only some rows were refused count as stored.
-    pub requests: Account,
+    pub(crate) requests: Account,
     /// Rows by key.
-    pub keys: BTreeMap<String, Account>,
+    pub(crate) keys: BTreeMap<String, Account>,
     /// Rows by table, and how its deliveries go.
-    pub tables: BTreeMap<String, TableStatus>,
+    pub(crate) tables: BTreeMap<String, TableStatus>,
     /// Rows by key, then table.
-    pub rows_by_key_and_table: BTreeMap<String, BTreeMap<String, Account>>,
+    pub(crate) rows_by_key_and_table: BTreeMap<String, BTreeMap<String, Account>>,
     /// The spool.
-    pub spool: SpoolStatus,
+    pub(crate) spool: SpoolStatus,
 }
 
 /// Where something is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Account {
+pub(crate) struct Account {
     /// The sum of all others.
-    pub accepted: u64,
+    pub(crate) accepted: u64,
     /// In the sink.
-    pub stored: u64,
+    pub(crate) stored: u64,
     /// Not known to be in, or in a batch that is not finished.
-    pub waiting: u64,
+    pub(crate) waiting: u64,
     /// Waiting for a person to mend something.
-    pub held: u64,
+    pub(crate) held: u64,
     /// Refused for good by the sink, kept for people.
-    pub quarantined: u64,
+    pub(crate) quarantined: u64,
     /// Damaged on disk.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Dropped by a person.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
 }
 
 /// A table.
 #[derive(Debug, Default, Serialize)]
-pub struct TableStatus {
+pub(crate) struct TableStatus {
     /// Its rows.
-    pub rows: Account,
+    pub(crate) rows: Account,
     /// Inserts in flight, or pausing after a failure.
-    pub inserting: usize,
+    pub(crate) inserting: usize,
     /// Parts that wait for their turn.
-    pub parts_waiting: usize,
+    pub(crate) parts_waiting: usize,
     /// Parts that wait for a person.
-    pub parts_held: usize,
+    pub(crate) parts_held: usize,
     /// What went wrong last, in words.
-    pub last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
     /// When, in milliseconds since 1970.
-    pub last_error_ms: Option<u64>,
+    pub(crate) last_error_ms: Option<u64>,
     /// When something was stored last, in milliseconds since 1970.
-    pub last_stored_ms: Option<u64>,
+    pub(crate) last_stored_ms: Option<u64>,
     /// Rows stored without a column that the table no longer has, by column.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub stored_without: BTreeMap<String, u64>,
+    pub(crate) stored_without: BTreeMap<String, u64>,
     /// Tokens that the table keeps to recognise repeats; 0: it keeps none. Unknown for other sinks.
-    pub deduplication_window: Option<u64>,
+    pub(crate) deduplication_window: Option<u64>,
     /// SQL for an administrator, where the window is missing.
-    pub remedy: Option<String>,
+    pub(crate) remedy: Option<String>,
 }
 
 /// The spool.
 #[derive(Debug, Serialize)]
-pub struct SpoolStatus {
+pub(crate) struct SpoolStatus {
     /// Whether it is on disk: requests are then acknowledged before the sink has them.
-    pub on_disk: bool,
+    pub(crate) on_disk: bool,
     /// Bytes of all files.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Bytes by the key that they are charged to.
-    pub bytes_by_key: BTreeMap<String, u64>,
+    pub(crate) bytes_by_key: BTreeMap<String, u64>,
     /// Sealed batches that are not finished.
-    pub batches: usize,
+    pub(crate) batches: usize,
     /// Age of the oldest of them.
-    pub oldest_batch_seconds: Option<u64>,
+    pub(crate) oldest_batch_seconds: Option<u64>,
     /// Why no request is taken now.
-    pub full: Option<String>,
+    pub(crate) full: Option<String>,
 }
 
 /// By key and table.
@@ -155,7 +155,7 @@ impl Account {
 
 impl Sources {
     /// What is true now. Blocks.
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         let (accounts, requests) = self.accounts();
         let mut keys: BTreeMap<String, Account> = BTreeMap::new();
         let mut by_both: BTreeMap<String, BTreeMap<String, Account>> = BTreeMap::new();
@@ -235,7 +235,7 @@ impl Sources {
     }
 
     /// Keeps the metrics up to date, for as long as it is polled.
-    pub async fn follow(behind: Behind, metrics: Arc<Metrics>) {
+    pub(crate) async fn follow(behind: Behind, metrics: Arc<Metrics>) {
         let mut ticks = tokio::time::interval(EVERY);
         loop {
             ticks.tick().await;
@@ -259,7 +259,7 @@ impl Sources {
 }
 
 /// `/status`.
-pub fn router(behind: Behind) -> Router {
+pub(crate) fn router(behind: Behind) -> Router {
     Router::new().route("/status", get(show)).with_state(behind)
 }
 

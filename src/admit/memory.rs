@@ -15,7 +15,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The whole process's account.
 #[derive(Debug)]
-pub struct MemoryAccount {
+pub(crate) struct MemoryAccount {
     used: Counter,
     max: u64,
     max_per_key: u64,
@@ -23,19 +23,19 @@ pub struct MemoryAccount {
 
 impl MemoryAccount {
     /// At most `max` bytes for all requests together, `max_per_key` of them for one key.
-    pub fn new(max: u64, max_per_key: u64) -> Self {
+    pub(crate) fn new(max: u64, max_per_key: u64) -> Self {
         MemoryAccount { used: Counter::default(), max, max_per_key }
     }
 
     /// Bytes that requests hold now.
-    pub fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.used.get()
     }
 }
 
 /// What one request holds, of the process's memory and of its key's share.
 #[derive(Debug)]
-pub struct Reservation {
+pub(crate) struct Reservation {
     memory: Arc<MemoryAccount>,
     key: Arc<KeyState>,
     bytes: u64,
@@ -52,7 +52,7 @@ impl Reservation {
     /// # Errors
     /// [`Refusal::Unavailable`] with [`Away::KeyMemory`] or [`Away::Memory`]; [`Refusal::TooLarge`] when this request alone needs more than
     /// its key's share, for it would be told to come again for ever. What was reserved before stays.
-    pub fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
+    pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
         if self.bytes.saturating_add(bytes) > self.memory.max_per_key {
             return Err(Refusal::TooLarge { limit: "request.max_memory_per_key", max: self.memory.max_per_key });
         }
@@ -68,16 +68,11 @@ impl Reservation {
     }
 
     /// Gives back `bytes` of what is held (all of it when it holds less), for example after a compressed body was inflated.
-    pub fn shrink(&mut self, bytes: u64) {
+    pub(crate) fn shrink(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.memory.used.sub(bytes);
         self.key.memory.sub(bytes);
-    }
-
-    /// Bytes held.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
     }
 }
 
@@ -146,6 +141,6 @@ mod tests {
         reservation.grow(60).unwrap();
         let refused = reservation.grow(1);
         assert_eq!(refused, Err(Refusal::TooLarge { limit: "request.max_memory_per_key", max: 60 }));
-        assert_eq!(reservation.bytes(), 60);
+        assert_eq!(reservation.bytes, 60);
     }
 }

@@ -22,7 +22,7 @@ use crate::reply::{Away, Refusal};
 use crate::signal::Signal;
 
 use failures::Failures;
-pub use memory::{MemoryAccount, Reservation};
+pub(crate) use memory::{MemoryAccount, Reservation};
 use presented::presented;
 
 /// Memory that a request costs before its body arrives, in bytes: its head, its task and the connection's buffers.
@@ -33,7 +33,7 @@ const NO_KEYS_RETRY: Duration = Duration::from_secs(5);
 
 /// Everything that decides whether a request may come in.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     keys: Arc<KeyRing>,
     failures: Failures,
     memory: Arc<MemoryAccount>,
@@ -41,29 +41,28 @@ pub struct Admission {
 
 /// A request whose key is known and valid. Nothing of its body was read.
 #[derive(Debug)]
-pub struct Authenticated {
+pub(crate) struct Authenticated {
     key: Arc<Key>,
 }
 
 /// A request that may send its signal, is within its key's requests a second, and holds its first memory.
 #[derive(Debug)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     key: Arc<Key>,
-    signal: Signal,
     memory: Reservation,
 }
 
 /// Proof that a request's key paid what the request costs. Only [`Admission::charge`] makes one, so that to skip the charge does not compile.
 #[derive(Debug)]
 #[must_use = "what was paid for is to be kept"]
-pub struct Paid {
+pub(crate) struct Paid {
     bytes: u64,
     records: u64,
 }
 
 impl Admission {
     /// `max_failures_per_minute` failed authentications of an address are answered with 401, the next ones of that minute with 429.
-    pub fn new(keys: Arc<KeyRing>, max_failures_per_minute: u32, limits: &RequestLimits) -> Self {
+    pub(crate) fn new(keys: Arc<KeyRing>, max_failures_per_minute: u32, limits: &RequestLimits) -> Self {
         Admission {
             keys,
             failures: Failures::new(max_failures_per_minute, Instant::now()),
@@ -72,7 +71,7 @@ impl Admission {
     }
 
     /// The process's account of request memory, for metrics.
-    pub fn memory(&self) -> &Arc<MemoryAccount> {
+    pub(crate) fn memory(&self) -> &Arc<MemoryAccount> {
         &self.memory
     }
 
@@ -82,7 +81,7 @@ impl Admission {
     /// [`Refusal::Unauthenticated`], the same for no, an unknown, an expired and a disabled key and for two keys that differ;
     /// [`Refusal::TooManyFailures`] when the address (an IPv6 /64 counts as one) failed too often in this minute; [`Refusal::Unavailable`]
     /// while a source of keys has never had one, since an unknown key may turn out to be valid.
-    pub fn authenticate(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Authenticated, Refusal> {
+    pub(crate) fn authenticate(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Authenticated, Refusal> {
         let presented = presented(headers).and_then(|presented| self.keys.find(presented));
         let (known, valid) = (presented.is_some(), presented.filter(|key| key.is_valid(SystemTime::now())));
         // A key that is known and no longer valid stays refused, whoever else may come in.
@@ -103,7 +102,7 @@ impl Admission {
     /// # Errors
     /// [`Refusal::SignalNotAllowed`], [`Refusal::Unavailable`] (memory), [`Refusal::OverLimit`], checked in this order: a
     /// refusal that costs the key nothing comes first.
-    pub fn admit(&self, authenticated: Authenticated, signal: Signal) -> Result<Admitted, Refusal> {
+    pub(crate) fn admit(&self, authenticated: Authenticated, signal: Signal) -> Result<Admitted, Refusal> {
         let Authenticated { key } = authenticated;
         if !key.entry.signals.contains(&signal) {
             return Err(Refusal::SignalNotAllowed(signal));
@@ -111,7 +110,7 @@ impl Admission {
         let mut memory = Reservation::new(self.memory.clone(), key.state.clone());
         memory.grow(REQUEST_OVERHEAD)?;
         key.state.limiter.charge_request()?;
-        Ok(Admitted { key, signal, memory })
+        Ok(Admitted { key, memory })
     }
 
     /// Step 7: what an encoded request costs its key, its uncompressed bytes and its records, both or neither. What was charged stays charged
@@ -119,7 +118,7 @@ impl Admission {
     ///
     /// # Errors
     /// [`Refusal::OverLimit`] or [`Refusal::TooLarge`]; the encoded records are to be rolled back.
-    pub fn charge(&self, key: &Key, bytes: u64, records: u64) -> Result<Paid, Refusal> {
+    pub(crate) fn charge(&self, key: &Key, bytes: u64, records: u64) -> Result<Paid, Refusal> {
         key.state.limiter.charge_volume(bytes, records)?;
         Ok(Paid { bytes, records })
     }
@@ -127,42 +126,27 @@ impl Admission {
 
 impl Paid {
     /// Uncompressed bytes of the request.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Spans, log records or data points.
-    pub fn records(&self) -> u64 {
+    pub(crate) fn records(&self) -> u64 {
         self.records
     }
 }
 
 impl Authenticated {
     /// Whose request it is.
-    pub fn key(&self) -> &Arc<Key> {
+    pub(crate) fn key(&self) -> &Arc<Key> {
         &self.key
     }
 }
 
 impl Admitted {
     /// Whose request it is.
-    pub fn key(&self) -> &Arc<Key> {
+    pub(crate) fn key(&self) -> &Arc<Key> {
         &self.key
-    }
-
-    /// What it sends.
-    pub fn signal(&self) -> Signal {
-        self.signal
-    }
-
-    /// The memory that the request holds; grows as its body arrives, given back when the request is done.
-    pub fn memory(&mut self) -> &mut Reservation {
-        &mut self.memory
-    }
-
-    /// Whose request it is, what it sends, and the memory that it holds: for the step that keeps them longer than the request lives.
-    pub fn into_parts(self) -> (Arc<Key>, Signal, Reservation) {
-        (self.key, self.signal, self.memory)
     }
 }
 
@@ -268,7 +252,7 @@ pub(crate) mod tests {
         assert_eq!(admission.admit(who(), Signal::Logs).unwrap_err(), Refusal::SignalNotAllowed(Signal::Logs));
         let mut first = admission.admit(who(), Signal::Traces).unwrap();
         assert_eq!(admission.memory().used(), REQUEST_OVERHEAD);
-        first.memory().grow(REQUEST.max_memory_per_key - REQUEST_OVERHEAD).unwrap();
+        first.memory.grow(REQUEST.max_memory_per_key - REQUEST_OVERHEAD).unwrap();
         assert!(matches!(admission.admit(who(), Signal::Traces), Err(Refusal::Unavailable { .. })));
         drop(first);
         admission.admit(who(), Signal::Traces).unwrap();

@@ -58,7 +58,7 @@ struct OpenChunks {
 }
 
 /// A request whose records lie in an open chunk, uncommitted. Dropped, it leaves no trace.
-pub struct Encoded<'a> {
+pub(crate) struct Encoded<'a> {
     chunk: Uncommitted<'a>,
     fresh: Fresh,
     appended: Appended,
@@ -66,7 +66,7 @@ pub struct Encoded<'a> {
 }
 
 /// A request that repeats no other one whose answer may not have arrived.
-pub struct Fresh {
+pub(crate) struct Fresh {
     pub(super) received: Received<Admitted>,
     pub(super) key: Arc<str>,
     pub(super) digest: Digest,
@@ -228,12 +228,12 @@ impl Lane {
 
 impl Encoded<'_> {
     /// Spans, log records or data points in it, to be charged.
-    pub fn records(&self) -> u64 {
+    pub(crate) fn records(&self) -> u64 {
         self.appended.records
     }
 
     /// Its uncompressed bytes, to be charged.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.fresh.received.request.len() as u64
     }
 

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use lane::{Encoded, Fresh};
-pub use ticket::{Kept, Ticket};
+pub(crate) use lane::{Encoded, Fresh};
+pub(crate) use ticket::Ticket;
 
 use crate::admit::{Admitted, Paid};
 use crate::blocking;
@@ -46,11 +46,11 @@ use repeat::Repeats;
 const DIGEST_TTL: Duration = Duration::from_secs(600);
 
 /// What an earlier process left, of which repeats may come.
-pub struct Left {
+pub(crate) struct Left {
     /// Digests that count.
-    pub digests: Vec<Remembered>,
+    pub(crate) digests: Vec<Remembered>,
     /// How long a digest counts.
-    pub digest_ttl: Duration,
+    pub(crate) digest_ttl: Duration,
 }
 
 impl Default for Left {
@@ -60,7 +60,7 @@ impl Default for Left {
 }
 
 /// The lanes of all signals.
-pub struct Lanes {
+pub(crate) struct Lanes {
     lanes: [Arc<Lane>; 3],
     growth: Growth,
     spool: Arc<Spool>,
@@ -71,7 +71,7 @@ pub struct Lanes {
 }
 
 /// What a received request turned out to be.
-pub enum Recognised {
+pub(crate) enum Recognised {
     /// The same bytes came before from the same key, and the answer may not have arrived: the ticket is that request's.
     Repeat(Ticket),
     /// Any other request.
@@ -80,7 +80,7 @@ pub enum Recognised {
 
 impl Lanes {
     /// Starts a lane a signal, on the current runtime. `sink` encodes; what is sealed goes to `deliveries`.
-    pub fn start(
+    pub(crate) fn start(
         sink: &Arc<dyn Sink>,
         spool: &Arc<Spool>,
         deliveries: &Arc<Deliveries>,
@@ -117,13 +117,13 @@ impl Lanes {
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    pub fn room(&self, key: &Key) -> Result<(), Refusal> {
+    pub(crate) fn room(&self, key: &Key) -> Result<(), Refusal> {
         self.spool.room(&key.entry.name).map_err(unavailable)
     }
 
     /// Between steps 5 and 6: whether this is the repeat of a request whose answer may not have reached its client. Costs a hash of
     /// the request.
-    pub fn recognise(&self, received: Received<Admitted>, answer: Answer) -> Recognised {
+    pub(crate) fn recognise(&self, received: Received<Admitted>, answer: Answer) -> Recognised {
         let digest = blocking::in_place(received.request.len() > INLINE_BYTES, || Digest::of(&received.request));
         let key: Arc<str> = received.admitted.key().entry.name.as_str().into();
         match self.repeats.find(&key, digest) {
@@ -141,30 +141,31 @@ impl Lanes {
     ///
     /// # Errors
     /// [`Refusal::Malformed`], [`Refusal::TooLarge`], or [`Refusal::Unavailable`] when the columns find no room in memory.
-    pub fn encode(&self, fresh: Fresh) -> Result<Encoded<'_>, Refusal> {
+    pub(crate) fn encode(&self, fresh: Fresh) -> Result<Encoded<'_>, Refusal> {
         let lane = &self.lanes[fresh.received.call.signal.index()];
         lane.encode(fresh, &self.growth)
     }
 
     /// Step 8: commits the request at once; the ticket says whether it is kept. A client that goes away does not take its request back.
     /// `_paid` is the proof that its key paid for it.
-    pub fn keep(&self, encoded: Encoded<'_>, _paid: Paid) -> Ticket {
+    pub(crate) fn keep(&self, encoded: Encoded<'_>, _paid: Paid) -> Ticket {
         encoded.commit(&self.repeats)
     }
 
     /// Requests that wait to be kept.
-    pub fn waiting(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
         self.pending.count()
     }
 
     /// The digests of requests whose answer may not have arrived: after [`Lanes::stop`], for [`Spool::stop`].
-    pub fn remembered(&self) -> Vec<Remembered> {
+    pub(crate) fn remembered(&self) -> Vec<Remembered> {
         self.repeats.all()
     }
 
     /// A clean stop: everything open is sealed at once, and this returns when every request is answered. What comes after it is still served.
     /// Without a spool that takes until the batches are in or their deadline is over.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         self.stopping.send_replace(true);
         self.lanes.iter().for_each(Lane::stop);
         self.pending.none().await;

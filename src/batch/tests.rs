@@ -85,7 +85,7 @@ impl Path {
     }
 
     /// A request over a connection that lives on.
-    fn send(&self, request: &str) -> impl Future<Output = Result<Kept, Refusal>> + use<> {
+    fn send(&self, request: &str) -> impl Future<Output = Result<ticket::Kept, Refusal>> + use<> {
         let (encoded, paid) = self.charge(request).unwrap();
         self.lanes.keep(encoded, paid).kept()
     }
@@ -109,7 +109,7 @@ pub(super) fn alive() -> (Answer, Peer) {
     (peer.answer(), peer)
 }
 
-fn away(answer: Result<Kept, Refusal>) -> Away {
+fn away(answer: Result<ticket::Kept, Refusal>) -> Away {
     match answer {
         Err(Refusal::Unavailable { away, .. }) => away,
         other => panic!("{other:?}"),

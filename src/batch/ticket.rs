@@ -8,20 +8,20 @@ use crate::waiting::{Fate, Rejected, unavailable};
 
 /// Proof that every record of a request is kept (on disk, or in the sink), but for those that it names as rejected.
 #[derive(Debug)]
-pub struct Kept {
+pub(crate) struct Kept {
     rejected: Option<Rejected>,
 }
 
 impl Kept {
     /// What OTLP's `partial_success` is to name.
-    pub fn rejected(&self) -> Option<&Rejected> {
+    pub(crate) fn rejected(&self) -> Option<&Rejected> {
         self.rejected.as_ref()
     }
 }
 
 /// The side that waits. Dropped before it knows, the client is gone and its answer lost.
 #[must_use = "a request is not kept before its ticket says so"]
-pub struct Ticket {
+pub(crate) struct Ticket {
     fate: watch::Receiver<Fate>,
     followed: Option<Followed>,
     /// It joined another request, which may have been told [`Fate::Unknown`]: it waits on.
@@ -49,7 +49,7 @@ impl Ticket {
     ///
     /// # Errors
     /// Why it is refused. After [`Away::Unknown`] something of it may be kept all the same.
-    pub async fn kept(mut self) -> Result<Kept, Refusal> {
+    pub(crate) async fn kept(mut self) -> Result<Kept, Refusal> {
         let joined = self.joined;
         let known = |fate: &Fate| match fate {
             Fate::Open => false,

@@ -21,7 +21,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     super::arenas::limit();
     let loaded = config::load(file, &Process)?;
     let metrics = Arc::new(Metrics::default());
-    let log = logging::start(&loaded.config.log, metrics.log_lines_dropped.clone())?;
+    let log = logging::start(&loaded.config.log, metrics.log_lines_dropped().clone())?;
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;

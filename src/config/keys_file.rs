@@ -18,7 +18,7 @@ use super::{KeyEntry, KeyLimits, Surroundings};
 ///
 /// # Errors
 /// Every mistake at once, each with its line.
-pub fn read_keys(
+pub(crate) fn read_keys(
     file: &Path,
     defaults: KeyLimits,
     surroundings: &dyn Surroundings,

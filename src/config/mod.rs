@@ -26,12 +26,11 @@ mod tls_files;
 mod value;
 mod yaml;
 
-pub use keys_file::read_keys;
+pub(crate) use keys_file::read_keys;
 pub use load::{Loaded, load};
 pub use remark::{Mistakes, Remark};
 pub use secret::Secret;
 pub use surroundings::{Process, Surroundings};
-pub use yaml::Mark;
 
 /// Whether `name` can be a key's name: up to 64 letters, digits, `.`, `_`, `-`.
 ///
@@ -52,29 +51,29 @@ use crate::signal::Signal;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// What otelgate keeps between two starts lies in folders below this one.
-    pub state_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// Addresses and what connections may do.
     pub listen: Listen,
     /// Who may give orders on the admin listener.
     pub admin: Admin,
     /// How the OTLP listeners speak TLS.
-    pub tls: Tls,
+    pub(crate) tls: Tls,
     /// Where keys come from.
-    pub keys: Keys,
+    pub(crate) keys: Keys,
     /// Limits of a key that sets none.
-    pub limits: KeyLimits,
+    pub(crate) limits: KeyLimits,
     /// Limits of one request and of memory.
-    pub request: RequestLimits,
+    pub(crate) request: RequestLimits,
     /// Where telemetry goes.
     pub sink: SinkConfig,
     /// When chunks and batches are sealed.
-    pub batch: Batch,
+    pub(crate) batch: Batch,
     /// The spool; without it a request is acknowledged after the sink said yes.
     pub spool: Option<Spool>,
     /// Which browsers may send.
-    pub cors: Cors,
+    pub(crate) cors: Cors,
     /// How the process stops.
-    pub shutdown: Shutdown,
+    pub(crate) shutdown: Shutdown,
     /// How logs are written.
     pub log: Log,
 }
@@ -83,27 +82,27 @@ pub struct Config {
 #[derive(Debug, Clone)]
 pub struct Listen {
     /// OTLP addresses; each speaks OTLP/gRPC and OTLP/HTTP.
-    pub otlp: Vec<SocketAddr>,
+    pub(crate) otlp: Vec<SocketAddr>,
     /// Health, metrics and status.
     pub admin: SocketAddr,
     /// Open connections, whole process.
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
     /// Open connections of one IPv4 address or IPv6 /64.
-    pub max_connections_per_ip: usize,
+    pub(crate) max_connections_per_ip: usize,
     /// Longest TLS handshake.
-    pub handshake_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
     /// Longest wait for a request's header.
-    pub header_timeout: Duration,
+    pub(crate) header_timeout: Duration,
     /// A connection without a request this long is closed.
-    pub idle_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
     /// A connection must have shown a valid key this long after it was accepted.
-    pub first_key_timeout: Duration,
+    pub(crate) first_key_timeout: Duration,
     /// Age at which a connection is asked to go (± 10 %).
-    pub max_connection_age: Duration,
+    pub(crate) max_connection_age: Duration,
     /// How long an aged connection may finish what it began.
-    pub connection_age_grace: Duration,
+    pub(crate) connection_age_grace: Duration,
     /// HTTP/2 streams a connection.
-    pub max_concurrent_streams: u32,
+    pub(crate) max_concurrent_streams: u32,
 }
 
 /// Section `admin`.
@@ -117,7 +116,7 @@ pub struct Admin {
 
 /// Section `tls`.
 #[derive(Debug, Clone)]
-pub enum Tls {
+pub(crate) enum Tls {
     /// Certificate and key, both reloaded when their files change.
     Files {
         /// PEM chain, leaf first.
@@ -133,46 +132,46 @@ pub enum Tls {
 
 /// Section `keys`.
 #[derive(Debug, Clone)]
-pub struct Keys {
+pub(crate) struct Keys {
     /// keys.yaml; reread when it changes.
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// ClickStack's app, which hands out its ingestion keys.
-    pub clickstack: Option<ClickStackKeys>,
+    pub(crate) clickstack: Option<ClickStackKeys>,
     /// Failed authentications a minute after which an address's next ones are refused at once.
-    pub max_failures_per_minute: u32,
+    pub(crate) max_failures_per_minute: u32,
 }
 
 /// Section `keys.clickstack`.
 #[derive(Debug, Clone)]
-pub struct ClickStackKeys {
+pub(crate) struct ClickStackKeys {
     /// The app's OpAMP endpoint.
-    pub url: http::Uri,
+    pub(crate) url: http::Uri,
     /// PEM file of the CA that signed the app's certificate; the public CAs when absent.
-    pub ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
     /// How often the app is asked.
-    pub poll_interval: Duration,
+    pub(crate) poll_interval: Duration,
     /// How long a key that the app no longer has stays valid.
-    pub grace: Duration,
+    pub(crate) grace: Duration,
     /// Whether anybody may send when ClickStack does not enforce keys.
-    pub open_ingestion: bool,
+    pub(crate) open_ingestion: bool,
     /// What its keys may do.
-    pub defaults: KeyDefaults,
+    pub(crate) defaults: KeyDefaults,
 }
 
 /// What the keys of a source may do that say nothing of it themselves.
 #[derive(Debug, Clone)]
-pub struct KeyDefaults {
+pub(crate) struct KeyDefaults {
     /// Their limits.
-    pub limits: KeyLimits,
+    pub(crate) limits: KeyLimits,
     /// What they may send.
-    pub signals: BTreeSet<Signal>,
+    pub(crate) signals: BTreeSet<Signal>,
     /// Resource attributes that their telemetry gets.
-    pub resource: BTreeMap<String, String>,
+    pub(crate) resource: BTreeMap<String, String>,
 }
 
 impl KeyDefaults {
     /// The entry of a key of this source.
-    pub fn entry(&self, name: String, sha256: [u8; 32]) -> KeyEntry {
+    pub(crate) fn entry(&self, name: String, sha256: [u8; 32]) -> KeyEntry {
         KeyEntry {
             name,
             sha256,
@@ -187,36 +186,36 @@ impl KeyDefaults {
 
 /// Section `limits`: rates of one key, each with `burst` of its allowance saved up.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct KeyLimits {
+pub(crate) struct KeyLimits {
     /// Requests, charged before the body is read.
-    pub requests_per_second: u32,
+    pub(crate) requests_per_second: u32,
     /// Uncompressed bytes, charged once known.
-    pub bytes_per_second: u64,
+    pub(crate) bytes_per_second: u64,
     /// Spans, log records and data points, charged once known.
-    pub records_per_second: u32,
+    pub(crate) records_per_second: u32,
     /// How much of a second's allowance may be saved up.
-    pub burst: Duration,
+    pub(crate) burst: Duration,
 }
 
 /// Section `request`: what one request may be and grow into, and what all of them may hold.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestLimits {
+pub(crate) struct RequestLimits {
     /// Body after decompression, in bytes.
-    pub max_body_bytes: u64,
+    pub(crate) max_body_bytes: u64,
     /// Records in one request.
-    pub max_records: u64,
+    pub(crate) max_records: u64,
     /// Columns it grows into, in bytes.
-    pub max_column_bytes: u64,
+    pub(crate) max_column_bytes: u64,
     /// Tables and partitions it touches.
-    pub max_parts: u32,
+    pub(crate) max_parts: u32,
     /// Longest time from the header to the answer's first byte.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// A body that arrives slower than this many bytes a second over 10 s is refused.
-    pub min_body_rate: u64,
+    pub(crate) min_body_rate: u64,
     /// Memory that requests hold, whole process, in bytes.
-    pub max_memory: u64,
+    pub(crate) max_memory: u64,
     /// One key's share of `max_memory`, in bytes.
-    pub max_memory_per_key: u64,
+    pub(crate) max_memory_per_key: u64,
 }
 
 /// Section `sink`: exactly one.
@@ -232,28 +231,28 @@ pub enum SinkConfig {
 #[derive(Debug, Clone)]
 pub struct Forward {
     /// Where to: scheme, host, port; with `protocol: http` also the path before `/v1/…`.
-    pub endpoints: Vec<http::Uri>,
+    pub(crate) endpoints: Vec<http::Uri>,
     /// How requests are written.
-    pub protocol: ForwardProtocol,
+    pub(crate) protocol: ForwardProtocol,
     /// How their bytes are compressed.
-    pub compression: ForwardCompression,
+    pub(crate) compression: ForwardCompression,
     /// What is sent as `authorization`; nothing when absent.
-    pub token: Option<Secret>,
+    pub(crate) token: Option<Secret>,
     /// PEM file of the CA that signed the endpoints' certificates; the public CAs when absent.
-    pub ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
     /// PEM files of the certificate and private key that otelgate shows.
-    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
     /// Uncompressed bytes of one export request.
-    pub max_message_bytes: usize,
+    pub(crate) max_message_bytes: usize,
     /// Longest time from an export's first byte to its answer.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Exports in flight for one signal.
-    pub exports_per_signal: usize,
+    pub(crate) exports_per_signal: usize,
 }
 
 /// `sink.forward.protocol`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForwardProtocol {
+pub(crate) enum ForwardProtocol {
     /// OTLP/gRPC.
     Grpc,
     /// OTLP/HTTP with protobuf bodies.
@@ -262,7 +261,7 @@ pub enum ForwardProtocol {
 
 /// `sink.forward.compression`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForwardCompression {
+pub(crate) enum ForwardCompression {
     /// As they are.
     None,
     /// Gzip.
@@ -330,24 +329,24 @@ pub struct Ttl {
 
 /// Section `batch`.
 #[derive(Debug, Clone, Copy)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// A batch with this many rows is sealed.
-    pub max_rows: u64,
+    pub(crate) max_rows: u64,
     /// A batch with this many compressed bytes is sealed.
-    pub max_bytes: u64,
+    pub(crate) max_bytes: u64,
     /// A batch with this many uncompressed bytes is sealed.
-    pub max_uncompressed_bytes: u64,
+    pub(crate) max_uncompressed_bytes: u64,
     /// A batch that touches this many parts is sealed.
-    pub max_parts: u32,
+    pub(crate) max_parts: u32,
     /// A batch this old is sealed when its lane has nothing waiting for delivery.
-    pub max_age: Duration,
+    pub(crate) max_age: Duration,
     /// The longest a request waits for company before its chunk is sealed.
-    pub commit_interval: Duration,
+    pub(crate) commit_interval: Duration,
     /// A chunk with this many rows is sealed at once.
-    pub max_chunk_rows: u64,
+    pub(crate) max_chunk_rows: u64,
     /// Without a spool: all who wait for a batch that the sink has not taken this long after it was opened are refused
     /// together.
-    pub deadline: Duration,
+    pub(crate) deadline: Duration,
 }
 
 /// Section `spool`.
@@ -356,25 +355,25 @@ pub struct Spool {
     /// Folder of the batch files; belongs to one process.
     pub dir: PathBuf,
     /// All files together.
-    pub max_bytes: u64,
+    pub(crate) max_bytes: u64,
     /// One key's share of `max_bytes`.
-    pub max_bytes_per_key: u64,
+    pub(crate) max_bytes_per_key: u64,
     /// The disk keeps at least this much free.
-    pub min_free_bytes: u64,
+    pub(crate) min_free_bytes: u64,
     /// How long a digest of a request whose answer may not have arrived is kept.
     pub digest_ttl: Duration,
 }
 
 /// Section `cors`.
 #[derive(Debug, Clone)]
-pub struct Cors {
+pub(crate) struct Cors {
     /// `*`, or the origins that may send.
-    pub allowed_origins: AllowedOrigins,
+    pub(crate) allowed_origins: AllowedOrigins,
 }
 
 /// Which origins a browser may send from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AllowedOrigins {
+pub(crate) enum AllowedOrigins {
     /// Every origin.
     Any,
     /// These, compared as ASCII without case.
@@ -383,11 +382,11 @@ pub enum AllowedOrigins {
 
 /// Section `shutdown`.
 #[derive(Debug, Clone, Copy)]
-pub struct Shutdown {
+pub(crate) struct Shutdown {
     /// How long readiness is off before the listeners close; load balancers need it to look away.
-    pub drain_delay: Duration,
+    pub(crate) drain_delay: Duration,
     /// The process exits this long after SIGTERM at the latest.
-    pub deadline: Duration,
+    pub(crate) deadline: Duration,
 }
 
 /// Section `log`.
@@ -401,17 +400,17 @@ pub struct Log {
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyEntry {
     /// Appears in logs, metrics and `/status`.
-    pub name: String,
+    pub(crate) name: String,
     /// SHA-256 of the key.
-    pub sha256: [u8; 32],
+    pub(crate) sha256: [u8; 32],
     /// What the key may send.
-    pub signals: BTreeSet<Signal>,
+    pub(crate) signals: BTreeSet<Signal>,
     /// Not valid from then on.
-    pub expires: Option<std::time::SystemTime>,
+    pub(crate) expires: Option<std::time::SystemTime>,
     /// `false`: refused as if it were unknown.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// Its limits, defaults filled in.
-    pub limits: KeyLimits,
+    pub(crate) limits: KeyLimits,
     /// Resource attributes that its telemetry gets, whatever the client sent.
-    pub resource: BTreeMap<String, String>,
+    pub(crate) resource: BTreeMap<String, String>,
 }

@@ -8,13 +8,13 @@ use super::yaml::Mark;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
     /// The file, as it was named.
-    pub file: String,
+    pub(crate) file: String,
     /// Line and column, from 1.
-    pub mark: Mark,
+    pub(crate) mark: Mark,
     /// The field, for example `sink.clickhouse.url`; empty for the file as a whole.
-    pub path: String,
+    pub(crate) path: String,
     /// What is wrong, and the remedy.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl fmt::Display for Remark {

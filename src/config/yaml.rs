@@ -10,11 +10,11 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput};
 
 /// A place in a file; both numbers start at 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Mark {
+pub(crate) struct Mark {
     /// Line.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Column, in characters.
-    pub column: usize,
+    pub(crate) column: usize,
 }
 
 impl From<Marker> for Mark {

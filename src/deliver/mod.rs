@@ -31,7 +31,7 @@ use tokio::sync::{Notify, watch as watch_channel};
 use tokio::time::Instant;
 
 pub(crate) use audience::Audience;
-pub use watch::TableHealth;
+pub(crate) use watch::TableHealth;
 
 use crate::blocking;
 use crate::metrics::{Metrics, OfSignal};
@@ -55,7 +55,7 @@ const STRAGGLERS: Duration = Duration::from_secs(5);
 const FINISH_PAUSE: Duration = Duration::from_secs(5);
 
 /// All deliveries of the process.
-pub struct Deliveries {
+pub(crate) struct Deliveries {
     sink: Arc<dyn Sink>,
     watch: Watch,
     inserts_per_table: usize,
@@ -69,7 +69,7 @@ pub struct Deliveries {
 
 impl Deliveries {
     /// Delivers to `sink`, at most `inserts_per_table` at a time for one table.
-    pub fn new(sink: Arc<dyn Sink>, inserts_per_table: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(sink: Arc<dyn Sink>, inserts_per_table: usize, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Deliveries {
             sink,
             watch: Watch::new(metrics),
@@ -131,7 +131,7 @@ impl Deliveries {
     }
 
     /// How each table does.
-    pub fn tables(&self) -> BTreeMap<Arc<str>, TableHealth> {
+    pub(crate) fn tables(&self) -> BTreeMap<Arc<str>, TableHealth> {
         let mut health = self.watch.tables();
         for (name, table) in self.tables.lock().iter() {
             let health = health.entry(name.clone()).or_default();
@@ -143,30 +143,30 @@ impl Deliveries {
     }
 
     /// The batches that are not finished, oldest first, without blocking for long: their files are not read.
-    pub fn batches(&self) -> Vec<Summary> {
+    pub(crate) fn batches(&self) -> Vec<Summary> {
         self.live.lock().values().map(|shipment| shipment.batch.summary()).collect()
     }
 
     /// When the oldest unfinished batch was opened, in milliseconds since 1970.
-    pub fn oldest_ms(&self) -> Option<u64> {
+    pub(crate) fn oldest_ms(&self) -> Option<u64> {
         self.live.lock().values().map(|shipment| shipment.batch.created_ms()).min()
     }
 
     /// Rows that wait for a person to mend something, by key and table.
-    pub fn held(&self) -> Counts {
+    pub(crate) fn held(&self) -> Counts {
         let mut held = Counts::default();
         self.live.lock().values().for_each(|shipment| held.add(&shipment.held()));
         held
     }
 
     /// Whether a batch of this number is here and not finished.
-    pub fn has(&self, sequence: u64) -> bool {
+    pub(crate) fn has(&self, sequence: u64) -> bool {
         self.live.lock().contains_key(&sequence)
     }
 
     /// A person drops what is not in of an unfinished batch. False when nothing is left to be dropped: it is dropped already, or everything in
     /// it is settled and its file is about to go, or there is none of this number.
-    pub fn drop_batch(&self, sequence: u64) -> bool {
+    pub(crate) fn drop_batch(&self, sequence: u64) -> bool {
         self.live.lock().get(&sequence).is_some_and(|shipment| shipment.drop_rest())
     }
 

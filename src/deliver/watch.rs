@@ -30,19 +30,19 @@ pub(super) enum Report<'a> {
 
 /// How deliveries to a table go.
 #[derive(Debug, Clone, Default)]
-pub struct TableHealth {
+pub(crate) struct TableHealth {
     /// Attempts in flight or pausing.
-    pub working: usize,
+    pub(crate) working: usize,
     /// Parts that wait for their turn.
-    pub waiting: usize,
+    pub(crate) waiting: usize,
     /// Parts that wait for a person.
-    pub held: usize,
+    pub(crate) held: usize,
     /// What went wrong last, in words, and when.
-    pub last_error: Option<(SystemTime, Arc<str>)>,
+    pub(crate) last_error: Option<(SystemTime, Arc<str>)>,
     /// When something was delivered last.
-    pub last_delivery: Option<SystemTime>,
+    pub(crate) last_delivery: Option<SystemTime>,
     /// Rows delivered without a column that the table does not have any more, by column.
-    pub without: BTreeMap<Arc<str>, u64>,
+    pub(crate) without: BTreeMap<Arc<str>, u64>,
 }
 
 /// Everything that watches deliveries.

@@ -61,11 +61,6 @@ impl<C: Clock + Clone> KeyLimiter<C> {
         }
     }
 
-    /// The limits that it was made with: a reload that changes them makes a new limiter.
-    pub(crate) fn limits(&self) -> &KeyLimits {
-        &self.limits
-    }
-
     /// Charges one request, before its body is read. It stays charged whatever becomes of the request: what this
     /// limit protects is the work of looking at one.
     ///

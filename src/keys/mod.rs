@@ -17,12 +17,12 @@ use crate::config::KeyEntry;
 use crate::metrics::{Metrics, OfSource};
 use crate::otlp::Stamp;
 
-pub use clickstack::{ClickStackKeys, OpenError};
+pub(crate) use clickstack::{ClickStackKeys, OpenError};
 pub use new::{NewKey, NewKeyError};
-pub use reload::{KeysFile, watch};
-pub use ring::{Changes, KeyRing, Offer, Source};
+pub(crate) use reload::{KeysFile, watch};
+pub(crate) use ring::{KeyRing, Offer, Source};
 pub(crate) use state::Counter;
-pub use state::KeyState;
+pub(crate) use state::KeyState;
 
 /// Longer than any key; what is longer is not hashed.
 const MAX_KEY_BYTES: usize = 1024;
@@ -34,23 +34,23 @@ pub(crate) fn is_presentable(key: &[u8]) -> bool {
 
 /// A key as the path sees it.
 #[derive(Debug)]
-pub struct Key {
+pub(crate) struct Key {
     /// Its name, limits and what it may send.
-    pub entry: KeyEntry,
+    pub(crate) entry: KeyEntry,
     /// Where it comes from.
-    pub source: Source,
+    pub(crate) source: Source,
     /// Its source no longer has it; it is good for the source's time of grace.
-    pub vanished: bool,
+    pub(crate) vanished: bool,
     /// The resource attributes that its telemetry gets, as they stand on the wire.
     pub(crate) stamp: Stamp,
     /// What it has used. Shared by the old and the new [`Key`] when a reload changed neither its digest nor its name
     /// nor its limits.
-    pub state: Arc<KeyState>,
+    pub(crate) state: Arc<KeyState>,
 }
 
 impl Key {
     /// Whether it may be used at this time.
-    pub fn is_valid(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_valid(&self, now: SystemTime) -> bool {
         self.entry.enabled && self.entry.expires.is_none_or(|expires| now < expires)
     }
 }

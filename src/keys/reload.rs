@@ -22,7 +22,7 @@ const POLL: Duration = Duration::from_secs(2);
 
 /// keys.yaml and what was last seen in it.
 #[derive(Debug)]
-pub struct KeysFile {
+pub(crate) struct KeysFile {
     path: PathBuf,
     defaults: KeyLimits,
     seen: Option<[u8; 32]>,
@@ -32,13 +32,13 @@ pub struct KeysFile {
 impl KeysFile {
     /// The file that the ring's keys were read from; the first look compares with what stands there by then, and loads
     /// it.
-    pub fn new(path: PathBuf, defaults: KeyLimits, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(path: PathBuf, defaults: KeyLimits, metrics: Arc<Metrics>) -> Self {
         KeysFile { path, defaults, seen: None, metrics }
     }
 
     /// Replaces the ring's keys by the file's, if the file is not the one last seen (`force`: even then). A file with a
     /// mistake, or none, leaves the ring as it is; every mistake is logged once.
-    pub fn look(&mut self, ring: &KeyRing, surroundings: &dyn Surroundings, force: bool) {
+    pub(crate) fn look(&mut self, ring: &KeyRing, surroundings: &dyn Surroundings, force: bool) {
         let digest = surroundings.read(&self.path).ok().map(|bytes| Sha256::digest(bytes).into());
         if digest == self.seen && !force {
             return;
@@ -65,7 +65,7 @@ impl KeysFile {
 ///
 /// # Errors
 /// The signal cannot be listened to.
-pub async fn watch(
+pub(crate) async fn watch(
     mut file: KeysFile,
     ring: Arc<KeyRing>,
     surroundings: impl Surroundings + Clone + Send + 'static,

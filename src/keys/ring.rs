@@ -14,7 +14,7 @@ use crate::otlp::Stamp;
 
 /// Where a key comes from. A key that several sources have is that of the first of them in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
+pub(crate) enum Source {
     /// keys.yaml.
     File,
     /// ClickStack's app.
@@ -23,10 +23,10 @@ pub enum Source {
 
 impl Source {
     /// Every source, the one that decides first.
-    pub const ALL: [Source; 2] = [Source::File, Source::ClickStack];
+    pub(crate) const ALL: [Source; 2] = [Source::File, Source::ClickStack];
 
     /// The word for it in the configuration, logs and metrics.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Source::File => "file",
             Source::ClickStack => "clickstack",
@@ -36,15 +36,15 @@ impl Source {
 
 /// All that a source has to say now.
 #[derive(Debug, Clone, Default)]
-pub struct Offer {
+pub(crate) struct Offer {
     /// Its keys.
-    pub keys: Vec<KeyEntry>,
+    pub(crate) keys: Vec<KeyEntry>,
     /// Keys that it had until lately, and that are still good for a while.
-    pub vanished: Vec<KeyEntry>,
+    pub(crate) vanished: Vec<KeyEntry>,
     /// Whose requests are that present no key of any source; `None`: such requests are refused.
-    pub anonymous: Option<KeyEntry>,
+    pub(crate) anonymous: Option<KeyEntry>,
     /// It has never had a key, so one that is unknown may turn out to be valid.
-    pub waiting: bool,
+    pub(crate) waiting: bool,
 }
 
 impl From<Vec<KeyEntry>> for Offer {
@@ -60,7 +60,7 @@ type ByDigest = HashMap<[u8; 32], Arc<Key>>;
 /// A hash map's comparison is not constant-time, and need not be: what is compared is the digest of the presented
 /// bytes, which nobody can steer without inverting SHA-256, so its timing tells nothing about any key.
 #[derive(Debug, Default)]
-pub struct KeyRing {
+pub(crate) struct KeyRing {
     current: ArcSwap<Current>,
     offers: Mutex<Offers>,
 }
@@ -82,18 +82,18 @@ struct Offers {
 
 /// What a replacement did, in numbers for the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Keys that were not there before.
-    pub added: usize,
+    pub(crate) added: usize,
     /// Keys with the same digest whose name, signals, expiry, limits or `enabled` changed.
-    pub changed: usize,
+    pub(crate) changed: usize,
     /// Keys that are refused from now on.
-    pub removed: usize,
+    pub(crate) removed: usize,
 }
 
 impl KeyRing {
     /// A ring of the keys of keys.yaml, with nothing used.
-    pub fn new(entries: Vec<KeyEntry>) -> Self {
+    pub(crate) fn new(entries: Vec<KeyEntry>) -> Self {
         let ring = KeyRing::default();
         ring.replace(Source::File, entries.into());
         ring
@@ -101,29 +101,29 @@ impl KeyRing {
 
     /// The key whose digest is that of the presented bytes. Whether it is enabled and not expired is the caller's to
     /// check.
-    pub fn find(&self, presented: &[u8]) -> Option<Arc<Key>> {
+    pub(crate) fn find(&self, presented: &[u8]) -> Option<Arc<Key>> {
         let digest: [u8; 32] = Sha256::digest(presented).into();
         self.current.load().keys.get(&digest).cloned()
     }
 
     /// Whose requests are that present no known key; `None`: nobody's, they are refused.
-    pub fn anonymous(&self) -> Option<Arc<Key>> {
+    pub(crate) fn anonymous(&self) -> Option<Arc<Key>> {
         self.current.load().anonymous.clone()
     }
 
     /// Whether a source has never had a key, so that one that is unknown may turn out to be valid.
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.current.load().waiting
     }
 
     /// Every key, in no order.
-    pub fn all(&self) -> Vec<Arc<Key>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Key>> {
         let current = self.current.load();
         current.keys.values().chain(&current.anonymous).cloned().collect()
     }
 
     /// Replaces all keys of a source, and logs what that changed. What a request already holds stays valid until it ends.
-    pub fn replace(&self, source: Source, offer: Offer) -> Changes {
+    pub(crate) fn replace(&self, source: Source, offer: Offer) -> Changes {
         let mut offers = self.offers.lock();
         offers.by_source.insert(source, offer);
         let (next, changes) = self.current.load().successor(&offers.by_source);
@@ -236,7 +236,7 @@ mod tests {
         assert!(Arc::ptr_eq(&same.state, &before[0].state) && !same.entry.enabled);
         let limited = ring.find(b"b").unwrap();
         assert!(!Arc::ptr_eq(&limited.state, &before[1].state));
-        assert_eq!(limited.state.limits().requests_per_second, 6);
+        assert_eq!(limited.entry.limits.requests_per_second, 6);
         assert!(ring.find(b"c").is_none() && ring.find(b"d").is_some() && ring.find(b"e").is_none());
         assert_eq!(ring.all().len(), 3);
         assert_eq!(before[2].entry.name, "gone");

@@ -7,7 +7,7 @@ use crate::config::KeyLimits;
 
 /// What a key has used. It outlives a reload of the keys as long as the key and its limits stay the same.
 #[derive(Debug)]
-pub struct KeyState {
+pub(crate) struct KeyState {
     /// Its rates.
     pub(crate) limiter: KeyLimiter,
     /// Bytes of memory that its requests hold now.
@@ -16,13 +16,8 @@ pub struct KeyState {
 
 impl KeyState {
     /// Nothing used yet.
-    pub fn new(limits: &KeyLimits) -> Self {
+    pub(crate) fn new(limits: &KeyLimits) -> Self {
         KeyState { limiter: KeyLimiter::new(limits), memory: Counter::default() }
-    }
-
-    /// The limits that it counts against.
-    pub fn limits(&self) -> &KeyLimits {
-        self.limiter.limits()
     }
 }
 

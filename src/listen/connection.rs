@@ -31,7 +31,7 @@ const QUIET_AFTER_BOW: Duration = Duration::from_secs(1);
 
 /// How long bytes may be on their way to a client whose network is silent before the connection counts as broken: a network
 /// that died without FIN or RST would look alive, and an answer that was written into it as arrived.
-pub const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
+pub(crate) const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
 
 /// What every connection is served with.
 #[derive(Debug)]

@@ -32,10 +32,10 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub use connection::UNACKNOWLEDGED;
-pub use open_files::raise as raise_open_files;
-pub use peer::{Answer, Peer};
-pub use tls::{Tls, TlsError};
+pub(crate) use connection::UNACKNOWLEDGED;
+pub(crate) use open_files::raise as raise_open_files;
+pub(crate) use peer::{Answer, Peer};
+pub(crate) use tls::{Tls, TlsError};
 
 use crate::config;
 use crate::metrics::Metrics;
@@ -44,7 +44,7 @@ use registry::Registry;
 
 /// The OTLP ports, bound but not yet accepting.
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct Bound {
     sockets: Vec<TcpListener>,
     limits: config::Listen,
     tls: Option<Arc<Tls>>,
@@ -52,7 +52,7 @@ pub struct Bound {
 }
 
 /// Binds every address of `limits.otlp`; the error names the one that could not be.
-pub async fn bind(limits: &config::Listen, tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) -> io::Result<Bound> {
+pub(crate) async fn bind(limits: &config::Listen, tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) -> io::Result<Bound> {
     let mut sockets = Vec::with_capacity(limits.otlp.len());
     for address in &limits.otlp {
         sockets.push(socket(*address, "listen.otlp").await?);
@@ -77,12 +77,12 @@ pub(crate) async fn socket(address: SocketAddr, field: &str) -> io::Result<TcpLi
 
 impl Bound {
     /// The addresses, with the ports that the system chose where the configuration says 0.
-    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.sockets.iter().map(TcpListener::local_addr).collect()
     }
 
     /// Accepts from now on, and calls `handler` for each request.
-    pub fn serve<H, F, B>(self, handler: H) -> Listeners
+    pub(crate) fn serve<H, F, B>(self, handler: H) -> Listeners
     where
         H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -124,14 +124,14 @@ impl Bound {
 
 /// The accepting ports and their connections. Dropping it stops them, as [`Listeners::stop`] does.
 #[derive(Debug)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     registry: Arc<Registry>,
     stop: watch::Sender<bool>,
 }
 
 impl Listeners {
     /// Closes the ports and tells every connection to go (GOAWAY, `Connection: close`) once what is in flight was answered.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
 
@@ -142,7 +142,7 @@ impl Listeners {
     }
 
     /// Waits until no connection is open.
-    pub async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         self.registry.empty().await;
     }
 }

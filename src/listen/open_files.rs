@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 
 /// Raises the process's limit of open files to its hard limit, and says how many connections fit under it with `reserved` files
 /// kept back: `max_connections`, or fewer, with a warning.
-pub fn raise(max_connections: usize, reserved: usize, metrics: &Metrics) -> usize {
+pub(crate) fn raise(max_connections: usize, reserved: usize, metrics: &Metrics) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };
     let limit = match setrlimit(Resource::Nofile, raised) {

@@ -17,9 +17,9 @@ pub(super) const BYTES_WITHOUT_KEY: usize = 64 * 1024;
 
 /// Who sent a request, and over which connection: in each request's extensions.
 #[derive(Debug, Clone)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// The client's address; IPv4 mapped into IPv6 is IPv4 here.
-    pub ip: IpAddr,
+    pub(crate) ip: IpAddr,
     connection: Arc<Connection>,
     written: Arc<AtomicBool>,
 }
@@ -30,17 +30,17 @@ impl Peer {
     }
 
     /// A peer without a connection, for a request that did not come over one; its answer never counts as arrived.
-    pub fn unconnected(ip: IpAddr) -> Self {
+    pub(crate) fn unconnected(ip: IpAddr) -> Self {
         Self::new(&Arc::new(Connection::new(ip, 0, registry::nowhere())))
     }
 
     /// This connection has shown a valid key: it may stay, and its bodies are read.
-    pub fn mark_authenticated(&self) {
+    pub(crate) fn mark_authenticated(&self) {
         self.connection.mark_authenticated();
     }
 
     /// Follows what becomes of this request's answer.
-    pub fn answer(&self) -> Answer {
+    pub(crate) fn answer(&self) -> Answer {
         Answer { connection: Arc::clone(&self.connection), written: Arc::clone(&self.written) }
     }
 
@@ -60,7 +60,7 @@ impl Peer {
 
 /// What became of one request's answer.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     connection: Arc<Connection>,
     written: Arc<AtomicBool>,
 }
@@ -69,12 +69,12 @@ impl Answer {
     /// Whether the answer was written whole and its connection is open until now. Asked later than [`UNACKNOWLEDGED`](super::UNACKNOWLEDGED)
     /// after the answer was given, `true` says that the client's machine (or a proxy before it) has it; `false` says that it may
     /// not: the connection or the stream broke, was closed, or the answer is still being written.
-    pub fn arrived(&self) -> bool {
+    pub(crate) fn arrived(&self) -> bool {
         self.written.load(Ordering::Acquire) && !self.connection.closed.load(Ordering::Acquire)
     }
 
     /// Whether the connection is gone: what had not arrived by then never will.
-    pub fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.connection.closed.load(Ordering::Acquire)
     }
 }

@@ -53,7 +53,7 @@ pub enum TlsError {
 
 /// The TLS files, and what was last made of them.
 #[derive(Debug)]
-pub struct Tls {
+pub(crate) struct Tls {
     files: Files,
     current: ArcSwap<ServerConfig>,
     metrics: Arc<Metrics>,
@@ -68,7 +68,7 @@ struct Files {
 
 impl Tls {
     /// Loads the files; `None` when the configuration says plaintext.
-    pub fn load(tls: &config::Tls, metrics: Arc<Metrics>) -> Result<Option<Arc<Self>>, TlsError> {
+    pub(crate) fn load(tls: &config::Tls, metrics: Arc<Metrics>) -> Result<Option<Arc<Self>>, TlsError> {
         let config::Tls::Files { cert_file, key_file, client_ca_file } = tls else {
             return Ok(None);
         };
@@ -83,7 +83,7 @@ impl Tls {
     }
 
     /// Loads the files again whenever they change, and at SIGHUP; never ends.
-    pub async fn keep_current(self: Arc<Self>) -> io::Result<()> {
+    pub(crate) async fn keep_current(self: Arc<Self>) -> io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut hangup = signal(SignalKind::hangup())?;
         let mut loaded = self.files.stamps();

@@ -32,11 +32,11 @@ pub enum Compression {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
     /// How the request and its answer are written.
-    pub protocol: Protocol,
+    pub(crate) protocol: Protocol,
     /// What it carries.
-    pub signal: Signal,
+    pub(crate) signal: Signal,
     /// How its bytes are compressed; over gRPC each message says whether it is.
-    pub compression: Option<Compression>,
+    pub(crate) compression: Option<Compression>,
 }
 
 impl Call {
@@ -45,7 +45,7 @@ impl Call {
     /// # Errors
     /// [`Refusal::UnknownPath`], [`Refusal::MethodNotAllowed`], [`Refusal::UnsupportedContentType`] and [`Refusal::UnknownCompression`], in
     /// this order; over gRPC [`Refusal::UnknownMethod`] is the first.
-    pub fn of(head: &Parts) -> Result<Call, Refusal> {
+    pub(crate) fn of(head: &Parts) -> Result<Call, Refusal> {
         let named = Protocol::named(&head.headers);
         let path = head.uri.path();
         let signal = match (named, http_signal(path), grpc_signal(path)) {

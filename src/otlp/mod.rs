@@ -17,8 +17,8 @@ pub(crate) mod stamp;
 pub(crate) mod wire;
 
 pub use call::{Call, Compression};
-pub use receive::{BodyLimits, Received, receive};
-pub use stamp::Stamp;
+pub(crate) use receive::{BodyLimits, Received, receive};
+pub(crate) use stamp::Stamp;
 
 /// The parsers that the network reaches, each on the calling thread, for the fuzz targets.
 #[doc(hidden)]

@@ -12,7 +12,7 @@ use crate::chunk::EncodeError;
 
 /// Attributes to add; empty for most keys.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     names: Vec<Box<[u8]>>,
     /// `Resource.attributes` entries as they stand on the wire.
     entries: Vec<u8>,
@@ -20,7 +20,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// Attributes with string values.
-    pub fn new(attributes: &BTreeMap<String, String>) -> Stamp {
+    pub(crate) fn new(attributes: &BTreeMap<String, String>) -> Stamp {
         let mut stamp = Stamp::default();
         for (name, value) in attributes {
             stamp.names.push(name.as_bytes().into());
@@ -34,12 +34,12 @@ impl Stamp {
     }
 
     /// Whether it changes nothing.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
     /// How many bytes a stamped copy of the request may have; 0 when none is made.
-    pub fn room(&self, request: &[u8]) -> u64 {
+    pub(crate) fn room(&self, request: &[u8]) -> u64 {
         /// What the tags and the lengths of a resource may have.
         const PREFIXES: usize = 24;
         if self.is_empty() {
@@ -57,7 +57,7 @@ impl Stamp {
     ///
     /// # Errors
     /// The request is malformed on the way to its resources, or would grow past `max` bytes.
-    pub fn apply(&self, request: &[u8], max: u64) -> Result<Vec<u8>, EncodeError> {
+    pub(crate) fn apply(&self, request: &[u8], max: u64) -> Result<Vec<u8>, EncodeError> {
         self.rewrite(request, max).map_err(|fault| fault.within(request))
     }
 

@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 
 /// An answer's body.
 #[derive(Debug, Default)]
-pub struct ReplyBody(Inner);
+pub(crate) struct ReplyBody(Inner);
 
 #[derive(Debug)]
 enum Inner {

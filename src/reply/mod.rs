@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use crate::signal::Signal;
 
-pub use body::ReplyBody;
-pub use table::ReplyStatus;
-pub use write::{PartialSuccess, accepted, answer, text};
+pub(crate) use body::ReplyBody;
+pub(crate) use table::ReplyStatus;
+pub(crate) use write::{PartialSuccess, accepted, answer, text};
 
 /// Why a request is refused. Nothing of a refused request was kept, whatever the reason
 /// (the one exception is [`Away::Unknown`]).

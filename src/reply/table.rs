@@ -16,18 +16,18 @@ const TOO_SLOW_RETRY: Duration = Duration::from_secs(1);
 
 /// What a refusal is over each protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReplyStatus {
+pub(crate) struct ReplyStatus {
     /// The status over HTTP.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// The status over gRPC.
-    pub code: Code,
+    pub(crate) code: Code,
     /// When to send the same request again; `None`: never.
-    pub retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Refusal {
     /// Its row of the table.
-    pub fn verdict(&self) -> ReplyStatus {
+    pub(crate) fn verdict(&self) -> ReplyStatus {
         let (status, code, retry_after) = match self {
             Refusal::Unauthenticated => (StatusCode::UNAUTHORIZED, Code::Unauthenticated, None),
             Refusal::SignalNotAllowed(_) | Refusal::OriginNotAllowed => {
@@ -58,7 +58,7 @@ impl Refusal {
     }
 
     /// The reason's name in metrics: a few fixed words, so that a client cannot make more of them.
-    pub const fn name(&self) -> &'static str {
+    pub(crate) const fn name(&self) -> &'static str {
         match self {
             Refusal::Unauthenticated => "unauthenticated",
             Refusal::TooManyFailures { .. } => "too_many_failures",

@@ -16,7 +16,7 @@ const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-en
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The answer to a refused request; in plain text when it named no protocol of OTLP.
-pub fn answer(refusal: &Refusal, protocol: Option<Protocol>) -> Response<ReplyBody> {
+pub(crate) fn answer(refusal: &Refusal, protocol: Option<Protocol>) -> Response<ReplyBody> {
     let verdict = refusal.verdict();
     let mut response = match protocol {
         Some(Protocol::Grpc) => trailers_only(refusal, &verdict),
@@ -82,16 +82,16 @@ fn whole_seconds(after: Duration) -> u64 {
 
 /// Records of an accepted request that are not kept and never will be, or a warning (none rejected).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartialSuccess {
+pub(crate) struct PartialSuccess {
     /// Spans, log records or data points that are not kept.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
     /// Why, in English.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 /// The answer to a request whose records are kept: an `Export…ServiceResponse`. The three signals' messages differ in nothing
 /// but the JSON name of one field.
-pub fn accepted(protocol: Protocol, signal: Signal, partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
+pub(crate) fn accepted(protocol: Protocol, signal: Signal, partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
     match protocol {
         Protocol::Grpc => {
             let mut trailers = HeaderMap::with_capacity(1);
@@ -149,7 +149,7 @@ fn export_response_json(signal: Signal, partial: Option<&PartialSuccess>) -> Byt
 }
 
 /// Words for a person.
-pub fn text(status: StatusCode, words: Bytes) -> Response<ReplyBody> {
+pub(crate) fn text(status: StatusCode, words: Bytes) -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::bytes(words));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");

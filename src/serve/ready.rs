@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
     /// Each as `https://IP:PORT`, or `http://` in plaintext.
-    pub otlp: Vec<String>,
+    pub(crate) otlp: Vec<String>,
     /// As `http://IP:PORT`.
-    pub admin: String,
+    pub(crate) admin: String,
 }
 
 impl Ready {

@@ -6,7 +6,7 @@
 
 pub(crate) mod body;
 pub mod clickhouse;
-pub mod collector;
+pub(crate) mod collector;
 #[cfg(test)]
 pub(crate) mod fake;
 
@@ -22,7 +22,7 @@ use crate::chunk::{ChunkEncoder, PartName, Witness};
 use crate::signal::Signal;
 
 /// A boxed future, as the methods of [`Sink`] return.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Where batches go: ClickHouse, or a collector.
 pub trait Sink: Send + Sync + 'static {
@@ -76,11 +76,11 @@ pub enum AfterUnknown {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     /// The table.
-    pub table: String,
+    pub(crate) table: String,
     /// Tokens that it keeps; 0: an insert of unknown outcome is looked for, and rollups behind it may double.
-    pub tokens: u64,
+    pub(crate) tokens: u64,
     /// What an administrator may run to change that, where it is missing.
-    pub remedy: Option<String>,
+    pub(crate) remedy: Option<String>,
 }
 
 /// One part of a sealed batch, as it is handed to the sink.
@@ -106,7 +106,7 @@ pub struct PartDelivery {
 
 impl PartDelivery {
     /// Rows that are sent: all of `body`, or some of them.
-    pub fn rows_sent(&self) -> u64 {
+    pub(crate) fn rows_sent(&self) -> u64 {
         self.only_rows.map_or(self.rows, |(_, rows)| rows)
     }
 

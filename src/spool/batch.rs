@@ -16,19 +16,19 @@ use crate::signal::Signal;
 
 /// What is known of a part's delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartState {
+pub(crate) struct PartState {
     /// Known to be in, but for what was refused.
-    pub is_in: bool,
+    pub(crate) is_in: bool,
     /// It was divided, and nobody knows how, or not all of it: any rows of what is not known to be in may be.
-    pub split: bool,
+    pub(crate) split: bool,
     /// Which token it goes under as a whole; the tokens of its pieces begin with that.
-    pub generation: u32,
+    pub(crate) generation: u32,
     /// What it is sent as: whole, unless it was divided.
-    pub pieces: Vec<PieceState>,
+    pub(crate) pieces: Vec<PieceState>,
     /// Rows that are refused for good.
-    pub refused: Vec<Refused>,
+    pub(crate) refused: Vec<Refused>,
     /// Set by a person's retry: only these rows, refused once, are still to be delivered.
-    pub only: Option<Vec<Refused>>,
+    pub(crate) only: Option<Vec<Refused>>,
 }
 
 impl Default for PartState {
@@ -39,16 +39,16 @@ impl Default for PartState {
 }
 
 /// (first row, how many) in a part's share of a frame.
-pub type Rows = (u64, u64);
+pub(crate) type Rows = (u64, u64);
 
 impl PartState {
     /// Whether an attempt at any of it was begun, here or in a process before.
-    pub fn is_tried(&self) -> bool {
+    pub(crate) fn is_tried(&self) -> bool {
         self.is_in || self.split || self.pieces.iter().any(|piece| piece.tried.is_some() || piece.is_in)
     }
 
     /// Whether its pieces leave out what is not to be sent.
-    pub fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         let whole = self.pieces.iter().any(|piece| piece.extent == Extent::Whole);
         !whole || (self.only.is_none() && self.refused.is_empty())
     }
@@ -114,7 +114,7 @@ fn ranges(all: &[Refused], frame: u32) -> Vec<Rows> {
 }
 
 /// A sealed batch. Its frames never change; what becomes known about its parts is noted.
-pub struct Batch {
+pub(crate) struct Batch {
     pub(crate) store: Arc<Store>,
     pub(crate) header: Header,
     pub(crate) index: Index,
@@ -178,42 +178,37 @@ impl Batch {
     }
 
     /// Orders the batches.
-    pub fn sequence(&self) -> u64 {
+    pub(crate) fn sequence(&self) -> u64 {
         self.header.sequence
     }
 
     /// The lane.
-    pub fn signal(&self) -> Signal {
+    pub(crate) fn signal(&self) -> Signal {
         self.header.signal
     }
 
     /// When it was opened, in milliseconds since 1970.
-    pub fn created_ms(&self) -> u64 {
+    pub(crate) fn created_ms(&self) -> u64 {
         self.header.created_ms
     }
 
     /// Its parts: each is one insert.
-    pub fn parts(&self) -> &[BatchPart] {
+    pub(crate) fn parts(&self) -> &[BatchPart] {
         &self.index.parts
     }
 
     /// Requests and rows of its whole frames, by key and table.
-    pub fn counts(&self) -> &Counts {
+    pub(crate) fn counts(&self) -> &Counts {
         &self.index.counts
     }
 
-    /// Rows over all parts.
-    pub fn rows(&self) -> u64 {
-        self.index.total.rows
-    }
-
     /// Bytes of its file.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.state.lock().bytes
     }
 
     /// Whether a part has rows that are still to be delivered. What is damaged is only known once the part was read.
-    pub fn is_due(&self, part: u32) -> bool {
+    pub(crate) fn is_due(&self, part: u32) -> bool {
         let state = self.state.lock();
         let found = self.index.parts.iter().zip(&state.parts).find(|(one, _)| one.id == part);
         found.is_some_and(|(one, known)| {
@@ -224,19 +219,19 @@ impl Batch {
     }
 
     /// Whether any part was tried, here or in a process before.
-    pub fn is_tried(&self) -> bool {
+    pub(crate) fn is_tried(&self) -> bool {
         self.state.lock().parts.iter().any(PartState::is_tried)
     }
 
     /// What is known of a part; the default for a part that does not exist.
-    pub fn state(&self, part: u32) -> PartState {
+    pub(crate) fn state(&self, part: u32) -> PartState {
         let state = self.state.lock();
         let place = self.index.parts.iter().position(|one| one.id == part);
         place.and_then(|place| state.parts.get(place).cloned()).unwrap_or_default()
     }
 
     /// The token that a piece of a part goes under: the same for the same rows and generation, now and after a restart.
-    pub fn token(&self, part: u32, extent: Extent, generation: u32) -> String {
+    pub(crate) fn token(&self, part: u32, extent: Extent, generation: u32) -> String {
         let whole = if extent == Extent::Whole { generation } else { self.state(part).generation };
         let (token, name) = (self.header.token, self.index.part(part).map(|part| &part.name));
         let (table, partition) = name.map_or(("", 0), |name| (&*name.table, name.partition));
@@ -266,7 +261,7 @@ impl Batch {
     ///
     /// # Errors
     /// Whatever the disk says. What the notes announce must not be done then.
-    pub fn note(&self, notes: &[Note]) -> io::Result<()> {
+    pub(crate) fn note(&self, notes: &[Note]) -> io::Result<()> {
         let mut tail = self.tail.lock();
         self.store.with_reserve(|| {
             let mut file = self.store.disk.open(&self.name)?;

@@ -17,41 +17,41 @@ const READ_ATTEMPTS: u32 = 5;
 
 /// A part's bytes, frame by frame.
 #[derive(Debug, Clone, Default)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// The whole segments, in the order of the file.
-    pub segments: Vec<SegmentContents>,
+    pub(crate) segments: Vec<SegmentContents>,
 }
 
 /// One frame's share of a part.
 #[derive(Debug, Clone)]
-pub struct SegmentContents {
+pub(crate) struct SegmentContents {
     /// The frame's place in its file.
-    pub frame: u32,
+    pub(crate) frame: u32,
     /// What is sent.
-    pub bytes: Bytes,
+    pub(crate) bytes: Bytes,
     /// Rows in `bytes`.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// The rows that are still to be delivered, as (first, how many): all of them in one range, unless some were refused.
-    pub to_send: Vec<Rows>,
+    pub(crate) to_send: Vec<Rows>,
     /// (index of the request in the frame, its rows), in the order of the rows.
-    pub rows_by_request: Vec<(u32, u32)>,
+    pub(crate) rows_by_request: Vec<(u32, u32)>,
     /// Rows that tell whether the part is in.
-    pub witnesses: Vec<Witness>,
+    pub(crate) witnesses: Vec<Witness>,
 }
 
 impl Contents {
     /// The bytes to send, one after another.
-    pub fn body(&self) -> Vec<Bytes> {
+    pub(crate) fn body(&self) -> Vec<Bytes> {
         self.segments.iter().map(|segment| segment.bytes.clone()).collect()
     }
 
     /// Rows in the body.
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.segments.iter().map(|segment| segment.rows).sum()
     }
 
     /// Up to eight witnesses, from as many frames as there are, spread over the part.
-    pub fn witnesses(&self) -> Vec<Witness> {
+    pub(crate) fn witnesses(&self) -> Vec<Witness> {
         let with: Vec<_> = self.segments.iter().filter(|one| !one.witnesses.is_empty()).collect();
         let step = with.len().div_ceil(WITNESSES).max(1);
         let spread: Vec<_> = with.iter().step_by(step).collect();
@@ -66,7 +66,7 @@ impl Batch {
     ///
     /// # Errors
     /// The disk cannot be read now; a segment that cannot be read five times counts as damaged.
-    pub fn read(&self, part: u32) -> io::Result<Contents> {
+    pub(crate) fn read(&self, part: u32) -> io::Result<Contents> {
         let Some(part) = self.index.part(part) else {
             return Ok(Contents::default());
         };

@@ -10,9 +10,9 @@ use super::format::wire::{Malformed, Reader, Writer};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests by key's name.
-    pub requests: BTreeMap<Arc<str>, u64>,
+    pub(crate) requests: BTreeMap<Arc<str>, u64>,
     /// Rows by key's name and table.
-    pub rows: BTreeMap<(Arc<str>, Arc<str>), u64>,
+    pub(crate) rows: BTreeMap<(Arc<str>, Arc<str>), u64>,
 }
 
 impl Counts {
@@ -33,17 +33,17 @@ impl Counts {
     }
 
     /// Adds requests of a key.
-    pub fn add_requests(&mut self, key: &Arc<str>, requests: u64) {
+    pub(crate) fn add_requests(&mut self, key: &Arc<str>, requests: u64) {
         add(&mut self.requests, key.clone(), requests);
     }
 
     /// Adds rows of a key in a table.
-    pub fn add_rows(&mut self, key: &Arc<str>, table: &Arc<str>, rows: u64) {
+    pub(crate) fn add_rows(&mut self, key: &Arc<str>, table: &Arc<str>, rows: u64) {
         add(&mut self.rows, (key.clone(), table.clone()), rows);
     }
 
     /// Adds all of `other`.
-    pub fn add(&mut self, other: &Counts) {
+    pub(crate) fn add(&mut self, other: &Counts) {
         for (key, requests) in &other.requests {
             add(&mut self.requests, key.clone(), *requests);
         }
@@ -53,7 +53,7 @@ impl Counts {
     }
 
     /// Takes away all of `other`, down to nothing.
-    pub fn subtract(&mut self, other: &Counts) {
+    pub(crate) fn subtract(&mut self, other: &Counts) {
         for (key, requests) in &other.requests {
             subtract(&mut self.requests, key, *requests);
         }
@@ -68,12 +68,12 @@ impl Counts {
     }
 
     /// Requests over all keys.
-    pub fn total_requests(&self) -> u64 {
+    pub(crate) fn total_requests(&self) -> u64 {
         self.requests.values().sum()
     }
 
     /// Whether nothing is counted.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.requests.is_empty() && self.rows.is_empty()
     }
 

@@ -15,19 +15,19 @@ use super::format::frame::Meta;
 /// What a request is known by: the CityHash128 of its uncompressed bytes. Always used together with its key, so that who finds two requests
 /// with one digest can only lose one of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Digest(pub [u8; 16]);
+pub(crate) struct Digest(pub [u8; 16]);
 
 impl Digest {
     /// The digest of a request's uncompressed OTLP bytes. On every request's path, so fast: SHA-256 would cost as much as encoding
     /// on processors that have no instructions for it.
-    pub fn of(request: &[u8]) -> Digest {
+    pub(crate) fn of(request: &[u8]) -> Digest {
         Digest(cityhash_rs::cityhash_110_128(request).to_le_bytes())
     }
 }
 
 /// Digests with what became of their requests: `T` is whatever a repeat joins (for a request that a process before this one
 /// kept: nothing, it is on disk).
-pub struct Digests<T> {
+pub(crate) struct Digests<T> {
     ttl_ms: u64,
     inner: Mutex<Inner<T>>,
 }
@@ -44,13 +44,13 @@ struct Entry<T> {
 
 /// A digest as it is kept across restarts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remembered {
+pub(crate) struct Remembered {
     /// The key's name.
-    pub key: Arc<str>,
+    pub(crate) key: Arc<str>,
     /// The request.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// When it was kept, in milliseconds since 1970.
-    pub at_ms: u64,
+    pub(crate) at_ms: u64,
 }
 
 /// The digests of a frame's requests.
@@ -64,7 +64,7 @@ pub(crate) fn of(meta: &Meta) -> impl Iterator<Item = Remembered> {
 
 impl<T> Digests<T> {
     /// Nothing remembered yet; what will be is forgotten after `ttl`.
-    pub fn new(ttl: Duration) -> Digests<T> {
+    pub(crate) fn new(ttl: Duration) -> Digests<T> {
         Digests {
             ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
             inner: Mutex::new(Inner { by_digest: HashMap::new(), by_age: VecDeque::new() }),
@@ -72,7 +72,7 @@ impl<T> Digests<T> {
     }
 
     /// Takes up what a process before this one left.
-    pub fn restore(&self, all: impl IntoIterator<Item = Remembered>) {
+    pub(crate) fn restore(&self, all: impl IntoIterator<Item = Remembered>) {
         let mut all: Vec<_> = all.into_iter().collect();
         all.sort_by_key(|one| one.at_ms);
         for one in all {
@@ -81,14 +81,14 @@ impl<T> Digests<T> {
     }
 
     /// The request's answer may not have reached its client. `joins` is what a repeat of it waits for.
-    pub fn remember(&self, key: &Arc<str>, digest: Digest, joins: T) {
+    pub(crate) fn remember(&self, key: &Arc<str>, digest: Digest, joins: T) {
         let one = Remembered { key: key.clone(), digest, at_ms: super::now_ms() };
         self.insert(one, Some(joins));
     }
 
     /// Takes one memory of this request, the oldest: `Some(joins)` when it was kept, with what to wait for, or `Some(None)`
     /// when it is on disk already. Who takes it and again cannot answer remembers it again.
-    pub fn take(&self, key: &Arc<str>, digest: Digest) -> Option<Option<T>> {
+    pub(crate) fn take(&self, key: &Arc<str>, digest: Digest) -> Option<Option<T>> {
         let mut inner = self.inner.lock();
         inner.expire(super::now_ms(), self.ttl_ms);
         if inner.by_digest.is_empty() {
@@ -104,7 +104,7 @@ impl<T> Digests<T> {
     }
 
     /// Everything that is remembered, for the next process.
-    pub fn all(&self) -> Vec<Remembered> {
+    pub(crate) fn all(&self) -> Vec<Remembered> {
         let mut inner = self.inner.lock();
         inner.expire(super::now_ms(), self.ttl_ms);
         let each = inner.by_digest.iter().flat_map(|((digest, key), entries)| {

@@ -15,7 +15,7 @@ impl Batch {
     ///
     /// # Errors
     /// Whatever the disk says; try again later. Repeating it counts nothing twice.
-    pub fn finish(&self) -> io::Result<()> {
+    pub(crate) fn finish(&self) -> io::Result<()> {
         if self.store.has_ended(self) {
             return self.store.end_again(self);
         }
@@ -29,7 +29,7 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Batch::finish`].
-    pub fn drop_rest(&self) -> io::Result<()> {
+    pub(crate) fn drop_rest(&self) -> io::Result<()> {
         if self.store.has_ended(self) {
             return self.store.end_again(self);
         }
@@ -41,7 +41,7 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Batch::finish`].
-    pub fn abandon(&self) -> io::Result<()> {
+    pub(crate) fn abandon(&self) -> io::Result<()> {
         self.store.end(self, Totals::default(), Vec::new(), false)
     }
 

@@ -11,30 +11,30 @@ use crate::chunk::PartName;
 
 /// One part of a batch: what becomes one insert.
 #[derive(Debug, Clone)]
-pub struct BatchPart {
+pub(crate) struct BatchPart {
     /// The part's number in its batch; notes name it by this.
-    pub id: u32,
+    pub(crate) id: u32,
     /// Table and partition.
-    pub name: PartName,
+    pub(crate) name: PartName,
     /// The columns that its bytes hold. Frames of one table with other columns are another part.
-    pub columns: Arc<[Arc<str>]>,
+    pub(crate) columns: Arc<[Arc<str>]>,
     /// Its share of each frame, in the order of the file.
-    pub segments: Vec<Segment>,
+    pub(crate) segments: Vec<Segment>,
     /// Rows in all segments.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Sealed bytes in all segments.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Bytes before compression in all segments.
-    pub uncompressed: u64,
+    pub(crate) uncompressed: u64,
 }
 
 /// A part's share of one frame.
 #[derive(Debug, Clone, Copy)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// The frame's place in its file.
-    pub frame: u32,
+    pub(crate) frame: u32,
     /// Rows.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Where the bytes begin in the file.
     pub(crate) offset: u64,
     /// How many.

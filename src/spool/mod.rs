@@ -83,8 +83,8 @@
 mod batch;
 mod contents;
 mod counts;
-pub mod digests;
-pub mod disk;
+pub(crate) mod digests;
+pub(crate) mod disk;
 mod finish;
 mod format;
 mod index;
@@ -111,20 +111,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-pub use batch::{Batch, PartState, Rows};
-pub use contents::{Contents, SegmentContents};
-pub use counts::Counts;
-pub use digests::{Digest, Digests, Remembered};
-pub use format::frame::{Frame, FramePart, FrameRequest};
-pub use format::note::{Note, Refused};
-pub use format::record::{Header, Token};
-pub use index::{BatchPart, Segment};
-pub use open_batch::{AppendError, OpenBatch};
-pub use orders::{AskError, Order, Summary};
-pub use piece::{Attempt, Extent, PieceState};
-pub use recover::{OpenError, Recovered};
-pub use room::Limits;
-pub use store::Totals;
+pub(crate) use batch::{Batch, PartState, Rows};
+pub(crate) use contents::{Contents, SegmentContents};
+pub(crate) use counts::Counts;
+pub(crate) use digests::{Digest, Digests, Remembered};
+pub(crate) use format::frame::{Frame, FrameRequest};
+pub(crate) use format::note::{Note, Refused};
+pub(crate) use format::record::{Header, Token};
+pub(crate) use index::{BatchPart, Segment};
+pub(crate) use open_batch::{AppendError, OpenBatch};
+pub(crate) use orders::{AskError, Summary};
+pub(crate) use piece::{Extent, PieceState};
+pub(crate) use recover::{OpenError, Recovered};
+pub(crate) use room::Limits;
+pub(crate) use store::Totals;
 
 use crate::reply::Away;
 use crate::signal::Signal;
@@ -136,26 +136,26 @@ use store::Store;
 const CLEAN_STOP: &str = "clean-stop";
 
 /// Where files with damaged or refused rows are kept for people.
-pub const QUARANTINE: &str = "quarantine";
+pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// How much a spool may hold, and how long it remembers digests.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Room.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// How long a digest counts.
-    pub digest_ttl: Duration,
+    pub(crate) digest_ttl: Duration,
 }
 
 /// Batches on a disk. Every method that says so blocks: it is not for a reactor.
-pub struct Spool {
+pub(crate) struct Spool {
     store: Arc<Store>,
     next_sequence: AtomicU64,
 }
 
 impl Spool {
     /// A spool in memory: gone with the process, so that nothing may be acknowledged before the sink has it.
-    pub fn in_memory() -> Spool {
+    pub(crate) fn in_memory() -> Spool {
         Spool {
             store: Arc::new(Store {
                 disk: Box::new(MemoryDisk::default()),
@@ -176,7 +176,7 @@ impl Spool {
     ///
     /// # Errors
     /// The disk refuses what every start needs, or a file is of another version.
-    pub fn open(disk: Box<dyn Disk>, settings: &Settings) -> Result<(Spool, Recovered), OpenError> {
+    pub(crate) fn open(disk: Box<dyn Disk>, settings: &Settings) -> Result<(Spool, Recovered), OpenError> {
         let (journal, journaled) = recover::open_journal(disk.as_ref(), settings)?;
         let store = Arc::new(Store {
             disk,
@@ -202,17 +202,17 @@ impl Spool {
     ///
     /// # Errors
     /// Whatever the disk says; the next start then takes every young digest for one that counts.
-    pub fn stop(&self, remembered: &[Remembered]) -> io::Result<()> {
+    pub(crate) fn stop(&self, remembered: &[Remembered]) -> io::Result<()> {
         recover::write_clean_stop(&self.store, remembered)
     }
 
     /// Whether what is appended survives the process, so that it may be acknowledged before the sink has it.
-    pub fn is_durable(&self) -> bool {
+    pub(crate) fn is_durable(&self) -> bool {
         self.store.disk.is_durable()
     }
 
     /// A new batch. No file is made before its first frame.
-    pub fn batch(&self, signal: Signal) -> OpenBatch {
+    pub(crate) fn batch(&self, signal: Signal) -> OpenBatch {
         let header = Header {
             sequence: self.next_sequence.fetch_add(1, Ordering::Relaxed),
             token: Token::random(),
@@ -226,28 +226,28 @@ impl Spool {
     ///
     /// # Errors
     /// [`Away::Spool`] or [`Away::KeySpool`].
-    pub fn room(&self, key: &str) -> Result<(), Away> {
+    pub(crate) fn room(&self, key: &str) -> Result<(), Away> {
         self.store.room.check(key, self.store.disk.as_ref())
     }
 
     /// What became of everything that is no longer waiting, over all processes that this spool has seen.
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         self.store.totals.lock().clone()
     }
 
     /// What was acknowledged and is not known to be in: accepted = these and [`Spool::totals`] together.
-    pub fn waiting(&self) -> Counts {
+    pub(crate) fn waiting(&self) -> Counts {
         self.store.waiting.lock().clone()
     }
 
     /// [`Spool::waiting`] and [`Spool::totals`] at one moment, so that they add up. May wait for a disk that ends a batch. Blocks.
-    pub fn account(&self) -> (Counts, Totals) {
+    pub(crate) fn account(&self) -> (Counts, Totals) {
         let _at_rest = self.store.moving.write();
         (self.waiting(), self.totals())
     }
 
     /// Bytes used, whole spool and by key.
-    pub fn used(&self) -> (u64, BTreeMap<Arc<str>, u64>) {
+    pub(crate) fn used(&self) -> (u64, BTreeMap<Arc<str>, u64>) {
         (self.store.room.used(), self.store.room.used_by_key())
     }
 
@@ -255,7 +255,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`Away::Spool`].
-    pub fn has_room(&self) -> Result<(), Away> {
+    pub(crate) fn has_room(&self) -> Result<(), Away> {
         self.store.room.check_all(self.store.disk.as_ref())
     }
 
@@ -263,7 +263,7 @@ impl Spool {
     ///
     /// # Errors
     /// Whatever the disk says; the file is then as it was, or as it should be.
-    pub fn save(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn save(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.store.replace(name, bytes)
     }
 
@@ -271,7 +271,7 @@ impl Spool {
     ///
     /// # Errors
     /// Whatever the disk says.
-    pub fn load(&self, name: &str) -> io::Result<Option<Bytes>> {
+    pub(crate) fn load(&self, name: &str) -> io::Result<Option<Bytes>> {
         self.store.load(name)
     }
 }

@@ -48,7 +48,7 @@ struct World {
     sealed: Vec<Batch>,
     frames: BTreeMap<u64, (Fate, Frame)>,
     /// What notes said that were written without an error.
-    noted: HashMap<(u64, u32), PartState>,
+    noted: HashMap<(u64, u32), super::batch::PartState>,
     remembered: Option<Vec<Remembered>>,
     flipped: bool,
     /// Rows and segments that a batch's file is known to have lost.

@@ -13,11 +13,10 @@ use super::format::record::{HEAD_LEN, Head, Header, Kind};
 use super::index::{FrameAt, Index};
 use super::store::Store;
 use super::tail::{Footer, Tail};
-use crate::signal::Signal;
 
 /// Why frames were not appended.
 #[derive(Debug, thiserror::Error)]
-pub enum AppendError {
+pub(crate) enum AppendError {
     /// Nothing of them will come back: they may be appended to another batch, or refused.
     #[error("the frames were not kept: {0}")]
     NotKept(io::Error),
@@ -27,7 +26,7 @@ pub enum AppendError {
 }
 
 /// A batch that takes frames. Its file is made with the first of them.
-pub struct OpenBatch {
+pub(crate) struct OpenBatch {
     store: Arc<Store>,
     header: Header,
     file: Option<Box<dyn DiskFile>>,
@@ -43,43 +42,20 @@ impl OpenBatch {
         OpenBatch { store, header, file: None, len: 0, records: 0, index: Index::default(), failed: false }
     }
 
-    /// Orders the batches; never used twice in a spool.
-    pub fn sequence(&self) -> u64 {
-        self.header.sequence
-    }
-
-    /// The lane.
-    pub fn signal(&self) -> Signal {
-        self.header.signal
-    }
-
     /// Whether nothing was appended yet.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.index.frames.is_empty()
     }
 
-    /// Whether an append failed: the batch takes no more frames, and only wants to be sealed.
-    pub fn is_failed(&self) -> bool {
-        self.failed
-    }
-
     /// Rows over all parts.
-    pub fn rows(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> u64 {
         self.index.total.rows
     }
 
-    /// Bytes of the file.
-    pub fn bytes(&self) -> u64 {
-        self.len
-    }
-
-    /// Bytes of columns before compression.
-    pub fn uncompressed(&self) -> u64 {
-        self.index.uncompressed
-    }
-
     /// Parts so far.
-    pub fn parts(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> usize {
         self.index.parts.len()
     }
 
@@ -88,7 +64,7 @@ impl OpenBatch {
     ///
     /// # Errors
     /// See [`AppendError`]; the batch takes no frames from then on, and what it had is still good.
-    pub fn append(&mut self, frames: &[Frame]) -> Result<(), AppendError> {
+    pub(crate) fn append(&mut self, frames: &[Frame]) -> Result<(), AppendError> {
         if self.failed {
             let why = io::Error::other("an earlier write to this file failed");
             return Err(AppendError::NotKept(why));
@@ -118,7 +94,7 @@ impl OpenBatch {
     }
 
     /// Writes the footer: from then on only notes are added. A footer that cannot be written now is written with the first note.
-    pub fn seal(mut self) -> Batch {
+    pub(crate) fn seal(mut self) -> Batch {
         self.index.parts.retain(|part| !part.segments.is_empty());
         let name = self.name();
         let mut tail = Tail {

@@ -23,23 +23,23 @@ pub struct Summary {
     /// By which people name it.
     pub sequence: u64,
     /// `waiting` for delivery, or in `quarantine`.
-    pub place: Place,
+    pub(crate) place: Place,
     /// The lane; unknown where the file cannot be read.
-    pub signal: Option<crate::signal::Signal>,
+    pub(crate) signal: Option<crate::signal::Signal>,
     /// When it was opened, in milliseconds since 1970.
-    pub created_ms: u64,
+    pub(crate) created_ms: u64,
     /// Bytes of its file.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Its parts.
-    pub parts: Vec<PartSummary>,
+    pub(crate) parts: Vec<PartSummary>,
     /// Requests of each key.
-    pub requests: BTreeMap<String, u64>,
+    pub(crate) requests: BTreeMap<String, u64>,
 }
 
 /// Where a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub(crate) enum Place {
     /// To be delivered.
     Waiting,
     /// Kept for people.
@@ -48,21 +48,21 @@ pub enum Place {
 
 /// A part, as people see it.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct PartSummary {
+pub(crate) struct PartSummary {
     /// Its table.
-    pub table: String,
+    pub(crate) table: String,
     /// Days since 1970-01-01 in the server's time zone.
-    pub day: i32,
+    pub(crate) day: i32,
     /// Rows.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Whether it was sent at least once.
-    pub tried: bool,
+    pub(crate) tried: bool,
     /// Whether it is known to be in, but for what was refused.
-    pub is_in: bool,
+    pub(crate) is_in: bool,
     /// Rows that the sink refused for good.
-    pub refused_rows: u64,
+    pub(crate) refused_rows: u64,
     /// Why, in the sink's words, each reason once.
-    pub reasons: Vec<String>,
+    pub(crate) reasons: Vec<String>,
 }
 
 /// Why what a person asked for was not done.
@@ -96,7 +96,7 @@ pub enum AskError {
 
 impl Batch {
     /// What people are shown of it.
-    pub fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> Summary {
         let place = match self.name.contains('/') {
             true => Place::Quarantine,
             false => Place::Waiting,
@@ -133,7 +133,7 @@ impl Spool {
     ///
     /// # Errors
     /// The disk cannot be read.
-    pub fn quarantined(&self) -> io::Result<Vec<Summary>> {
+    pub(crate) fn quarantined(&self) -> io::Result<Vec<Summary>> {
         let mut files = self.store.disk.list(QUARANTINE)?;
         files.sort();
         let each = files.iter().filter_map(|(name, len)| Some((sequence_of(name, ".batch")?, *len)));
@@ -158,7 +158,7 @@ impl Spool {
     ///
     /// # Errors
     /// Somebody has it.
-    pub fn order(&self, sequence: u64) -> Result<Order, AskError> {
+    pub(crate) fn order(&self, sequence: u64) -> Result<Order, AskError> {
         if !self.store.orders.lock().insert(sequence) {
             return Err(AskError::Busy(sequence));
         }
@@ -167,7 +167,7 @@ impl Spool {
 }
 
 /// What a person may have done with one batch in quarantine.
-pub struct Order {
+pub(crate) struct Order {
     store: Arc<Store>,
     sequence: u64,
 }
@@ -183,7 +183,7 @@ impl Order {
     ///
     /// # Errors
     /// There is no such batch, nothing of it was refused, or the disk refuses; it is in quarantine then, and may be asked for again.
-    pub fn retry(&self) -> Result<Batch, AskError> {
+    pub(crate) fn retry(&self) -> Result<Batch, AskError> {
         let mut batch = kept(&self.store, self.sequence)?;
         let parts = batch.parts().iter().map(|part| (part.id, batch.state(part.id)));
         let refused = parts.filter(|(_, state)| !state.refused.is_empty() || state.only.is_some());
@@ -230,7 +230,7 @@ impl Order {
     ///
     /// # Errors
     /// There is no such batch, or the disk refuses.
-    pub fn drop_quarantined(&self) -> Result<Counts, AskError> {
+    pub(crate) fn drop_quarantined(&self) -> Result<Counts, AskError> {
         let (store, sequence) = (&self.store, self.sequence);
         let mut outcome = Totals::default();
         match kept(store, sequence) {
@@ -263,7 +263,7 @@ fn kept(store: &Arc<Store>, sequence: u64) -> Result<Batch, AskError> {
 /// The spool of a process that is not running, for as long as a person asks.
 pub struct StoppedSpool {
     /// The spool.
-    pub spool: Spool,
+    pub(crate) spool: Spool,
     recovered: Recovered,
 }
 
@@ -397,12 +397,12 @@ mod tests {
         assert!(matches!(stopped.drop(0), Err(AskError::NoSuchBatch(0))));
         let mut open = stopped.spool.batch(Signal::Traces);
         open.append(&[frame("otel_traces", &["a"], 7, b"three")]).unwrap();
-        let sequence = open.sequence();
         drop((open.seal(), stopped));
 
         let mut stopped = reopen(&disk);
         assert_eq!(rows(&stopped), [3, 0, 2, 7]);
         assert_eq!(stopped.list().unwrap()[0].place, Place::Waiting);
+        let sequence = stopped.list().unwrap()[0].sequence;
         assert_eq!(stopped.drop(sequence).unwrap().total_rows(), 7);
         assert!(stopped.list().unwrap().is_empty());
         assert_eq!(rows(&reopen(&disk)), [3, 0, 9, 0]);

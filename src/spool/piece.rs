@@ -7,7 +7,7 @@ use super::batch::Rows;
 
 /// Rows of a part that are sent together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Extent {
+pub(crate) enum Extent {
     /// All of the part.
     Whole,
     /// All of its rows in the frames from `first` to `last`, by their places in the file.
@@ -30,7 +30,7 @@ pub enum Extent {
 
 /// How the delivery of a piece stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PieceState {
+pub(crate) struct PieceState {
     /// Which rows.
     pub extent: Extent,
     /// Counts the tokens that proved nothing; part of its token.
@@ -43,7 +43,7 @@ pub struct PieceState {
 
 /// An attempt that may have left something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// When it began, in milliseconds since 1970; `None` where that is not known.
     pub at_ms: Option<u64>,
 }

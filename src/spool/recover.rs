@@ -21,19 +21,19 @@ use super::{CLEAN_STOP, QUARANTINE, Settings, now_ms};
 
 /// What a start found.
 #[derive(Default)]
-pub struct Recovered {
+pub(crate) struct Recovered {
     /// To be delivered, in this order: those already tried first, then by sequence number.
-    pub batches: Vec<Batch>,
+    pub(crate) batches: Vec<Batch>,
     /// Digests that count. After a start that no clean stop preceded: every digest that is young enough.
-    pub digests: Vec<Remembered>,
+    pub(crate) digests: Vec<Remembered>,
     /// Whether the process before this one ended in peace, or there was none.
-    pub clean: bool,
+    pub(crate) clean: bool,
     /// Files whose last write was torn; nobody was told that it is kept, as far as can be told.
-    pub torn: u64,
+    pub(crate) torn: u64,
     /// Files with damage between whole records.
-    pub damaged: u64,
+    pub(crate) damaged: u64,
     /// Files without a readable header, moved into quarantine as they are.
-    pub unreadable: u64,
+    pub(crate) unreadable: u64,
 }
 
 /// Why a spool cannot be used.

@@ -16,18 +16,18 @@ const FREE_FOR: Duration = Duration::from_secs(1);
 
 /// How much the spool may hold.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// All files together, in bytes.
-    pub max_bytes: u64,
+    pub(crate) max_bytes: u64,
     /// One key's share of `max_bytes`.
-    pub max_bytes_per_key: u64,
+    pub(crate) max_bytes_per_key: u64,
     /// The disk keeps at least this much free.
-    pub min_free_bytes: u64,
+    pub(crate) min_free_bytes: u64,
 }
 
 impl Limits {
     /// No limit: memory is bounded elsewhere.
-    pub const NONE: Limits = Limits { max_bytes: u64::MAX, max_bytes_per_key: u64::MAX, min_free_bytes: 0 };
+    pub(crate) const NONE: Limits = Limits { max_bytes: u64::MAX, max_bytes_per_key: u64::MAX, min_free_bytes: 0 };
 }
 
 /// What is used, and by whom.

@@ -40,15 +40,15 @@ pub(crate) struct Store {
 
 /// What became of everything that was ever acknowledged here and is no longer waiting.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// In the sink.
-    pub stored: Counts,
+    pub(crate) stored: Counts,
     /// Refused for good by the sink, kept in the quarantine folder.
-    pub quarantined: Counts,
+    pub(crate) quarantined: Counts,
     /// Damaged on disk.
-    pub lost: Counts,
+    pub(crate) lost: Counts,
     /// Dropped by a person.
-    pub dropped: Counts,
+    pub(crate) dropped: Counts,
 }
 
 impl Store {

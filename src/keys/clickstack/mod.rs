@@ -55,7 +55,7 @@ pub enum OpenError {
 
 /// The source of keys that is ClickStack's app.
 #[derive(Debug)]
-pub struct ClickStackKeys {
+pub(crate) struct ClickStackKeys {
     config: config::ClickStackKeys,
     app: App,
     agent: Agent,
@@ -70,7 +70,7 @@ impl ClickStackKeys {
     ///
     /// # Errors
     /// [`OpenError`]. What was kept by another version, or is damaged, is no error: it is said, and the app is asked.
-    pub async fn open(
+    pub(crate) async fn open(
         config: config::ClickStackKeys,
         state_dir: PathBuf,
         ring: &KeyRing,
@@ -100,7 +100,7 @@ impl ClickStackKeys {
     }
 
     /// Asks the app again and again and keeps the ring in step with it, until `stop`; then the app hears that this otelgate goes.
-    pub async fn follow(mut self, ring: Arc<KeyRing>, readiness: Readiness, stop: impl Future<Output = ()>) {
+    pub(crate) async fn follow(mut self, ring: Arc<KeyRing>, readiness: Readiness, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut next_poll = Instant::now();
         loop {

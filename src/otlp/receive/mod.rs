@@ -13,24 +13,24 @@ use crate::signal::Protocol;
 
 /// A request whose bytes are all here.
 #[derive(Debug)]
-pub struct Received<A> {
+pub(crate) struct Received<A> {
     /// Who sent it; counts the bytes of `request`, and whatever is held for it later.
-    pub admitted: A,
+    pub(crate) admitted: A,
     /// What it carries.
-    pub call: Call,
+    pub(crate) call: Call,
     /// An uncompressed `Export…ServiceRequest`. Nothing has looked into it yet, so that it need not be valid protobuf, unless it was JSON.
-    pub request: Bytes,
+    pub(crate) request: Bytes,
     /// Records that were left out because nobody could read them; their neighbours are there.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
 }
 
 /// What a request's body may be.
 #[derive(Debug, Clone, Copy)]
-pub struct BodyLimits {
+pub(crate) struct BodyLimits {
     /// `request.max_body_bytes`: after decompression and transcoding, and before.
-    pub max_bytes: u64,
+    pub(crate) max_bytes: u64,
     /// `request.min_body_rate`: bytes a second.
-    pub min_rate: u64,
+    pub(crate) min_rate: u64,
 }
 
 /// Gathers, unwraps, inflates and transcodes a request's body. Every byte is counted by `admitted` before it is held.
@@ -39,7 +39,7 @@ pub struct BodyLimits {
 /// [`Refusal::TooLarge`] when the body, before or after decompression or as protobuf, is larger than `request.max_body_bytes`;
 /// [`Refusal::TooSlow`] when it arrives slower than `request.min_body_rate`; [`Refusal::Malformed`]; [`Refusal::Unavailable`] when memory has no
 /// room.
-pub async fn receive<A: Memory, B>(
+pub(crate) async fn receive<A: Memory, B>(
     admitted: A,
     call: &Call,
     body: B,

@@ -93,7 +93,7 @@ pub(super) fn named(table: Option<&Table>, columns: &[Arc<str>]) -> Named {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::clickhouse::schema::Column;
+    use crate::sink::clickhouse::schema::facts::Column;
 
     fn column(name: &str, type_name: &str, default_kind: &str) -> Column {
         Column { name: name.to_owned(), type_name: type_name.to_owned(), default_kind: default_kind.to_owned() }

@@ -147,7 +147,7 @@ fn name(code: u16) -> String {
 
 impl Failure {
     /// What it means for an insert of one block into one part.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         let why = self.with_remedy();
         match self.class() {
             Retry => Outcome::Retry { why, after: None },
@@ -158,7 +158,7 @@ impl Failure {
     }
 
     /// Another server may be better off: this one does not answer, or says that it cannot write now.
-    pub fn is_servers(&self) -> bool {
+    pub(crate) fn is_servers(&self) -> bool {
         match self {
             Failure::NotSent(_) | Failure::Lost(_) | Failure::Http { .. } => true,
             Failure::Exception { .. } => matches!(self.class(), Retry | Unknown),
@@ -180,7 +180,7 @@ impl Failure {
     }
 
     /// In words, with what to do about it where a person can do something.
-    pub fn with_remedy(&self) -> String {
+    pub(crate) fn with_remedy(&self) -> String {
         match self.class() {
             Hold(remedy) => format!("{self}; {remedy}"),
             _ => self.to_string(),

@@ -139,7 +139,7 @@ pub(super) fn structure(table: &Table, columns: &[Arc<str>]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::chunk::PartName;
-    use crate::sink::clickhouse::schema::Column;
+    use crate::sink::clickhouse::schema::facts::Column;
 
     fn part(only_rows: Option<(u64, u64)>) -> PartDelivery {
         PartDelivery {

@@ -30,8 +30,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-pub use error::Failure;
-pub use http::SetupError;
+pub(crate) use error::Failure;
 pub use start::{StartError, apply_schema};
 
 use self::encode::EncoderFactory;

@@ -41,7 +41,7 @@ use crate::metrics::{Metrics, OfSignal};
 use crate::signal::Signal;
 use crate::sink::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Sink};
 
-pub use self::connect::SetupError;
+pub(crate) use self::connect::SetupError;
 
 /// Longest wait for the answer that readiness goes by.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ const FRESH: Duration = Duration::from_secs(5);
 
 /// A collector as a sink.
 #[derive(Debug)]
-pub struct Collector {
+pub(crate) struct Collector {
     endpoints: Arc<Endpoints>,
     exporter: Exporter,
     messages: [Arc<Messages>; 3],
@@ -64,7 +64,7 @@ impl Collector {
     ///
     /// # Errors
     /// [`SetupError`]: a file that cannot be read or used.
-    pub fn new(config: &config::Forward, metrics: Arc<Metrics>) -> Result<Arc<Collector>, SetupError> {
+    pub(crate) fn new(config: &config::Forward, metrics: Arc<Metrics>) -> Result<Arc<Collector>, SetupError> {
         let endpoints = Arc::new(Endpoints::new(config.endpoints.clone(), Connect::new(config)?));
         tokio::spawn(keep_current(Arc::downgrade(&endpoints)));
         Ok(Arc::new(Collector {

@@ -13,7 +13,7 @@ type Contents = Arc<RwLock<Pieces>>;
 
 /// Files in memory; gone with the process.
 #[derive(Default)]
-pub struct MemoryDisk {
+pub(crate) struct MemoryDisk {
     files: Mutex<HashMap<String, Contents>>,
 }
 

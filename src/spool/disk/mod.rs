@@ -13,11 +13,11 @@ use std::io;
 
 use bytes::Bytes;
 
-pub use memory::MemoryDisk;
-pub use real::{LockError, RealDisk};
+pub(crate) use memory::MemoryDisk;
+pub(crate) use real::{LockError, RealDisk};
 
 /// A folder of files.
-pub trait Disk: Send + Sync + 'static {
+pub(crate) trait Disk: Send + Sync + 'static {
     /// A new, empty file.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// One open file, appended to at its end.
-pub trait DiskFile: Send + Sync {
+pub(crate) trait DiskFile: Send + Sync {
     /// Appends the pieces, one after another.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ const FOLDER_MODE: u32 = 0o700;
 const MAX_SLICES: usize = 1024;
 
 /// A folder of the file system, locked for this process while the value lives.
-pub struct RealDisk {
+pub(crate) struct RealDisk {
     dir: PathBuf,
     _lock: File,
 }
@@ -43,7 +43,7 @@ impl RealDisk {
     ///
     /// # Errors
     /// The folder belongs to another process, or cannot be made or written.
-    pub fn open(dir: &Path) -> Result<RealDisk, LockError> {
+    pub(crate) fn open(dir: &Path) -> Result<RealDisk, LockError> {
         let failed = |error: io::Error| LockError::Io(dir.to_owned(), error);
         for folder in [dir.to_owned(), dir.join(super::super::QUARANTINE)] {
             let mut builder = fs::DirBuilder::new();

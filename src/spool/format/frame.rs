@@ -10,46 +10,46 @@ use crate::spool::digests::Digest;
 
 /// One accepted request of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FrameRequest {
+pub(crate) struct FrameRequest {
     /// The name of the key that sent it.
-    pub key: Arc<str>,
+    pub(crate) key: Arc<str>,
     /// Its uncompressed size in bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// By which a repeat of it is known.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
 }
 
 /// One sealed chunk, ready to be written; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// The requests in the order in which they were committed: `rows_by_request` counts from 0 in this list.
-    pub requests: Vec<FrameRequest>,
+    pub(crate) requests: Vec<FrameRequest>,
     /// A part a table and partition.
-    pub parts: Vec<FramePart>,
+    pub(crate) parts: Vec<FramePart>,
     /// When the chunk was sealed, in milliseconds since 1970: the age of its digests.
-    pub sealed_ms: u64,
+    pub(crate) sealed_ms: u64,
 }
 
 /// One part's share of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FramePart {
+pub(crate) struct FramePart {
     /// Table and partition.
-    pub name: PartName,
+    pub(crate) name: PartName,
     /// The columns in the bytes, in order.
-    pub columns: Arc<[Arc<str>]>,
+    pub(crate) columns: Arc<[Arc<str>]>,
     /// What is sent.
-    pub bytes: Bytes,
+    pub(crate) bytes: Bytes,
     /// Size before compression.
-    pub uncompressed: u64,
+    pub(crate) uncompressed: u64,
     /// (index of the request in the frame, its rows in this part), in the order of the rows.
-    pub rows_by_request: Vec<(u32, u32)>,
+    pub(crate) rows_by_request: Vec<(u32, u32)>,
     /// Rows that tell whether the part is in.
-    pub witnesses: Vec<Witness>,
+    pub(crate) witnesses: Vec<Witness>,
 }
 
 impl Frame {
     /// A frame of what an encoder sealed and the requests that it had committed, sealed now.
-    pub fn new(requests: Vec<FrameRequest>, parts: Vec<SealedPart>) -> Frame {
+    pub(crate) fn new(requests: Vec<FrameRequest>, parts: Vec<SealedPart>) -> Frame {
         let parts = parts.into_iter().map(|part| FramePart {
             name: part.name,
             columns: part.columns,
@@ -62,17 +62,17 @@ impl Frame {
     }
 
     /// Bytes over all parts, as they are sent.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.parts.iter().map(|part| part.bytes.len() as u64).sum()
     }
 
     /// Bytes over all parts, before compression.
-    pub fn uncompressed(&self) -> u64 {
+    pub(crate) fn uncompressed(&self) -> u64 {
         self.parts.iter().map(|part| part.uncompressed).sum()
     }
 
     /// Rows over all parts.
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.parts.iter().map(|part| rows(&part.rows_by_request)).sum()
     }
 }

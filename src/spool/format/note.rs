@@ -9,7 +9,7 @@ use crate::spool::piece::Extent;
 ///
 /// A kind that is not known here makes the record damage: it counts as a note that is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
+pub(crate) enum Note {
     /// An attempt begins, at a time that is not known: from now on the part's outcome, or that of any of its pieces, may be unknown.
     Tried {
         /// The part.
@@ -70,17 +70,17 @@ pub enum Note {
 
 /// Rows that the sink refuses for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// The part.
-    pub part: u32,
+    pub(crate) part: u32,
     /// The frame's place in its file, as in [`crate::spool::Segment::frame`].
-    pub frame: u32,
+    pub(crate) frame: u32,
     /// First row, counted in this part's rows of that frame.
-    pub start: u64,
+    pub(crate) start: u64,
     /// How many rows.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// In the sink's words.
-    pub why: Arc<str>,
+    pub(crate) why: Arc<str>,
 }
 
 impl Note {

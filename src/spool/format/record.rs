@@ -16,11 +16,11 @@ pub(crate) const HEAD_LEN: usize = 64;
 
 /// A batch's own name for deduplication: random, made when the batch is opened, never used for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Token(pub [u8; 16]);
+pub(crate) struct Token(pub [u8; 16]);
 
 impl Token {
     /// A new random token.
-    pub fn random() -> Token {
+    pub(crate) fn random() -> Token {
         Token(rand::random())
     }
 }
@@ -33,15 +33,15 @@ impl std::fmt::Display for Token {
 
 /// What a file says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// Orders the files; never used twice.
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     /// The batch's token; also marks each of its records.
-    pub token: Token,
+    pub(crate) token: Token,
     /// The lane.
-    pub signal: Signal,
+    pub(crate) signal: Signal,
     /// When the batch was opened, in milliseconds since 1970. For people; nothing is decided by it.
-    pub created_ms: u64,
+    pub(crate) created_ms: u64,
 }
 
 impl Header {

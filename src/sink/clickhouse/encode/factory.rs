@@ -1,7 +1,5 @@
 //! Makes encoders for the plan that is current, and lets it be replaced while the gateway runs.
 
-use std::sync::Arc;
-
 use super::chunk::NativeChunk;
 use super::settings::{CurrentSettings, EncoderSettings};
 use crate::chunk::ChunkEncoder;
@@ -20,13 +18,8 @@ impl EncoderFactory {
     }
 
     /// From now on chunks are opened by these settings; a chunk that is open keeps its own until it is sealed.
-    pub fn replace(&self, settings: EncoderSettings) {
+    pub(crate) fn replace(&self, settings: EncoderSettings) {
         self.settings.replace(settings);
-    }
-
-    /// The settings that the next chunk is opened by.
-    pub fn settings(&self) -> Arc<EncoderSettings> {
-        self.settings.get()
     }
 
     /// An encoder with an empty chunk of this signal.

@@ -69,4 +69,4 @@ pub(super) use compress::inflate;
 pub use factory::EncoderFactory;
 pub use plan::{Plans, SchemaError, TablePlan};
 pub use settings::{Compression, EncoderSettings};
-pub use table::TableKind;
+pub(crate) use table::TableKind;

@@ -58,7 +58,11 @@ impl TablePlan {
     ///
     /// # Errors
     /// Every column that is missing or has a type that cannot be written.
-    pub fn check(kind: TableKind, table: &str, columns: &[(String, String)]) -> Result<TablePlan, Vec<SchemaError>> {
+    pub(crate) fn check(
+        kind: TableKind,
+        table: &str,
+        columns: &[(String, String)],
+    ) -> Result<TablePlan, Vec<SchemaError>> {
         let mut errors = Vec::new();
         let mut names = Vec::new();
         let mut formats = Vec::new();
@@ -89,18 +93,13 @@ impl TablePlan {
         Ok(TablePlan { kind, table: Arc::from(table), names: names.into(), formats })
     }
 
-    /// Which table of the schema it is.
-    pub fn kind(&self) -> TableKind {
-        self.kind
-    }
-
     /// The table's name on the server, without its database.
-    pub fn table(&self) -> &Arc<str> {
+    pub(crate) fn table(&self) -> &Arc<str> {
         &self.table
     }
 
     /// The columns that are written, in their order in a block.
-    pub fn columns(&self) -> &Arc<[Arc<str>]> {
+    pub(crate) fn columns(&self) -> &Arc<[Arc<str>]> {
         &self.names
     }
 
@@ -121,7 +120,7 @@ impl Plans {
     ///
     /// # Errors
     /// [`SchemaError::MissingTable`] for each table without a plan.
-    pub fn new(plans: Vec<TablePlan>) -> Result<Plans, Vec<SchemaError>> {
+    pub(crate) fn new(plans: Vec<TablePlan>) -> Result<Plans, Vec<SchemaError>> {
         let mut by_kind = Vec::new();
         let mut errors = Vec::new();
         for kind in TableKind::ALL {
@@ -134,7 +133,7 @@ impl Plans {
     }
 
     /// The plan of a table.
-    pub fn get(&self, kind: TableKind) -> &Arc<TablePlan> {
+    pub(crate) fn get(&self, kind: TableKind) -> &Arc<TablePlan> {
         &self.by_kind[kind.index()]
     }
 }

@@ -3,11 +3,9 @@
 //! A column's place in its table's list is how the rest of the encoder names it, so the lists and the constants are
 //! made by one macro and cannot drift apart.
 
-use crate::signal::Signal;
-
 /// A table of ClickStack's schema that the encoder writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TableKind {
+pub(crate) enum TableKind {
     /// Spans.
     Traces,
     /// Log records.
@@ -28,7 +26,7 @@ pub enum TableKind {
 
 impl TableKind {
     /// Every table, in the order of [`TableKind::index`].
-    pub const ALL: [TableKind; 8] = [
+    pub(crate) const ALL: [TableKind; 8] = [
         TableKind::Traces,
         TableKind::Logs,
         TableKind::Sessions,
@@ -40,12 +38,12 @@ impl TableKind {
     ];
 
     /// Its place in an array that has one entry a table.
-    pub const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         self as usize
     }
 
     /// The table's name in ClickStack's schema.
-    pub const fn table(self) -> &'static str {
+    pub(crate) const fn table(self) -> &'static str {
         match self {
             TableKind::Traces => "otel_traces",
             TableKind::Logs => "otel_logs",
@@ -55,15 +53,6 @@ impl TableKind {
             TableKind::Histogram => "otel_metrics_histogram",
             TableKind::ExponentialHistogram => "otel_metrics_exponential_histogram",
             TableKind::Summary => "otel_metrics_summary",
-        }
-    }
-
-    /// The signal whose records go there.
-    pub const fn signal(self) -> Signal {
-        match self {
-            TableKind::Traces => Signal::Traces,
-            TableKind::Logs | TableKind::Sessions => Signal::Logs,
-            _ => Signal::Metrics,
         }
     }
 

@@ -18,9 +18,9 @@ pub struct Done {
 #[error("cannot create {name}: {}", .failure.with_remedy())]
 pub struct ApplyError {
     /// Its name, without the database; `the schema` when not even the list of tables was answered.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Why.
-    pub failure: Failure,
+    pub(crate) failure: Failure,
 }
 
 /// Runs the statements of what is not there yet, in order.

@@ -21,9 +21,9 @@ const WINDOW: u64 = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ServerSchema {
     /// As `version()` says it.
-    pub version: String,
+    pub(crate) version: String,
     /// As `timezone()` says it: decides on a row's day.
-    pub timezone: String,
+    pub(crate) timezone: String,
     /// Tables of the database by name; views are not among them.
     pub tables: BTreeMap<String, Table>,
 }
@@ -32,13 +32,13 @@ pub struct ServerSchema {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Table {
     /// Its engine's name.
-    pub engine: String,
+    pub(crate) engine: String,
     /// Expressions of the sorting key, as one list; empty when the engine has none.
-    pub sorting_key: String,
+    pub(crate) sorting_key: String,
     /// How many tokens the table keeps; 0: it does not deduplicate.
-    pub deduplication_window: u64,
+    pub(crate) deduplication_window: u64,
     /// How long it keeps them, where that is limited.
-    pub deduplication_seconds: Option<u64>,
+    pub(crate) deduplication_seconds: Option<u64>,
     /// In their order.
     pub columns: Vec<Column>,
 }
@@ -49,39 +49,39 @@ pub struct Column {
     /// Its name.
     pub name: String,
     /// Its type, as ClickHouse writes it.
-    pub type_name: String,
+    pub(crate) type_name: String,
     /// Empty, `DEFAULT`, `MATERIALIZED`, `ALIAS` or `EPHEMERAL`.
-    pub default_kind: String,
+    pub(crate) default_kind: String,
 }
 
 impl Column {
     /// Whether an insert may name it.
-    pub fn is_insertable(&self) -> bool {
+    pub(crate) fn is_insertable(&self) -> bool {
         matches!(self.default_kind.as_str(), "" | "DEFAULT")
     }
 }
 
 impl ServerSchema {
     /// Year and release; the newest when the server says something else.
-    pub fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> Version {
         self.version.parse().unwrap_or(Version::NEWEST)
     }
 }
 
 impl Table {
     /// Tokens and rows are kept together, on all replicas.
-    pub fn is_replicated(&self) -> bool {
+    pub(crate) fn is_replicated(&self) -> bool {
         self.engine.starts_with("Replicated") || self.engine.starts_with("Shared")
     }
 
     /// The type of a column.
-    pub fn type_of(&self, column: &str) -> Option<&str> {
+    pub(crate) fn type_of(&self, column: &str) -> Option<&str> {
         let found = self.columns.iter().find(|found| found.name == column)?;
         Some(&found.type_name)
     }
 
     /// The statement that gives the table a deduplication window, when it has none.
-    pub fn window_remedy(&self, database: &str, name: &str) -> Option<String> {
+    pub(crate) fn window_remedy(&self, database: &str, name: &str) -> Option<String> {
         let setting = match self.is_replicated() {
             true => "replicated_deduplication_window",
             false => "non_replicated_deduplication_window",
@@ -92,7 +92,7 @@ impl Table {
     }
 
     /// What settles an insert whose outcome was unknown `since` ago.
-    pub fn after_unknown(&self, since: Duration) -> AfterUnknown {
+    pub(crate) fn after_unknown(&self, since: Duration) -> AfterUnknown {
         let kept = self.deduplication_seconds.map_or(TOKENS_LAST, Duration::from_secs);
         match (self.deduplication_window, self.is_replicated()) {
             (0, _) => AfterUnknown::Look,

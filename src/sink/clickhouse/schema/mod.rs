@@ -5,15 +5,15 @@
 
 mod apply;
 mod ddl;
-mod facts;
+pub(crate) mod facts;
 mod grants;
 mod read;
 mod version;
 
 pub(super) use apply::apply;
-pub use apply::{ApplyError, Done};
+pub(crate) use apply::{ApplyError, Done};
 pub use ddl::{Statement, identifier, literal, statements};
-pub use facts::{Column, ServerSchema, Table};
+pub(crate) use facts::{ServerSchema, Table};
 pub(super) use grants::warnings;
 pub(super) use read::{read, show_grants};
 pub use version::{NotAVersion, Version};

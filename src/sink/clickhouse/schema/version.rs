@@ -20,17 +20,17 @@ impl Version {
     }
 
     /// The setting `materialize_skip_indexes_on_insert` is there from 24.6 on.
-    pub fn can_leave_indexes_to_merges(self) -> bool {
+    pub(crate) fn can_leave_indexes_to_merges(self) -> bool {
         self >= Version::new(24, 6)
     }
 
     /// The table's setting `min_level_for_wide_part` is there from 25.10 on.
-    pub fn has_level_for_wide_part(self) -> bool {
+    pub(crate) fn has_level_for_wide_part(self) -> bool {
         self >= Version::new(25, 10)
     }
 
     /// Text indexes are generally available from 26.2 on.
-    pub fn has_text_indexes(self) -> bool {
+    pub(crate) fn has_text_indexes(self) -> bool {
         self >= Version::new(26, 2)
     }
 }
