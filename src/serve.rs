@@ -11,19 +11,21 @@ mod store;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::admin::status::{Behind, Sources};
-use crate::admin::{self};
+use crate::admin::{self, AdminSocket};
 use crate::admit::Admission;
-use crate::config::{Config, Loaded, Surroundings};
+use crate::config::{self, Config, Loaded, Surroundings};
 use crate::gateway::Gateway;
 use crate::keys::{KeyRing, OpenError as KeysError};
-use crate::listen;
+use crate::listen::{self, Inherited};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::shutdown::{self, StopSignals, Stopped};
@@ -82,27 +84,32 @@ pub async fn serve(
     // What runs beside the path, and ends with this function.
     let mut beside = JoinSet::new();
 
+    let mut inherited = tokio::select! {
+        inherited = inherit(&config.listen) => inherited?,
+        () = signals.next() => return Ok(Stopped::Clean),
+    };
     // First who can say how the start goes, then where everything is brought, and the ports only when it can be kept.
-    let (admin, admin_address) = bind_admin(config.listen.admin).await?;
+    let (admin, admin_address) = bind_admin(config.listen.admin, &mut inherited).await?;
+    let admin_offer = listen::Offer::of(&admin);
     let behind = Behind::default();
     let people = admin::people(behind.clone(), admin::Right::new(config.admin.token.clone()));
     let router = admin::router(metrics.clone(), readiness.clone()).merge(people);
-    if let Some(path) = &config.admin.socket {
-        let socket = admin::AdminSocket::bind(path)?;
-        beside.spawn(until_it_fails("the admin socket ended", admin::serve_socket(socket, router.clone())));
-    }
-    beside.spawn(until_it_fails("the admin listener ended", admin::serve(admin, router)));
+    beside.spawn(until_it_fails("the admin listener ended", admin::serve(admin, router.clone())));
     let tls = listen::Tls::load(&config.tls, metrics.clone())?;
     let store = tokio::select! {
-        store = Store::open(&config, &metrics, &readiness) => store?,
+        store = Store::open(&config, inherited.has_predecessor(), &metrics, &readiness) => store?,
         () = signals.next() => return Ok(Stopped::Clean),
     };
+    if let Some(path) = &config.admin.socket {
+        let socket = bind_admin_socket(path, inherited.has_predecessor(), config.shutdown.deadline).await?;
+        beside.spawn(until_it_fails("the admin socket ended", admin::serve_socket(socket, router)));
+    }
     // Nobody else sets it.
     let _ = behind.set(store.sources());
     beside.spawn(Sources::follow(behind, metrics.clone()));
     let mut limits = config.listen.clone();
     limits.max_connections = listen::raise_open_files(limits.max_connections, RESERVED_FILES, &metrics);
-    let bound = listen::bind(&limits, tls.clone(), metrics.clone()).await?;
+    let bound = listen::bind(&limits, &mut inherited, tls.clone(), metrics.clone()).await?.offering(admin_offer);
     let addresses = Ready::new(&bound.addresses()?, tls.is_some(), admin_address);
 
     let keys = KeySources::open(&config, keys, &metrics).await?;
@@ -127,10 +134,32 @@ pub async fn serve(
     Ok(stopped)
 }
 
-async fn bind_admin(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = listen::socket(address, "listen.admin").await?;
+/// The ports that systemd or the otelgate that is about to stop hands over.
+async fn inherit(listen: &config::Listen) -> io::Result<Inherited> {
+    let addresses: Vec<_> = listen.otlp.iter().copied().chain([listen.admin]).collect();
+    Inherited::gather(&addresses, listen.handover).await
+}
+
+async fn bind_admin(address: SocketAddr, inherited: &mut Inherited) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = match inherited.take(address) {
+        Some(listener) => listener,
+        None => listen::socket(address, "listen.admin").await?,
+    };
     let address = listener.local_addr()?;
     Ok((listener, address))
+}
+
+/// A predecessor has the socket until it ends, which is soon.
+async fn bind_admin_socket(path: &Path, predecessor: bool, soon: Duration) -> io::Result<AdminSocket> {
+    let began = Instant::now();
+    loop {
+        match AdminSocket::bind(path) {
+            Err(error) if predecessor && error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < soon => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn gateway(config: &Config, ring: &Arc<KeyRing>, store: &Store, metrics: &Arc<Metrics>) -> Gateway {

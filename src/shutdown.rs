@@ -1,4 +1,4 @@
-//! How the process stops: readiness goes off, load balancers have time to see it, the ports close, what is in flight is answered,
+//! How the process stops: readiness goes off, load balancers have time to see it (or the next otelgate takes the ports), the ports close, what is in flight is answered,
 //! what was accepted is flushed. All of it within a deadline; a second signal ends it at once.
 
 use std::io;
@@ -53,8 +53,12 @@ pub(crate) async fn stop(
     let orderly = async {
         tracing::info!(drain_delay = ?times.drain_delay, "stopping: no longer ready");
         readiness.stopping();
-        tokio::time::sleep(times.drain_delay).await;
-        tracing::info!("stopping: ports closed, answering what is in flight");
+        tokio::select! {
+            () = tokio::time::sleep(times.drain_delay) => {}
+            // Nobody has to look away from ports that the next otelgate has.
+            () = listeners.handed_over() => {}
+        }
+        tracing::info!("stopping: no connection is accepted any more, answering what is in flight");
         listeners.stop();
         listeners.drained().await;
         flush().await;

@@ -78,6 +78,7 @@ fn listen(s: &Section<'_>) -> Listen {
         max_connection_age: s.or("max_connection_age", Duration::from_secs(1_800), positive_time),
         connection_age_grace: s.or("connection_age_grace", Duration::from_secs(30), positive_time),
         max_concurrent_streams: s.or("max_concurrent_streams", 128, count),
+        handover: s.or("handover", Duration::from_secs(30), time),
     };
     let mut seen = vec![listen.admin];
     for address in &listen.otlp {

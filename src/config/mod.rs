@@ -103,6 +103,8 @@ pub struct Listen {
     pub(crate) connection_age_grace: Duration,
     /// HTTP/2 streams a connection.
     pub(crate) max_concurrent_streams: u32,
+    /// How long a start waits for another otelgate that has its ports to stop and hand them over.
+    pub(crate) handover: Duration,
 }
 
 /// Section `admin`.

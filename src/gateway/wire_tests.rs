@@ -36,12 +36,13 @@ fn limits() -> config::Listen {
         max_connection_age: long,
         connection_age_grace: long,
         max_concurrent_streams: 16,
+        handover: std::time::Duration::ZERO,
     }
 }
 
 async fn serving() -> Serving {
     let (gateway, sink) = gateway();
-    let bound = listen::bind(&limits(), None, Arc::default()).await.unwrap();
+    let bound = listen::bind(&limits(), &mut listen::Inherited::default(), None, Arc::default()).await.unwrap();
     let address = bound.addresses().unwrap()[0];
     let listeners = bound.serve(move |request| {
         let gateway = gateway.clone();

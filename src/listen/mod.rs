@@ -11,6 +11,7 @@
 mod accept;
 mod activity;
 mod connection;
+mod inherit;
 mod open_files;
 mod peer;
 mod plain_http;
@@ -33,6 +34,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub(crate) use connection::UNACKNOWLEDGED;
+pub(crate) use inherit::{Inherited, Offer};
 pub(crate) use open_files::raise as raise_open_files;
 pub(crate) use peer::{Answer, Peer};
 pub(crate) use tls::{Tls, TlsError};
@@ -40,6 +42,7 @@ pub(crate) use tls::{Tls, TlsError};
 use crate::config;
 use crate::metrics::Metrics;
 use connection::Shared;
+use inherit::Offers;
 use registry::Registry;
 
 /// The OTLP ports, bound but not yet accepting.
@@ -49,15 +52,25 @@ pub(crate) struct Bound {
     limits: config::Listen,
     tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
+    offers: Vec<Offer>,
 }
 
-/// Binds every address of `limits.otlp`; the error names the one that could not be.
-pub(crate) async fn bind(limits: &config::Listen, tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) -> io::Result<Bound> {
+/// Takes every address of `limits.otlp` from what was inherited, or binds it; the error names the one that could not be.
+pub(crate) async fn bind(
+    limits: &config::Listen,
+    inherited: &mut Inherited,
+    tls: Option<Arc<Tls>>,
+    metrics: Arc<Metrics>,
+) -> io::Result<Bound> {
     let mut sockets = Vec::with_capacity(limits.otlp.len());
     for address in &limits.otlp {
-        sockets.push(socket(*address, "listen.otlp").await?);
+        sockets.push(match inherited.take(*address) {
+            Some(socket) => socket,
+            None => socket(*address, "listen.otlp").await?,
+        });
     }
-    Ok(Bound { sockets, limits: limits.clone(), tls, metrics })
+    let offers = sockets.iter().filter_map(Offer::of).collect();
+    Ok(Bound { sockets, limits: limits.clone(), tls, metrics, offers })
 }
 
 /// Binds one address; the error names it, and what a person can do, in `field` of the configuration or elsewhere.
@@ -79,6 +92,13 @@ impl Bound {
     /// The addresses, with the ports that the system chose where the configuration says 0.
     pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.sockets.iter().map(TcpListener::local_addr).collect()
+    }
+
+    /// Hands this socket to the next otelgate too.
+    #[must_use]
+    pub(crate) fn offering(mut self, socket: Option<Offer>) -> Self {
+        self.offers.extend(socket);
+        self
     }
 
     /// Accepts from now on, and calls `handler` for each request.
@@ -118,7 +138,8 @@ impl Bound {
                 }
             });
         }
-        Listeners { registry, stop }
+        let offers = Offers::start(self.offers, &shared.stopping);
+        Listeners { registry, stop, offers }
     }
 }
 
@@ -127,6 +148,7 @@ impl Bound {
 pub(crate) struct Listeners {
     registry: Arc<Registry>,
     stop: watch::Sender<bool>,
+    offers: Offers,
 }
 
 impl Listeners {
@@ -135,10 +157,16 @@ impl Listeners {
         self.stop.send_replace(true);
     }
 
+    /// From now on the ports go to the next otelgate that asks for them; returns when it has them all, which may be never.
+    pub(crate) async fn handed_over(&self) {
+        self.offers.handed_over().await;
+    }
+
     /// Listeners on which nobody can connect.
     #[cfg(test)]
     pub(crate) fn without_ports() -> Self {
-        Listeners { registry: Registry::new(0, 0, Arc::default()), stop: watch::channel(false).0 }
+        let (stop, stopping) = watch::channel(false);
+        Listeners { registry: Registry::new(0, 0, Arc::default()), stop, offers: Offers::start(Vec::new(), &stopping) }
     }
 
     /// Waits until no connection is open.

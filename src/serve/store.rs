@@ -42,15 +42,19 @@ pub(super) struct Store {
 
 impl Store {
     /// Opens everything; what an earlier process left in the spool is delivered from here on.
+    /// `predecessor`: another otelgate handed over its ports and may still hold the folder, to finish what it has begun.
     pub(super) async fn open(
         config: &Config,
+        predecessor: bool,
         metrics: &Arc<Metrics>,
         readiness: &Readiness,
     ) -> Result<Store, ServeError> {
         let (spool, recovered, left) = match config.spool.clone() {
             Some(spool) => {
                 let metrics = metrics.clone();
-                blocking::run(move || open_spool(&spool, &metrics)).await.map_err(io::Error::from)??
+                // The predecessor stops within its own deadline, which is most likely this one's.
+                let wait = if predecessor { config.shutdown.deadline } else { Duration::ZERO };
+                blocking::run(move || open_spool(&spool, wait, &metrics)).await.map_err(io::Error::from)??
             }
             None => (Spool::in_memory(), Vec::new(), Left::default()),
         };
@@ -90,13 +94,17 @@ impl Store {
     }
 }
 
-fn open_spool(spool: &config::Spool, metrics: &Metrics) -> Result<(Spool, Vec<Batch>, Left), ServeError> {
+fn open_spool(
+    spool: &config::Spool,
+    wait: Duration,
+    metrics: &Metrics,
+) -> Result<(Spool, Vec<Batch>, Left), ServeError> {
     let limits = Limits {
         max_bytes: spool.max_bytes,
         max_bytes_per_key: spool.max_bytes_per_key,
         min_free_bytes: spool.min_free_bytes,
     };
-    let disk = RealDisk::open(&spool.dir)?;
+    let disk = RealDisk::open_within(&spool.dir, wait)?;
     let (opened, recovered) = Spool::open(Box::new(disk), &Settings { limits, digest_ttl: spool.digest_ttl })?;
     let Recovered { batches, digests, clean, torn, damaged, unreadable } = recovered;
     info!(batches = batches.len(), clean, torn, damaged, unreadable, dir = %spool.dir.display(), "spool opened");
@@ -187,12 +195,12 @@ mod tests {
             min_free_bytes: 0,
             digest_ttl: Duration::from_secs(600),
         };
-        drop(open_spool(&spool, &Metrics::default()).unwrap());
+        drop(open_spool(&spool, Duration::ZERO, &Metrics::default()).unwrap());
         for (sequence, bytes) in [(1, 20), (2, 5000), (3, 6000)] {
             std::fs::write(spool.dir.join(format!("{sequence:020}.batch")), vec![7; bytes]).unwrap();
         }
         let metrics = Metrics::default();
-        drop(open_spool(&spool, &metrics).unwrap());
+        drop(open_spool(&spool, Duration::ZERO, &metrics).unwrap());
         let files = |reason| metrics.recovered_files.get_or_create(&Reason { reason }).get();
         assert_eq!(["torn", "damaged", "unreadable"].map(files), [1, 0, 2]);
     }

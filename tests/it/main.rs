@@ -14,6 +14,7 @@ mod compressed;
 mod days;
 mod documents;
 mod forward;
+mod handover;
 mod keys;
 mod outage;
 mod reload;

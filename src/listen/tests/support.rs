@@ -48,6 +48,7 @@ pub(super) fn limits() -> config::Listen {
         max_connection_age: SOON * 10,
         connection_age_grace: SOON,
         max_concurrent_streams: 128,
+        handover: Duration::ZERO,
         admin: SocketAddr::from(([127, 0, 0, 1], 0)),
     }
 }
@@ -67,7 +68,9 @@ impl Gateway {
     pub(super) async fn start(limits: config::Listen, tls: config::Tls) -> Self {
         let metrics = Arc::new(Metrics::default());
         let tls = Tls::load(&tls, Arc::clone(&metrics)).expect("good files");
-        let bound = bind(&limits, tls.clone(), Arc::clone(&metrics)).await.expect("a free port");
+        let bound = bind(&limits, &mut crate::listen::Inherited::default(), tls.clone(), Arc::clone(&metrics))
+            .await
+            .expect("a free port");
         let address = bound.addresses().expect("an address")[0];
         let slow = Arc::new(Semaphore::new(0));
         let answers: Arc<Mutex<Vec<Answer>>> = Arc::default();

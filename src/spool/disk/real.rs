@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::fs::{FlockOperation, flock, statvfs};
@@ -13,6 +14,8 @@ use super::{Disk, DiskFile};
 /// Only the owner may read what clients sent.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
+/// Between two tries to lock a folder that is about to be let go.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// What one `writev` may take on Linux.
 const MAX_SLICES: usize = 1024;
 
@@ -65,6 +68,20 @@ impl RealDisk {
         let disk = RealDisk { dir: dir.to_owned(), _lock: lock };
         disk.sync_dir("").map_err(failed)?;
         Ok(disk)
+    }
+
+    /// As [`Self::open`], and waits so long for another process that is about to let go of the folder.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn open_within(dir: &Path, wait: Duration) -> Result<RealDisk, LockError> {
+        let began = Instant::now();
+        loop {
+            match RealDisk::open(dir) {
+                Err(LockError::InUse(_)) if began.elapsed() < wait => std::thread::sleep(LOCK_PAUSE),
+                opened => return opened,
+            }
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {

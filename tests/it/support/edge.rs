@@ -15,7 +15,7 @@ pub struct Edge {
     pub gateway: Gateway,
     pub certificates: Certificates,
     pub database: String,
-    files: Files,
+    pub files: Files,
     _folder: TempDir,
 }
 
@@ -33,6 +33,8 @@ pub struct Setup<'a> {
     pub user: Option<(&'a str, &'a str)>,
     /// Failed authentications of an address in a minute.
     pub max_failures: u32,
+    /// Ports of its listeners (OTLP, admin); 0: any.
+    pub ports: (u16, u16),
     /// Another source of keys, as a line of section `keys`.
     pub key_source: &'a str,
     /// What its standard error is; the file `log` when none.
@@ -48,6 +50,7 @@ impl Default for Setup<'_> {
             clickhouse_url: None,
             user: None,
             max_failures: 1000,
+            ports: (0, 0),
             key_source: "",
             stderr: None,
         }
@@ -74,6 +77,7 @@ impl Edge {
             .tls(&certificates)
             .max_failures(setup.max_failures)
             .key_source(setup.key_source)
+            .ports(setup.ports.0, setup.ports.1)
             .store_at(url, user, &database)
             .keeping()
             .section(setup.sections);
