@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run run-forward test test-faults test-mutants bench bench-peers bench-forward oracle clickhouse deny advisories fmt clippy clean-run
+.PHONY: help run run-forward test test-faults test-mutants bench bench-peers bench-forward oracle clickhouse deny advisories fmt clippy clean-run doc fuzz lint-docker
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,12 +51,19 @@ clickhouse: ## fetch the ClickHouse library once (not when CLICKHOUSE_URL names 
 	@[ -n "$$CLICKHOUSE_URL" ] || scripts/fetch-clickhouse.sh
 
 deny: ## licences, sources and duplicates of the dependencies
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
-	cargo deny check licenses sources bans
+	"$$(scripts/tool.sh cargo-deny)" --log-level error check licenses sources bans
 
 advisories: ## known vulnerabilities of the dependencies (fetches the advisory database)
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
-	cargo deny check advisories
+	"$$(scripts/tool.sh cargo-deny)" check advisories
+
+fuzz: ## build the fuzz targets, run each for a minute (TIME=seconds, TARGETS="…")
+	scripts/fuzz.sh $(or $(TIME),60) $(TARGETS)
+
+doc: ## the code's documentation, without a warning
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --no-deps --workspace --document-private-items
+
+lint-docker: ## lint the Dockerfile
+	"$$(scripts/tool.sh hadolint)" Dockerfile
 
 fmt: ## format
 	$(CARGO) fmt --all

@@ -4,7 +4,7 @@
 //! [`Config`] or into every mistake at once. Both are pure: they open no socket, and see the environment and other
 //! files only through [`Surroundings`]. Everything behind them may trust a [`Config`].
 //!
-//! [`load`] is the way in; `section` is how fields are asked for, and why an unknown one cannot pass.
+//! [`load()`] is the way in; `section` is how fields are asked for, and why an unknown one cannot pass.
 
 mod check;
 mod check_forward;

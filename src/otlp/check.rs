@@ -1,6 +1,6 @@
 //! Whether bytes are a well-formed OTLP message, and how many records lie in them, without building anything.
 //!
-//! One table of OTLP's messages ([`descriptor`](super::descriptor)) drives one walk for all signals. It takes what a
+//! One table of OTLP's messages ([`descriptor`]) drives one walk for all signals. It takes what a
 //! server that decodes the bytes takes: every known field has its own wire type, ids have their length, lengths end where they say.
 
 use super::descriptor::{self, FieldDescriptor, FieldKind, MessageDescriptor};

@@ -7,7 +7,7 @@
 //! - A part of a batch is one export request: pieces of one or several clients, together never larger than `max_message_bytes`. Which one a
 //!   piece belongs to is settled when its chunk is sealed ([`Messages`]), so that frames of one batch may share an export request, and
 //!   what becomes known about one says nothing about another.
-//! - Records of a part lie in the order of its requests, so that a range of records names a run of pieces ([`cut`]).
+//! - Records of a part lie in the order of its requests, so that a range of records names a run of pieces ([`cut()`]).
 
 mod chunk;
 mod cut;
