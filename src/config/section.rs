@@ -130,7 +130,7 @@ impl<'r> Section<'r> {
         }
         let nearest = known
             .iter()
-            .map(|known| (distance(name, known), known))
+            .map(|known| (strsim::osa_distance(name, known), known))
             .min()
             .filter(|(distance, known)| *distance <= 1 + known.len() / 4);
         let message = match nearest {
@@ -306,38 +306,6 @@ impl<'r> Section<'r> {
                 Some(each.filter_map(|(at, item)| self.parsed(item, &format!("{path}[{at}]"), &parse)).collect())
             }
             _ => Some(self.parsed(&field.value, &path, &parse)?).map(|value| vec![value]),
-        }
-    }
-}
-
-/// How many letters are to be inserted, removed, changed or swapped with their neighbour to get from one to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
-    let mut rows = vec![(0..=to.len()).collect::<Vec<_>>()];
-    for (i, a) in from.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in to.iter().enumerate() {
-            let mut best = (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
-                best = best.min(rows[i - 1][j - 1] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[from.len()][to.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_name() {
-        for (from, to, steps) in
-            [("urll", "url", 1), ("lru", "url", 2), ("ulr", "url", 1), ("", "url", 3), ("url", "url", 0)]
-        {
-            assert_eq!(distance(from, to), steps, "{from} {to}");
         }
     }
 }

@@ -277,7 +277,6 @@ fn fields_that_must_fit_each_other() {
     );
     only("spool: { dir: s, max_bytes: 64MiB }\n", "1 spool.max_bytes:", "less than 192MiB");
     only("limits: { burst: 1ms }\n", "1 limits.burst:", "less than one");
-    only("limits: { bytes_per_second: 4TiB }\n", "1 limits.bytes_per_second:", "too large");
     only("shutdown: { drain_delay: 30s }\n", "1 shutdown.drain_delay:", "shorter than deadline (25s)");
     only("cors: { allowed_origins: ['*', 'https://a'] }\n", "1 cors.allowed_origins:", "keep `*` alone");
     only("cors: { allowed_origins: 'https://a/' }\n", "1 cors.allowed_origins:", "is not an origin");

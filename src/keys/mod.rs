@@ -6,6 +6,7 @@
 mod clickstack;
 mod limiter;
 mod new;
+mod rate;
 mod reload;
 mod ring;
 mod state;

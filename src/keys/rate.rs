@@ -1,0 +1,102 @@
+//! One rate with a burst, by the generic cell rate algorithm (GCRA): all that is kept of the past is one time.
+//!
+//! That time is when everything that was let through has been paid for at the rate. It may lie ahead of now by as much as the burst takes at the
+//! rate; what would push it further has to wait for the difference. Times count from any fixed moment.
+
+use std::time::Duration;
+
+const SECOND_NS: u128 = 1_000_000_000;
+
+/// So many a second, and so many at once after a quiet time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rate {
+    per_second: u64,
+    /// What fits at once, at most; one at least.
+    capacity: u64,
+    /// How long `capacity` takes at the rate.
+    tolerance: Duration,
+}
+
+/// Why something does not fit. The longer wait is the greater, and never greater than any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Short {
+    /// It fits after this long, if nothing else comes.
+    For(Duration),
+    /// After any time only so much fits at once.
+    Never {
+        /// So much.
+        max: u64,
+    },
+}
+
+impl Rate {
+    /// `per_second`, of which `burst` seconds' worth may be saved up.
+    pub(super) fn new(per_second: u64, burst: Duration) -> Rate {
+        let per_second = per_second.max(1);
+        let capacity = u128::from(per_second).saturating_mul(burst.as_nanos()) / SECOND_NS;
+        let capacity = u64::try_from(capacity).unwrap_or(u64::MAX).max(1);
+        Rate { per_second, capacity, tolerance: takes(capacity, per_second) }
+    }
+
+    /// What `used` becomes when `count` is let through now. Nothing changes until it is put there.
+    ///
+    /// # Errors
+    /// [`Short`].
+    pub(super) fn take(&self, count: u64, used: Duration, now: Duration) -> Result<Duration, Short> {
+        if count > self.capacity {
+            return Err(Short::Never { max: self.capacity });
+        }
+        let paid = used.max(now).saturating_add(takes(count, self.per_second));
+        match paid.saturating_sub(now).checked_sub(self.tolerance) {
+            Some(wait) if count > 0 && !wait.is_zero() => Err(Short::For(wait)),
+            _ => Ok(paid),
+        }
+    }
+}
+
+/// How long `count` takes at a rate, rounded up, so that rounding lets nothing through too early.
+fn takes(count: u64, per_second: u64) -> Duration {
+    let nanos = (u128::from(count) * SECOND_NS).div_ceil(u128::from(per_second));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    #[test]
+    fn the_whole_burst_fits_at_once_and_no_more() {
+        let rate = Rate::new(3, Duration::from_secs(2));
+        let used = rate.take(6, Duration::ZERO, NOW).expect("fits");
+        assert_eq!(rate.take(1, used, NOW), Err(Short::For(Duration::from_nanos(333_333_334))));
+        assert_eq!(rate.take(0, used, NOW), Ok(used));
+        assert_eq!(rate.take(7, Duration::ZERO, NOW), Err(Short::Never { max: 6 }));
+        assert_eq!(rate.take(6, used, NOW + Duration::from_secs(2)), Ok(used + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_refusal_takes_nothing() {
+        let rate = Rate::new(10, Duration::from_secs(1));
+        let used = rate.take(8, Duration::ZERO, NOW).expect("fits");
+        assert!(rate.take(5, used, NOW).is_err());
+        assert!(rate.take(2, used, NOW).is_ok());
+    }
+
+    #[test]
+    fn any_rate_and_burst_can_be_counted() {
+        for (per_second, burst) in
+            [(0, Duration::ZERO), (u64::MAX, Duration::MAX), (1, Duration::MAX), (u64::MAX, Duration::ZERO)]
+        {
+            let rate = Rate::new(per_second, burst);
+            let used = rate.take(1, Duration::ZERO, NOW).expect("one always fits");
+            let _ = rate.take(u64::MAX, used, NOW);
+        }
+    }
+
+    #[test]
+    fn never_is_longer_than_any_wait() {
+        assert!(Short::Never { max: 1 } > Short::For(Duration::MAX));
+    }
+}
