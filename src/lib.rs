@@ -24,7 +24,7 @@
 //! chunk | signal                             the seam to a sink's encoding | what every request carries
 //! metrics | readiness                        instruments
 //! https                                      how clients connect
-//! network | limited | file_stamp | causes | state_file   small tools
+//! network | limited | file_stamp | causes | state_file | varint   small tools
 //! ```
 //!
 //! | step of a request | room |
@@ -66,4 +66,5 @@ pub mod signal;
 pub mod sink;
 pub mod spool;
 mod state_file;
+mod varint;
 mod waiting;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use rand::TryRng;
 use rand::rngs::{SysError, SysRng};
 use sha2::{Digest, Sha256};
@@ -35,7 +36,7 @@ impl NewKey {
         let name = key_name(name).map_err(|wrong| NewKeyError::Name(format!("`{name}` {wrong}")))?;
         let mut random = [0; 32];
         SysRng.try_fill_bytes(&mut random).map_err(NewKeyError::Randomness)?;
-        Ok(NewKey { name, key: Secret::new(format!("otg_{}", hex(&random))) })
+        Ok(NewKey { name, key: Secret::new(format!("otg_{}", HEXLOWER.encode(&random))) })
     }
 }
 
@@ -46,12 +47,8 @@ impl fmt::Display for NewKey {
         writeln!(f, "# The key, shown only now. A client sends it as the header `authorization: <key>`.")?;
         writeln!(f, "key: {key}\n")?;
         writeln!(f, "# Its entry, for the list `keys:` of keys.yaml.")?;
-        writeln!(f, "  - name: {}\n    sha256: \"{}\"", self.name, hex(&Sha256::digest(key)))
+        writeln!(f, "  - name: {}\n    sha256: \"{}\"", self.name, HEXLOWER.encode(&Sha256::digest(key)))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! stepped over. Nothing here panics or recurses, whatever the bytes are.
 
 pub(crate) use crate::chunk::EncodeError;
+use crate::varint;
 
 /// How deep messages (and unknown groups) may lie in each other, the request itself not counted; prost's limit.
 pub(crate) const MAX_DEPTH: u8 = 100;
@@ -171,17 +172,7 @@ fn too_deep(rest: &[u8]) -> Fault {
 
 /// A number of any length, and what follows it.
 fn long_varint(bytes: &[u8]) -> Result<(u64, &[u8]), Fault> {
-    let mut value = 0_u64;
-    for (index, &byte) in bytes.iter().take(10).enumerate() {
-        if index == 9 && byte > 1 {
-            break;
-        }
-        value |= u64::from(byte & 0x7f) << (7 * index);
-        if byte < 0x80 {
-            return Ok((value, &bytes[index + 1..]));
-        }
-    }
-    Err(fault(bytes, "a number cut short or over 64 bits"))
+    varint::split(bytes).ok_or_else(|| fault(bytes, "a number cut short or over 64 bits"))
 }
 
 /// What follows the group with this number that lies `depth` messages deep.
@@ -238,12 +229,8 @@ pub(crate) fn zigzag32(value: u64) -> i32 {
 
 /// Appends a number in the variable-length format that protobuf and ClickHouse share.
 #[inline]
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+pub(crate) fn put_varint(out: &mut Vec<u8>, value: usize) {
+    varint::put(out, value as u64);
 }
 
 /// Appends a field of bytes: its key, its length, its bytes.

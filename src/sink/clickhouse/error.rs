@@ -8,9 +8,6 @@ use http::StatusCode;
 
 use crate::sink::Outcome;
 
-/// Longest text of the server that is passed on, in characters.
-const MAX_MESSAGE: usize = 300;
-
 /// Why a statement was not answered with success.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -201,16 +198,6 @@ fn http_class(status: u16) -> Class {
     }
 }
 
-/// A server's text, cut to a readable length.
-pub(super) fn readable(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let mut short: String = text.trim().chars().take(MAX_MESSAGE).collect();
-    if text.trim().chars().nth(MAX_MESSAGE).is_some() {
-        short.push('…');
-    }
-    short
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,11 +251,5 @@ mod tests {
         assert!(matches!(of(404), Outcome::Hold { .. }));
         assert!(matches!(of(301), Outcome::Hold { .. }));
         assert!(matches!(of(413), Outcome::Refused { .. }));
-    }
-
-    #[test]
-    fn long_texts_are_cut() {
-        assert_eq!(readable(b" short \n"), "short");
-        assert_eq!(readable("é".repeat(400).as_bytes()).chars().count(), MAX_MESSAGE + 1);
     }
 }

@@ -14,8 +14,8 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::error::{Failure, readable};
-use crate::causes::causes;
+use super::error::Failure;
+use crate::causes::{causes, readable};
 use crate::config;
 use crate::https::{self, Connector};
 use crate::sink::body::Pieces;

@@ -12,11 +12,9 @@ use prost::Message as _;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
+use crate::causes::readable;
 use crate::otlp::wire::{Field, Fields};
 use crate::sink::Outcome;
-
-/// Longest text of a collector that is shown.
-const MAX_MESSAGE: usize = 300;
 
 /// What the collector said to an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,16 +163,6 @@ fn partial_success(response: &[u8]) -> Option<PartialSuccess> {
         }
     }
     (rejected > 0 || !message.is_empty()).then_some(PartialSuccess { rejected, message })
-}
-
-/// A collector's text in one line of a readable length.
-fn readable(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let mut short: String = text.trim().chars().take(MAX_MESSAGE).collect();
-    if text.trim().chars().nth(MAX_MESSAGE).is_some() {
-        short.push('…');
-    }
-    short.replace(char::is_control, " ")
 }
 
 #[cfg(test)]

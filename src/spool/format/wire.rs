@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::varint;
+
 /// The bytes are not what was written here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a well-formed record")]
@@ -34,12 +36,8 @@ impl Writer {
     }
 
     /// LEB128: small numbers are most numbers here.
-    pub(crate) fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push((value & 0x7f) as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
+    pub(crate) fn varint(&mut self, value: u64) {
+        varint::put(&mut self.0, value);
     }
 
     pub(crate) fn count(&mut self, count: usize) {
@@ -72,10 +70,6 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
-    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
     pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
         self.array().map(u16::from_le_bytes)
     }
@@ -93,19 +87,9 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.u8()?;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
-                return Err(Malformed);
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(Malformed)
+        let (value, rest) = varint::split(self.0).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(value)
     }
 
     pub(crate) fn varint32(&mut self) -> Result<u32, Malformed> {
@@ -151,24 +135,11 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn varints_round_trip(value: u64) {
-            let mut writer = Writer::default();
-            writer.varint(value);
-            let mut reader = Reader(&writer.0);
-            prop_assert_eq!(reader.varint(), Ok(value));
-            prop_assert_eq!(reader.end(), Ok(()));
-        }
-    }
 
     #[test]
     fn a_count_larger_than_the_bytes_is_refused() {
         let mut writer = Writer::default();
         writer.varint(u64::MAX);
         assert_eq!(Reader(&writer.0).count(1), Err(Malformed));
-        assert_eq!(Reader(&[0xff; 11]).varint(), Err(Malformed));
     }
 }

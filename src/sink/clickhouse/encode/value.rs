@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use data_encoding::BASE64;
+
 use super::bound::{Entries, push};
 use super::json::Json;
 use super::plain::{only_text, plain_text};
@@ -329,27 +331,11 @@ fn put_plain(out: &mut Vec<u8>, digits: &str, exponent: i32) {
     out.resize(out.len().max(whole), b'0');
 }
 
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
 /// Appends bytes in base64 with padding (RFC 4648, section 4).
 pub(super) fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    let digit = |bits: u32, shift: u32| BASE64[(bits >> shift & 0x3f) as usize];
-    let (whole, rest) = bytes.as_chunks::<3>();
-    for [a, b, c] in whole {
-        let bits = u32::from_be_bytes([0, *a, *b, *c]);
-        out.extend([digit(bits, 18), digit(bits, 12), digit(bits, 6), digit(bits, 0)]);
-    }
-    match rest {
-        [a] => {
-            let bits = u32::from_be_bytes([0, *a, 0, 0]);
-            out.extend([digit(bits, 18), digit(bits, 12), b'=', b'=']);
-        }
-        [a, b] => {
-            let bits = u32::from_be_bytes([0, *a, *b, 0]);
-            out.extend([digit(bits, 18), digit(bits, 12), digit(bits, 6), b'=']);
-        }
-        _ => {}
-    }
+    let start = out.len();
+    out.resize(start + BASE64.encode_len(bytes.len()), 0);
+    BASE64.encode_mut(bytes, &mut out[start..]);
 }
 
 /// The entries of a `KeyValueList` that lies `depth` messages deep.

@@ -71,15 +71,9 @@ impl Reader<'_> {
     }
 
     fn varint(&mut self) -> usize {
-        let mut value = 0;
-        for shift in (0..).step_by(7) {
-            let byte = self.take(1)[0];
-            value |= usize::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                break;
-            }
-        }
-        value
+        let (value, rest) = crate::varint::split(self.bytes).expect("a number");
+        self.bytes = rest;
+        usize::try_from(value).expect("a length")
     }
 
     fn string(&mut self) -> Vec<u8> {

@@ -150,13 +150,9 @@ pub(super) fn field(number: u32, wire: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn varint(mut value: u64) -> Vec<u8> {
+fn varint(value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
+    crate::varint::put(&mut bytes, value);
     bytes
 }
 
