@@ -1,4 +1,5 @@
-//! The JSON transcoder: the first byte chooses the signal. What it writes is valid protobuf of the signal's request.
+//! The JSON transcoder: the first byte chooses the signal. What it writes is valid protobuf of the signal's request, but for texts that were no UTF-8
+//! before, which stay as they are.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -19,10 +20,13 @@ fuzz_target!(|data: &[u8]| {
     let signal = Signal::ALL[usize::from(*choice) % Signal::ALL.len()];
     if let Ok((bytes, _)) = fuzzing::transcode_here(Budget::new(16 * MAX), signal, text, MAX) {
         assert!(bytes.len() as u64 <= MAX);
-        match signal {
-            Signal::Traces => drop(ExportTraceServiceRequest::decode(bytes).expect("valid protobuf")),
-            Signal::Logs => drop(ExportLogsServiceRequest::decode(bytes).expect("valid protobuf")),
-            Signal::Metrics => drop(ExportMetricsServiceRequest::decode(bytes).expect("valid protobuf")),
+        let decoded = match signal {
+            Signal::Traces => ExportTraceServiceRequest::decode(bytes).map(drop),
+            Signal::Logs => ExportLogsServiceRequest::decode(bytes).map(drop),
+            Signal::Metrics => ExportMetricsServiceRequest::decode(bytes).map(drop),
+        };
+        if let Err(error) = decoded {
+            assert!(std::str::from_utf8(text).is_err() && error.to_string().contains("UTF-8"), "{error}");
         }
     }
 });
