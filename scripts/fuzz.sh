@@ -12,7 +12,10 @@ fuzz="$(scripts/tool.sh cargo-fuzz)"
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <("$fuzz" list)
 
-"$fuzz" build
+# Optimised code takes longer to build, which pays when it then runs for long.
+profile=--dev
+[ "$seconds" -le 120 ] || profile=--release
+"$fuzz" build $profile
 failed=()
 for target in "${targets[@]}"; do
   # What is found goes into the first folder, and stays on this machine.
@@ -20,7 +23,7 @@ for target in "${targets[@]}"; do
   mkdir -p "$found" "fuzz/corpus/$target"
   echo "== fuzz $target for $seconds s"
   log="fuzz/found/$target.log"
-  if "$fuzz" run "$target" "$found" "fuzz/corpus/$target" -- -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
+  if "$fuzz" run $profile "$target" "$found" "fuzz/corpus/$target" -- -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
     -print_final_stats=1 >"$log" 2>&1; then
     grep -E 'number_of_executed_units|new_units_added|peak_rss_mb' "$log" | sed 's/^stat:://' || true
   else
