@@ -20,7 +20,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -146,11 +146,11 @@ impl Offer {
     ) -> bool {
         let asked = async {
             loop {
-                let successor = self.successor().await;
+                let mut successor = self.successor().await;
                 tokio::select! {
                     _ = stopping.wait_for(|stopping| *stopping) => return successor,
                     // It says nothing, so this is its end; another may come.
-                    _ = successor.readable() => {}
+                    _ = successor.read_u8() => {}
                 }
             }
         };
