@@ -172,7 +172,7 @@ families! {
     authentication_failures: Counter = "Requests without a valid key";
 
     rows: Family<OfRows, Gauge> = "What became of every accepted row, over all processes that the spool has seen, by key, table and state";
-    recovered_files: Family<Reason, Counter> = "Spool files that the start did not find as they were written, by reason: torn, damaged (rows may be lost), unreadable (kept in quarantine)";
+    recovered_files: Family<Reason, Counter> = "Spool files that the start did not find as they were written, by reason: torn, damaged (rows may be lost), unreadable (kept in quarantine), journal (counters may be less than they were)";
     spool_bytes: Gauge = "Bytes of all files in the spool";
     oldest_batch_seconds: Gauge = "Age of the oldest batch that is not known to be in, in seconds; 0 when there is none";
     requests_joined: Counter = "Requests that repeated one whose answer may not have arrived, and were not stored again";

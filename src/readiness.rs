@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// What is known, by the checks' names.
@@ -16,6 +18,7 @@ pub(crate) type Checks = BTreeMap<&'static str, Result<(), String>>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Readiness {
     checks: watch::Sender<Checks>,
+    remarks: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 /// The right to say what is known about one check.
@@ -41,12 +44,30 @@ impl Readiness {
         self.check("stopping").set(Err("this process is stopping".into()));
     }
 
+    /// What a person should know of though it stands in nobody's way, in words; `None` when all is well. A change is logged.
+    pub(crate) fn remark(&self, name: &'static str, remark: Option<String>) {
+        let mut remarks = self.remarks.lock();
+        if remarks.get(name) == remark.as_ref() {
+            return;
+        }
+        match remark {
+            Some(remark) => {
+                tracing::error!(check = name, "degraded: {remark}");
+                remarks.insert(name, remark);
+            }
+            None => {
+                tracing::info!(check = name, "no longer degraded");
+                remarks.remove(name);
+            }
+        }
+    }
+
     /// Tells whenever a check has changed.
     pub(crate) fn changes(&self) -> watch::Receiver<Checks> {
         self.checks.subscribe()
     }
 
-    /// Ready or not, and one line a check: `ok NAME` or `no NAME: why`.
+    /// Ready or not, and one line a check: `ok NAME` or `no NAME: why`; then one a remark: `degraded NAME: what`.
     pub(crate) fn report(&self) -> (bool, String) {
         let checks = self.checks.borrow();
         let mut lines = String::new();
@@ -55,6 +76,9 @@ impl Readiness {
                 Ok(()) => lines.push_str(&format!("ok {name}\n")),
                 Err(why) => lines.push_str(&format!("no {name}: {why}\n")),
             }
+        }
+        for (name, remark) in self.remarks.lock().iter() {
+            lines.push_str(&format!("degraded {name}: {remark}\n"));
         }
         (checks.values().all(Result::is_ok), lines)
     }
@@ -107,6 +131,16 @@ mod tests {
         let (ready, lines) = readiness.report();
         assert!(!ready);
         assert!(lines.contains("no stopping: this process is stopping\n"));
+    }
+
+    #[test]
+    fn a_remark_is_shown_and_changes_nothing() {
+        let readiness = Readiness::default();
+        readiness.check("spool").set(Ok(()));
+        readiness.remark("spool", Some("3 rows are lost".into()));
+        assert_eq!(readiness.report(), (true, "ok spool\ndegraded spool: 3 rows are lost\n".into()));
+        readiness.remark("spool", None);
+        assert_eq!(readiness.report(), (true, "ok spool\n".into()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -113,6 +113,8 @@ async fn live(rng: &mut StdRng, disk: &FaultyDisk, sink: &Arc<FakeSink>, unanswe
             write: 0.02,
             sync: 0.02,
             other: 0.01,
+            create: 0.01,
+            read: 0.0,
             crash_in: rng.random_bool(0.5).then(|| rng.random_range(10..200)),
         });
     }

@@ -141,7 +141,7 @@ pub(crate) fn run() -> ExitCode {
             ExitCode::from(2)
         }
         None => {
-            say(format_args!("otelgate: {error:#}"));
+            say(format_args!("otelgate: {}", in_words(&error)));
             ExitCode::FAILURE
         }
     }
@@ -177,6 +177,14 @@ fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     write!(out, "{text}")?;
     Ok(out.flush()?)
+}
+
+/// An error and its causes, each said once: many say their cause in their own words.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| match cause.to_string() {
+        cause if text.ends_with(&cause) => text,
+        cause => format!("{text}: {cause}"),
+    })
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use otelgate::config::{self, Config};
+use otelgate::config::{self, Places};
 use otelgate::spool::orders::StoppedSpool;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,7 +25,7 @@ pub(super) enum Order {
 }
 
 pub(super) fn run(file: &Path, order: Order) -> anyhow::Result<()> {
-    let config = super::load(file)?.config;
+    let config = config::load_places(file, &config::Process)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let answer = match runtime.block_on(ask(&config, order))? {
@@ -44,7 +44,7 @@ pub(super) fn run(file: &Path, order: Order) -> anyhow::Result<()> {
 }
 
 /// The running process's answer, over the admin socket where there is one, else over the admin address; `None` when nothing listens.
-async fn ask(config: &Config, order: Order) -> anyhow::Result<Option<Value>> {
+async fn ask(config: &Places, order: Order) -> anyhow::Result<Option<Value>> {
     let (method, path) = match order {
         Order::List => ("GET", "/spool".to_owned()),
         Order::Show(sequence) => ("GET", format!("/spool/{sequence}")),
@@ -58,7 +58,7 @@ async fn ask(config: &Config, order: Order) -> anyhow::Result<Option<Value>> {
         let request = request.header(http::header::HOST, "localhost").body(Empty::new())?;
         return send(stream, request).await.map(Some);
     }
-    let address: SocketAddr = config.listen.admin;
+    let address: SocketAddr = config.listener;
     let stream = match TcpStream::connect(address).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
         stream => stream.with_context(|| format!("cannot reach the admin listener at {address}"))?,
@@ -85,22 +85,25 @@ async fn send(
     Ok(serde_json::from_slice(&body)?)
 }
 
-/// The same in the folder of a process that does not run.
+/// The same in the folder of a process that does not run. Who only looks writes nothing.
 fn look(spool: &config::Spool, order: Order) -> anyhow::Result<Value> {
-    let mut stopped = StoppedSpool::open(&spool.dir, spool.digest_ttl)?;
-    let answer = match order {
-        Order::List => serde_json::to_value(stopped.list()?)?,
+    let dir = &spool.dir;
+    let stopped = || StoppedSpool::open(dir, spool.digest_ttl);
+    let (stopped, answer) = match order {
+        Order::List => return Ok(serde_json::to_value(otelgate::spool::look(dir)?)?),
         Order::Show(sequence) => {
-            let found = stopped.list()?.into_iter().find(|one| one.sequence == sequence);
-            serde_json::to_value(found.with_context(|| format!("no batch {sequence} is in the spool"))?)?
+            let found = otelgate::spool::look(dir)?.into_iter().find(|one| one.sequence == sequence);
+            return Ok(serde_json::to_value(found.with_context(|| format!("no batch {sequence} is in the spool"))?)?);
         }
         Order::Retry(sequence) => {
+            let mut stopped = stopped()?;
             stopped.retry(sequence)?;
-            serde_json::json!({ "done": format!("batch {sequence} is delivered at the next start") })
+            (stopped, serde_json::json!({ "done": format!("batch {sequence} is delivered at the next start") }))
         }
         Order::Drop(sequence) => {
+            let mut stopped = stopped()?;
             let rows = stopped.drop(sequence)?.total_rows();
-            serde_json::json!({ "done": format!("batch {sequence} is dropped with {rows} rows") })
+            (stopped, serde_json::json!({ "done": format!("batch {sequence} is dropped with {rows} rows") }))
         }
     };
     stopped.close()?;

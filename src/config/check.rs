@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::load::Places;
 use super::rules::{DEFAULT_LIMITS, at_most, key_limits, secret, shorter};
 use super::section::Section;
 use super::value::{address, count, flag, positive_size, positive_time, show_size, size, time, word};
@@ -25,6 +26,8 @@ pub(super) struct Checked {
     pub(super) keys: Keys,
     /// The limits of a key there that sets none.
     pub(super) limits: KeyLimits,
+    /// What is good whatever is wrong elsewhere.
+    pub(super) places: Places,
     /// Everything; `None` only after a mistake.
     pub(super) config: Option<Config>,
 }
@@ -44,6 +47,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let batch = top.section("batch", |section| batch(section, with_spool, request.timeout));
     let spool = with_spool.then(|| top.section("spool", |section| spool(section, &batch)));
     let (cors, shutdown, log) = (top.section("cors", cors), top.section("shutdown", shutdown), top.section("log", log));
+    let places = Places { listener: listen.admin, admin: admin.clone(), spool: spool.clone() };
     let config = sink.map(|sink| Config {
         state_dir,
         listen,
@@ -59,7 +63,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
         shutdown,
         log,
     });
-    Checked { keys, limits, config }
+    Checked { keys, limits, places, config }
 }
 
 fn listen(s: &Section<'_>) -> Listen {

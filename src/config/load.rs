@@ -1,10 +1,11 @@
 //! The way in: a file's path becomes a [`Config`] and the keys it names, or every mistake of both files at once.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::remark::{Mistakes, Remark};
 use super::section::Reader;
-use super::{Config, KeyEntry, Surroundings, check, keys_file};
+use super::{Admin, Config, KeyEntry, Spool, Surroundings, check, keys_file};
 
 /// What `serve` starts with.
 #[derive(Debug, Clone)]
@@ -15,6 +16,38 @@ pub struct Loaded {
     pub keys: Vec<KeyEntry>,
     /// What works and is not wise.
     pub warnings: Vec<Remark>,
+}
+
+/// Where a running process is asked for its spool, and where the spool is.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// `listen.admin`.
+    pub listener: SocketAddr,
+    /// Section `admin`.
+    pub admin: Admin,
+    /// The spool; none where the configuration says so.
+    pub spool: Option<Spool>,
+}
+
+/// What [`Places`] are read from; what is wrong elsewhere, or cannot be read by who asks, is nothing to them.
+const SECTIONS_OF_PLACES: [&str; 4] = ["listen", "spool", "state_dir", "batch"];
+
+/// Reads where the spool is, for whoever may read the configuration: no other file is needed, and no variable that the spool's place does not name.
+///
+/// # Errors
+/// Every mistake of the sections that say so.
+pub fn load_places(file: &Path, surroundings: &dyn Surroundings) -> Result<Places, Mistakes> {
+    let reader = Reader::new(file, surroundings);
+    let checked = reader.document("", check::config);
+    let mut mistakes = reader.into_remarks().mistakes;
+    mistakes.retain(|mistake| {
+        let section = mistake.path.split(['.', '[']).next().unwrap_or_default();
+        checked.is_none() || SECTIONS_OF_PLACES.contains(&section)
+    });
+    match checked {
+        Some(checked) if mistakes.is_empty() => Ok(checked.places),
+        _ => Err(Mistakes(mistakes)),
+    }
 }
 
 /// Reads the configuration in `file`, the files it names, and keys.yaml. Relative paths begin at the folder of the file

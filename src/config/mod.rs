@@ -27,7 +27,7 @@ mod value;
 mod yaml;
 
 pub(crate) use keys_file::read_keys;
-pub use load::{Loaded, load};
+pub use load::{Loaded, Places, load, load_places};
 pub use remark::{Mistakes, Remark};
 pub use secret::Secret;
 pub use surroundings::{Process, Surroundings};

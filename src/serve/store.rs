@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
 use super::ServeError;
@@ -106,9 +106,11 @@ fn open_spool(
     };
     let disk = RealDisk::open_within(&spool.dir, wait)?;
     let (opened, recovered) = Spool::open(Box::new(disk), &Settings { limits, digest_ttl: spool.digest_ttl })?;
-    let Recovered { batches, digests, clean, torn, damaged, unreadable } = recovered;
-    info!(batches = batches.len(), clean, torn, damaged, unreadable, dir = %spool.dir.display(), "spool opened");
-    for (reason, files) in [("torn", torn), ("damaged", damaged), ("unreadable", unreadable)] {
+    let Recovered { batches, digests, clean, torn, damaged, unreadable, journal_damaged } = recovered;
+    info!(batches = batches.len(), clean, torn, damaged, unreadable, journal_damaged, dir = %spool.dir.display(), "spool opened");
+    for (reason, files) in
+        [("torn", torn), ("damaged", damaged), ("unreadable", unreadable), ("journal", journal_damaged)]
+    {
         metrics.recovered_files.get_or_create(&Reason { reason }).inc_by(files);
     }
     Ok((opened, batches, Left { digests, digest_ttl: spool.digest_ttl }))
@@ -164,12 +166,26 @@ async fn keep_schema(mut schema: watch::Receiver<Arc<ServerSchema>>, spool: Arc<
     }
 }
 
-/// With a spool, ready means room in it, whether ClickHouse answers or not, for that is what a spool is for; without
+/// With a spool, ready means that requests can be kept in it, whether ClickHouse answers or not, for that is what a spool is for; without
 /// one the sink answers.
 fn watch_readiness(spool: &Arc<Spool>, sink: &Arc<dyn Sink>, readiness: &Readiness) {
     if spool.is_durable() {
-        let (spool, check) = (spool.clone(), readiness.check("spool"));
-        let ask = move || std::future::ready(spool.has_room().map_err(|away| away.to_string()));
+        let (spool, check, readiness) = (spool.clone(), readiness.check("spool"), readiness.clone());
+        // A disk that hangs holds one thread, not one more at every question.
+        let asking = Arc::new(Mutex::new(()));
+        let ask = move || {
+            let (spool, readiness, asking) = (spool.clone(), readiness.clone(), asking.clone().try_lock_owned());
+            async move {
+                let asking = asking.map_err(|_| "the spool's disk does not answer".to_owned())?;
+                let check = move || {
+                    let _asking = asking;
+                    (spool.check(), spool.remark())
+                };
+                let (state, remark) = blocking::run(check).await.map_err(|lost| lost.to_string())?;
+                readiness.remark("spool", remark);
+                state
+            }
+        };
         tokio::spawn(check.probe(EVERY, ask));
     } else {
         let (sink, check) = (sink.clone(), readiness.check("sink"));

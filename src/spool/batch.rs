@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::counts::Counts;
+use super::disk::{DiskFile, is_gone};
 use super::format::note::{Note, Refused};
 use super::format::record::Header;
 use super::index::{BatchPart, Index};
@@ -94,7 +95,7 @@ impl PartState {
 }
 
 /// What is left of some rows without others.
-fn without(mut left: Vec<Rows>, others: &[Rows]) -> Vec<Rows> {
+pub(crate) fn without(mut left: Vec<Rows>, others: &[Rows]) -> Vec<Rows> {
     for (start, rows) in others {
         let end = start.saturating_add(*rows);
         let outside = left.iter().flat_map(|(first, count)| {
@@ -142,7 +143,11 @@ pub(crate) struct State {
     pub(crate) lost: Counts,
     /// Reads that failed, without damage being proven.
     pub(crate) read_failures: u32,
+    /// Times that the end of the batch could not be counted.
+    pub(crate) count_failures: u32,
     pub(crate) logged: bool,
+    /// The file is not there any more: nothing can be read, and what would be noted is known here alone, and has nobody left to read it.
+    pub(crate) gone: bool,
 }
 
 impl Batch {
@@ -160,7 +165,9 @@ impl Batch {
             damaged: Vec::new(),
             lost: Counts::default(),
             read_failures: 0,
+            count_failures: 0,
             logged: false,
+            gone: false,
         };
         for note in notes {
             state.take(&index, &note);
@@ -257,20 +264,53 @@ impl Batch {
         attempts.chain([self.index.newest_ms]).max().unwrap_or(0)
     }
 
-    /// Writes notes down, synced when this returns `Ok`; they count from then on. Blocks.
+    /// Writes notes down, synced when this returns `Ok`; they count from then on. Where the file has vanished no start can read it, so there is
+    /// nothing to write. Blocks.
     ///
     /// # Errors
     /// Whatever the disk says. What the notes announce must not be done then.
     pub(crate) fn note(&self, notes: &[Note]) -> io::Result<()> {
         let mut tail = self.tail.lock();
-        self.store.with_reserve(|| {
-            let mut file = self.store.disk.open(&self.name)?;
-            tail.append(&self.store, file.as_mut(), &self.header, notes)
-        })?;
+        let written = self.store.with_reserve(|| match self.open()? {
+            Some(mut file) => tail.append(&self.store, file.as_mut(), &self.header, notes),
+            None => Ok(()),
+        });
+        match written {
+            Err(error) if is_gone(&error, self.store.disk.as_ref()) => self.vanished(&error),
+            written => {
+                self.store.health.file_failed(self.sequence(), written.as_ref().err());
+                written?;
+            }
+        }
         let mut state = self.state.lock();
         state.bytes = tail.len;
         notes.iter().for_each(|note| state.take(&self.index, note));
         Ok(())
+    }
+}
+
+impl Batch {
+    /// Its file; `None` when it has vanished.
+    pub(crate) fn open(&self) -> io::Result<Option<Box<dyn DiskFile>>> {
+        if self.state.lock().gone {
+            return Ok(None);
+        }
+        match self.store.disk.open(&self.name) {
+            Err(error) if is_gone(&error, self.store.disk.as_ref()) => {
+                self.vanished(&error);
+                Ok(None)
+            }
+            file => file.map(Some),
+        }
+    }
+
+    /// Says once that the file is gone.
+    fn vanished(&self, error: &io::Error) {
+        let mut state = self.state.lock();
+        if !std::mem::replace(&mut state.gone, true) {
+            state.logged = true;
+            tracing::error!(batch = self.header.sequence, %error, "a spool file has vanished; its rows that are not stored yet are lost");
+        }
     }
 }
 

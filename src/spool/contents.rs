@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::batch::{Batch, Rows};
-use super::disk::DiskFile;
+use super::disk::{DiskFile, may_pass};
 use super::format::frame::{Meta, PartMeta};
 use super::index::{BatchPart, FrameAt, Segment};
 use crate::chunk::Witness;
@@ -62,32 +62,49 @@ impl Contents {
 }
 
 impl Batch {
-    /// Reads a part. Segments that are damaged are left out, logged once a file, and counted when the batch is finished. Blocks.
+    /// Reads a part. Segments that are damaged, or whose file has vanished, are left out, logged once a file, and counted when the batch is
+    /// finished. Blocks.
     ///
     /// # Errors
-    /// The disk cannot be read now; a segment that cannot be read five times counts as damaged.
+    /// The disk cannot be read now; a segment that cannot be read five times counts as damaged, unless the error says nothing about it (a
+    /// right that is missing, say).
     pub(crate) fn read(&self, part: u32) -> io::Result<Contents> {
         let Some(part) = self.index.part(part) else {
             return Ok(Contents::default());
         };
-        let file = self.store.disk.open(&self.name)?;
+        let read = self.read_part(part);
+        self.store.health.file_failed(self.sequence(), read.as_ref().err());
+        read
+    }
+
+    fn read_part(&self, part: &BatchPart) -> io::Result<Contents> {
         let mut contents = Contents::default();
+        let file = match self.open() {
+            Err(error) if !self.is_given_up(&error) => return Err(error),
+            Ok(Some(file)) => file,
+            Ok(None) | Err(_) => {
+                part.segments.iter().for_each(|segment| self.damaged(segment.frame, part.id));
+                return Ok(contents);
+            }
+        };
         for segment in &part.segments {
             match self.read_segment(file.as_ref(), part, segment) {
                 Ok(Some(whole)) => contents.segments.push(whole),
-                Ok(None) => self.damaged(segment.frame, part.id),
-                Err(error) => {
-                    let mut state = self.state.lock();
-                    state.read_failures += 1;
-                    if state.read_failures < READ_ATTEMPTS && error.kind() != io::ErrorKind::UnexpectedEof {
-                        return Err(error);
-                    }
-                    drop(state);
-                    self.damaged(segment.frame, part.id);
-                }
+                Err(error) if !self.is_given_up(&error) => return Err(error),
+                Ok(None) | Err(_) => self.damaged(segment.frame, part.id),
             }
         }
         Ok(contents)
+    }
+
+    /// Whether reading is not tried again after this error.
+    pub(crate) fn is_given_up(&self, error: &io::Error) -> bool {
+        if may_pass(error) {
+            return false;
+        }
+        let mut state = self.state.lock();
+        state.read_failures = state.read_failures.saturating_add(1);
+        state.read_failures >= READ_ATTEMPTS || error.kind() == io::ErrorKind::UnexpectedEof
     }
 
     fn read_segment(

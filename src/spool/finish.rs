@@ -1,13 +1,19 @@
 //! The end of a batch: what became of its rows is counted, then its file goes away.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
-use super::batch::{Batch, Rows};
+use super::batch::{Batch, Rows, without};
 use super::contents::read_meta;
 use super::counts::Counts;
 use super::digests::{self, Remembered};
+use super::disk::DiskFile;
 use super::format::frame::{Meta, PartMeta, rows};
 use super::store::Totals;
+
+/// A file that could not be read this often when its batch ended is not waited for.
+const COUNT_ATTEMPTS: u32 = 5;
 
 impl Batch {
     /// The sink has everything of the batch that it will ever have: every row is counted as stored, quarantined or lost, and the
@@ -21,8 +27,12 @@ impl Batch {
         }
         let (outcome, digests) = self.outcome()?;
         let imperfect = !outcome.quarantined.is_empty() || !outcome.lost.is_empty();
-        let keep = imperfect && self.store.disk.is_durable();
-        self.store.end(self, outcome, digests, keep)
+        let (keep, lost) = (imperfect && self.store.disk.is_durable(), outcome.lost.total_rows());
+        self.store.end(self, outcome, digests, keep)?;
+        if lost > 0 {
+            self.store.health.lost(lost);
+        }
+        Ok(())
     }
 
     /// A person drops what is not known to be in: it is counted as dropped, and the file is removed. Blocks.
@@ -52,6 +62,72 @@ impl Batch {
 
     /// As [`Batch::outcome`]; with `drop`, all rows that are not known to be in count as dropped.
     fn count(&self, drop: bool) -> io::Result<(Totals, Vec<Remembered>)> {
+        let known = match self.open() {
+            Ok(Some(file)) => self.count_rows(file.as_ref(), drop),
+            Ok(None) => return Ok((self.count_without_file(false), Vec::new())),
+            Err(error) => Err(error),
+        };
+        match known {
+            // What is known without it says how many, and whose as good as can be told; only the digests are forgotten.
+            Err(error) if self.is_settled_without(&error) => Ok((self.count_without_file(drop), Vec::new())),
+            known => known,
+        }
+    }
+
+    /// Whether the file is not waited for any more.
+    fn is_settled_without(&self, error: &io::Error) -> bool {
+        let mut state = self.state.lock();
+        state.count_failures = state.count_failures.saturating_add(1);
+        let settled = state.count_failures >= COUNT_ATTEMPTS && self.store.disk.is_there();
+        if settled {
+            tracing::error!(batch = self.sequence(), %error, "a spool file cannot be read; its rows are counted as they were kept");
+        }
+        settled
+    }
+
+    /// As [`Batch::count`], from what is known of the parts: of a table of which some parts are in, each key has its share. What is not in counts as
+    /// lost, or as dropped.
+    fn count_without_file(&self, drop: bool) -> Totals {
+        let mut outcome = Totals::default();
+        let state = self.state.lock();
+        let mut tables = BTreeMap::<Arc<str>, (u64, u64)>::new();
+        for ((_, table), rows) in &self.waiting.rows {
+            tables.entry(table.clone()).or_default().1 += rows;
+        }
+        for (part, known) in self.index.parts.iter().zip(&state.parts) {
+            let segments = part.segments.iter().filter(|one| !state.damaged.contains(&(one.frame, part.id)));
+            let stored = segments.map(|one| {
+                let scope = known.scope(state.is_retried(), one.frame, one.rows);
+                let settled = if known.is_in { scope.clone() } else { known.settled_in(one.frame, one.rows) };
+                let stored = without(settled, &known.refused_in(one.frame));
+                stored.iter().map(|(first, rows)| overlap(&scope, *first, first.saturating_add(*rows))).sum::<u64>()
+            });
+            if let Some((stored_rows, all)) = tables.get_mut(&part.name.table) {
+                *stored_rows = stored_rows.saturating_add(stored.sum()).min(*all);
+            }
+        }
+        let anything = tables.values().any(|(stored, _)| *stored > 0);
+        for ((key, table), rows) in &self.waiting.rows {
+            let (left, all) = tables.entry(table.clone()).or_default();
+            let share = u128::from(*rows) * u128::from(*left) / u128::from((*all).max(1));
+            let stored = u64::try_from(share).unwrap_or(*rows).min(*rows);
+            (*left, *all) = (*left - stored, *all - rows);
+            outcome.stored.add_rows(key, table, stored);
+            let rest = if drop { &mut outcome.dropped } else { &mut outcome.lost };
+            rest.add_rows(key, table, rows - stored);
+        }
+        for (key, requests) in &self.waiting.requests {
+            let counted = match (anything, drop) {
+                (true, _) => &mut outcome.stored,
+                (false, true) => &mut outcome.dropped,
+                (false, false) => &mut outcome.lost,
+            };
+            counted.add_requests(key, *requests);
+        }
+        outcome
+    }
+
+    fn count_rows(&self, file: &dyn DiskFile, drop: bool) -> io::Result<(Totals, Vec<Remembered>)> {
         let mut outcome = Totals { lost: self.waiting.clone(), ..Totals::default() };
         let mut digests = Vec::new();
         let state = self.state.lock().clone();
@@ -59,9 +135,8 @@ impl Batch {
             return Ok((outcome, digests));
         }
         let retried = state.is_retried();
-        let file = self.store.disk.open(&self.name)?;
         for at in &self.index.frames {
-            let Some(meta) = read_meta(file.as_ref(), at)? else {
+            let Some(meta) = read_meta(file, at)? else {
                 continue;
             };
             digests.extend(digests::of(&meta));

@@ -22,7 +22,7 @@
 //! | `NNNNNNNNNNNNNNNNNNNN.cut` | u64: the length after which nothing of that batch is to be recovered |
 //! | `journal-NNNNNNNNNNNN` | what became of batches, and their digests (see [`journal`]) |
 //! | `clean-stop` | the last process ended in peace; the digests that still counted |
-//! | `reserve` | room for notes and the journal on a full disk: given back when it is needed |
+//! | `reserve` | room for notes and the journal on a full disk: removed when it is needed, and while it is gone nothing new comes in |
 //! | `lock` | held (flock) by the process that the folder belongs to |
 //! | `quarantine/` | batches with rows that the sink refused for good, and damaged files, for people |
 //!
@@ -87,14 +87,17 @@ pub(crate) mod digests;
 pub(crate) mod disk;
 mod finish;
 mod format;
+mod health;
 mod index;
 mod journal;
+mod look;
 #[cfg(test)]
 mod model;
 mod open_batch;
 pub mod orders;
 mod piece;
 mod recover;
+mod reserve;
 mod room;
 mod scan;
 mod store;
@@ -105,11 +108,10 @@ pub(crate) mod tests;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
 
 pub(crate) use batch::{Batch, PartState, Rows};
 pub(crate) use contents::{Contents, SegmentContents};
@@ -119,6 +121,7 @@ pub(crate) use format::frame::{Frame, FrameRequest};
 pub(crate) use format::note::{Note, Refused};
 pub(crate) use format::record::{Header, Token};
 pub(crate) use index::{BatchPart, Segment};
+pub use look::look;
 pub(crate) use open_batch::{AppendError, OpenBatch};
 pub(crate) use orders::{AskError, Summary};
 pub(crate) use piece::{Extent, PieceState};
@@ -129,7 +132,7 @@ pub(crate) use store::Totals;
 use crate::reply::Away;
 use crate::signal::Signal;
 use disk::{Disk, MemoryDisk};
-use room::Room;
+use reserve::Reserve;
 use store::Store;
 
 /// Says that the process before this one ended in peace, and which digests it still remembered.
@@ -156,20 +159,13 @@ pub(crate) struct Spool {
 impl Spool {
     /// A spool in memory: gone with the process, so that nothing may be acknowledged before the sink has it.
     pub(crate) fn in_memory() -> Spool {
-        Spool {
-            store: Arc::new(Store {
-                disk: Box::new(MemoryDisk::default()),
-                room: Room::new(Limits::NONE),
-                waiting: Mutex::default(),
-                moving: RwLock::default(),
-                totals: Mutex::default(),
-                journal: None,
-                reserve_spent: AtomicBool::new(false),
-                stopped: AtomicBool::new(false),
-                orders: Mutex::default(),
-            }),
-            next_sequence: AtomicU64::new(0),
-        }
+        let store = Store::new(Box::new(MemoryDisk::default()), Limits::NONE, None, Reserve::default());
+        Spool { store: Arc::new(store), next_sequence: AtomicU64::new(0) }
+    }
+
+    /// For who only looks.
+    pub(crate) fn of(store: Arc<Store>) -> Spool {
+        Spool { store, next_sequence: AtomicU64::new(0) }
     }
 
     /// Opens the spool on a disk and recovers what is there. Blocks: it reads the metas of every file.
@@ -177,21 +173,14 @@ impl Spool {
     /// # Errors
     /// The disk refuses what every start needs, or a file is of another version.
     pub(crate) fn open(disk: Box<dyn Disk>, settings: &Settings) -> Result<(Spool, Recovered), OpenError> {
-        let (journal, journaled) = recover::open_journal(disk.as_ref(), settings)?;
-        let store = Arc::new(Store {
-            disk,
-            room: Room::new(settings.limits),
-            waiting: Mutex::default(),
-            moving: RwLock::default(),
-            totals: Mutex::new(journal.known.totals.clone()),
-            journal: Some(Mutex::new(journal)),
-            reserve_spent: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            orders: Mutex::default(),
-        });
-        let (recovered, next_sequence) = recover::recover(&store, settings, journaled)?;
-        if let Err(error) = store.make_reserve() {
-            tracing::warn!(%error, "no room for the spool's reserve: a full disk will have to be emptied by hand");
+        let reserve = Reserve::default();
+        let opened = recover::open_journal(disk.as_ref(), settings, &reserve)?;
+        let store = Arc::new(Store::new(disk, settings.limits, Some(opened.journal), reserve));
+        store.health.journal_damaged(opened.damaged);
+        let (mut recovered, next_sequence) = recover::recover(&store, settings, opened.digests)?;
+        recovered.journal_damaged = opened.damaged;
+        if let Err(error) = store.reserve.make(store.disk.as_ref()) {
+            tracing::warn!(%error, "no room for the spool's reserve: nothing new is accepted before there is");
         }
         let spool = Spool { store, next_sequence: AtomicU64::new(next_sequence) };
         Ok((spool, recovered))
@@ -227,7 +216,8 @@ impl Spool {
     /// # Errors
     /// [`Away::Spool`] or [`Away::KeySpool`].
     pub(crate) fn room(&self, key: &str) -> Result<(), Away> {
-        self.store.room.check(key, self.store.disk.as_ref())
+        self.has_room()?;
+        self.store.room.check_key(key)
     }
 
     /// What became of everything that is no longer waiting, over all processes that this spool has seen.
@@ -251,12 +241,29 @@ impl Spool {
         (self.store.room.used(), self.store.room.used_by_key())
     }
 
-    /// Whether there is room for anybody.
+    /// Whether there is room for anybody, and the folder is there to take it. Looks at the disk at most once a second.
     ///
     /// # Errors
     /// [`Away::Spool`].
     pub(crate) fn has_room(&self) -> Result<(), Away> {
+        // Frames would take the room that is needed to deliver what is here.
+        if self.store.reserve.is_spent() {
+            return Err(Away::Spool);
+        }
         self.store.room.check_all(self.store.disk.as_ref())
+    }
+
+    /// Whether a request could be kept now; after an append failed, whether the disk works again. Blocks.
+    ///
+    /// # Errors
+    /// In words, what stands in the way.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.store.check()
+    }
+
+    /// What a person should know of though requests are kept: rows that are lost, files that cannot be read, a journal that was damaged.
+    pub(crate) fn remark(&self) -> Option<String> {
+        self.store.remark()
     }
 
     /// Keeps a small file, such as the last known schema, so that it survives a crash whole. Blocks.

@@ -28,7 +28,7 @@ pub(crate) enum AppendError {
 /// A batch that takes frames. Its file is made with the first of them.
 pub(crate) struct OpenBatch {
     store: Arc<Store>,
-    header: Header,
+    pub(crate) header: Header,
     file: Option<Box<dyn DiskFile>>,
     /// Bytes that are synced: what the file is cut back to when an append fails.
     len: u64,
@@ -70,7 +70,9 @@ impl OpenBatch {
             return Err(AppendError::NotKept(why));
         }
         let staged = self.stage(frames);
-        if let Err(error) = self.write(&staged.pieces) {
+        let written = self.write(&staged.pieces);
+        self.store.health.appended(written.as_ref().map(|()| ()));
+        if let Err(error) = written {
             self.failed = true;
             tracing::warn!(file = self.name(), %error, "a write to the spool failed; what was written is taken back");
             return Err(match self.take_back() {

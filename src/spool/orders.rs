@@ -91,7 +91,24 @@ pub enum AskError {
     Open(#[from] OpenError),
     /// The disk refuses.
     #[error("the spool's disk: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+    /// There is no spool where one was looked for.
+    #[error("{} is not a spool's folder: there is no file `lock` in it, which every otelgate makes that runs with it", .0.display())]
+    NoSpool(std::path::PathBuf),
+}
+
+impl From<io::Error> for AskError {
+    fn from(error: io::Error) -> AskError {
+        AskError::Io(error)
+    }
+}
+
+impl Summary {
+    /// A file without even a header.
+    pub(crate) fn unreadable(sequence: u64, place: Place, bytes: u64) -> Summary {
+        let (parts, requests) = (Vec::new(), BTreeMap::new());
+        Summary { sequence, place, signal: None, created_ms: 0, bytes, parts, requests }
+    }
 }
 
 impl Batch {
@@ -140,16 +157,7 @@ impl Spool {
         let summaries = each.map(|(sequence, bytes)| match kept(&self.store, sequence) {
             Ok(batch) => Ok(batch.summary()),
             Err(AskError::Io(error)) => Err(error),
-            // Not even a header.
-            Err(_) => Ok(Summary {
-                sequence,
-                place: Place::Quarantine,
-                signal: None,
-                created_ms: 0,
-                bytes,
-                parts: Vec::new(),
-                requests: Default::default(),
-            }),
+            Err(_) => Ok(Summary::unreadable(sequence, Place::Quarantine, bytes)),
         });
         summaries.collect()
     }
@@ -268,11 +276,14 @@ pub struct StoppedSpool {
 }
 
 impl StoppedSpool {
-    /// Opens a folder and brings it in order as a start would.
+    /// Opens a folder that is there, and brings it in order as a start would.
     ///
     /// # Errors
-    /// A running process has the folder, or it cannot be opened.
+    /// It is no spool's, a running process has it, or it cannot be opened.
     pub fn open(dir: &std::path::Path, digest_ttl: Duration) -> Result<StoppedSpool, AskError> {
+        if !RealDisk::is_spool(dir)? {
+            return Err(AskError::NoSpool(dir.to_owned()));
+        }
         Self::on(Box::new(RealDisk::open(dir)?), digest_ttl)
     }
 
@@ -280,16 +291,6 @@ impl StoppedSpool {
         let settings = Settings { limits: Limits::NONE, digest_ttl };
         let (spool, recovered) = Spool::open(disk, &settings)?;
         Ok(StoppedSpool { spool, recovered })
-    }
-
-    /// Everything in the spool: what waits, in the order of its delivery, then what is in quarantine.
-    ///
-    /// # Errors
-    /// The disk cannot be read.
-    pub fn list(&self) -> io::Result<Vec<Summary>> {
-        let mut all: Vec<_> = self.recovered.batches.iter().map(Batch::summary).collect();
-        all.extend(self.spool.quarantined()?);
-        Ok(all)
     }
 
     /// Takes a batch out of quarantine: the next start delivers it.
@@ -338,6 +339,7 @@ mod tests {
     use crate::signal::Signal;
     use crate::spool::Refused;
     use crate::spool::disk::faulty::FaultyDisk;
+    use crate::spool::look::look_on;
 
     fn reopen(disk: &FaultyDisk) -> StoppedSpool {
         StoppedSpool::on(Box::new(disk.clone()), Duration::from_secs(600)).unwrap()
@@ -368,7 +370,7 @@ mod tests {
         let disk = with_refused();
         let mut stopped = reopen(&disk);
         assert_eq!(rows(&stopped), [3, 2, 0, 0]);
-        let [one] = &stopped.list().unwrap()[..] else { panic!("one batch") };
+        let [one] = &look_on(Box::new(disk.clone())).unwrap()[..] else { panic!("one batch") };
         assert_eq!((one.place, one.parts[0].refused_rows), (Place::Quarantine, 2));
         assert_eq!(one.parts[0].reasons, ["too odd"]);
         stopped.retry(0).unwrap();
@@ -401,10 +403,11 @@ mod tests {
 
         let mut stopped = reopen(&disk);
         assert_eq!(rows(&stopped), [3, 0, 2, 7]);
-        assert_eq!(stopped.list().unwrap()[0].place, Place::Waiting);
-        let sequence = stopped.list().unwrap()[0].sequence;
+        let [waiting] = &look_on(Box::new(disk.clone())).unwrap()[..] else { panic!("one batch") };
+        assert_eq!(waiting.place, Place::Waiting);
+        let sequence = waiting.sequence;
         assert_eq!(stopped.drop(sequence).unwrap().total_rows(), 7);
-        assert!(stopped.list().unwrap().is_empty());
+        assert!(look_on(Box::new(disk.clone())).unwrap().is_empty());
         assert_eq!(rows(&reopen(&disk)), [3, 0, 9, 0]);
     }
 }

@@ -9,11 +9,13 @@ use std::sync::atomic::Ordering;
 
 use super::batch::Batch;
 use super::digests::Remembered;
+use super::disk::{Disk, is_gone, may_pass};
 use super::format::note::Note;
 use super::format::record::{HEADER_LEN, HeaderError};
 use super::format::wire::{Reader, Writer};
 use super::index::Index;
-use super::journal::{self, Event, Journal};
+use super::journal::{self, Event, Journal, Opened};
+use super::reserve::Reserve;
 use super::scan::{Scan, scan};
 use super::store::{Store, Totals};
 use super::tail::{Footer, Tail};
@@ -32,8 +34,10 @@ pub(crate) struct Recovered {
     pub(crate) torn: u64,
     /// Files with damage between whole records.
     pub(crate) damaged: u64,
-    /// Files without a readable header, moved into quarantine as they are.
+    /// Files without a readable header, or that cannot be opened, moved into quarantine as they are.
     pub(crate) unreadable: u64,
+    /// Segments of the journal that are not what was written.
+    pub(crate) journal_damaged: u64,
 }
 
 /// Why a spool cannot be used.
@@ -41,7 +45,7 @@ pub(crate) struct Recovered {
 pub enum OpenError {
     /// The disk refuses what every start needs.
     #[error("the spool cannot be opened: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// A batch was written by another version of otelgate.
     #[error(
         "{file} has layout version {version}, which this otelgate does not know; start the version that wrote it, and let it deliver"
@@ -54,6 +58,12 @@ pub enum OpenError {
     },
 }
 
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> OpenError {
+        OpenError::Io(error)
+    }
+}
+
 /// The files of a spool folder.
 struct Files {
     batches: BTreeMap<u64, u64>,
@@ -62,14 +72,11 @@ struct Files {
 }
 
 /// Opens the journal, before anything else is looked at.
-pub(crate) fn open_journal(
-    disk: &dyn super::disk::Disk,
-    settings: &Settings,
-) -> io::Result<(Journal, Vec<Remembered>)> {
+pub(crate) fn open_journal(disk: &dyn Disk, settings: &Settings, reserve: &Reserve) -> io::Result<Opened> {
     let ttl_ms = u64::try_from(settings.digest_ttl.as_millis()).unwrap_or(u64::MAX);
-    let (mut journal, digests) = Journal::open(disk, ttl_ms)?;
-    journal.remove_old(disk);
-    Ok((journal, digests))
+    let mut opened = Journal::open(disk, ttl_ms, reserve)?;
+    opened.journal.remove_old(disk);
+    Ok(opened)
 }
 
 /// Brings the folder in order; returns what is to be delivered and the next sequence number.
@@ -122,7 +129,8 @@ pub(crate) fn write_clean_stop(store: &Store, remembered: &[Remembered]) -> io::
     journal::encode_digests(remembered, &mut payload);
     // First, so that whoever appends from now on takes the word back.
     store.stopped.store(true, Ordering::Release);
-    store.replace(CLEAN_STOP, &journal::seal(&payload.0))
+    let word = journal::seal(&payload.0);
+    store.with_reserve(|| store.replace(CLEAN_STOP, &word))
 }
 
 fn load_clean_stop(store: &Store) -> io::Result<Option<Vec<Remembered>>> {
@@ -186,7 +194,15 @@ fn recover_file(
     digests: &mut Vec<Remembered>,
 ) -> Result<(), OpenError> {
     let name = super::file_name(sequence);
-    let file = store.disk.open(&name)?;
+    let file = match store.disk.open(&name) {
+        Err(error) if is_gone(&error, store.disk.as_ref()) || !may_pass(&error) => {
+            recovered.unreadable += 1;
+            tracing::error!(%error, "a spool file cannot be opened; it is kept in quarantine as it is");
+            store.put_away(&name, true)?;
+            return Ok(());
+        }
+        file => file?,
+    };
     let size = if cut { len.min(load_cut(store, sequence)?) } else { len };
     let scan = match scan(file.as_ref(), size) {
         Err(HeaderError::Version(version)) => return Err(OpenError::Version { file: name, version }),
@@ -221,7 +237,7 @@ fn recover_file(
 }
 
 /// An unreadable word cuts nothing away that may have been acknowledged.
-fn load_cut(store: &Store, sequence: u64) -> io::Result<u64> {
+pub(crate) fn load_cut(store: &Store, sequence: u64) -> io::Result<u64> {
     let bytes = store.load(&super::cut_name(sequence))?;
     let len = bytes.and_then(|bytes| bytes.first_chunk().copied().map(u64::from_le_bytes));
     Ok(len.unwrap_or(u64::MAX))

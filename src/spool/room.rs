@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::disk::Disk;
+use super::reserve;
 use crate::reply::Away;
 
-/// How long a look at the disk's free space is believed.
-const FREE_FOR: Duration = Duration::from_secs(1);
+/// How long a look at the disk is believed.
+const LOOKED_FOR: Duration = Duration::from_secs(1);
 
 /// How much the spool may hold.
 #[derive(Debug, Clone, Copy)]
@@ -35,17 +36,16 @@ pub(crate) struct Room {
     limits: Limits,
     used: AtomicU64,
     by_key: Mutex<HashMap<Arc<str>, u64>>,
-    free: Mutex<Option<(Instant, u64)>>,
+    looked: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Room {
     pub(crate) fn new(limits: Limits) -> Room {
-        Room { limits, used: AtomicU64::new(0), by_key: Mutex::default(), free: Mutex::new(None) }
+        Room { limits, used: AtomicU64::new(0), by_key: Mutex::default(), looked: Mutex::new(None) }
     }
 
-    /// Whether a request of this key may come in.
-    pub(crate) fn check(&self, key: &str, disk: &dyn Disk) -> Result<(), Away> {
-        self.check_all(disk)?;
+    /// Whether this key's share has room for a request.
+    pub(crate) fn check_key(&self, key: &str) -> Result<(), Away> {
         let used = self.by_key.lock().get(key).copied().unwrap_or(0);
         if used >= self.limits.max_bytes_per_key {
             return Err(Away::KeySpool);
@@ -56,24 +56,31 @@ impl Room {
     /// Whether a request of any key may come in.
     pub(crate) fn check_all(&self, disk: &dyn Disk) -> Result<(), Away> {
         let full = self.used.load(Ordering::Relaxed) >= self.limits.max_bytes;
-        if full || self.free_bytes(disk) < self.limits.min_free_bytes {
+        if full || !self.disk_takes_more(disk) {
             return Err(Away::Spool);
         }
         Ok(())
     }
 
-    pub(crate) fn free_bytes(&self, disk: &dyn Disk) -> u64 {
-        let mut free = self.free.lock();
+    /// The next check looks at the disk itself.
+    pub(crate) fn look_again(&self) {
+        *self.looked.lock() = None;
+    }
+
+    fn disk_takes_more(&self, disk: &dyn Disk) -> bool {
+        let mut looked = self.looked.lock();
         let now = Instant::now();
-        if let Some((at, bytes)) = *free
-            && now.duration_since(at) < FREE_FOR
+        if let Some((at, takes)) = *looked
+            && now.duration_since(at) < LOOKED_FOR
         {
-            return bytes;
+            return takes;
         }
+        // What is free only as long as the reserve is not used is not free.
+        let least = self.limits.min_free_bytes.max(reserve::BYTES);
         // A disk that cannot say is not known to be full: the write will tell.
-        let bytes = disk.free_bytes().unwrap_or(u64::MAX);
-        *free = Some((now, bytes));
-        bytes
+        let takes = disk.check().is_ok() && disk.free_bytes().map_or(true, |free| free >= least);
+        *looked = Some((now, takes));
+        takes
     }
 
     pub(crate) fn used(&self) -> u64 {
@@ -122,12 +129,12 @@ mod tests {
         let room = Room::new(Limits { max_bytes: 100, max_bytes_per_key: 50, min_free_bytes: 0 });
         let shares = BTreeMap::from([(Arc::from("a"), 50)]);
         room.charge(60, &shares, &BTreeMap::new());
-        assert_eq!(room.check("a", &disk), Err(Away::KeySpool));
-        assert_eq!(room.check("b", &disk), Ok(()));
+        assert_eq!(room.check_key("a"), Err(Away::KeySpool));
+        assert_eq!((room.check_key("b"), room.check_all(&disk)), (Ok(()), Ok(())));
         room.charge(40, &shares, &shares);
-        assert_eq!(room.check("b", &disk), Err(Away::Spool));
+        assert_eq!(room.check_all(&disk), Err(Away::Spool));
         room.release(100, &shares);
-        assert_eq!(room.check("a", &disk), Ok(()));
+        assert_eq!((room.check_key("a"), room.check_all(&disk)), (Ok(()), Ok(())));
         assert!(room.used_by_key().is_empty());
     }
 }

@@ -13,12 +13,10 @@ use super::counts::Counts;
 use super::digests::Remembered;
 use super::disk::Disk;
 use super::format::wire::{Malformed, Reader, Writer};
+use super::health::Health;
 use super::journal::{Event, Journal};
-use super::room::Room;
-
-/// Room that is kept for notes, so that a full disk can still be emptied.
-const RESERVE: &str = "reserve";
-const RESERVE_BYTES: usize = if cfg!(test) { 4 << 10 } else { 4 << 20 };
+use super::reserve::Reserve;
+use super::room::{Limits, Room};
 
 /// Shared by a spool and its batches.
 pub(crate) struct Store {
@@ -30,8 +28,8 @@ pub(crate) struct Store {
     pub(crate) moving: RwLock<()>,
     /// Where it is written down what became of batches; memory needs none. Held while the disk works.
     pub(crate) journal: Option<Mutex<Journal>>,
-    /// The reserve was given back, and is to be set aside again.
-    pub(crate) reserve_spent: AtomicBool,
+    pub(crate) reserve: Reserve,
+    pub(crate) health: Health,
     /// The word of a clean stop is on the disk.
     pub(crate) stopped: AtomicBool,
     /// Batches about which a person's order is being carried out.
@@ -52,9 +50,26 @@ pub(crate) struct Totals {
 }
 
 impl Store {
+    /// Nothing waits, and nothing is known but what the journal says.
+    pub(crate) fn new(disk: Box<dyn Disk>, limits: Limits, journal: Option<Journal>, reserve: Reserve) -> Store {
+        let totals = journal.as_ref().map(|journal| journal.known.totals.clone());
+        Store {
+            disk,
+            room: Room::new(limits),
+            waiting: Mutex::default(),
+            totals: Mutex::new(totals.unwrap_or_default()),
+            moving: RwLock::default(),
+            journal: journal.map(Mutex::new),
+            reserve,
+            health: Health::default(),
+            stopped: AtomicBool::new(false),
+            orders: Mutex::default(),
+        }
+    }
+
     /// Leaves the word beside a batch's file that nothing past `len` is to be recovered.
     pub(crate) fn write_cut(&self, sequence: u64, len: u64) -> io::Result<()> {
-        self.replace(&super::cut_name(sequence), &len.to_le_bytes())
+        self.with_reserve(|| self.replace(&super::cut_name(sequence), &len.to_le_bytes()))
     }
 
     /// Writes a small file so that it holds either what it held or all of `bytes`, whatever happens.
@@ -82,31 +97,8 @@ impl Store {
     }
 
     /// Tries once more with the reserve given back when the disk is full.
-    pub(crate) fn with_reserve<T>(&self, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        match write() {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                let mut reserve = self.disk.open(RESERVE)?;
-                reserve.truncate(0)?;
-                reserve.sync()?;
-                self.reserve_spent.store(true, Ordering::Relaxed);
-                write()
-            }
-            done => done,
-        }
-    }
-
-    /// Sets the reserve aside. Without room for it the spool works, and a full disk needs a person.
-    pub(crate) fn make_reserve(&self) -> io::Result<()> {
-        let mut file = match self.disk.create(RESERVE) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.disk.open(RESERVE)?,
-            file => file?,
-        };
-        if file.size()? < RESERVE_BYTES as u64 {
-            file.truncate(0)?;
-            file.append(&[vec![0; RESERVE_BYTES].into()])?;
-            file.sync()?;
-        }
-        self.disk.sync_dir("")
+    pub(crate) fn with_reserve<T>(&self, write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.reserve.with(self.disk.as_ref(), write)
     }
 }
 
@@ -148,6 +140,7 @@ impl Store {
     }
 
     fn leave(&self, batch: &Batch, keep: bool) -> io::Result<()> {
+        self.health.file_failed(batch.sequence(), None);
         self.put_away(&batch.name, keep)?;
         // One that stays behind cuts nothing any more; the next start removes it.
         let _ = self.disk.remove(&super::cut_name(batch.sequence()));
@@ -155,8 +148,9 @@ impl Store {
             journal.lock().forget(batch.sequence());
         }
         self.room.release(batch.charged, &batch.index.shares);
-        if self.reserve_spent.load(Ordering::Relaxed) && self.make_reserve().is_ok() {
-            self.reserve_spent.store(false, Ordering::Relaxed);
+        if self.reserve.is_spent() {
+            // Without room for it now there may be after the next batch.
+            let _ = self.reserve.make(self.disk.as_ref());
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! A batch's life on memory, and what tests of other modules build frames with.
 
+mod trouble;
+
 use std::sync::Arc;
 
 use super::*;

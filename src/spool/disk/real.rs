@@ -1,15 +1,19 @@
 //! The disk of a spool folder: plain files, `fdatasync`-like syncs of std, a lock that keeps a second process out.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, IoSlice, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::fs::{FlockOperation, flock, statvfs};
+use parking_lot::Mutex;
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, StatVfsMountFlags, accessat, flock, statvfs};
+use rustix::process::geteuid;
 
+use super::named::named;
 use super::{Disk, DiskFile};
+use crate::spool::QUARANTINE;
 
 /// Only the owner may read what clients sent.
 const FILE_MODE: u32 = 0o600;
@@ -18,27 +22,42 @@ const FOLDER_MODE: u32 = 0o700;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// What one `writev` may take on Linux.
 const MAX_SLICES: usize = 1024;
+/// Held by the process that the folder belongs to.
+const LOCK: &str = "lock";
+
+const CUT: &str = "somebody cut the file while it was open";
 
 /// A folder of the file system, locked for this process while the value lives.
 pub(crate) struct RealDisk {
     dir: PathBuf,
-    _lock: File,
+    /// The folder as it was opened.
+    folder: File,
+    lock: Mutex<File>,
+    owner: Owner,
 }
 
 struct RealFile {
     file: File,
     len: u64,
+    path: PathBuf,
 }
+
+/// Whose files these are: what root makes in the folder of another user is that user's, or a service could not open its own spool.
+#[derive(Clone, Copy)]
+struct Owner(Option<(u32, u32)>);
 
 /// Why a folder cannot be used as a spool.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds the folder.
-    #[error("{0} is in use by another otelgate process; a spool folder belongs to one process")]
+    #[error("{} is in use by another otelgate process; a spool folder belongs to one process", .0.display())]
     InUse(PathBuf),
     /// The folder cannot be made, opened or locked.
-    #[error("cannot use {0} as the spool's folder: {1}")]
-    Io(PathBuf, io::Error),
+    #[error(
+        "the spool's folder cannot be used: {0}; make it for the user that otelgate runs as, or write another one as `spool: {{ dir: … }}` \
+         (or as `state_dir`, of which it is the folder `spool`)"
+    )]
+    Io(io::Error),
 }
 
 impl RealDisk {
@@ -47,26 +66,15 @@ impl RealDisk {
     /// # Errors
     /// The folder belongs to another process, or cannot be made or written.
     pub(crate) fn open(dir: &Path) -> Result<RealDisk, LockError> {
-        let failed = |error: io::Error| LockError::Io(dir.to_owned(), error);
-        for folder in [dir.to_owned(), dir.join(super::super::QUARANTINE)] {
-            let mut builder = fs::DirBuilder::new();
-            builder.recursive(true).mode(FOLDER_MODE);
-            builder.create(folder).map_err(failed)?;
+        for folder in [dir.to_owned(), dir.join(QUARANTINE)] {
+            make_folder(&folder).map_err(LockError::Io)?;
         }
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(FILE_MODE)
-            .open(dir.join("lock"))
-            .map_err(failed)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::InUse(dir.to_owned())),
-            Err(error) => return Err(failed(error.into())),
-        }
-        let disk = RealDisk { dir: dir.to_owned(), _lock: lock };
-        disk.sync_dir("").map_err(failed)?;
+        let folder = File::open(dir).map_err(named(dir)).map_err(LockError::Io)?;
+        let owner = Owner::of(&folder.metadata().map_err(named(dir)).map_err(LockError::Io)?);
+        owner.give(&File::open(dir.join(QUARANTINE)).map_err(LockError::Io)?).map_err(LockError::Io)?;
+        let lock = Mutex::new(lock(dir, owner)?);
+        let disk = RealDisk { dir: dir.to_owned(), folder, lock, owner };
+        disk.sync_dir("").map_err(LockError::Io)?;
         Ok(disk)
     }
 
@@ -84,54 +92,168 @@ impl RealDisk {
         }
     }
 
+    /// Whether a folder was ever used as a spool.
+    pub(crate) fn is_spool(dir: &Path) -> io::Result<bool> {
+        dir.join(LOCK).try_exists().map_err(named(dir))
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
+
+    /// Whoever removed the lock's file did not mean to give the folder away.
+    fn lock_again(&self) -> io::Result<()> {
+        let mut held = self.lock.lock();
+        if is_same(&fs::metadata(self.path(LOCK)), &held.metadata()) {
+            return Ok(());
+        }
+        *held = lock(&self.dir, self.owner).map_err(io::Error::other)?;
+        Ok(())
+    }
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(named(folder))
+}
+
+fn lock(dir: &Path, owner: Owner) -> Result<File, LockError> {
+    let path = dir.join(LOCK);
+    let open = OpenOptions::new().create(true).truncate(false).write(true).mode(FILE_MODE).open(&path);
+    let lock = open.map_err(named(&path)).map_err(LockError::Io)?;
+    owner.give(&lock).map_err(named(&path)).map_err(LockError::Io)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::InUse(dir.to_owned())),
+        Err(error) => Err(LockError::Io(named(&path)(error.into()))),
+    }
+}
+
+fn is_same(one: &io::Result<Metadata>, other: &io::Result<Metadata>) -> bool {
+    let which = |file: &Metadata| (file.dev(), file.ino());
+    matches!((one, other), (Ok(one), Ok(other)) if which(one) == which(other))
+}
+
+impl Owner {
+    fn of(folder: &Metadata) -> Owner {
+        let another = geteuid().is_root() && folder.uid() != 0;
+        Owner(another.then(|| (folder.uid(), folder.gid())))
+    }
+
+    fn give(self, file: &File) -> io::Result<()> {
+        self.0.map_or(Ok(()), |(user, group)| fchown(file, Some(user), Some(group)))
+    }
+}
+
+/// The files of a folder with their lengths; folders are left out.
+pub(super) fn list(folder: &Path) -> io::Result<Vec<(String, u64)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(named(folder))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(named(folder))?;
+        let metadata = match entry.metadata() {
+            // It went away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata.map_err(named(&entry.path()))?,
+        };
+        if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
+            names.push((name, metadata.len()));
+        }
+    }
+    Ok(names)
 }
 
 impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().create_new(true).read(true).append(true).mode(FILE_MODE).open(self.path(name))?;
-        Ok(Box::new(RealFile { file, len: 0 }))
+        let path = self.path(name);
+        let file = OpenOptions::new().create_new(true).read(true).append(true).mode(FILE_MODE).open(&path);
+        let file = file.map_err(named(&path))?;
+        self.owner.give(&file).map_err(named(&path))?;
+        Ok(Box::new(RealFile { file, len: 0, path }))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).append(true).open(self.path(name))?;
-        let len = file.metadata()?.len();
-        Ok(Box::new(RealFile { file, len }))
+        let path = self.path(name);
+        let file = OpenOptions::new().read(true).append(true).open(&path).map_err(named(&path))?;
+        let len = file.metadata().map_err(named(&path))?.len();
+        Ok(Box::new(RealFile { file, len, path }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from), self.path(to))
+        let (from, to) = (self.path(from), self.path(to));
+        match fs::rename(&from, &to) {
+            // Somebody removed the quarantine's folder, and not the file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && from.exists() => {
+                to.parent().map_or(Ok(()), make_folder)?;
+                fs::rename(&from, &to).map_err(named(&from))
+            }
+            renamed => renamed.map_err(named(&from)),
+        }
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path(name))
+        let path = self.path(name);
+        fs::remove_file(&path).map_err(named(&path))
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
-        let entries = match fs::read_dir(self.path(folder)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
-                names.push((name, metadata.len()));
-            }
-        }
-        Ok(names)
+        list(&self.path(folder))
     }
 
     fn sync_dir(&self, folder: &str) -> io::Result<()> {
-        File::open(self.path(folder))?.sync_all()
+        let path = self.path(folder);
+        File::open(&path).and_then(|folder| folder.sync_all()).map_err(named(&path))
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        let stat = statvfs(&self.dir)?;
+        let stat = statvfs(&self.dir).map_err(|error| named(&self.dir)(error.into()))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn is_there(&self) -> bool {
+        is_same(&fs::metadata(&self.dir), &self.folder.metadata())
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let dir = self.dir.display();
+        if !self.is_there() {
+            let text = format!(
+                "{dir} is not the folder any more that was opened: it was removed, moved, or a mount hides it; put it back, or start otelgate again"
+            );
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+        accessat(CWD, &self.dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+            .map_err(|error| named(&self.dir)(error.into()))?;
+        self.lock_again()?;
+        let stat = statvfs(&self.dir).map_err(|error| named(&self.dir)(error.into()))?;
+        if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Err(named(&self.dir)(io::ErrorKind::ReadOnlyFilesystem.into()));
+        }
+        // File systems that make inodes as they need them say that they have none.
+        if stat.f_files > 0 && stat.f_favail == 0 {
+            let text = format!("{dir}: no inode is left on its file system; remove files there");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+        }
+        Ok(())
+    }
+}
+
+impl RealFile {
+    /// What was written is of use only where it will be found.
+    fn has_its_name(&self) -> io::Result<()> {
+        let there = fs::metadata(&self.path);
+        if let Ok(there) = &there
+            && is_same(&Ok(there.clone()), &self.file.metadata())
+        {
+            return match there.len() < self.len {
+                true => Err(named(&self.path)(io::Error::other(CUT))),
+                false => Ok(()),
+            };
+        }
+        let why = io::Error::new(io::ErrorKind::NotFound, "the file was removed, moved or replaced while it was open");
+        Err(named(&self.path)(why))
     }
 }
 
@@ -143,34 +265,38 @@ impl DiskFile for RealFile {
         while !rest.is_empty() {
             let some = &rest[..rest.len().min(MAX_SLICES)];
             match self.file.write_vectored(some) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) => return Err(named(&self.path)(io::ErrorKind::WriteZero.into())),
                 Ok(written) => {
                     self.len += written as u64;
                     IoSlice::advance_slices(&mut rest, written);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(named(&self.path)(error)),
             }
         }
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().map_err(named(&self.path))?;
+        self.has_its_name()
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         let end = offset.checked_add(len as u64);
         if end.is_none_or(|end| end > self.len) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(named(&self.path)(io::ErrorKind::UnexpectedEof.into()));
         }
         let mut buffer = vec![0; len];
-        self.file.read_exact_at(&mut buffer, offset)?;
+        self.file.read_exact_at(&mut buffer, offset).map_err(named(&self.path))?;
         Ok(buffer.into())
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)?;
+        if self.file.metadata().map_err(named(&self.path))?.len() < len {
+            return Err(named(&self.path)(io::Error::other(CUT)));
+        }
+        self.file.set_len(len).map_err(named(&self.path))?;
         self.len = len;
         Ok(())
     }
@@ -202,5 +328,50 @@ mod tests {
         assert!(disk.free_bytes().unwrap() > 0);
         drop((disk, file));
         RealDisk::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_lost_its_name_is_not_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(dir.path()).unwrap();
+        let (mut gone, mut cut) = (disk.create("gone").unwrap(), disk.create("cut").unwrap());
+        for file in [&mut gone, &mut cut] {
+            file.append(&[Bytes::from_static(b"hello")]).unwrap();
+            file.sync().unwrap();
+        }
+        fs::remove_file(dir.path().join("gone")).unwrap();
+        fs::write(dir.path().join("cut"), "h").unwrap();
+        gone.append(&[Bytes::from_static(b"world")]).unwrap();
+        let error = gone.sync().unwrap_err();
+        assert!(error.kind() == io::ErrorKind::NotFound && error.to_string().contains("/gone: "), "{error}");
+        assert!(cut.sync().is_err());
+        let error = disk.open("nobody").err().unwrap();
+        assert!(crate::spool::disk::is_gone(&error, &disk));
+        assert_eq!(error.to_string().matches("nobody").count(), 1, "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_goes_away_is_told_from_a_file_that_does() {
+        let parent = tempfile::tempdir().unwrap();
+        let (dir, elsewhere) = (parent.path().join("spool"), parent.path().join("elsewhere"));
+        let disk = RealDisk::open(&dir).unwrap();
+        disk.check().unwrap();
+        // Everything in it, and the quarantine: the folder is still this process's.
+        fs::remove_file(dir.join(LOCK)).unwrap();
+        fs::remove_dir(dir.join(QUARANTINE)).unwrap();
+        disk.check().unwrap();
+        assert!(matches!(RealDisk::open(&dir), Err(LockError::InUse(_))), "it is locked again");
+        fs::remove_dir(dir.join(QUARANTINE)).unwrap();
+        drop(disk.create("a").unwrap());
+        disk.rename("a", "quarantine/a").unwrap();
+        fs::rename(&dir, &elsewhere).unwrap();
+        let error = disk.open("a").err().unwrap();
+        assert!(!crate::spool::disk::is_gone(&error, &disk) && crate::spool::disk::may_pass(&error));
+        assert!(disk.check().unwrap_err().to_string().contains("put it back"));
+        fs::create_dir(&dir).unwrap();
+        assert!(disk.check().is_err(), "another folder of the same name is not this one");
+        fs::remove_dir(&dir).unwrap();
+        fs::rename(&elsewhere, &dir).unwrap();
+        disk.check().unwrap();
     }
 }
