@@ -39,7 +39,7 @@ pub(crate) struct OfSignal {
 pub(crate) struct OfRequest {
     /// [`Signal::name`](crate::signal::Signal::name).
     pub(crate) signal: &'static str,
-    /// `grpc`, `http_protobuf` or `http_json`.
+    /// `grpc`, `http-protobuf` or `http-json`.
     pub(crate) protocol: &'static str,
     /// `accepted`, `partial` or `refused`.
     pub(crate) outcome: &'static str,

@@ -73,11 +73,24 @@ pub(crate) struct Fresh {
     pub(super) answer: Answer,
 }
 
-/// A chunk whose encoder holds a request that is not committed: rolled back and open again when dropped.
+/// A chunk whose encoder holds a request that is not committed: rolled back and open again when dropped. One whose encoder panicked is never
+/// open again, for nobody knows what its columns hold: those who wait for it are told that nobody knows.
 struct Uncommitted<'a> {
-    lane: &'a Arc<Lane>,
     chunk: Option<OpenChunk>,
     column_bytes: u64,
+    /// After the chunk, so that the lane's clock always sees one of the two.
+    out: Out<'a>,
+}
+
+/// A chunk that is missing from the stack, for as long as it is, however that ends.
+struct Out<'a> {
+    lane: &'a Arc<Lane>,
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        self.lane.open.lock().out -= 1;
+    }
 }
 
 impl Lane {
@@ -143,7 +156,7 @@ impl Lane {
         let request = instead.unwrap_or(&fresh.received.request);
         let spare = stamp.room(request).min(growth.max_column_bytes);
         fresh.received.admitted.grow(spare)?;
-        let mut chunk = Uncommitted { lane: self, chunk: Some(self.take()), column_bytes: request.len() as u64 };
+        let mut chunk = self.take(request.len() as u64);
         let append = || match (&mut chunk.chunk, stamp.is_empty()) {
             (Some(chunk), true) => chunk.encoder.append(request, growth),
             (Some(chunk), false) => chunk.encoder.append(&stamp.apply(request, growth.max_column_bytes)?, growth),
@@ -157,6 +170,11 @@ impl Lane {
         }))
     }
 
+    #[cfg(test)]
+    pub(super) fn out(&self) -> usize {
+        self.open.lock().out
+    }
+
     /// Seals every chunk at once from now on, those that are open too.
     pub(super) fn stop(self: &Arc<Self>) {
         self.stopping.store(true, Ordering::Release);
@@ -166,12 +184,14 @@ impl Lane {
         }
     }
 
-    fn take(&self) -> OpenChunk {
+    fn take(self: &Arc<Self>, column_bytes: u64) -> Uncommitted<'_> {
         let mut open = self.open.lock();
         open.out += 1;
         let chunk = open.chunks.pop();
         drop(open);
-        chunk.unwrap_or_else(|| OpenChunk::new(self.encoders.take()))
+        let out = Out { lane: self };
+        let chunk = chunk.unwrap_or_else(|| OpenChunk::new(self.encoders.take()));
+        Uncommitted { chunk: Some(chunk), column_bytes, out }
     }
 
     /// The chunk's owner is done with it: it is sealed when its time has come, and open again otherwise.
@@ -179,13 +199,10 @@ impl Lane {
         let due = chunk.due().is_some_and(|due| {
             due <= Instant::now() || self.stopping.load(Ordering::Acquire) || chunk.full(self.max_chunk_rows)
         });
-        let mut open = self.open.lock();
-        open.out -= 1;
         if due {
-            drop(open);
             self.seal(chunk);
         } else {
-            open.chunks.push(chunk);
+            self.open.lock().chunks.push(chunk);
         }
     }
 
@@ -248,7 +265,8 @@ impl Encoded<'_> {
         let note = FrameRequest { key: key.clone(), bytes: request.len() as u64, digest };
         admitted.shrink(note.bytes);
         drop(request);
-        let (waiting, fate) = Waiting::new(Box::new(admitted), appended.column_bytes, left_out, &chunk.lane.pending);
+        let (waiting, fate) =
+            Waiting::new(Box::new(admitted), appended.column_bytes, left_out, &chunk.out.lane.pending);
         let followed = repeats.follow(key, digest, answer, fate.clone());
         chunk.commit(note, waiting);
         Ticket::of(fate, followed)
@@ -257,23 +275,29 @@ impl Encoded<'_> {
 
 impl Uncommitted<'_> {
     fn commit(mut self, note: FrameRequest, waiting: Waiting) {
-        let Some(mut chunk) = self.chunk.take() else {
+        let lane = self.out.lane;
+        let Some(chunk) = &mut self.chunk else {
             return;
         };
-        let first = chunk.commit(note, waiting, self.lane.commit_interval);
-        self.lane.put_back(chunk);
+        let first = chunk.commit(note, waiting, lane.commit_interval);
+        if let Some(chunk) = self.chunk.take() {
+            lane.put_back(chunk);
+        }
         if first {
-            self.lane.first_request.notify_one();
+            lane.first_request.notify_one();
         }
     }
 }
 
 impl Drop for Uncommitted<'_> {
     fn drop(&mut self) {
-        if let Some(mut chunk) = self.chunk.take() {
+        let Some(mut chunk) = self.chunk.take() else {
+            return;
+        };
+        if !std::thread::panicking() {
             chunk.encoder.rollback();
             chunk.was_grown_by(self.column_bytes);
-            self.lane.put_back(chunk);
+            self.out.lane.put_back(chunk);
         }
     }
 }

@@ -158,6 +158,12 @@ impl Lanes {
         self.pending.count()
     }
 
+    /// Chunks that are missing from their stacks.
+    #[cfg(test)]
+    pub(crate) fn out(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.out()).sum()
+    }
+
     /// The digests of requests whose answer may not have arrived: after [`Lanes::stop`], for [`Spool::stop`].
     pub(crate) fn remembered(&self) -> Vec<Remembered> {
         self.repeats.all()

@@ -143,6 +143,19 @@ async fn what_is_refused_or_dropped_leaves_no_trace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_encoder_that_panics_costs_its_chunk_and_nobody_else() {
+    let path = Path::new(Spool::in_memory());
+    let beside = path.send("r1 a=1");
+    let append = std::panic::AssertUnwindSafe(|| path.charge("panic a=1").map(drop));
+    assert!(std::panic::catch_unwind(append).is_err());
+    assert_eq!(path.lanes.out(), 0);
+    assert_eq!(away(beside.await), Away::Unknown);
+    path.send("r2 a=1").await.unwrap();
+    assert_eq!(path.sink.stored("a"), [("r2".into(), 1)].into());
+    assert_eq!((path.admission.memory().used(), path.lanes.waiting()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_without_records_is_kept_at_once() {
     let path = Path::new(Spool::in_memory());
     path.sink.always("a", Some(Act::Say(Outcome::Retry { why: "away".into(), after: None })));

@@ -41,7 +41,7 @@ use crate::spool::{Batch, Counts, Summary};
 use part::{Job, Turn};
 use shipment::Shipment;
 use table::{Rank, Stuck, Table};
-use watch::Watch;
+use watch::{Report, Watch};
 
 /// Longest pause of a job that waits for a person.
 const HELD_PAUSE: Duration = Duration::from_secs(15);
@@ -51,6 +51,9 @@ const LATE_FOR: Duration = Duration::from_secs(600);
 /// Counted from the start of this process: what an earlier one had under way has arrived by then, though a proxy or a full socket
 /// buffer held it back, and can be seen by a look. Where a table keeps tokens nothing has to wait for it.
 const STRAGGLERS: Duration = Duration::from_secs(5);
+/// Why a part is held whose delivery panicked.
+const PANICKED: &str =
+    "the delivery panicked, which is a fault of otelgate's own: the log has its place, please report it";
 /// Pause before the disk is asked again to let a finished batch go.
 const FINISH_PAUSE: Duration = Duration::from_secs(5);
 
@@ -219,23 +222,15 @@ impl Deliveries {
     /// A worker: as long as its table has jobs.
     async fn work(self: Arc<Self>, name: Arc<str>, signal: Signal) {
         while let Some(job) = self.with_table(&name, signal, Table::pop) {
-            let this = self.clone();
-            // A task of its own, so that a panic in a sink costs one part its delivery until the next start, not the table a worker.
-            let turn = tokio::spawn(async move { this.turn(job).await });
-            if turn.await.is_err() {
-                tracing::error!(table = %name, "a delivery panicked; its batch stays in the spool until the next start");
-            }
+            self.turn(job).await;
         }
     }
 
-    async fn turn(self: Arc<Self>, mut job: Job) {
+    async fn turn(self: &Arc<Self>, job: Job) {
         let was_held = job.held.is_some();
         let (name, signal) = job.lane();
         let changes = self.sink.changes();
-        let stuck = Stuck::new(&self, &name, signal);
-        // Whatever waits for a person is not waited for by its lane while it tries again.
-        stuck.set(was_held);
-        let turn = job.turn(self.sink.as_ref(), &self.watch, &stuck).await;
+        let (job, turn) = self.turn_apart(job).await;
         match turn {
             Turn::Held => {
                 if !was_held {
@@ -249,6 +244,31 @@ impl Deliveries {
                     self.with_table(&name, signal, |table| table.mended.notify_waiters());
                 }
                 self.settled(&job);
+            }
+        }
+    }
+
+    /// The turn in a task of its own, so that a panic in a sink is this part's trouble and nobody else's. What the panic left is what a
+    /// process that died would have left, and so the part goes on from its notes, as after a start: it is held, and tries again in a while.
+    async fn turn_apart(self: &Arc<Self>, mut job: Job) -> (Job, Turn) {
+        let (shipment, part, place) = (job.shipment.clone(), job.part.clone(), job.place);
+        let this = self.clone();
+        let turn = tokio::spawn(async move {
+            let (name, signal) = job.lane();
+            let stuck = Stuck::new(&this, &name, signal);
+            // Whatever waits for a person is not waited for by its lane while it tries again.
+            stuck.set(job.held.is_some());
+            let turn = job.turn(this.sink.as_ref(), &this.watch, &stuck).await;
+            drop(stuck);
+            (job, turn)
+        });
+        match turn.await {
+            Ok(done) => done,
+            Err(_) => {
+                self.watch.report(&part.name.table, Report::Held(PANICKED));
+                let mut job = Job::new(shipment, part, place);
+                job.held = Some(PANICKED.into());
+                (job, Turn::Held)
             }
         }
     }
@@ -305,7 +325,12 @@ impl Deliveries {
             tracing::error!(batch, %error, "the spool's disk fails; a delivered batch keeps its file until it works again");
             tokio::time::sleep(FINISH_PAUSE).await;
         }
-        self.live.lock().remove(&shipment.batch.sequence());
+        // A person may have taken the batch out of quarantine again already: then this number is another shipment's.
+        let mut live = self.live.lock();
+        if live.get(&shipment.batch.sequence()).is_some_and(|known| Arc::ptr_eq(known, &shipment)) {
+            live.remove(&shipment.batch.sequence());
+        }
+        drop(live);
         self.count_batch(&shipment.batch, -1);
         if !given_up {
             let of = OfSignal { signal: shipment.batch.signal().name() };

@@ -430,3 +430,38 @@ async fn one_held_part_that_is_in_brings_the_others_of_its_table() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(sink.stored("a").len(), 20);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_panics_costs_its_part_a_pause_and_nothing_else() {
+    let sink = FakeSink::new();
+    sink.script("a", [Act::StoreAndPanic]);
+    let deliveries = deliveries(&sink);
+    let began = Instant::now();
+    deliveries.take(batch(&Spool::in_memory(), &[frame(&sink, &["r1 a=2 b=1"])]), None);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!((sink.stored("b").len(), deliveries.tables()["a"].held), (1, 1));
+    assert!(deliveries.tables()["a"].last_error.as_ref().is_some_and(|(_, why)| why.contains("panicked")));
+    while !deliveries.batches().is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(began.elapsed() >= HELD_PAUSE / 2 && began.elapsed() < 2 * HELD_PAUSE);
+    // It was in; the repeat had its token, and a look told so.
+    assert_eq!(sink.stored("a"), [("r1".into(), 2)].into());
+    assert_eq!(sink.state.lock().looks, ["a"]);
+    assert_eq!(deliveries.tables()["a"].held, 0);
+    assert!(deliveries.is_at_rest());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_ends_takes_no_other_of_its_number_along() {
+    let sink = FakeSink::new();
+    let deliveries = deliveries(&sink);
+    let shipment = || Shipment::new(Arc::new(batch(&Spool::in_memory(), &[frame(&sink, &["r1 a=1"])])), None);
+    let (ends, again) = (shipment(), shipment());
+    assert_eq!(ends.batch.sequence(), again.batch.sequence());
+    deliveries.live.lock().insert(again.batch.sequence(), again.clone());
+    deliveries.clone().finish(ends).await;
+    assert!(deliveries.has(again.batch.sequence()));
+    deliveries.clone().finish(again.clone()).await;
+    assert!(!deliveries.has(again.batch.sequence()));
+}

@@ -1,7 +1,7 @@
 //! For tests: a sink in memory that keeps tokens as a table with a deduplication window does, and fails as it is told.
 //!
 //! A request is text: its name, then `table=rows` for each table, for example `r1 otel_logs=2 hyperdx_sessions=1`. A request whose
-//! name begins with `bad` is malformed; rows of one whose name begins with `poison` are refused by the table.
+//! name begins with `bad` is malformed, one with `panic` makes the encoder panic; rows of one whose name begins with `poison` are refused by the table.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(crate) enum Act {
     Say(Outcome),
     /// It is stored, and this is said.
     StoreAndSay(Outcome),
+    /// It is stored, and the sink panics.
+    StoreAndPanic,
     /// The token is remembered and nothing is stored.
     SpoilAndSay(Outcome),
     /// Waits before it takes it.
@@ -179,6 +181,10 @@ impl Sink for FakeSink {
                 }
                 // Replicas keep a token together with its rows, or neither.
                 Some(Act::SpoilAndSay(outcome)) if self.replicas.load(Ordering::Relaxed) => outcome,
+                Some(Act::StoreAndPanic) => {
+                    self.take(part);
+                    panic!("on purpose");
+                }
                 Some(Act::SpoilAndSay(outcome)) => {
                     self.state.lock().tokens.insert(part.token.clone());
                     outcome
@@ -250,6 +256,7 @@ impl ChunkEncoder for FakeEncoder {
         let text = std::str::from_utf8(request).expect("tests send text");
         let mut words = text.split(' ');
         let name = words.next().unwrap_or_default().to_owned();
+        assert!(!name.starts_with("panic"), "on purpose");
         if name.starts_with("bad") {
             return Err(EncodeError::Malformed { what: "bad", at: 0 });
         }

@@ -1,5 +1,6 @@
 //! A sealed batch: immutable but for its notes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -138,7 +139,7 @@ pub(crate) struct State {
     pub(crate) bytes: u64,
     pub(crate) parts: Vec<PartState>,
     /// (frame, part) of the segments that are not what was written.
-    pub(crate) damaged: Vec<(u32, u32)>,
+    pub(crate) damaged: BTreeSet<(u32, u32)>,
     /// What frames held that cannot be read at all.
     pub(crate) lost: Counts,
     /// Reads that failed, without damage being proven.
@@ -162,7 +163,7 @@ impl Batch {
         let mut state = State {
             bytes: tail.len,
             parts: vec![PartState::default(); index.parts.len()],
-            damaged: Vec::new(),
+            damaged: BTreeSet::new(),
             lost: Counts::default(),
             read_failures: 0,
             count_failures: 0,

@@ -87,8 +87,11 @@ impl Batch {
                 return Ok(contents);
             }
         };
+        let (known, retried) = (self.state(part.id), self.state.lock().is_retried());
         for segment in &part.segments {
-            match self.read_segment(file.as_ref(), part, segment) {
+            match self.read_segment(file.as_ref(), part, segment, |segment| {
+                known.to_send(retried, segment.frame, segment.rows)
+            }) {
                 Ok(Some(whole)) => contents.segments.push(whole),
                 Err(error) if !self.is_given_up(&error) => return Err(error),
                 Ok(None) | Err(_) => self.damaged(segment.frame, part.id),
@@ -112,14 +115,14 @@ impl Batch {
         file: &dyn DiskFile,
         part: &BatchPart,
         segment: &Segment,
+        to_send: impl Fn(&Segment) -> Vec<Rows>,
     ) -> io::Result<Option<SegmentContents>> {
         let len = usize::try_from(segment.len).map_err(io::Error::other)?;
         let bytes = file.read_at(segment.offset, len)?;
         if crc32c::crc32c(&bytes) != segment.sum {
             return Ok(None);
         }
-        let frame = self.index.frames.iter().find(|at| at.frame == segment.frame);
-        let Some(meta) = frame.map(|at| read_meta(file, at)).transpose()?.flatten() else {
+        let Some(meta) = self.index.frame(segment.frame).map(|at| read_meta(file, at)).transpose()?.flatten() else {
             return Ok(None);
         };
         let entry = meta.parts.into_iter().find(|one| one.id == part.id);
@@ -127,23 +130,15 @@ impl Batch {
             frame: segment.frame,
             bytes,
             rows: segment.rows,
-            to_send: self.to_send(part.id, segment),
+            to_send: to_send(segment),
             rows_by_request: entry.rows_by_request,
             witnesses: entry.witnesses,
         }))
     }
 
-    fn to_send(&self, part: u32, segment: &Segment) -> Vec<Rows> {
-        let known = self.state(part);
-        let retried = self.state.lock().is_retried();
-        known.to_send(retried, segment.frame, segment.rows)
-    }
-
     fn damaged(&self, frame: u32, part: u32) {
         let mut state = self.state.lock();
-        if !state.damaged.contains(&(frame, part)) {
-            state.damaged.push((frame, part));
-        }
+        state.damaged.insert((frame, part));
         if !std::mem::replace(&mut state.logged, true) {
             let file = &self.name;
             tracing::error!(

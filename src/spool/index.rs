@@ -119,6 +119,12 @@ impl Index {
         Ok(())
     }
 
+    /// A whole frame by its number. A batch may have a hundred thousand, and each segment of each part asks: their numbers grow along the file.
+    pub(crate) fn frame(&self, number: u32) -> Option<&FrameAt> {
+        let place = self.frames.binary_search_by_key(&number, |at| at.frame).ok()?;
+        self.frames.get(place)
+    }
+
     /// Whether a part's number means the same part as in the frames before.
     fn agrees(&self, part: &super::format::frame::PartMeta) -> bool {
         let known = self.parts.iter().find(|one| one.id == part.id);
@@ -155,5 +161,18 @@ impl BatchPart {
             bytes: 0,
             uncompressed: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_found_where_others_are_missing() {
+        let at = |frame| FrameAt { frame, meta_offset: u64::from(frame) * 100, meta_len: 1, meta_sum: 0 };
+        let index = Index { frames: [0, 2, 3, 7].map(at).into(), ..Index::default() };
+        let found = (0..9).filter_map(|frame| index.frame(frame).map(|at| at.meta_offset));
+        assert_eq!(found.collect::<Vec<_>>(), [0, 200, 300, 700]);
     }
 }
