@@ -82,7 +82,7 @@ pub(crate) struct OfTable {
 pub(crate) struct OfInsert {
     /// The table's name, without its database.
     pub(crate) table: Arc<str>,
-    /// `delivered`, `retry`, `unknown`, `hold` or `refused`.
+    /// `delivered`, `retry`, `unknown`, `too_much`, `hold` or `refused`.
     pub(crate) outcome: &'static str,
 }
 
@@ -182,6 +182,7 @@ families! {
     batch_bytes_waiting: Family<OfSignal, Gauge> = "Compressed bytes of sealed batches not yet known to be in, by signal";
     inserts: Family<OfInsert, Counter> = "Attempts to deliver a part, by table and outcome";
     insert_rows: Family<OfTable, Counter> = "Rows delivered, by table";
+    insert_rows_limit: Family<OfTable, Gauge> = "Most rows of a table that are sent at once, because more were too much for the sink; 0: as many as there are";
     insert_rows_without: Family<OfColumn, Counter> = "Rows delivered without a column that their table no longer has, by table and column";
     insert_bytes: Family<OfTable, Counter> = "Compressed bytes delivered, by table";
     insert_seconds: SecondsBy<OfTable> = "Duration of an attempt to deliver a part, in seconds", Family::new_with_constructor(Seconds);

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::blocking;
 use crate::deliver::Deliveries;
-use crate::metrics::{Metrics, OfRows};
+use crate::metrics::{Metrics, OfRows, OfTable};
 use crate::sink::Sink;
 use crate::spool::{Counts, Spool};
 
@@ -86,6 +86,8 @@ pub(crate) struct TableStatus {
     pub(crate) parts_waiting: usize,
     /// Parts that wait for a person.
     pub(crate) parts_held: usize,
+    /// The most rows that are sent at once, while the sink does not take all that there is.
+    pub(crate) rows_at_once: Option<u64>,
     /// What went wrong last, in words.
     pub(crate) last_error: Option<String>,
     /// When, in milliseconds since 1970.
@@ -201,6 +203,7 @@ impl Sources {
                 inserting: health.working,
                 parts_waiting: health.waiting,
                 parts_held: health.held,
+                rows_at_once: health.rows_at_once,
                 last_error: why.map(|why| why.to_string()),
                 last_error_ms: at.map(milliseconds),
                 last_stored_ms: health.last_delivery.map(milliseconds),
@@ -252,6 +255,9 @@ impl Sources {
                 let of = OfRows { key: key.clone(), table: table.clone(), state };
                 metrics.rows.get_or_create(&of).set(signed(rows));
             }
+        }
+        for (table, health) in self.deliveries.tables() {
+            metrics.insert_rows_limit.get_or_create(&OfTable { table }).set(signed(health.rows_at_once.unwrap_or(0)));
         }
         metrics.spool_bytes.set(signed(self.spool.used().0));
         metrics.oldest_batch_seconds.set(signed(self.oldest_seconds().unwrap_or(0)));

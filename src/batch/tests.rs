@@ -387,3 +387,21 @@ async fn a_slow_table_is_waited_for() {
     assert_eq!(path.sink.stored("b").len(), 20);
     assert!(path.sink.tokens("b").len() <= 3, "it gets few large inserts");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_holds_while_everything_is_too_much() {
+    for outcome in [Outcome::TooMuch { why: "too large".into() }, crate::sink::fake::too_much()] {
+        let path = Path::new(Spool::in_memory());
+        path.sink.always("a", Some(Act::Say(outcome)));
+        let began = tokio::time::Instant::now();
+        let (one, other) = (path.send("r1 a=2"), path.send("r2 a=2"));
+        assert!(one.await.is_err() && other.await.is_err());
+        assert!(began.elapsed() < RULES.deadline + Duration::from_millis(100));
+        path.sink.always("a", None);
+        // Nothing of it is sent after it was said to be gone, or all of it is stored once.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(path.sink.stored("a").values().all(|rows| *rows == 2));
+        path.send("r3 a=1").await.unwrap();
+        assert_eq!(path.admission.memory().used(), 0);
+    }
+}

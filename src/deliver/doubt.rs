@@ -9,6 +9,8 @@
 //! - Where token and rows are kept together, or nothing can be looked at, the repeat's answer is believed, for as long as the token is
 //!   remembered: counted from the first attempt that may be in, by the clock on the wall as well, for it outlives the process. A clock that
 //!   was set back says nothing.
+//! - What is too much at once is repeated a few times, for the sink may only be short of something now; then it is to be divided, once it is known
+//!   not to be in. Its pieces have no such patience: they are divided on as soon as they are too much.
 //! - An attempt that failed where the rows may be in all the same ([`Outcome::Doubtful`]) is looked for before what the sink said is
 //!   believed. One that may work next time is repeated under the same token a few times first, where the table keeps tokens: so what depends on the table
 //!   gets its share too.
@@ -30,6 +32,9 @@ const MAX_ADVICE: Duration = Duration::from_secs(60);
 /// Failures in a row that prove nothing, after which a table that keeps tokens is looked at.
 const DOUBTFUL_REPEATS: u32 = 3;
 
+/// Attempts in a row that were too much at once, after which an insert is divided.
+const PATIENCE: u32 = 3;
+
 /// The state of one insert.
 #[derive(Debug, Clone)]
 pub(super) struct Insert {
@@ -39,6 +44,7 @@ pub(super) struct Insert {
     pub(super) attempts: u32,
     failures: u32,
     doubtful: u32,
+    too_much: u32,
     unknown: Option<Unknown>,
     step: Step,
     /// What the sink said of it; it counts if the next look finds that it is not in.
@@ -67,6 +73,8 @@ pub(super) enum Verdict {
     In { despite: Option<String> },
     /// [`Insert::step`] says what to do, after this pause.
     Again(Duration),
+    /// It is too much at once, and not in: fewer rows may be, after this pause.
+    TooMuch { why: String, pause: Duration },
     /// A person must mend something first.
     Held { why: String },
     /// It is not in and never will be.
@@ -77,7 +85,12 @@ impl Insert {
     /// Not tried under the token of this generation.
     pub(super) fn new(generation: u32) -> Self {
         let (unknown, step, or_else) = (None, Step::Send, None);
-        Insert { generation, attempts: 0, failures: 0, doubtful: 0, unknown, step, or_else }
+        Insert { generation, attempts: 0, failures: 0, doubtful: 0, too_much: 0, unknown, step, or_else }
+    }
+
+    /// A piece of this one, which was too much at once: never sent, and no more patient than this one has become.
+    pub(super) fn of_a_piece(&self) -> Self {
+        Insert { failures: self.failures, too_much: self.too_much, ..Insert::new(0) }
     }
 
     /// Tried by an earlier process, under the token of this generation for the first time then.
@@ -138,6 +151,15 @@ impl Insert {
                 self.is_unknown();
                 self.doubtful += 1;
                 match *or_else {
+                    Outcome::TooMuch { why } => {
+                        self.too_much = self.too_much.saturating_add(1);
+                        if rule != Some(AfterUnknown::Look) && self.too_much < PATIENCE {
+                            self.step = Step::Send;
+                            Verdict::Again(self.pause(None))
+                        } else {
+                            self.look(Some(Outcome::TooMuch { why }))
+                        }
+                    }
                     Outcome::Retry { after, .. }
                         if rule != Some(AfterUnknown::Look) && self.doubtful < DOUBTFUL_REPEATS =>
                     {
@@ -148,6 +170,12 @@ impl Insert {
                 }
             }
             Outcome::Retry { after, .. } => Verdict::Again(self.pause(after)),
+            Outcome::TooMuch { why } => {
+                self.too_much = self.too_much.saturating_add(1);
+                // An earlier attempt may have been taken.
+                let ask = self.unknown.is_some() && rule.is_some() && self.too_much >= PATIENCE;
+                if ask { self.look(Some(Outcome::TooMuch { why })) } else { self.is_too_much(why) }
+            }
             Outcome::Hold { why } => Verdict::Held { why },
             // These bytes are refused, but an earlier attempt of theirs may not have been.
             refused @ Outcome::Refused { .. } if self.unknown.is_some() && rule.is_some() => self.look(Some(refused)),
@@ -159,9 +187,12 @@ impl Insert {
     pub(super) fn looked(&mut self, look: Look) -> Verdict {
         match look {
             Look::Present => match self.or_else.take().map(|said| *said) {
-                Some(Outcome::Retry { why, .. } | Outcome::Hold { why } | Outcome::Refused { why }) => {
-                    Verdict::In { despite: Some(why) }
-                }
+                Some(
+                    Outcome::Retry { why, .. }
+                    | Outcome::TooMuch { why }
+                    | Outcome::Hold { why }
+                    | Outcome::Refused { why },
+                ) => Verdict::In { despite: Some(why) },
                 _ => Verdict::In { despite: None },
             },
             Look::Absent => {
@@ -171,6 +202,7 @@ impl Insert {
                 self.step = Step::Send;
                 match self.or_else.take().map(|said| *said) {
                     Some(Outcome::Retry { after, .. }) => Verdict::Again(self.pause(after)),
+                    Some(Outcome::TooMuch { why }) => self.is_too_much(why),
                     Some(Outcome::Hold { why }) => Verdict::Held { why },
                     Some(Outcome::Refused { why }) => Verdict::Refused { why },
                     _ => Verdict::Again(Duration::ZERO),
@@ -179,9 +211,19 @@ impl Insert {
             Look::Unclear { .. } => match self.or_else.as_deref() {
                 // Whoever mends that lets the look answer too; until then it is not sent.
                 Some(Outcome::Hold { why }) => Verdict::Held { why: why.clone() },
+                Some(Outcome::TooMuch { .. }) => {
+                    // Where tokens are kept a repeat may find a server that takes it, though the one that has to be asked is away.
+                    self.step = Step::Send;
+                    Verdict::Again(self.pause(None))
+                }
                 _ => Verdict::Again(self.pause(None)),
             },
         }
+    }
+
+    fn is_too_much(&mut self, why: String) -> Verdict {
+        let pause = self.pause(None);
+        if self.too_much < PATIENCE { Verdict::Again(pause) } else { Verdict::TooMuch { why, pause } }
     }
 
     fn is_unknown(&mut self) {

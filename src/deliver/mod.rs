@@ -9,10 +9,12 @@
 //! waits for it says nothing about the lane's other tables. A batch that would feed such tables only grows on.
 //!
 //! Read on in [`doubt`] (what follows from an answer), [`part`] (one part's course), [`piece`] (dividing what the sink does not take),
+//! [`pace`] (how much a table is given at once),
 //! [`shipment`] (when a batch may still be given up) and [`audience`] (who is told what).
 
 mod audience;
 mod doubt;
+mod pace;
 mod part;
 mod piece;
 mod shipment;
@@ -141,6 +143,7 @@ impl Deliveries {
             health.working = table.working;
             health.waiting = table.queued() + table.early;
             health.held = table.held;
+            health.rows_at_once = table.pace.limit();
         }
         health
     }
@@ -258,7 +261,8 @@ impl Deliveries {
             let stuck = Stuck::new(&this, &name, signal);
             // Whatever waits for a person is not waited for by its lane while it tries again.
             stuck.set(job.held.is_some());
-            let turn = job.turn(this.sink.as_ref(), &this.watch, &stuck).await;
+            let pace = this.with_table(&name, signal, |table| table.pace.clone());
+            let turn = job.turn(this.sink.as_ref(), &this.watch, &pace, &stuck).await;
             drop(stuck);
             (job, turn)
         });

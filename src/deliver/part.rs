@@ -9,16 +9,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::doubt::{Insert, Step, Verdict};
+use super::pace::{Pace, Pass};
 use super::piece::{Piece, cuts, rows};
 use super::shipment::Shipment;
 use super::table::Stuck;
 use super::watch::{Report, Watch};
 use crate::blocking;
-use crate::sink::{Outcome, PartDelivery, Sink};
+use crate::sink::{AfterUnknown, Outcome, PartDelivery, Sink};
 use crate::spool::{BatchPart, Contents, Extent, Note, Refused};
 
 /// Longest wait between attempts at something that the disk refuses.
 const DISK_PAUSE: Duration = Duration::from_secs(5);
+
+/// Requests in a row that are too much for the sink alone: then it takes nothing now, and the rest waits as it is.
+const TOO_MUCH_ALONE: u32 = 2;
 
 /// A part that waits for its turn or is being delivered.
 pub(super) struct Job {
@@ -48,6 +52,10 @@ enum Settled {
     In,
     /// Nothing of it is in, as far as is known, and its halves are to be sent; or, of one request, it is refused.
     Divide(Arc<str>),
+    /// Not in, and too much at once: its halves are to be sent; or, of one request, it waits.
+    TooMuch(Arc<str>),
+    /// Not sent, because fewer rows may be under way now.
+    Smaller,
     Held(Arc<str>),
     GivenUp,
 }
@@ -66,7 +74,7 @@ impl Job {
     }
 
     /// Delivers until the part is settled or held.
-    pub(super) async fn turn(&mut self, sink: &dyn Sink, watch: &Watch, stuck: &Stuck<'_>) -> Turn {
+    pub(super) async fn turn(&mut self, sink: &dyn Sink, watch: &Watch, pace: &Arc<Pace>, stuck: &Stuck<'_>) -> Turn {
         if self.shipment.is_given_up() {
             return Turn::Settled;
         }
@@ -75,9 +83,11 @@ impl Job {
             Some(pieces) => pieces,
             None => self.first_pieces(sink, &contents).await,
         };
+        let (mut aside, mut alone) = (Vec::new(), 0);
         while let Some(mut piece) = pieces.pop() {
-            match self.settle(&mut piece, &contents, sink, watch, stuck).await {
+            match self.settle(&mut piece, &contents, sink, watch, pace, stuck).await {
                 Settled::In => {
+                    alone = 0;
                     self.shipment.is_in(self.place);
                     self.is_in(&piece);
                 }
@@ -88,9 +98,26 @@ impl Job {
                         None => self.quarantine(&piece, &contents, &why).await,
                     }
                 }
+                Settled::Smaller => match piece.smaller(&contents) {
+                    Some(halves) => pieces.extend(self.divide(&piece, halves).await),
+                    None => pieces.push(piece),
+                },
+                Settled::TooMuch(why) => match piece.smaller(&contents) {
+                    Some(halves) => pieces.extend(self.divide(&piece, halves).await),
+                    None => {
+                        // It keeps none of the others waiting, unless they fare no better.
+                        self.held = Some(self.is_too_much_alone(&piece, &contents, &why, watch));
+                        aside.push(piece);
+                        alone += 1;
+                        if alone == TOO_MUCH_ALONE {
+                            break;
+                        }
+                    }
+                },
                 Settled::Held(why) => {
                     pieces.push(piece);
-                    self.pieces = Some(pieces);
+                    aside.extend(pieces);
+                    self.pieces = Some(aside);
                     self.held = Some(why);
                     self.settle_owed().await;
                     return Turn::Held;
@@ -100,6 +127,13 @@ impl Job {
                     return Turn::Settled;
                 }
             }
+        }
+        if !aside.is_empty() {
+            // What was set aside comes last.
+            aside.append(&mut pieces);
+            self.pieces = Some(aside);
+            self.settle_owed().await;
+            return Turn::Held;
         }
         self.note(Note::In { part: self.part.id }).await;
         Turn::Settled
@@ -137,22 +171,49 @@ impl Job {
         contents: &Contents,
         sink: &dyn Sink,
         watch: &Watch,
+        pace: &Arc<Pace>,
         stuck: &Stuck<'_>,
     ) -> Settled {
         let table = self.part.name.table.clone();
         loop {
-            if !self.shipment.may_send(self.place) {
-                return Settled::GivenUp;
-            }
             let delivery = piece.delivery(&self.shipment.batch, &self.part, contents);
             if delivery.rows == 0 {
                 // All of it is damaged.
                 return Settled::In;
             }
+            let is_too_large = |piece: &Piece| {
+                let more = |limit: u64| delivery.rows_sent() > limit;
+                piece.is_fresh() && pace.limit().is_some_and(more) && piece.smaller(contents).is_some()
+            };
+            if is_too_large(piece) {
+                return Settled::Smaller;
+            }
+            let rule = delivery.can_be_found().then(|| sink.after_unknown(&table, piece.insert.unknown_for()));
+            let pass = match piece.insert.step(rule) {
+                Step::Look => None,
+                Step::Send => tokio::select! {
+                    pass = pace.admit(delivery.rows_sent()) => Some(pass),
+                    () = self.shipment.given_up() => return Settled::GivenUp,
+                },
+            };
+            // It may have waited for others that were too much.
+            if is_too_large(piece) {
+                return Settled::Smaller;
+            }
+            if !self.shipment.may_send(self.place) {
+                return Settled::GivenUp;
+            }
             if let Some(note) = piece.announce(self.part.id) {
                 self.note(note).await;
             }
-            let verdict = self.attempt(&mut piece.insert, &delivery, sink, watch).await;
+            let verdict = match pass {
+                Some(pass) => self.send(&mut piece.insert, &delivery, rule, sink, watch, &pass).await,
+                None => {
+                    let look = sink.look(&delivery).await;
+                    watch.report(&table, Report::Looked(&look));
+                    piece.insert.looked(look)
+                }
+            };
             if piece.insert.known_absent() && !matches!(verdict, Verdict::In { .. }) {
                 self.shipment.absent(self.place);
             }
@@ -173,6 +234,16 @@ impl Job {
                         () = self.shipment.given_up() => return Settled::GivenUp,
                     }
                 }
+                Verdict::TooMuch { why, pause } => {
+                    stuck.set(true);
+                    // One request alone waits longer than that.
+                    let pause = piece.smaller(contents).map_or(Duration::ZERO, |_| pause);
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.shipment.given_up() => return Settled::GivenUp,
+                    }
+                    return Settled::TooMuch(why.into());
+                }
                 Verdict::Held { why } => {
                     watch.report(&table, Report::Held(&why));
                     return Settled::Held(why.into());
@@ -182,26 +253,34 @@ impl Job {
         }
     }
 
-    /// One step of an insert: an attempt to send, or a look.
-    async fn attempt(&self, insert: &mut Insert, delivery: &PartDelivery, sink: &dyn Sink, watch: &Watch) -> Verdict {
+    /// An attempt, and what the table may be given from now on.
+    async fn send(
+        &self,
+        insert: &mut Insert,
+        delivery: &PartDelivery,
+        rule: Option<AfterUnknown>,
+        sink: &dyn Sink,
+        watch: &Watch,
+        pass: &Pass,
+    ) -> Verdict {
         let table = &delivery.name.table;
-        let rule = delivery.can_be_found().then(|| sink.after_unknown(table, insert.unknown_for()));
-        match insert.step(rule) {
-            Step::Send => {
-                let began = Instant::now();
-                let outcome = sink.deliver(delivery).await;
-                watch.report(table, Report::Sent(&outcome, began.elapsed()));
-                if let Outcome::DeliveredBut { rejected, why } = &outcome {
-                    self.shipment.rejected(&self.part, *rejected, why);
+        let began = Instant::now();
+        let outcome = sink.deliver(delivery).await;
+        watch.report(table, Report::Sent(&outcome, began.elapsed()));
+        match &outcome {
+            Outcome::Delivered => pass.was_taken(),
+            Outcome::DeliveredBut { rejected, why } => {
+                pass.was_taken();
+                self.shipment.rejected(&self.part, *rejected, why);
+            }
+            outcome if outcome.is_too_much() => {
+                if let Some(limit) = pass.was_too_much() {
+                    watch.report(table, Report::Less(limit, delivery.rows_sent()));
                 }
-                insert.sent(outcome, rule)
             }
-            Step::Look => {
-                let look = sink.look(delivery).await;
-                watch.report(table, Report::Looked(&look));
-                insert.looked(look)
-            }
+            _ => {}
         }
+        insert.sent(outcome, rule)
     }
 
     /// A piece is in. Its note is synced with that of the next attempt, before it is made.
@@ -209,6 +288,16 @@ impl Job {
         if piece.extent != Extent::Whole {
             self.owed.push(Note::PieceIn { part: self.part.id, extent: piece.extent });
         }
+    }
+
+    /// A request that the sink does not take alone is no mistake of its sender: it waits for a sink that does.
+    fn is_too_much_alone(&self, piece: &Piece, contents: &Contents, why: &str, watch: &Watch) -> Arc<str> {
+        let rows = rows(piece.extent, contents).map_or(0, |(_, (_, rows))| rows);
+        let why = format!(
+            "{why}; it is one request of {rows} rows, which cannot be divided: raise the limit that this names, and it is stored"
+        );
+        watch.report(&self.part.name.table, Report::Held(&why));
+        why.into()
     }
 
     /// A piece goes as its halves from now on, the first of them next.

@@ -45,6 +45,17 @@ impl Piece {
         halves(self.extent, contents).map(|extents| extents.map(Piece::new))
     }
 
+    /// Two halves of a piece that is too much at once; `None` when it is one request.
+    pub(super) fn smaller(&self, contents: &Contents) -> Option<[Piece; 2]> {
+        let halves = self.halves(contents)?;
+        Some(halves.map(|half| Piece { insert: self.insert.of_a_piece(), ..half }))
+    }
+
+    /// Whether it was never sent, as far as is known.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.insert.attempts == 0 && self.insert.known_absent()
+    }
+
     /// The note that is owed before it is sent; none while an older one still says when the first attempt was that may be in.
     pub(super) fn announce(&mut self, part: u32) -> Option<Note> {
         let generation = self.insert.generation;

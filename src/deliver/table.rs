@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
 use super::Deliveries;
+use super::pace::Pace;
 use super::part::Job;
 use crate::signal::Signal;
 
@@ -28,6 +29,8 @@ pub(super) struct Table {
     pub(super) held: usize,
     /// Not in the queue before what an earlier process had under way has arrived.
     pub(super) early: usize,
+    /// How much it is given at once.
+    pub(super) pace: Arc<Pace>,
     /// Told when a part that was held is in.
     pub(super) mended: Arc<Notify>,
 }
@@ -42,6 +45,7 @@ impl Table {
             stuck: 0,
             held: 0,
             early: 0,
+            pace: Arc::default(),
             mended: Arc::default(),
         }
     }

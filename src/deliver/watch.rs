@@ -22,6 +22,8 @@ pub(super) enum Report<'a> {
     Without(&'a [Arc<str>], u64),
     /// It is in, though the sink said otherwise.
     InDespite(&'a str),
+    /// So many rows were too much at once; no more than this limit are under way from now on.
+    Less(u64, u64),
     /// It waits for a person.
     Held(&'a str),
     /// It is refused for good, whole or a piece of it.
@@ -37,6 +39,8 @@ pub(crate) struct TableHealth {
     pub(crate) waiting: usize,
     /// Parts that wait for a person.
     pub(crate) held: usize,
+    /// The most rows that are sent at once, while the sink does not take all that there is.
+    pub(crate) rows_at_once: Option<u64>,
     /// What went wrong last, in words, and when.
     pub(crate) last_error: Option<(SystemTime, Arc<str>)>,
     /// When something was delivered last.
@@ -77,10 +81,13 @@ impl Watch {
                 limited!(warn, %table, %why, "cannot tell whether an insert is in");
             }
             Report::Looked(Look::Absent) => {
-                tracing::warn!(%table, "an insert of unknown outcome is not in; it goes again under a new token");
+                limited!(warn, %table, "an insert of unknown outcome is not in; it goes again under a new token");
             }
             Report::Looked(Look::Present) => {}
             Report::In(delivery) => self.delivered(table, delivery),
+            Report::Less(limit, rows) => {
+                limited!(warn, %table, rows, limit, "that was too much at once; less is sent until the sink takes more");
+            }
             Report::Without(columns, rows) => self.without(table, columns, rows),
             Report::InDespite(why) => {
                 self.error(table, &format!("the rows are stored, but what depends on the table failed: {why}"));
@@ -102,11 +109,12 @@ impl Watch {
         let (name, why) = match said {
             Outcome::Delivered | Outcome::DeliveredBut { .. } | Outcome::Doubtful { .. } => ("delivered", None),
             Outcome::Retry { why, .. } => ("retry", Some(why)),
+            Outcome::TooMuch { why } => ("too_much", Some(why)),
             Outcome::Unknown { why } => ("unknown", Some(why)),
             Outcome::Hold { why } => ("hold", Some(why)),
             Outcome::Refused { why } => ("refused", Some(why)),
         };
-        let name = if doubtful { "unknown" } else { name };
+        let name = if doubtful && !outcome.is_too_much() { "unknown" } else { name };
         let of = OfInsert { table: table.clone(), outcome: name };
         self.metrics.inserts.get_or_create(&of).inc();
         let of = OfTable { table: table.clone() };

@@ -36,17 +36,28 @@ pub(crate) enum Act {
     Late(Duration),
 }
 
+/// An exception that may have come when the rows were in.
+pub(crate) fn too_much() -> Outcome {
+    Outcome::Doubtful { or_else: Box::new(Outcome::TooMuch { why: "out of memory".into() }) }
+}
+
 impl Act {
+    fn is_doubtful(&self) -> bool {
+        matches!(self, Act::Say(Outcome::Doubtful { .. }) | Act::StoreAndSay(Outcome::Doubtful { .. }))
+    }
+
     /// Any of them but a refusal.
     fn random(rng: &mut StdRng) -> Act {
         let unknown = || Outcome::Unknown { why: "cut".into() };
-        match rng.random_range(0..11) {
+        match rng.random_range(0..13) {
             0 => Act::Say(Outcome::Retry { why: "busy".into(), after: None }),
             1 => Act::Say(unknown()),
             2 => Act::StoreAndSay(unknown()),
             3 => Act::SpoilAndSay(unknown()),
             4 => Act::Silence(rng.random(), Duration::from_secs(30)),
             5 => Act::Late(Duration::from_secs(30)),
+            6 => Act::Say(too_much()),
+            7 => Act::StoreAndSay(too_much()),
             _ => Act::Wait(Duration::from_millis(rng.random_range(0..2000))),
         }
     }
@@ -60,6 +71,11 @@ pub(crate) struct State {
     pub(crate) always: BTreeMap<String, Act>,
     /// Every attempt: table and token.
     pub(crate) attempts: Vec<(String, String)>,
+    /// Rows of every attempt, and of all that were under way with it.
+    pub(crate) sizes: Vec<(u64, u64)>,
+    /// More rows than this at once are too much.
+    pub(crate) capacity: Option<u64>,
+    under_way: u64,
     /// Tables that were looked at.
     pub(crate) looks: Vec<String>,
     /// Stored rows: table and the name of their request.
@@ -123,6 +139,11 @@ impl FakeSink {
         state.attempts.iter().filter(|(of, _)| of == table).map(|(_, token)| token.clone()).collect()
     }
 
+    /// From now on more rows at once are too much.
+    pub(crate) fn takes_at_once(&self, rows: Option<u64>) {
+        self.state.lock().capacity = rows;
+    }
+
     /// What was sent and is still under way arrives.
     pub(crate) fn land(&self) {
         let late = std::mem::take(&mut self.state.lock().late);
@@ -147,6 +168,33 @@ impl FakeSink {
     }
 }
 
+/// An attempt, for as long as it lasts.
+struct UnderWay<'a> {
+    sink: &'a FakeSink,
+    rows: u64,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(sink: &'a FakeSink, rows: u64) -> Self {
+        let mut state = sink.state.lock();
+        state.under_way += rows;
+        let all = state.under_way;
+        state.sizes.push((rows, all));
+        UnderWay { sink, rows }
+    }
+
+    fn is_too_much(&self) -> bool {
+        let state = self.sink.state.lock();
+        state.capacity.is_some_and(|capacity| state.under_way > capacity)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.sink.state.lock().under_way -= self.rows;
+    }
+}
+
 /// One entry a row: the name of its request.
 fn rows(part: &PartDelivery) -> Vec<String> {
     let text = String::from_utf8(part.body.concat()).expect("only the fake encoder writes here");
@@ -165,13 +213,20 @@ impl Sink for FakeSink {
     fn deliver<'a>(&'a self, part: &'a PartDelivery) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let table = part.name.table.to_string();
+            let under_way = UnderWay::new(self, part.rows_sent());
             let act = {
                 let mut state = self.state.lock();
                 state.attempts.push((table.clone(), part.token.clone()));
                 let scripted = state.script.get_mut(&table).and_then(VecDeque::pop_front);
                 let always = scripted.or_else(|| state.always.get(&table).cloned());
-                always.or_else(|| state.chaos.as_mut().map(Act::random))
+                let any = always.or_else(|| state.chaos.as_mut().map(Act::random));
+                // Where no look can be believed nobody may ask for one.
+                any.filter(|act| !(act.is_doubtful() && self.replicas.load(Ordering::Relaxed)))
             };
+            if under_way.is_too_much() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                return too_much();
+            }
             match act {
                 None => self.take(part),
                 Some(Act::Say(outcome)) => outcome,

@@ -142,8 +142,13 @@ pub enum Outcome {
     },
     /// The attempt is over, with an exception that proves nothing: the rows may be in, and only what depends on the table failed. Not in, it means this.
     Doubtful {
-        /// [`Outcome::Retry`], [`Outcome::Hold`] or [`Outcome::Refused`].
+        /// [`Outcome::Retry`], [`Outcome::TooMuch`], [`Outcome::Hold`] or [`Outcome::Refused`].
         or_else: Box<Outcome>,
+    },
+    /// Known not to be in, because it is too much at once for the sink as it is now: fewer rows may be taken.
+    TooMuch {
+        /// In words.
+        why: String,
     },
     /// Known not to be in, and trying again cannot help until a person mends something (credentials, a missing table).
     Hold {
@@ -155,6 +160,17 @@ pub enum Outcome {
         /// In words.
         why: String,
     },
+}
+
+impl Outcome {
+    /// Whether fewer rows might be taken.
+    pub fn is_too_much(&self) -> bool {
+        match self {
+            Outcome::TooMuch { .. } => true,
+            Outcome::Doubtful { or_else } => or_else.is_too_much(),
+            _ => false,
+        }
+    }
 }
 
 /// What looking for a part's witnesses said.

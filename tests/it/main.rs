@@ -22,6 +22,7 @@ mod rows;
 mod sdk;
 mod stop;
 mod support;
+mod too_much;
 mod transforms;
 mod unheard;
 mod unreadable;

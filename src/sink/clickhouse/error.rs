@@ -17,6 +17,14 @@ pub enum Failure {
     /// The statement was sent whole, and no answer came.
     #[error("{0}")]
     Lost(String),
+    /// The time for the answer was over; where the statement was not sent to its end by then, it cannot have run.
+    #[error("{why}")]
+    TooSlow {
+        /// Whether the body was sent to its end.
+        sent: bool,
+        /// In words.
+        why: String,
+    },
     /// ClickHouse answered with an exception.
     #[error("ClickHouse says {}: {message}", name(*.code))]
     Exception {
@@ -46,9 +54,13 @@ enum Class {
     Refused,
     /// May be raised when the part is in already.
     Unknown,
+    /// The same, and if it is not in, less at once may be: memory, time, and whatever else a server bounds a statement by.
+    TooMuch,
+    /// Known not to be in, and less at once may be.
+    TooLarge,
 }
 
-use Class::{Hold, Refused, Retry, Unknown};
+use Class::{Hold, Refused, Retry, TooLarge, TooMuch, Unknown};
 
 const SCHEMA: &str = "the table has changed; compare it with `otelgate schema print`";
 const TABLE: &str = "create it with `otelgate schema apply`, or set create_schema: true";
@@ -70,6 +82,7 @@ const CODES: &[(u16, &str, Class)] = &[
     (33, "CANNOT_READ_ALL_DATA", Refused),
     (36, "BAD_ARGUMENTS", Hold(VERSION)),
     (38, "CANNOT_PARSE_DATE", Refused),
+    (39, "TOO_LARGE_SIZE_COMPRESSED", TooMuch),
     (40, "CHECKSUM_DOESNT_MATCH", Refused),
     (41, "CANNOT_PARSE_DATETIME", Refused),
     (44, "ILLEGAL_COLUMN", Hold(SCHEMA)),
@@ -88,31 +101,39 @@ const CODES: &[(u16, &str, Class)] = &[
     (117, "INCORRECT_DATA", Refused),
     (128, "TOO_LARGE_ARRAY_SIZE", Refused),
     (131, "TOO_LARGE_STRING_SIZE", Refused),
-    (159, "TIMEOUT_EXCEEDED", Unknown),
+    (158, "TOO_MANY_ROWS", TooMuch),
+    (159, "TIMEOUT_EXCEEDED", TooMuch),
+    (160, "TOO_SLOW", TooMuch),
     (164, "READONLY", Hold("the user's profile has readonly = 1, which blocks inserts")),
+    (173, "CANNOT_ALLOCATE_MEMORY", TooMuch),
+    (191, "SET_SIZE_LIMIT_EXCEEDED", TooMuch),
     (192, "UNKNOWN_USER", Hold(LOGIN)),
     (193, "WRONG_PASSWORD", Hold(LOGIN)),
     (194, "REQUIRED_PASSWORD", Hold(LOGIN)),
     (195, "IP_ADDRESS_NOT_ALLOWED", Hold("admit this host in the ingest user's networks")),
-    (201, "QUOTA_EXCEEDED", Unknown),
+    (201, "QUOTA_EXCEEDED", TooMuch),
     (202, "TOO_MANY_SIMULTANEOUS_QUERIES", Retry),
     (209, "SOCKET_TIMEOUT", Unknown),
     (210, "NETWORK_ERROR", Unknown),
     (216, "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING", Retry),
     (218, "TABLE_IS_DROPPED", Hold(TABLE)),
     (225, "NO_ZOOKEEPER", Unknown),
+    (229, "QUERY_IS_TOO_LARGE", TooMuch),
     (236, "ABORTED", Unknown),
-    (241, "MEMORY_LIMIT_EXCEEDED", Unknown),
+    (241, "MEMORY_LIMIT_EXCEEDED", TooMuch),
     (242, "TABLE_IS_READ_ONLY", Retry),
     (243, "NOT_ENOUGH_SPACE", Unknown),
     (252, "TOO_MANY_PARTS", Retry),
     (271, "CANNOT_DECOMPRESS", Refused),
     (285, "TOO_FEW_LIVE_REPLICAS", Retry),
     (286, "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE", Retry),
+    (290, "LIMIT_EXCEEDED", TooMuch),
     (291, "DATABASE_ACCESS_DENIED", Hold("grant the ingest user its rights (docs/clickhouse.md)")),
+    (307, "TOO_MANY_BYTES", TooMuch),
     (319, "UNKNOWN_STATUS_OF_INSERT", Unknown),
     (349, "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN", Refused),
     (394, "QUERY_WAS_CANCELLED", Unknown),
+    (396, "TOO_MANY_ROWS_OR_BYTES", TooMuch),
     (432, "UNKNOWN_CODEC", Refused),
     (439, "CANNOT_SCHEDULE_TASK", Unknown),
     (452, "SETTING_CONSTRAINT_VIOLATION", Hold(SETTINGS)),
@@ -120,7 +141,14 @@ const CODES: &[(u16, &str, Class)] = &[
     (473, "DEADLOCK_AVOIDED", Retry),
     (497, "ACCESS_DENIED", Hold("grant the ingest user its rights (docs/clickhouse.md)")),
     (516, "AUTHENTICATION_FAILED", Hold(LOGIN)),
+    (700, "USER_SESSION_LIMIT_EXCEEDED", Retry),
+    (718, "TOO_SLOW_PARSING", TooMuch),
     (745, "SERVER_OVERLOADED", Retry),
+    (749, "TCP_CONNECTION_LIMIT_REACHED", Retry),
+    (762, "HTTP_CONNECTION_LIMIT_REACHED", Retry),
+    (776, "RESOURCE_LIMIT_EXCEEDED", TooMuch),
+    (777, "MEMORY_RESERVATION_KILLED", TooMuch),
+    (778, "MEMORY_RESERVATION_FAILED", TooMuch),
     (999, "KEEPER_EXCEPTION", Unknown),
     (1001, "STD_EXCEPTION", Unknown),
     (1002, "UNKNOWN_EXCEPTION", Unknown),
@@ -151,26 +179,30 @@ impl Failure {
             Hold(_) => Outcome::Hold { why },
             Refused => Outcome::Refused { why },
             Unknown => Outcome::Unknown { why },
+            TooMuch => Outcome::Doubtful { or_else: Box::new(Outcome::TooMuch { why }) },
+            TooLarge => Outcome::TooMuch { why },
         }
     }
 
     /// Another server may be better off: this one does not answer, or says that it cannot write now.
     pub(crate) fn is_servers(&self) -> bool {
         match self {
-            Failure::NotSent(_) | Failure::Lost(_) | Failure::Http { .. } => true,
-            Failure::Exception { .. } => matches!(self.class(), Retry | Unknown),
+            Failure::NotSent(_) | Failure::Lost(_) | Failure::TooSlow { .. } | Failure::Http { .. } => true,
+            Failure::Exception { .. } => matches!(self.class(), Retry | Unknown | TooMuch),
         }
     }
 
     /// The server, or what stands before it, does not answer at all.
     pub(super) fn is_silence(&self) -> bool {
-        matches!(self, Failure::NotSent(_) | Failure::Lost(_))
+        matches!(self, Failure::NotSent(_) | Failure::Lost(_) | Failure::TooSlow { .. })
     }
 
     fn class(&self) -> Class {
         match self {
             Failure::NotSent(_) => Retry,
             Failure::Lost(_) => Unknown,
+            Failure::TooSlow { sent: true, .. } => TooMuch,
+            Failure::TooSlow { sent: false, .. } => TooLarge,
             Failure::Exception { code, .. } => entry(*code).map_or(Unknown, |entry| entry.2),
             Failure::Http { status, .. } => http_class(*status),
         }
@@ -190,7 +222,9 @@ fn http_class(status: u16) -> Class {
     match StatusCode::from_u16(status) {
         Ok(StatusCode::TOO_MANY_REQUESTS) => Retry,
         Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Hold(LOGIN),
-        Ok(StatusCode::PAYLOAD_TOO_LARGE) => Refused,
+        Ok(StatusCode::PAYLOAD_TOO_LARGE) => TooLarge,
+        // A proxy that waited for ClickHouse no longer.
+        Ok(StatusCode::GATEWAY_TIMEOUT) => TooMuch,
         Ok(status) if status.is_redirection() || status.is_client_error() => {
             Hold("is sink.clickhouse.url ClickHouse's HTTP port?")
         }
@@ -220,6 +254,9 @@ mod tests {
                 (Retry, Outcome::Retry { why, .. })
                 | (Unknown, Outcome::Unknown { why })
                 | (Refused, Outcome::Refused { why }) => assert!(why.contains(name)),
+                (TooMuch, Outcome::Doubtful { or_else }) => {
+                    assert!(matches!(&**or_else, Outcome::TooMuch { why } if why.contains(name)));
+                }
                 (Hold(remedy), Outcome::Hold { why }) => {
                     assert!(why.contains(name) && why.ends_with(remedy));
                 }
@@ -239,6 +276,13 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_too_long_may_be_too_much() {
+        let of = |sent| Failure::TooSlow { sent, why: "no answer".to_owned() }.outcome();
+        assert!(matches!(of(true), Outcome::Doubtful { .. }));
+        assert!(matches!(of(false), Outcome::TooMuch { .. }));
+    }
+
+    #[test]
     fn a_proxys_answers() {
         let of = |status| {
             let message = String::new();
@@ -246,10 +290,10 @@ mod tests {
         };
         assert!(matches!(of(429), Outcome::Retry { .. }));
         assert!(matches!(of(502), Outcome::Unknown { .. }));
-        assert!(matches!(of(504), Outcome::Unknown { .. }));
+        assert!(matches!(of(504), Outcome::Doubtful { .. }));
         assert!(matches!(of(401), Outcome::Hold { .. }));
         assert!(matches!(of(404), Outcome::Hold { .. }));
         assert!(matches!(of(301), Outcome::Hold { .. }));
-        assert!(matches!(of(413), Outcome::Refused { .. }));
+        assert!(matches!(of(413), Outcome::TooMuch { .. }), "a person may raise a proxy's limit");
     }
 }

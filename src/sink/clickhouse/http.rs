@@ -104,7 +104,7 @@ impl Http {
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
             let why = format!("{}: no answer within {timeout:?}", Server(server));
-            Err(if sent.whole() { Failure::Lost(why) } else { Failure::NotSent(why) })
+            Err(Failure::TooSlow { sent: sent.whole(), why })
         })
     }
 

@@ -128,7 +128,7 @@ impl ClickHouse {
             tracing::warn!(%failure, "another ClickHouse server is used from now on");
         }
         let outcome = failure.outcome();
-        if let Outcome::Unknown { .. } = &outcome {
+        if let Outcome::Unknown { .. } | Outcome::Doubtful { .. } = &outcome {
             self.servers.doubted(&part.token, server);
         }
         outcome

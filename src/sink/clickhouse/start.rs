@@ -52,7 +52,7 @@ pub enum StartError {
 impl StartError {
     /// ClickHouse did not answer; everything else is for a person to mend.
     pub fn is_away(&self) -> bool {
-        matches!(self, StartError::Away(Failure::NotSent(_) | Failure::Lost(_)))
+        matches!(self, StartError::Away(failure) if failure.is_silence())
     }
 }
 

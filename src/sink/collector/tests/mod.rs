@@ -129,7 +129,7 @@ fn letter(outcome: &Outcome) -> char {
         Outcome::Unknown { .. } => 'u',
         Outcome::Hold { .. } => 'h',
         Outcome::Refused { .. } => 'x',
-        Outcome::Doubtful { .. } => '?',
+        Outcome::Doubtful { .. } | Outcome::TooMuch { .. } => '?',
     }
 }
 
