@@ -28,7 +28,7 @@ pub trait ChunkEncoder: Send {
     fn seal(&mut self) -> Vec<SealedPart>;
 }
 
-/// What one request may grow into (design: 200,000 records, 128 MiB of columns, 64 parts).
+/// What one request may grow into (defaults: 200,000 records, 128 MiB of columns, 500 parts).
 #[derive(Debug, Clone, Copy)]
 pub struct Growth {
     /// Spans, log records or data points.
@@ -41,7 +41,7 @@ pub struct Growth {
 
 impl Default for Growth {
     fn default() -> Self {
-        Growth { max_records: 200_000, max_column_bytes: 128 << 20, max_parts: 64 }
+        Growth { max_records: 200_000, max_column_bytes: 128 << 20, max_parts: 500 }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::waiting::Waiting;
 /// A chunk with this many bytes of columns is sealed at once: sealing one takes some 10 ms of a core.
 const MAX_CHUNK_BYTES: u64 = 8 << 20;
 /// A chunk that touches this many parts is sealed at once, as a batch is.
-const MAX_CHUNK_PARTS: u32 = 64;
+const MAX_CHUNK_PARTS: u32 = 500;
 /// An encoder that held more than this is not kept for the next chunk, so that one huge request does not keep its memory for ever.
 const MAX_SPARE_BYTES: u64 = 4 * MAX_CHUNK_BYTES;
 /// A request of this many bytes that is not kept may have grown the buffers past that, unseen.

@@ -6,16 +6,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::load::Places;
-use super::rules::{DEFAULT_LIMITS, at_most, key_limits, secret, shorter};
+use super::rules::{DEFAULT_LIMITS, at_most, key_limits, never_admitted, secret, shorter};
 use super::section::Section;
 use super::value::{address, count, flag, positive_size, positive_time, show_size, size, time, word};
 use super::{
-    Admin, AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Listen, Log, RequestLimits, Shutdown, Spool, Tls,
-    check_keys, check_sink, tls_files,
+    Admin, AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Largest, Listen, Log, RequestLimits, Shutdown, Spool,
+    Tls, check_keys, check_sink, tls_files,
 };
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+
+/// Five tables of metrics, and in each as many partitions as ClickHouse takes in one insert (`max_partitions_per_insert_block`): what the
+/// collector can store of one request.
+const MAX_PARTS: u32 = 500;
 
 /// Where a service keeps its state on Linux.
 const STATE_DIR: &str = "/var/lib/otelgate";
@@ -28,6 +32,8 @@ pub(super) struct Checked {
     pub(super) limits: KeyLimits,
     /// What is good whatever is wrong elsewhere.
     pub(super) places: Places,
+    /// What its keys' limits are compared with.
+    pub(super) largest: Largest,
     /// Everything; `None` only after a mistake.
     pub(super) config: Option<Config>,
 }
@@ -38,9 +44,13 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let listen = top.section("listen", listen);
     let admin = top.section("admin", |section| admin(section, listen.admin));
     let tls = top.section("tls", |section| tls(section, &listen.otlp));
-    let limits = top.section("limits", |section| key_limits(section, DEFAULT_LIMITS));
-    let keys = top.section("keys", |section| check_keys::keys(section, limits));
     let request = top.section("request", request);
+    let limits = top.section("limits", |section| key_limits(section, DEFAULT_LIMITS, request.largest()));
+    if !top.has("limits") {
+        // Then it is `request` that does not fit the defaults.
+        never_admitted(&limits, request.largest()).into_iter().for_each(|(_, never)| top.warning("request", never));
+    }
+    let keys = top.section("keys", |section| check_keys::keys(section, limits, request.largest()));
     let clickstack_transform = top.section("logs", |section| section.or("clickstack_transform", true, flag));
     let sink = top.section("sink", |section| check_sink::sink(section, clickstack_transform));
     let with_spool = top.has("spool");
@@ -63,7 +73,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
         shutdown,
         log,
     });
-    Checked { keys, limits, places, config }
+    Checked { keys, limits, places, largest: request.largest(), config }
 }
 
 fn listen(s: &Section<'_>) -> Listen {
@@ -173,7 +183,7 @@ fn request(s: &Section<'_>) -> RequestLimits {
         max_body_bytes: s.or("max_body_bytes", 64 * MIB, positive_size),
         max_records: s.or("max_records", 200_000, count),
         max_column_bytes: s.or("max_column_bytes", 128 * MIB, positive_size),
-        max_parts: s.or("max_parts", 64, count),
+        max_parts: s.or("max_parts", MAX_PARTS, count),
         timeout: s.or("timeout", Duration::from_secs(60), positive_time),
         min_body_rate: s.or("min_body_rate", 1024, size),
         max_memory,
@@ -181,6 +191,27 @@ fn request(s: &Section<'_>) -> RequestLimits {
     };
     at_most(s, "max_memory_per_key", request.max_memory_per_key, "max_memory", max_memory);
     at_most(s, "max_body_bytes", request.max_body_bytes, "max_memory_per_key", request.max_memory_per_key);
+    let (body, columns) = (request.max_body_bytes, request.max_column_bytes);
+    if columns < body {
+        s.warning(
+            "max_column_bytes",
+            format!(
+                "{} is less than max_body_bytes ({}), and what a body holds comes to lie in columns",
+                show_size(columns),
+                show_size(body)
+            ),
+        );
+    } else if columns.saturating_add(body) > request.max_memory_per_key {
+        s.warning(
+            "max_column_bytes",
+            format!(
+                "{} and max_body_bytes ({}) are held at the same time, and are together more than max_memory_per_key ({})",
+                show_size(columns),
+                show_size(body),
+                show_size(request.max_memory_per_key)
+            ),
+        );
+    }
     request
 }
 
@@ -191,7 +222,7 @@ fn batch(s: &Section<'_>, with_spool: bool, request_timeout: Duration) -> Batch 
         max_rows: s.or("max_rows", 100_000, count),
         max_bytes: s.or("max_bytes", 32 * MIB, positive_size),
         max_uncompressed_bytes: s.or("max_uncompressed_bytes", 128 * MIB, positive_size),
-        max_parts: s.or("max_parts", 64, count),
+        max_parts: s.or("max_parts", MAX_PARTS, count),
         max_age: s.or("max_age", max_age, positive_time),
         commit_interval: s.or("commit_interval", Duration::from_millis(10), positive_time),
         max_chunk_rows: s.or("max_chunk_rows", 4_000, count),

@@ -8,16 +8,17 @@ use http::Uri;
 use super::rules::{is_loopback, key_limits};
 use super::section::Section;
 use super::value::{count, flag, positive_time, time};
-use super::{ClickStackKeys, KeyDefaults, KeyLimits, Keys, tls_files};
+use super::{ClickStackKeys, KeyDefaults, KeyLimits, Keys, Largest, tls_files};
 use crate::signal::Signal;
 
 /// The path of every OpAMP server that names none.
 const OPAMP_PATH: &str = "/v1/opamp";
 
 /// `limits` are those of section `limits`.
-pub(super) fn keys(s: &Section<'_>, limits: KeyLimits) -> Keys {
+pub(super) fn keys(s: &Section<'_>, limits: KeyLimits, largest: Largest) -> Keys {
     let path = |text: &str| s.reader.path(text);
-    let clickstack = s.has("clickstack").then(|| s.section("clickstack", |section| clickstack(section, limits)));
+    let clickstack =
+        s.has("clickstack").then(|| s.section("clickstack", |section| clickstack(section, limits, largest)));
     // A configuration that names no source means the file beside it.
     let default = if clickstack.is_some() { None } else { path("keys.yaml").ok() };
     Keys {
@@ -28,7 +29,7 @@ pub(super) fn keys(s: &Section<'_>, limits: KeyLimits) -> Keys {
 }
 
 /// `None` after a mistake.
-fn clickstack(s: &Section<'_>, limits: KeyLimits) -> Option<ClickStackKeys> {
+fn clickstack(s: &Section<'_>, limits: KeyLimits, largest: Largest) -> Option<ClickStackKeys> {
     let url = s.required("url", "write for example http://hyperdx:4320, the app's OpAMP port", opamp_url);
     let ca_file = s.optional("ca_file", |text| s.reader.path(text));
     if let Some(file) = &ca_file {
@@ -45,15 +46,15 @@ fn clickstack(s: &Section<'_>, limits: KeyLimits) -> Option<ClickStackKeys> {
         poll_interval: s.or("poll_interval", Duration::from_secs(30), positive_time),
         grace: s.or("grace", Duration::from_secs(600), time),
         open_ingestion: s.or("open_ingestion", false, flag),
-        defaults: key_defaults(s, limits),
+        defaults: key_defaults(s, limits, largest),
         url: url?,
     })
 }
 
 /// What a source says for those of its keys that say nothing of it themselves.
-fn key_defaults(s: &Section<'_>, limits: KeyLimits) -> KeyDefaults {
+fn key_defaults(s: &Section<'_>, limits: KeyLimits, largest: Largest) -> KeyDefaults {
     KeyDefaults {
-        limits: s.section("limits", |section| key_limits(section, limits)),
+        limits: s.section("limits", |section| key_limits(section, limits, largest)),
         signals: signals(s),
         resource: resource(s),
     }

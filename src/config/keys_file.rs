@@ -13,34 +13,40 @@ use super::rules::key_limits;
 use super::section::{Reader, Section};
 use super::substitute::is_reference;
 use super::value::{flag, name};
-use super::{KeyEntry, KeyLimits, Surroundings};
+use super::{KeyEntry, KeyLimits, Largest, Surroundings};
 
-/// Reads keys.yaml; `defaults` are the limits of a key that sets none.
+/// Reads keys.yaml; `defaults` are the limits of a key that sets none, `largest` is what those of the others are compared with.
 ///
 /// # Errors
 /// Every mistake at once, each with its line.
 pub(crate) fn read_keys(
     file: &Path,
     defaults: KeyLimits,
+    largest: Largest,
     surroundings: &dyn Surroundings,
 ) -> Result<(Vec<KeyEntry>, Vec<Remark>), Mistakes> {
-    let (keys, remarks) = check(file, defaults, surroundings);
+    let (keys, remarks) = check(file, defaults, largest, surroundings);
     remarks.into_result(keys)
 }
 
-pub(super) fn check(file: &Path, defaults: KeyLimits, surroundings: &dyn Surroundings) -> (Vec<KeyEntry>, Remarks) {
+pub(super) fn check(
+    file: &Path,
+    defaults: KeyLimits,
+    largest: Largest,
+    surroundings: &dyn Surroundings,
+) -> (Vec<KeyEntry>, Remarks) {
     let reader = Reader::new(file, surroundings);
-    let keys = reader.document(&format!("; {HOW}"), |top| keys(top, defaults));
+    let keys = reader.document(&format!("; {HOW}"), |top| keys(top, defaults, largest));
     (keys.unwrap_or_default(), reader.into_remarks())
 }
 
-fn keys(top: &Section<'_>, defaults: KeyLimits) -> Vec<KeyEntry> {
+fn keys(top: &Section<'_>, defaults: KeyLimits, largest: Largest) -> Vec<KeyEntry> {
     if !top.has("keys") {
         top.mistake("keys", format!("is missing; {HOW}"));
     }
     let mut seen = Seen::default();
     let keys = top.sections("keys", |section| {
-        let key = key(section, defaults);
+        let key = key(section, defaults, largest);
         seen.check(section, key.as_ref());
         key
     });
@@ -53,13 +59,13 @@ fn keys(top: &Section<'_>, defaults: KeyLimits) -> Vec<KeyEntry> {
 const HOW: &str = "`otelgate keys new --name NAME` prints a key and its entry";
 
 /// `None` after a mistake that leaves nothing to compare with the other keys.
-fn key(s: &Section<'_>, defaults: KeyLimits) -> Option<KeyEntry> {
+fn key(s: &Section<'_>, defaults: KeyLimits, largest: Largest) -> Option<KeyEntry> {
     let name = s.required("name", "it stands in logs and metrics instead of the key", name);
     let sha256 = sha256(s);
     let signals = signals(s);
     let expires = s.optional("expires", expires);
     let enabled = s.or("enabled", true, flag);
-    let limits = s.section("limits", |section| key_limits(section, defaults));
+    let limits = s.section("limits", |section| key_limits(section, defaults, largest));
     Some(KeyEntry { name: name?, sha256: sha256?, signals, expires, enabled, limits, resource: resource(s) })
 }
 

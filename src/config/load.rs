@@ -63,7 +63,7 @@ pub fn load(file: &Path, surroundings: &dyn Surroundings) -> Result<Loaded, Mist
     if let Some(checked) = &checked
         && let Some(file) = &checked.keys.file
     {
-        let (keys, of_keys) = keys_file::check(file, checked.limits, surroundings);
+        let (keys, of_keys) = keys_file::check(file, checked.limits, checked.largest, surroundings);
         entries = keys;
         remarks.append(of_keys);
     }

@@ -199,6 +199,22 @@ pub(crate) struct KeyLimits {
     pub(crate) burst: Duration,
 }
 
+/// The largest request, as far as its key pays for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Largest {
+    /// Its body, in bytes.
+    pub body_bytes: u64,
+    /// Its records.
+    pub records: u64,
+}
+
+impl RequestLimits {
+    /// The largest request that is taken.
+    pub(crate) fn largest(&self) -> Largest {
+        Largest { body_bytes: self.max_body_bytes, records: self.max_records }
+    }
+}
+
 /// Section `request`: what one request may be and grow into, and what all of them may hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestLimits {

@@ -6,21 +6,22 @@ use http::Uri;
 
 use super::section::Section;
 use super::value::{count, positive_size, positive_time, show_size, show_time};
-use super::{KeyLimits, Secret};
+use super::{KeyLimits, Largest, Secret};
 
 const MIB: u64 = 1 << 20;
 
 /// The limits of a key when neither it nor section `limits` says something else.
 pub(super) const DEFAULT_LIMITS: KeyLimits = KeyLimits {
-    requests_per_second: 200,
-    bytes_per_second: 16 * MIB,
+    requests_per_second: 1000,
+    bytes_per_second: 32 * MIB,
     records_per_second: 200_000,
     burst: Duration::from_secs(2),
 };
 
 /// The limits of one key, or the defaults for all; after a mistake those that held before, so that it is reported once.
-/// What `burst` saves up is at least one.
-pub(super) fn key_limits(s: &Section<'_>, default: KeyLimits) -> KeyLimits {
+/// What `burst` saves up is at least one. Where it is less than the `largest`
+/// request, whoever set it is told so.
+pub(super) fn key_limits(s: &Section<'_>, default: KeyLimits, largest: Largest) -> KeyLimits {
     let limits = KeyLimits {
         requests_per_second: s.or("requests_per_second", default.requests_per_second, count),
         bytes_per_second: s.or("bytes_per_second", default.bytes_per_second, positive_size),
@@ -38,7 +39,42 @@ pub(super) fn key_limits(s: &Section<'_>, default: KeyLimits) -> KeyLimits {
             return default;
         }
     }
+    let written = |rate| if s.has(rate) { Some(rate) } else { s.has("burst").then_some("burst") };
+    for (rate, never) in never_admitted(&limits, largest) {
+        if let Some(name) = written(rate) {
+            s.warning(name, never);
+        }
+    }
     limits
+}
+
+/// What `request` allows and no burst of these limits ever admits: by the rate's name, in words. Who sends such a request is refused for good.
+pub(super) fn never_admitted(limits: &KeyLimits, largest: Largest) -> Vec<(&'static str, String)> {
+    let saved = |rate: u64| u64::try_from(u128::from(rate) * limits.burst.as_millis() / 1000).unwrap_or(u64::MAX);
+    let burst = show_time(limits.burst);
+    let (bytes, records) = (saved(limits.bytes_per_second), saved(limits.records_per_second.into()));
+    let mut never = Vec::new();
+    if bytes < largest.body_bytes {
+        let (bytes, body) = (show_size(bytes), show_size(largest.body_bytes));
+        never.push((
+            "bytes_per_second",
+            format!(
+                "bytes_per_second and a burst of {burst} admit requests of {bytes} at most, and larger ones are refused for good, though \
+                 request.max_body_bytes is {body}; raise one of the two, or lower that"
+            ),
+        ));
+    }
+    if records < largest.records {
+        let most = largest.records;
+        never.push((
+            "records_per_second",
+            format!(
+                "records_per_second and a burst of {burst} admit requests of {records} records at most, and larger ones are refused for \
+                 good, though request.max_records is {most}; raise one of the two, or lower that"
+            ),
+        ));
+    }
+    never
 }
 
 /// A size that must not be more than another one.

@@ -276,7 +276,7 @@ fn fields_that_must_fit_each_other() {
         "max_bytes (1GiB)",
     );
     only("spool: { dir: s, max_bytes: 64MiB }\n", "1 spool.max_bytes:", "less than 192MiB");
-    only("limits: { burst: 1ms }\n", "1 limits.burst:", "less than one");
+    only("limits: { requests_per_second: 200, burst: 1ms }\n", "1 limits.burst:", "less than one");
     only("shutdown: { drain_delay: 30s }\n", "1 shutdown.drain_delay:", "shorter than deadline (25s)");
     only("cors: { allowed_origins: ['*', 'https://a'] }\n", "1 cors.allowed_origins:", "keep `*` alone");
     only("cors: { allowed_origins: 'https://a/' }\n", "1 cors.allowed_origins:", "is not an origin");
@@ -310,7 +310,34 @@ fn files_that_cannot_be_read() {
 }
 
 fn keys_of(text: &str) -> Result<(Vec<KeyEntry>, Vec<Remark>), Mistakes> {
-    read_keys(Path::new("/o/k.yaml"), rules::DEFAULT_LIMITS, &surroundings().file("/o/k.yaml", text))
+    read_keys(Path::new("/o/k.yaml"), rules::DEFAULT_LIMITS, LARGEST, &surroundings().file("/o/k.yaml", text))
+}
+
+/// What the limits of the keys that tests read are compared with: the defaults.
+const LARGEST: Largest = Largest { body_bytes: 64 << 20, records: 200_000 };
+
+#[test]
+fn a_limit_that_can_never_be_used_is_named_where_it_was_written() {
+    let warnings = |text: &str| lines(load_text(&format!("{text}{FILES}{SINK}")).unwrap().warnings);
+    assert_eq!(warnings(""), Vec::<String>::new(), "the defaults fit each other");
+    for (text, place, says) in [
+        ("limits:\n  bytes_per_second: 16MiB\n", "2 limits.bytes_per_second:", "requests of 32MiB at most"),
+        ("limits:\n  burst: 1s\n", "2 limits.burst:", "request.max_body_bytes is 64MiB"),
+        ("limits:\n  records_per_second: 1000\n", "2 limits.records_per_second:", "2000 records at most"),
+        ("request:\n  max_body_bytes: 100MiB\n", "2 request:", "requests of 64MiB at most"),
+        ("request:\n  max_column_bytes: 32MiB\n", "2 request.max_column_bytes:", "less than max_body_bytes (64MiB)"),
+        ("request:\n  max_memory_per_key: 150MiB\n", "1 request.max_column_bytes:", "more than max_memory_per_key"),
+    ] {
+        let found = warnings(text);
+        assert!(found.len() == 1 && found[0].starts_with(place) && found[0].contains(says), "{text}{found:#?}");
+    }
+    assert_eq!(warnings("limits:\n  burst: 500ms\n").len(), 2, "bytes and records");
+    let entry = "name: a, value: '${env:BROWSER_KEY}'";
+    let of_keys = |limits: &str| lines(keys_of(&format!("keys:\n  - {{ {entry}{limits} }}\n")).unwrap().1);
+    assert_eq!(of_keys(""), Vec::<String>::new());
+    assert_eq!(of_keys(", limits: { requests_per_second: 5 }"), Vec::<String>::new());
+    let small = of_keys(", limits: { bytes_per_second: 1MiB, records_per_second: 400000 }");
+    assert!(small.len() == 1 && small[0].starts_with("2 keys[0].limits.bytes_per_second: "), "{small:#?}");
 }
 
 #[test]

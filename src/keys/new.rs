@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
     use crate::config::testing::Fake;
-    use crate::config::{KeyLimits, read_keys};
+    use crate::config::{KeyLimits, Largest, read_keys};
     use crate::keys::KeyRing;
 
     #[test]
@@ -74,7 +74,7 @@ mod tests {
             burst: Duration::from_secs(1),
         };
         let file = Fake::new().file("/keys.yaml", format!("keys:\n{entry}"));
-        let (entries, _) = read_keys(Path::new("/keys.yaml"), limits, &file).unwrap();
+        let (entries, _) = read_keys(Path::new("/keys.yaml"), limits, Largest::default(), &file).unwrap();
         assert_eq!(KeyRing::new(entries).find(key.as_bytes()).unwrap().entry.name, "checkout");
     }
 

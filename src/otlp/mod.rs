@@ -14,6 +14,7 @@ pub(crate) mod json;
 mod receive;
 pub(crate) mod sift;
 pub(crate) mod stamp;
+pub(crate) mod steps;
 pub(crate) mod wire;
 
 pub use call::{Call, Compression};

@@ -4,6 +4,7 @@
 //! lengths past the end, groups that do not match, and nesting deeper than [`MAX_DEPTH`] are errors; a field that nobody asked for is
 //! stepped over. Nothing here panics or recurses, whatever the bytes are.
 
+use super::steps;
 pub(crate) use crate::chunk::EncodeError;
 use crate::varint;
 
@@ -71,6 +72,7 @@ impl<'a> Fields<'a> {
         if self.rest.is_empty() {
             return Ok(None);
         }
+        steps::count(1);
         let (number, wire) = self.key()?;
         let field = match wire {
             0 => Field::Varint(self.varint()?),
@@ -181,6 +183,7 @@ fn skip_group(rest: &[u8], depth: u8, number: u32) -> Result<&[u8], Fault> {
     let mut fields = Fields::new(rest, depth);
     let mut open = vec![number];
     while let Some(&innermost) = open.last() {
+        steps::count(1);
         let (number, wire) = fields.key()?;
         match wire {
             0 => drop(fields.varint()?),
@@ -203,6 +206,7 @@ fn skip_group(rest: &[u8], depth: u8, number: u32) -> Result<&[u8], Fault> {
 pub(crate) fn packed_varints(bytes: &[u8], mut each: impl FnMut(u64)) -> Result<(), Fault> {
     let mut fields = Fields::new(bytes, 0);
     while !fields.rest.is_empty() {
+        steps::count(1);
         each(fields.varint()?);
     }
     Ok(())
@@ -250,5 +254,6 @@ pub(crate) fn field_len(bytes: usize) -> usize {
 #[inline]
 pub(crate) fn put_string(out: &mut Vec<u8>, text: &[u8]) {
     put_varint(out, text.len());
+    steps::count(text.len());
     out.extend_from_slice(text);
 }

@@ -3,6 +3,9 @@
 use std::io::Read;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValueList};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otelgate::signal::Signal;
 use prost::Message;
@@ -10,7 +13,7 @@ use prost::Message;
 use crate::support::clickhouse;
 use crate::support::client::{Answer, Call, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};
-use crate::support::requests::{attribute, resource, text};
+use crate::support::requests::{MOMENT, attribute, logs, resource, text};
 
 /// What a bomb may cost: the body limit (64 MiB) twice over and the program itself, far from what is inside.
 const MAX_PEAK: u64 = 300 << 20;
@@ -26,6 +29,13 @@ async fn bombs_cost_bounded_memory() {
         assert_too_large(protocol, &answer);
         let answer = client.send(Call::export(protocol, Signal::Traces, KEY, large_resource_times_a_million())).await;
         assert_too_large(protocol, &answer);
+    }
+    // Some kilobytes of gzip that made whoever copied a path for each element copy gigabytes: answered, whatever the answer is.
+    for (key, elements) in [(8 << 20, 200_000), (1 << 20, 1_000_000)] {
+        let body = gzip(&a_long_key_over_many_elements(key, elements));
+        assert!(body.len() < 100_000, "{}", body.len());
+        let answer = client.send(Call::export(Protocol::HttpProtobuf, Signal::Logs, KEY, body).encoding("gzip")).await;
+        assert!(matches!(answer.status, 200 | 413), "{answer:?}");
     }
     let peak = peak_memory(edge.gateway.process.pid().expect("running"));
     assert!(peak < MAX_PEAK, "peak memory {} MiB", peak >> 20);
@@ -61,6 +71,20 @@ fn large_resource_times_a_million() -> Vec<u8> {
     let scope_spans = vec![ScopeSpans { spans: vec![Span::default(); 1_000_000], ..Default::default() }];
     let resource_spans = vec![ResourceSpans { resource: Some(resource), scope_spans, ..Default::default() }];
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+}
+
+/// A log record whose attribute has a key so long, over so many empty maps in a list.
+fn a_long_key_over_many_elements(key: usize, elements: usize) -> Vec<u8> {
+    let empty = AnyValue { value: Some(Value::KvlistValue(KeyValueList::default())) };
+    let list = AnyValue { value: Some(Value::ArrayValue(ArrayValue { values: vec![empty; elements] })) };
+    let attributes = vec![attribute(&"k".repeat(key), list)];
+    logs("bomb", vec![LogRecord { time_unix_nano: MOMENT, attributes, ..Default::default() }])
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut compressed = Vec::new();
+    flate2::read::GzEncoder::new(bytes, flate2::Compression::best()).read_to_end(&mut compressed).expect("in memory");
+    compressed
 }
 
 /// VmHWM of a process, in bytes.

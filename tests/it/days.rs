@@ -19,17 +19,7 @@ async fn one_insert_one_partition() {
     // The epoch, long ago, both sides of midnight, years ahead, and the largest there is.
     let midnight = MOMENT - MOMENT % DAY;
     let moments = [0, 1, DAY - 1, 400 * DAY, midnight - 1, midnight, MOMENT, MOMENT + 1000 * DAY, u64::MAX];
-    let spans: Vec<Span> = (1..)
-        .zip(moments)
-        .map(|(number, moment): (u64, u64)| Span {
-            trace_id: u128::from(number).to_be_bytes().to_vec(),
-            span_id: number.to_be_bytes().to_vec(),
-            name: "work".to_owned(),
-            start_time_unix_nano: moment,
-            end_time_unix_nano: moment.saturating_add(SECOND),
-            ..Default::default()
-        })
-        .collect();
+    let spans = spans(&moments);
     let sent = u64::try_from(spans.len()).expect("small");
     let body = traces("days", spans);
     let calls = (0..2).map(|_| client.send(Call::export(Protocol::HttpProtobuf, Signal::Traces, KEY, body.clone())));
@@ -57,4 +47,32 @@ async fn one_insert_one_partition() {
     let days = clickhouse.number(&format!("SELECT uniqExact(partition_id) {parts} AND table = 'otel_traces'")).await;
     assert!(days.expect("a number") >= 5, "the moments are of different days");
     edge.stop().await;
+}
+
+/// A request that brings more than two months back is one request, whose every day is an insert.
+#[tokio::test]
+async fn a_backfill_of_65_days_is_stored() {
+    let clickhouse = clickhouse().await;
+    let edge = Edge::start(clickhouse, Setup { name: "backfill", ..Setup::default() }).await;
+    let moments: Vec<u64> = (0..65).map(|day| MOMENT - day * DAY).collect();
+    let body = traces("backfill", spans(&moments));
+    let answer = edge.client(true).send(Call::export(Protocol::HttpProtobuf, Signal::Traces, KEY, body)).await;
+    assert!(answer.status == 200 && answer.body.is_empty(), "{answer:?}");
+    let days = format!("SELECT uniqExact(toDate(Timestamp)) FROM {}.otel_traces", edge.database);
+    assert_eq!(eventually(65, async || clickhouse.number(&days).await.expect("a number")).await, 65);
+    edge.stop().await;
+}
+
+fn spans(moments: &[u64]) -> Vec<Span> {
+    (1..)
+        .zip(moments)
+        .map(|(number, moment): (u64, &u64)| Span {
+            trace_id: u128::from(number).to_be_bytes().to_vec(),
+            span_id: number.to_be_bytes().to_vec(),
+            name: "work".to_owned(),
+            start_time_unix_nano: *moment,
+            end_time_unix_nano: moment.saturating_add(SECOND),
+            ..Default::default()
+        })
+        .collect()
 }

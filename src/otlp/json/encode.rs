@@ -4,6 +4,7 @@ use super::reader::{Stop, Text, unescape};
 use crate::memory::Memory;
 use crate::otlp::buffer::Buffer;
 use crate::otlp::descriptor::{FieldDescriptor, FieldKind};
+use crate::otlp::steps;
 
 /// The bytes written so far.
 pub(super) struct Encoder<M> {
@@ -66,6 +67,7 @@ impl<M: Memory> Encoder<M> {
         let more = size - 1;
         if more > 0 {
             self.put(&[0; 9][..more])?;
+            steps::count(end - start);
             self.buffer.bytes_mut().copy_within(start..end, start + more);
         }
         let place = self.buffer.bytes_mut().get_mut(start - 1..start + more);

@@ -1,5 +1,7 @@
 //! What is done to the memory of lists and columns: used again, and repeated at its end.
 
+use crate::otlp::steps;
+
 /// An empty list with another's memory, unless that is much.
 pub(super) fn emptied<T, U>(mut list: Vec<T>) -> Vec<U> {
     const KEEP: usize = 4096;
@@ -12,6 +14,7 @@ pub(super) fn emptied<T, U>(mut list: Vec<T>) -> Vec<U> {
 /// Appends what lies from `start` on so many times more; returns where the last of them begins.
 pub(super) fn repeat_tail<T: Copy>(buffer: &mut Vec<T>, start: usize, times: usize) -> usize {
     let piece = buffer.len() - start;
+    steps::count(piece * times);
     let end = buffer.len() + piece * times;
     buffer.reserve(end - buffer.len());
     while buffer.len() < end {

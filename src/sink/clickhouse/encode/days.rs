@@ -36,6 +36,11 @@ impl Day {
         bounds().unwrap_or_else(|| whole(nanos))
     }
 
+    /// Whether the day has begun at this moment.
+    pub(super) fn has_begun(&self, nanos: i64) -> bool {
+        self.start <= i128::from(nanos)
+    }
+
     /// Whether the moment lies on this day.
     #[inline]
     pub(super) fn contains(&self, nanos: i64) -> bool {

@@ -5,6 +5,7 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::wire::put_string;
+use crate::otlp::steps;
 
 /// A growing set of strings; each has a number, from 0 up. Kept as the bytes that a block carries.
 #[derive(Debug, Default)]
@@ -38,6 +39,7 @@ impl Dictionary {
     /// The number of `text`, and how many bytes the dictionary grew by.
     #[inline]
     pub(super) fn number(&mut self, text: &[u8]) -> (u32, usize) {
+        steps::count(1 + text.len());
         let slot = slot(text);
         let recent = self.recent[slot];
         if self.has(recent, text) {

@@ -5,6 +5,7 @@ use std::io::Write;
 use super::bound::Entries;
 use super::value::{AnyValue, Attribute, entries, put_base64};
 use super::wire::{Fault, Field, Fields};
+use crate::otlp::steps;
 
 /// Writes values as Go's `encoding/json` does: keys sorted, the last of equal keys kept, `<`, `>` and `&` escaped.
 pub(super) struct Json<'o> {
@@ -32,6 +33,7 @@ impl<'o> Json<'o> {
 
     /// Appends a value that lies `depth` messages deep.
     pub(super) fn value(&mut self, value: &AnyValue<'_>, depth: u8) -> Result<(), Fault> {
+        self.within()?;
         match value {
             AnyValue::Empty => self.out.extend_from_slice(b"null"),
             AnyValue::Text(text) => self.string(text)?,
@@ -91,7 +93,10 @@ impl<'o> Json<'o> {
 
     /// Appends attributes as an object; `depth` is that of their `KeyValue`s.
     pub(super) fn object(&mut self, mut attributes: Vec<Attribute<'_>>, depth: u8) -> Result<(), Fault> {
-        attributes.sort_by(|one, other| one.key.cmp(&other.key));
+        attributes.sort_by(|one, other| {
+            steps::count(1);
+            one.key.cmp(&other.key)
+        });
         self.out.push(b'{');
         let mut first = true;
         for (index, attribute) in attributes.iter().enumerate() {
@@ -111,18 +116,34 @@ impl<'o> Json<'o> {
         Ok(())
     }
 
-    fn string(&mut self, text: &[u8]) -> Result<(), Fault> {
-        self.out.push(b'"');
-        for chunk in text.utf8_chunks() {
-            self.escaped(chunk.valid());
-            for _ in chunk.invalid() {
-                self.out.extend_from_slice(b"\\ufffd");
-            }
-        }
-        self.out.push(b'"');
+    /// Whether it is not too long yet.
+    fn within(&self) -> Result<(), Fault> {
         if (self.out.len() - self.start) as u64 > self.max {
             return Err(Fault::TooLarge("max_column_bytes", self.max));
         }
+        Ok(())
+    }
+
+    fn string(&mut self, text: &[u8]) -> Result<(), Fault> {
+        /// So much of a string is written before it is asked how long it gets: an escape is six times what it stands for.
+        const PIECE: usize = 64 << 10;
+        let start = self.out.len();
+        self.out.push(b'"');
+        for chunk in text.utf8_chunks() {
+            let mut rest = chunk.valid();
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE));
+                self.escaped(piece);
+                self.within()?;
+                rest = after;
+            }
+            for _ in chunk.invalid() {
+                self.out.extend_from_slice(b"\\ufffd");
+            }
+            self.within()?;
+        }
+        self.out.push(b'"');
+        steps::count(self.out.len() - start);
         Ok(())
     }
 
@@ -152,7 +173,9 @@ impl<'o> Json<'o> {
                 self.out.push(if bytes[at + 2] == 0xa8 { b'8' } else { b'9' });
                 plain = at + 3;
             } else {
-                let _ = write!(self.out, "\\u{byte:04x}");
+                let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+                self.out.extend_from_slice(b"\\u00");
+                self.out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
             }
         }
         self.out.extend_from_slice(&bytes[plain..]);

@@ -48,18 +48,19 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
     let mut merged = Merged::AsTheyAre;
     let mut duplicates = Duplicates::Kept;
     if transforms {
-        merged = request.merge.find(&request.attributes, &record.body, max)?;
+        merged = request.merge.find(&request.attributes, &record.body, &mut request.key_bytes)?;
         duplicates = request.merge.duplicates(merged, &request.attributes);
     }
     let mut list = if request.merge.makes(merged) { emptied(std::mem::take(&mut request.merged)) } else { Vec::new() };
-    let place = (depth, max);
+    let place = (depth, &mut request.key_bytes);
     let mut attributes = request.merge.list(merged, &request.attributes, &record.body, place, &mut list)?;
     let kind = if replay { TableKind::Sessions } else { TableKind::Logs };
     let nanos = if record.time == 0 { record.observed_time } else { record.time };
     let part = request.rows.begin(kind, nanos, bytes.len(), record.score(body.len()), 0)?;
     if !part.map(column::LOG_ATTRIBUTES, attributes, duplicates, depth)? {
         list = emptied(std::mem::take(&mut request.merged));
-        merged = request.merge.find_exactly(max)?;
+        merged = request.merge.find_exactly(&mut request.key_bytes)?;
+        let place = (depth, &mut request.key_bytes);
         attributes = request.merge.list(merged, &request.attributes, &record.body, place, &mut list)?;
         part.map(column::LOG_ATTRIBUTES, attributes, Duplicates::LastOnly, depth)?;
     }

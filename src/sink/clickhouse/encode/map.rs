@@ -8,6 +8,7 @@ use super::dictionary::Numbers;
 use super::key_values::KeyValues;
 use super::texts::Texts;
 use super::wire::{Fault, put_string};
+use crate::otlp::steps;
 
 /// Maps from string to string.
 #[derive(Debug)]
@@ -186,6 +187,7 @@ impl Shapes {
 impl Shape {
     #[inline]
     fn fits(&self, attributes: impl KeyValues, duplicates: Duplicates) -> bool {
+        steps::count(1 + if self.remembered { self.keys.len().min(attributes.len()) } else { 0 });
         self.remembered && self.duplicates == Some(duplicates) && attributes.has_keys(&self.keys)
     }
 
@@ -215,7 +217,10 @@ impl Shape {
 /// The attributes' places in the order of their keys.
 fn sort(attributes: impl KeyValues, order: &mut Vec<usize>) {
     order.extend(0..attributes.len());
-    order.sort_by(|one, other| attributes.key(*one).cmp(attributes.key(*other)));
+    order.sort_by(|one, other| {
+        steps::count(1);
+        attributes.key(*one).cmp(attributes.key(*other))
+    });
 }
 
 impl Duplicates {

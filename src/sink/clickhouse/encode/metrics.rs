@@ -1,6 +1,5 @@
 //! Metrics: the five kinds of data points, their field numbers, and the columns that the fields go to. A row is a data point.
 
-use super::bound::push;
 use super::points;
 use super::request::{Request, checked_attribute};
 use super::table::TableKind;
@@ -19,38 +18,28 @@ pub(super) fn metric<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
             (2, Field::Len(text)) => metric.description = text,
             (3, Field::Len(unit)) => metric.unit = unit,
             (5 | 7 | 9 | 10 | 11, Field::Len(message)) => {
-                // Of several kinds the last one counts; pieces of one kind belong together.
-                let this = kind_of(number);
-                if kind != Some(this) {
-                    metric.points.clear();
-                }
-                kind = Some(this);
-                push(&mut metric.points, message)?;
+                // Of several the last one counts, also of two of a kind: as the collector reads them.
+                kind = Some((kind_of(number), message));
             }
             (12, Field::Len(entry)) => drop(checked_attribute(entry, fields.inner_depth()?)?),
             (1..=3 | 5 | 7 | 9..=12, _) => return fields.wrong_type(),
             _ => {}
         }
     }
-    let Some(kind) = kind else {
+    let Some((kind, message)) = kind else {
         return Ok(());
     };
     let depth = fields.inner_depth()?;
-    for piece in 0..request.metric.points.len() {
-        read_kind(request, kind, piece, depth)?;
-    }
-    for piece in 0..request.metric.points.len() {
-        let message = request.metric.points[piece];
-        let mut fields = Fields::new(message, depth);
-        while let Some((number, field)) = fields.next()? {
-            if let (1, Field::Len(point)) = (number, field) {
-                let depth = fields.inner_depth()?;
-                match kind {
-                    TableKind::Histogram => points::histogram(request, point, depth)?,
-                    TableKind::ExponentialHistogram => points::exponential(request, point, depth)?,
-                    TableKind::Summary => points::summary(request, point, depth)?,
-                    _ => points::number(request, kind, point, depth)?,
-                }
+    read_kind(request, kind, message, depth)?;
+    let mut fields = Fields::new(message, depth);
+    while let Some((number, field)) = fields.next()? {
+        if let (1, Field::Len(point)) = (number, field) {
+            let depth = fields.inner_depth()?;
+            match kind {
+                TableKind::Histogram => points::histogram(request, point, depth)?,
+                TableKind::ExponentialHistogram => points::exponential(request, point, depth)?,
+                TableKind::Summary => points::summary(request, point, depth)?,
+                _ => points::number(request, kind, point, depth)?,
             }
         }
     }
@@ -68,9 +57,9 @@ fn kind_of(number: u32) -> TableKind {
 }
 
 /// Reads what a kind's message says besides its points.
-fn read_kind(request: &mut Request<'_, '_>, kind: TableKind, piece: usize, depth: u8) -> Result<(), Fault> {
+fn read_kind(request: &mut Request<'_, '_>, kind: TableKind, message: &[u8], depth: u8) -> Result<(), Fault> {
     let metric = &mut request.metric;
-    let mut fields = Fields::new(metric.points[piece], depth);
+    let mut fields = Fields::new(message, depth);
     let has_temporality = !matches!(kind, TableKind::Gauge | TableKind::Summary);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {

@@ -16,9 +16,13 @@ use super::settings::EncoderSettings;
 use super::table::TableKind;
 use super::wire::Fault;
 use crate::chunk::PartName;
+use crate::otlp::steps;
 
 pub(super) use owed::Nested;
 use owed::Owed;
+
+/// What a new part costs, in steps.
+const NEW_PART: usize = 1000;
 
 /// How many rows of a part are kept to find it by.
 const WITNESSES: usize = 8;
@@ -256,11 +260,14 @@ pub(super) struct OpenParts {
     spare: Vec<OpenPart>,
     /// The part of each table that got the last row.
     last: [usize; TableKind::ALL.len()],
+    /// The parts of each table in the order of their days, by their places in `open`.
+    by_day: [Vec<usize>; TableKind::ALL.len()],
 }
 
 impl OpenParts {
     pub(super) fn new(settings: Arc<EncoderSettings>) -> OpenParts {
-        OpenParts { settings, open: Vec::new(), spare: Vec::new(), last: [usize::MAX; TableKind::ALL.len()] }
+        let last = [usize::MAX; TableKind::ALL.len()];
+        OpenParts { settings, open: Vec::new(), spare: Vec::new(), last, by_day: Default::default() }
     }
 
     /// The place in `open` of the part that a row with this time belongs to.
@@ -279,10 +286,18 @@ impl OpenParts {
 
     #[cold]
     fn find_slowly(&mut self, kind: TableKind, nanos: u64) -> usize {
-        let found = self.open.iter().position(|part| part.kind == kind && part.day.contains(part.kept(nanos)));
-        if let Some(place) = found {
+        let begun = |place: &usize| {
+            steps::count(1);
+            self.open.get(*place).is_some_and(|part| part.day.has_begun(part.kept(nanos)))
+        };
+        let after = self.by_day[kind.index()].partition_point(begun);
+        let last_begun = after.checked_sub(1).and_then(|at| self.by_day[kind.index()].get(at)).copied();
+        if let Some(place) = last_begun
+            && self.open.get(place).is_some_and(|part| part.day.contains(part.kept(nanos)))
+        {
             return place;
         }
+        steps::count(NEW_PART);
         let plan = self.settings.plans.get(kind);
         let (nanos, zone) = match plan.formats()[kind.time_column()].as_ref().map(|format| &format.values) {
             Some(ValueFormat::Seconds { zone }) => (kept(FixedKind::Seconds, nanos), zone.as_ref()),
@@ -298,6 +313,7 @@ impl OpenParts {
             }
             None => OpenPart::new(kind, day, &self.settings),
         };
+        self.by_day[kind.index()].insert(after, self.open.len());
         self.open.push(part);
         self.open.len() - 1
     }
@@ -315,6 +331,8 @@ impl OpenParts {
         while let Some(part) = self.open.pop_if(|part| part.rows == 0) {
             self.keep(part);
         }
+        let left = self.open.len();
+        self.by_day.iter_mut().for_each(|places| places.retain(|place| *place < left));
     }
 
     /// Keeps an emptied part's buffers, of one part a table.
@@ -327,6 +345,7 @@ impl OpenParts {
     /// Forgets which parts got the last rows; after all were taken out.
     pub(super) fn forget(&mut self) {
         self.last = [usize::MAX; TableKind::ALL.len()];
+        self.by_day.iter_mut().for_each(Vec::clear);
     }
 }
 

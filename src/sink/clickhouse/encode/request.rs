@@ -1,6 +1,6 @@
 //! A request on its way into the parts: what stands in each of its rows (resource, scope, metric), where its rows go, and what it may grow into.
 
-use super::bound::push;
+use super::bound::{KeyBytes, push};
 use super::buffer::emptied;
 use super::part::{OpenPart, OpenParts};
 use super::raw_attribute::RawAttribute;
@@ -37,21 +37,13 @@ pub(super) struct Metric<'a> {
     pub(super) description: &'a [u8],
     pub(super) unit: &'a [u8],
     pub(super) serial: u64,
-    /// Its kind's message; more than one when it came in pieces.
-    pub(super) points: Vec<&'a [u8]>,
     pub(super) temporality: u64,
     pub(super) monotonic: bool,
 }
 
-impl<'a> Metric<'a> {
-    /// An empty metric that uses this list's memory.
-    pub(super) fn with(points: Vec<&'a [u8]>) -> Metric<'a> {
-        Metric { points, ..Metric::default() }
-    }
-
+impl Metric<'_> {
     pub(super) fn clear(&mut self, serial: u64) {
-        self.points.clear();
-        *self = Metric { serial, points: std::mem::take(&mut self.points), ..Metric::default() };
+        *self = Metric { serial, ..Metric::default() };
     }
 
     /// Writes the metric's own columns.
@@ -98,6 +90,7 @@ pub(super) struct Request<'a, 'p> {
     pub(super) merged: Vec<Attribute<'static>>,
     /// A text on its way into a column.
     pub(super) text: Vec<u8>,
+    pub(super) key_bytes: KeyBytes,
 }
 
 /// The lists of a request without their contents: what the next request needs not allocate.
@@ -106,7 +99,6 @@ pub(super) struct Scratch {
     entries: [Vec<RawAttribute<'static>>; 2],
     attributes: [Vec<Attribute<'static>>; 3],
     lists: [Vec<&'static [u8]>; 2],
-    points: Vec<&'static [u8]>,
     merge: Merge<'static>,
     merged: Vec<Attribute<'static>>,
     service_name: Vec<u8>,
@@ -138,10 +130,11 @@ impl<'a, 'p> Request<'a, 'p> {
             nested,
             attributes,
             lists: scratch.lists.map(emptied),
-            metric: Metric::with(emptied(scratch.points)),
+            metric: Metric::default(),
             merge: scratch.merge.emptied(),
             merged: scratch.merged,
             text: scratch.text,
+            key_bytes: KeyBytes::new(growth.max_column_bytes),
         }
     }
 
@@ -158,7 +151,6 @@ impl<'a, 'p> Request<'a, 'p> {
             entries: [self.entries, self.nested].map(emptied),
             attributes: attributes.map(emptied),
             lists: self.lists.map(emptied),
-            points: emptied(self.metric.points),
             merge: self.merge.emptied(),
             merged: emptied(self.merged),
             service_name: self.rows.resource.service_name,

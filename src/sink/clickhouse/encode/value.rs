@@ -9,6 +9,7 @@ use super::bound::{Entries, push};
 use super::json::Json;
 use super::plain::{only_text, plain_text};
 use super::wire::{Fault, Field, Fields, MAX_DEPTH, put_string, put_varint};
+use crate::otlp::steps;
 
 /// A value, its arrays and maps still as they are on the wire.
 #[derive(Debug, Clone, Default)]
@@ -22,14 +23,15 @@ pub(super) enum AnyValue<'a> {
     /// A double whose text Go would write just so. Not from the wire.
     Number(Cow<'a, [u8]>),
     Bytes(Cow<'a, [u8]>),
-    /// An `ArrayValue`. A copy only where the wire held it in pieces.
-    Array(Cow<'a, [u8]>),
+    /// An `ArrayValue`.
+    Array(&'a [u8]),
     /// A `KeyValueList`.
-    Map(Cow<'a, [u8]>),
+    Map(&'a [u8]),
 }
 
 impl<'a> AnyValue<'a> {
-    /// Reads an `AnyValue` that lies `depth` messages deep over this one, as protobuf merges a message that comes in pieces.
+    /// Reads an `AnyValue` that lies `depth` messages deep over this one. Of several values the last counts, as the collector reads them: protobuf
+    /// would merge two arrays, and whoever nests such pairs would have copies made of copies.
     #[inline]
     pub(super) fn merge(&mut self, bytes: &'a [u8], depth: u8) -> Result<(), Fault> {
         match only_text(bytes) {
@@ -51,10 +53,6 @@ impl<'a> AnyValue<'a> {
                 (4, Field::Fixed64(bits)) => AnyValue::Double(f64::from_bits(bits)),
                 (5 | 6, Field::Len(list)) => {
                     fields.inner_depth()?;
-                    if self.join(number == 5, list) {
-                        continue;
-                    }
-                    let list = Cow::Borrowed(list);
                     if number == 5 { AnyValue::Array(list) } else { AnyValue::Map(list) }
                 }
                 (7, Field::Len(bytes)) => AnyValue::Bytes(Cow::Borrowed(bytes)),
@@ -68,16 +66,6 @@ impl<'a> AnyValue<'a> {
             *self = value;
         }
         Ok(())
-    }
-
-    /// Appends a further piece of a list to the same kind of list, if that is what this value is.
-    fn join(&mut self, array: bool, piece: &[u8]) -> bool {
-        match self {
-            AnyValue::Array(list) if array => list.to_mut().extend_from_slice(piece),
-            AnyValue::Map(list) if !array => list.to_mut().extend_from_slice(piece),
-            _ => return false,
-        }
-        true
     }
 
     /// Whether it is an array or a map.
@@ -95,32 +83,16 @@ impl<'a> AnyValue<'a> {
             AnyValue::Double(double) => AnyValue::Double(*double),
             AnyValue::Number(text) => AnyValue::Number(Cow::Borrowed(text)),
             AnyValue::Bytes(bytes) => AnyValue::Bytes(Cow::Borrowed(bytes)),
-            AnyValue::Array(list) => AnyValue::Array(Cow::Borrowed(list)),
-            AnyValue::Map(list) => AnyValue::Map(Cow::Borrowed(list)),
-        }
-    }
-
-    /// The same value, with a copy of what it borrows.
-    pub(super) fn into_owned<'b>(self) -> AnyValue<'b> {
-        let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
-        match self {
-            AnyValue::Empty => AnyValue::Empty,
-            AnyValue::Text(text) => AnyValue::Text(owned(text)),
-            AnyValue::Bool(flag) => AnyValue::Bool(flag),
-            AnyValue::Int(int) => AnyValue::Int(int),
-            AnyValue::Double(double) => AnyValue::Double(double),
-            AnyValue::Number(text) => AnyValue::Number(owned(text)),
-            AnyValue::Bytes(bytes) => AnyValue::Bytes(owned(bytes)),
-            AnyValue::Array(list) => AnyValue::Array(owned(list)),
-            AnyValue::Map(list) => AnyValue::Map(owned(list)),
+            AnyValue::Array(list) => AnyValue::Array(list),
+            AnyValue::Map(list) => AnyValue::Map(list),
         }
     }
 
     /// Whether the arrays and maps in it are well-formed; `depth` is its own.
     pub(super) fn check(&self, depth: u8) -> Result<(), Fault> {
         let (list, array) = match self {
-            AnyValue::Array(list) => (list, true),
-            AnyValue::Map(list) => (list, false),
+            AnyValue::Array(list) => (*list, true),
+            AnyValue::Map(list) => (*list, false),
             _ => return Ok(()),
         };
         let mut fields = Fields::new(list, Fields::new(list, depth).inner_depth()?);
@@ -242,6 +214,7 @@ pub(super) fn prefixed<E>(out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>) -> 
     out.push(0);
     text(out)?;
     let len = out.len() - start - 1;
+    steps::count(len);
     if len < 0x80 {
         out[start] = len as u8;
         return Ok(());

@@ -1,5 +1,6 @@
 //! The encoder's columns against columns computed from prost's messages, for any request in any order of bytes.
 
+mod bombs;
 mod expected;
 mod expected_text;
 mod reader;
@@ -25,12 +26,12 @@ use crate::signal::Signal;
 
 const ANY_GROWTH: Growth = Growth { max_records: u64::MAX, max_column_bytes: u64::MAX, max_parts: u32::MAX };
 
-fn factory(compression: Compression) -> EncoderFactory {
+fn factory(compression: Compression, transform_logs: bool) -> EncoderFactory {
     EncoderFactory::new(EncoderSettings {
         plans: Plans::clickstack().unwrap(),
         zone: TimeZone::UTC,
         compression,
-        transform_logs: false,
+        transform_logs,
     })
 }
 
@@ -174,7 +175,7 @@ proptest! {
     fn columns_are_those_of_the_decoded_messages(seed: u64, signal in 0..3_usize, method in 0..3) {
         let signal = Signal::ALL[signal];
         let compression = [Compression::Lz4, Compression::Zstd, Compression::None][method as usize];
-        let mut encoder = factory(compression).encoder(signal);
+        let mut encoder = factory(compression, false).encoder(signal);
         let mut rng = StdRng::seed_from_u64(seed);
         // The second chunk reuses the first one's buffers.
         for _chunk in 0..2 {
@@ -212,7 +213,7 @@ proptest! {
     fn damaged_requests_leave_no_trace(seed: u64, signal in 0..3_usize, cuts: [u16; 8]) {
         let signal = Signal::ALL[signal];
         let whole = random_request(signal, seed);
-        let mut encoder = factory(Compression::None).encoder(signal);
+        let mut encoder = factory(Compression::None, false).encoder(signal);
         encoder.append(&whole, &ANY_GROWTH).unwrap();
         encoder.commit();
         let before = encoder.size();
@@ -228,7 +229,7 @@ proptest! {
             }
         }
         prop_assert_eq!(encoder.size(), before);
-        let mut fresh = factory(Compression::None).encoder(signal);
+        let mut fresh = factory(Compression::None, false).encoder(signal);
         fresh.append(&whole, &ANY_GROWTH).unwrap();
         fresh.commit();
         prop_assert_eq!(read(&encoder.seal()), read(&fresh.seal()));
@@ -249,7 +250,7 @@ fn a_large_resource_is_not_repeated_past_the_limit() {
             ..ResourceSpans::default()
         }],
     };
-    let mut encoder = factory(Compression::Lz4).encoder(Signal::Traces);
+    let mut encoder = factory(Compression::Lz4, false).encoder(Signal::Traces);
     let outcome = encoder.append(&request.encode_to_vec(), &Growth::default());
     assert_eq!(outcome, Err(EncodeError::TooLarge { limit: "max_column_bytes", max: 128 << 20 }));
     assert_eq!(encoder.size().rows, 0);
@@ -258,7 +259,7 @@ fn a_large_resource_is_not_repeated_past_the_limit() {
 #[test]
 fn records_and_parts_are_limited() {
     let request = stack::Samples::new(1).traces_bytes(100);
-    let mut encoder = factory(Compression::Lz4).encoder(Signal::Traces);
+    let mut encoder = factory(Compression::Lz4, false).encoder(Signal::Traces);
     let few = Growth { max_records: 99, ..Growth::default() };
     assert_eq!(encoder.append(&request, &few), Err(EncodeError::TooLarge { limit: "max_records", max: 99 }));
     let none = Growth { max_parts: 0, ..Growth::default() };
@@ -281,7 +282,7 @@ fn values_nest_a_hundred_messages_deep_and_no_deeper() {
         request.resource_logs[0].scope_logs[0].log_records[0].body = Some(AnyValue { value: Some(value) });
         request.encode_to_vec()
     };
-    let mut encoder = factory(Compression::Lz4).encoder(Signal::Logs);
+    let mut encoder = factory(Compression::Lz4, false).encoder(Signal::Logs);
     for levels in 40..60 {
         let request = nested(levels);
         let taken = encoder.append(&request, &Growth::default()).is_ok();
@@ -342,7 +343,7 @@ fn log_of(record: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_few_bytes_do_not_become_many_in_memory() {
-    let mut encoder = factory(Compression::Lz4).encoder(Signal::Logs);
+    let mut encoder = factory(Compression::Lz4, false).encoder(Signal::Logs);
     let empty_attributes = log_of(&[0x32, 0].repeat(bound::MOST_ENTRIES + 1));
     let empty_values = scramble::field(5, 2, &[0x0a, 0].repeat(1000));
     let escaped = scramble::field(5, 2, &scramble::field(1, 2, &scramble::field(1, 2, &[b'<'; 100_000])));

@@ -34,7 +34,8 @@ pub(super) enum Type {
 }
 
 impl Type {
-    /// The type of a field's message, and whether there is one of it (so that it may come in pieces).
+    /// The type of a field's message, and whether there is one of it (so that it may come in pieces); not where it is one of several, of which the
+    /// last counts.
     fn field(self, number: u32) -> Option<(Type, bool)> {
         Some(match (self, number) {
             (Type::Request(signal), 1) => (Type::ResourceGroup(signal), false),
@@ -53,7 +54,7 @@ impl Type {
             (Type::Span, 15) => (Type::Status, true),
             (Type::Record, 5) => (Type::Any, true),
             (Type::Record, 6) | (Type::Metric, 12) | (Type::Exemplar, 7) => (Type::Entry, false),
-            (Type::Metric, 5 | 7 | 9 | 10 | 11) => (Type::Points(number), true),
+            (Type::Metric, 5 | 7 | 9 | 10 | 11) => (Type::Points(number), false),
             (Type::Points(5 | 7), 1) => (Type::NumberPoint, false),
             (Type::Points(9), 1) => (Type::HistogramPoint, false),
             (Type::Points(10), 1) => (Type::ExponentialPoint, false),
@@ -67,8 +68,8 @@ impl Type {
             (Type::ExponentialPoint, 8 | 9) => (Type::Buckets, true),
             (Type::SummaryPoint, 6) => (Type::Leaf, false),
             (Type::Entry, 2) => (Type::Any, true),
-            (Type::Any, 5) => (Type::Array, true),
-            (Type::Any, 6) => (Type::List, true),
+            (Type::Any, 5) => (Type::Array, false),
+            (Type::Any, 6) => (Type::List, false),
             (Type::Array, 1) => (Type::Any, false),
             (Type::List, 1) => (Type::Entry, false),
             _ => return None,

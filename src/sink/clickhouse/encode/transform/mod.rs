@@ -21,7 +21,7 @@ pub(super) use severity::Severity;
 
 use self::flatten::Flat;
 use self::json::Object;
-use super::bound::Entries;
+use super::bound::{Entries, KeyBytes};
 use super::map::Duplicates;
 use super::value::{AnyValue, Attribute, entries};
 use super::wire::Fault;
@@ -47,35 +47,35 @@ pub(super) struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    /// Looks at a record. What is flattened may have keys of at most `max` bytes.
+    /// Looks at a record. What keys are written for it are counted by `key_bytes`.
     pub(super) fn find(
         &mut self,
         attributes: &[Attribute<'a>],
         body: &AnyValue<'a>,
-        max: u64,
+        key_bytes: &mut KeyBytes,
     ) -> Result<Merged, Fault> {
         self.text = None;
         let mut merged = if matches!(body, AnyValue::Map(_)) { Merged::Appended } else { Merged::AsTheyAre };
         if let AnyValue::Text(Cow::Borrowed(text)) = body
             && let Some(text) = object(text)
-            && self.object.read(text, false, max)?
+            && self.object.read(text, false, key_bytes)?
         {
             self.text = Some(text);
             merged = Merged::Appended;
             if self.object.is_doubtful(attributes) {
-                merged = self.find_exactly(max)?;
+                merged = self.find_exactly(key_bytes)?;
             }
         }
         if attributes.iter().any(|attribute| attribute.value.is_nested()) && merged != Merged::Exactly {
-            merged = self.find_exactly(max)?;
+            merged = self.find_exactly(key_bytes)?;
         }
         Ok(merged)
     }
 
     /// Reads the object once more, sorted.
-    pub(super) fn find_exactly(&mut self, max: u64) -> Result<Merged, Fault> {
+    pub(super) fn find_exactly(&mut self, key_bytes: &mut KeyBytes) -> Result<Merged, Fault> {
         if let Some(text) = self.text {
-            self.object.read(text, true, max)?;
+            self.object.read(text, true, key_bytes)?;
         }
         Ok(Merged::Exactly)
     }
@@ -104,14 +104,14 @@ impl<'a> Merge<'a> {
         merged: Merged,
         attributes: &'m [Attribute<'a>],
         body: &'m AnyValue<'a>,
-        (depth, max): (u8, u64),
+        (depth, key_bytes): (u8, &mut KeyBytes),
         list: &'l mut Vec<Attribute<'m>>,
     ) -> Result<List<'l, 'm>, Fault> {
         match merged {
             Merged::AsTheyAre => return Ok(List::own(attributes)),
             Merged::Appended if self.text.is_some() => return Ok(List::with(attributes, &self.object)),
             Merged::Appended => list.extend(attributes.iter().map(Attribute::borrowed)),
-            Merged::Exactly => self.put_exactly(attributes, (depth, max), list)?,
+            Merged::Exactly => self.put_exactly(attributes, (depth, key_bytes), list)?,
         }
         if let AnyValue::Map(entry_list) = body {
             list.append(&mut entries(entry_list, depth + 1, &mut Entries::new())?);
@@ -123,10 +123,10 @@ impl<'a> Merge<'a> {
     fn put_exactly<'m>(
         &'m self,
         attributes: &'m [Attribute<'a>],
-        (depth, max): (u8, u64),
+        (depth, key_bytes): (u8, &mut KeyBytes),
         list: &mut Vec<Attribute<'m>>,
     ) -> Result<(), Fault> {
-        let mut flat = Flat::new(list, max);
+        let mut flat = Flat::new(list, key_bytes);
         let mut members = if self.text.is_some() { self.object.members() } else { Vec::new() };
         let mut taken = vec![false; members.len()];
         for attribute in attributes {
@@ -185,15 +185,16 @@ pub fn body_attributes(body: &[u8]) -> Result<Vec<Pair>, EncodeError> {
 impl<'a> Merge<'a> {
     fn texts(&mut self, attributes: &[Attribute<'a>], body: &'a [u8], max: u64) -> Result<Vec<Pair>, Fault> {
         let body = AnyValue::Text(Cow::Borrowed(body));
-        let mut merged = self.find(attributes, &body, max)?;
+        let mut key_bytes = KeyBytes::new(max);
+        let mut merged = self.find(attributes, &body, &mut key_bytes)?;
         let mut made = Vec::new();
-        let list = self.list(merged, attributes, &body, (4, max), &mut made)?;
+        let list = self.list(merged, attributes, &body, (4, &mut key_bytes), &mut made)?;
         if !self.duplicates(merged, attributes).in_doubt(list) {
             return texts(list, max);
         }
         made = Vec::new();
-        merged = self.find_exactly(max)?;
-        texts(self.list(merged, attributes, &body, (4, max), &mut made)?, max)
+        merged = self.find_exactly(&mut key_bytes)?;
+        texts(self.list(merged, attributes, &body, (4, &mut key_bytes), &mut made)?, max)
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::super::value::AnyValue;
 use super::list::List;
+use crate::otlp::steps;
 
 /// A severity's text and number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,8 +91,8 @@ impl<'a> Severity<'a> {
             }
         }
         let (_, text) = found?;
-        let class = CLASSES.iter().rev().find(|class| class.words.iter().any(|word| contains(&text, word)));
-        Some(Severity { text, number: class.map_or(INFO, |class| class.number) })
+        let number = level_of(&text);
+        Some(Severity { text, number })
     }
 
     /// The severity that the first such word in the beginning of the body names, `info` when there is none.
@@ -146,8 +147,29 @@ impl<'a> Severity<'a> {
     }
 }
 
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
+/// The number of the last class that has a word in the text, wherever in it. One walk: a text may be long.
+fn level_of(text: &[u8]) -> i32 {
+    steps::count(text.len());
+    let mut last = None;
+    for at in 0..text.len() {
+        let rest = text.get(at..).unwrap_or_default();
+        let letter = rest.first().map(u8::to_ascii_lowercase);
+        if !matches!(letter, Some(b'a' | b'c' | b'd' | b'e' | b'f' | b'i' | b'n' | b't' | b'w')) {
+            continue;
+        }
+        let begins = |word: &&[u8]| {
+            word.first().copied() == letter
+                && rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+        };
+        // Only those behind the last one can change anything.
+        let from = last.map_or(0, |class| class + 1);
+        let found = CLASSES.iter().skip(from).rposition(|class| class.words.iter().any(begins));
+        last = found.map(|class| from + class).or(last);
+        if last == Some(CLASSES.len() - 1) {
+            break;
+        }
+    }
+    last.and_then(|class| CLASSES.get(class)).map_or(INFO, |class| class.number)
 }
 
 #[cfg(test)]

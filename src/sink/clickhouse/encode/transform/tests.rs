@@ -88,7 +88,7 @@ fn of_equal_flat_keys_the_last_in_the_order_of_keys_counts() {
 
 #[test]
 fn a_malformed_attribute_is_found_though_the_body_replaces_it() {
-    let broken = AnyValue::Array(Cow::Borrowed(&[0x0a, 9]));
+    let broken = AnyValue::Array(&[0x0a, 9]);
     let attributes = [Attribute { key: Cow::Borrowed(b"a"), value: broken }];
     assert!(matches!(merge(&attributes, br#"{"a":1}"#, 100), Err(Fault::Malformed(..))));
 }

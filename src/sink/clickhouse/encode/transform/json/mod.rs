@@ -11,11 +11,12 @@ use std::ops::Range;
 
 use self::form::{Form, Forms};
 use self::token::{Leaf, Piece, Tokens};
-use super::super::bound::Entries;
+use super::super::bound::{Entries, KeyBytes};
 use super::super::buffer::emptied;
 use super::super::texts::Texts;
 use super::super::value::{AnyValue, Attribute};
 use super::super::wire::Fault;
+use crate::otlp::steps;
 
 /// How deep values may lie in each other, and how many there may be. Other text is not taken for JSON.
 const MAX_DEPTH: u32 = 500;
@@ -28,7 +29,7 @@ const COMPARISONS: usize = 1024;
 struct Member<'a> {
     key: Piece<'a>,
     nested: bool,
-    /// Its leaves, in `order`.
+    /// Its leaf; of a map or a list its members, in `closed`; when all is read, its leaves in `order`. Only when read exactly.
     start: usize,
     end: usize,
 }
@@ -56,33 +57,41 @@ pub(in super::super) struct Object<'a> {
     /// The leaves that count, sorted; only when read exactly.
     order: Vec<usize>,
     members: Vec<Member<'a>>,
+    /// The members of maps and lists that were read to their end, sorted; only when read exactly.
+    closed: Vec<Member<'a>>,
 }
 
 impl<'a> Object<'a> {
-    /// Reads the object that the whole text is; `false` when it is none. Keys may have `max` bytes in all.
+    /// Reads the object that the whole text is; `false` when it is none. The keys that are written for it are counted by `key_bytes`, whatever it is.
     ///
     /// # Errors
-    /// It is an object, but its keys have more.
-    pub(super) fn read(&mut self, text: &'a [u8], exact: bool, max: u64) -> Result<bool, Fault> {
+    /// It is an object, but its keys have more than are left.
+    pub(super) fn read(&mut self, text: &'a [u8], exact: bool, key_bytes: &mut KeyBytes) -> Result<bool, Fault> {
         self.forget();
-        (self.exact, self.max) = (exact, max);
+        (self.exact, self.max) = (exact, key_bytes.left());
         self.most = Entries::new();
         self.tokens.begin(text);
         let look = !exact && self.forms.pay();
         self.formed = look && self.forms.read(&mut self.tokens, &mut self.leaves);
+        steps::count(self.tokens.at);
         if self.formed {
-            self.key_bytes = self.form().map_or(0, |form| form.keys.bytes() as u64);
+            // None of them is written, but whether an object is taken may not depend on those before it.
+            let bytes = self.form().map_or(0, |form| form.keys.bytes() as u64);
+            key_bytes.spend(bytes)?;
         } else {
             self.tokens.begin(text);
             self.leaves.clear();
             let is_object = text.first() == Some(&b'{') && self.map(0).is_some() && self.tokens.is_at_end();
+            steps::count(self.tokens.at);
+            let within = key_bytes.spend(self.key_bytes);
             if !is_object {
                 self.forget();
                 return Ok(false);
             }
-        }
-        if self.key_bytes > max {
-            return Err(Fault::TooLarge("max_column_bytes", max));
+            within?;
+            if exact {
+                self.arrange();
+            }
         }
         if look && !self.formed && !self.doubtful {
             let keys = self.keys.iter().map(|key| self.tokens.piece(*key));
@@ -101,6 +110,7 @@ impl<'a> Object<'a> {
         self.places.clear();
         self.order.clear();
         self.members.clear();
+        self.closed.clear();
     }
 
     /// The lists without their contents, and the forms.
@@ -119,6 +129,7 @@ impl<'a> Object<'a> {
             forms: self.forms,
             order: emptied(self.order),
             members: emptied(self.members),
+            closed: emptied(self.closed),
             ..Object::default()
         }
     }
@@ -126,12 +137,18 @@ impl<'a> Object<'a> {
     /// Whether some key may stand for two things, so that the leaves must be read exactly: a map or a list and something else, be it an
     /// attribute of the record.
     pub(super) fn is_doubtful(&self, attributes: &[Attribute<'_>]) -> bool {
-        let is_attribute = |key: &[u8]| attributes.iter().any(|attribute| *attribute.key == *key);
+        let is_attribute = |key: &[u8]| {
+            steps::count(attributes.len());
+            attributes.iter().any(|attribute| *attribute.key == *key)
+        };
+        let too_many = |nested: usize| nested * attributes.len() > COMPARISONS;
         match self.form() {
-            Some(form) => form.nested.iter().any(is_attribute),
+            Some(form) => too_many(form.nested.len()) || form.nested.iter().any(is_attribute),
             None => {
                 let mut nested = self.members.iter().filter(|member| member.nested);
-                self.doubtful || nested.any(|member| is_attribute(self.tokens.piece(member.key)))
+                self.doubtful
+                    || too_many(nested.clone().count())
+                    || nested.any(|member| is_attribute(self.tokens.piece(member.key)))
             }
         }
     }
@@ -201,10 +218,10 @@ impl<'a> Object<'a> {
         self.tokens.peek()
     }
 
-    /// Reads a map's members; `path` is what stands before their keys.
-    fn map(&mut self, depth: u32) -> Option<()> {
+    /// Reads a map's members; `path` is what stands before their keys. Says where they are in `closed`.
+    fn map(&mut self, depth: u32) -> Option<(usize, usize)> {
         self.tokens.at += 1;
-        let (first, first_leaf, base) = (self.members.len(), self.order.len(), self.path.len());
+        let (first, base) = (self.members.len(), self.path.len());
         let mut more = !self.tokens.takes(b'}');
         while more {
             self.tokens.space();
@@ -212,38 +229,41 @@ impl<'a> Object<'a> {
             if !self.tokens.takes(b':') {
                 return None;
             }
-            let start = self.order.len();
             let begin = self.begin(depth + 1)?;
             let nested = matches!(begin, b'{' | b'[');
-            if nested {
+            let (start, end) = if nested {
                 self.path.extend_from_slice(self.tokens.piece(key));
-                if begin == b'[' {
-                    self.list(depth + 1, true)?;
-                } else {
-                    self.map_at_path(depth + 1)?;
-                }
+                let inside = if begin == b'[' { self.list(depth + 1, true)? } else { self.map_at_path(depth + 1)? };
                 self.path.truncate(base);
+                inside
             } else {
-                self.leaf(key, begin)?;
-            }
-            self.members.push(Member { key, nested, start, end: self.order.len() });
+                self.leaf(key, begin)?
+            };
+            self.members.push(Member { key, nested, start, end });
             more = !self.tokens.takes(b'}');
             if more && !self.tokens.takes(b',') {
                 return None;
             }
         }
         if self.exact {
-            self.sort(first, first_leaf);
+            self.sort(first);
         } else {
             self.doubtful |= self.may_repeat(first);
         }
-        if depth > 0 {
-            self.members.truncate(first);
-        }
-        Some(())
+        Some(if depth > 0 { self.close(first) } else { (0, 0) })
     }
 
-    fn map_at_path(&mut self, depth: u32) -> Option<()> {
+    /// Ends a map or a list whose members begin here; says where they are kept.
+    fn close(&mut self, first: usize) -> (usize, usize) {
+        let start = self.closed.len();
+        if self.exact {
+            self.closed.extend_from_slice(self.members.get(first..).unwrap_or_default());
+        }
+        self.members.truncate(first);
+        (start, self.closed.len())
+    }
+
+    fn map_at_path(&mut self, depth: u32) -> Option<(usize, usize)> {
         if !self.path.is_empty() {
             self.path.push(b'.');
         }
@@ -251,21 +271,26 @@ impl<'a> Object<'a> {
     }
 
     /// Reads a list's elements. A list in a list: the collector puts no dot between their places.
-    fn list(&mut self, depth: u32, dotted: bool) -> Option<()> {
+    fn list(&mut self, depth: u32, dotted: bool) -> Option<(usize, usize)> {
         self.tokens.at += 1;
-        let base = self.path.len();
+        let (first, base) = (self.members.len(), self.path.len());
         if self.tokens.takes(b']') {
-            return Some(());
+            return Some((0, 0));
         }
         for index in 0.. {
             if dotted {
                 self.path.push(b'.');
             }
             super::super::value::put_int(&mut self.path, index);
-            match self.begin(depth + 1)? {
+            let begin = self.begin(depth + 1)?;
+            let (start, end) = match begin {
                 b'{' => self.map_at_path(depth + 1)?,
                 b'[' => self.list(depth + 1, !dotted)?,
                 begin => self.leaf(Piece::Text(&[]), begin)?,
+            };
+            if self.exact {
+                let nested = matches!(begin, b'{' | b'[');
+                self.members.push(Member { key: Piece::Text(&[]), nested, start, end });
             }
             self.path.truncate(base);
             if self.tokens.takes(b']') {
@@ -275,27 +300,25 @@ impl<'a> Object<'a> {
                 return None;
             }
         }
-        Some(())
+        Some(self.close(first))
     }
 
-    /// Reads a leaf under the path and this key.
+    /// Reads a leaf under the path and this key; says which one it is.
     #[inline]
-    fn leaf(&mut self, key: Piece<'a>, begin: u8) -> Option<()> {
+    fn leaf(&mut self, key: Piece<'a>, begin: u8) -> Option<(usize, usize)> {
         let start = self.tokens.at;
         let leaf = self.tokens.leaf(begin)?;
         self.key_bytes += (self.path.len() + self.tokens.piece(key).len()) as u64;
         if self.key_bytes > self.max {
             // It may turn out not to be JSON, and then it may be as long as it likes.
-            return Some(());
+            return Some((0, 0));
         }
-        if self.exact {
-            self.order.push(self.leaves.len());
-        }
+        let place = self.leaves.len();
         let key = if self.path.is_empty() { key } else { self.joined(key) };
         self.keys.push(key);
         self.leaves.push(leaf);
         self.places.push(start..self.tokens.at);
-        Some(())
+        Some((place, place + 1))
     }
 
     #[inline]
@@ -316,6 +339,7 @@ impl<'a> Object<'a> {
         if nested * members.len() > COMPARISONS {
             return true;
         }
+        steps::count(members.len() + nested * members.len());
         nested > 0
             && members.iter().enumerate().filter(|(_, member)| member.nested).any(|(at, member)| {
                 let key = self.tokens.piece(member.key);
@@ -323,10 +347,13 @@ impl<'a> Object<'a> {
             })
     }
 
-    /// Sorts an object's members, takes out what a later member with the same key replaces, and puts their leaves into that order.
-    fn sort(&mut self, first: usize, first_leaf: usize) {
+    /// Sorts an object's members, and takes out what a later member with the same key replaces.
+    fn sort(&mut self, first: usize) {
         let mut members = self.members.split_off(first);
-        members.sort_by(|one, other| self.tokens.piece(one.key).cmp(self.tokens.piece(other.key)));
+        members.sort_by(|one, other| {
+            steps::count(1);
+            self.tokens.piece(one.key).cmp(self.tokens.piece(other.key))
+        });
         members.dedup_by(|later, earlier| {
             let equal = self.tokens.piece(later.key) == self.tokens.piece(earlier.key);
             if equal {
@@ -334,13 +361,29 @@ impl<'a> Object<'a> {
             }
             equal
         });
-        let unsorted = self.order.split_off(first_leaf);
-        for member in &mut members {
-            let leaves = member.start - first_leaf..member.end - first_leaf;
-            member.start = self.order.len();
-            self.order.extend_from_slice(unsorted.get(leaves).unwrap_or_default());
-            member.end = self.order.len();
-        }
         self.members.append(&mut members);
+    }
+
+    /// Puts the leaves into the order of their members, once for the whole object.
+    fn arrange(&mut self) {
+        let mut members = std::mem::take(&mut self.members);
+        for member in &mut members {
+            let start = self.order.len();
+            put_leaves(&self.closed, *member, &mut self.order);
+            (member.start, member.end) = (start, self.order.len());
+        }
+        self.members = members;
+    }
+}
+
+/// Appends a member's leaves. As deep as the text nests, which is bounded.
+fn put_leaves(closed: &[Member<'_>], member: Member<'_>, order: &mut Vec<usize>) {
+    steps::count(1);
+    if !member.nested {
+        order.extend(member.start..member.end);
+        return;
+    }
+    for inner in closed.get(member.start..member.end).unwrap_or_default() {
+        put_leaves(closed, *inner, order);
     }
 }
