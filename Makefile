@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run run-forward test test-faults test-mutants bench bench-peers bench-forward oracle clickhouse deny advisories fmt clippy clean-run doc fuzz lint-docker
+.PHONY: help run run-forward test test-faults test-mutants bench bench-peers bench-forward oracle clickhouse deny advisories fmt clippy clean-run doc fuzz lint-docker sbom release reproducible
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,17 @@ doc: ## the code's documentation, without a warning
 
 lint-docker: ## lint the Dockerfile
 	"$$(scripts/tool.sh hadolint)" Dockerfile
+
+sbom: ## what the program is made of, as CycloneDX (target/otelgate.cdx.json), and all licences (target/LICENCES.txt)
+	@mkdir -p target
+	scripts/sbom.sh > target/otelgate.cdx.json
+	scripts/licences.sh > target/LICENCES.txt
+
+release: ## the program to be released, its SBOM, licences and checksums (target/dist)
+	scripts/release.sh target/dist
+
+reproducible: ## build the release twice, in two places, and compare
+	scripts/reproducible.sh
 
 fmt: ## format
 	$(CARGO) fmt --all

