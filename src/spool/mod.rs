@@ -36,7 +36,7 @@
 //! | at | bytes | |
 //! | --- | --- | --- |
 //! | 0 | 8 | `OTGSPOOL` |
-//! | 8 | 2 | version: 1 |
+//! | 8 | 2 | version: 2; 1 has the same layout and fewer kinds of notes |
 //! | 10 | 2 | signal: 0 traces, 1 logs, 2 metrics |
 //! | 12 | 8 | sequence number |
 //! | 20 | 16 | token |

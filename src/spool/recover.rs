@@ -46,7 +46,7 @@ pub enum OpenError {
     /// The disk refuses what every start needs.
     #[error("the spool cannot be opened: {0}")]
     Io(io::Error),
-    /// A batch was written by another version of otelgate.
+    /// A batch was written by a newer version of otelgate.
     #[error(
         "{file} has layout version {version}, which this otelgate does not know; start the version that wrote it, and let it deliver"
     )]

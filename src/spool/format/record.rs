@@ -5,8 +5,11 @@ use crate::signal::Signal;
 
 /// First bytes of every batch file.
 const MAGIC: [u8; 8] = *b"OTGSPOOL";
-/// Version of the layout that is written; others are refused.
-const VERSION: u16 = 1;
+/// Version of the layout that is written; newer ones are refused, all older ones are read. It grows with every kind of record or note that a
+/// version before would not understand (docs/upgrades.md).
+///
+/// 1: the first. 2: notes of attempts and pieces.
+const VERSION: u16 = 2;
 /// Bytes of one copy of the header.
 const HEADER_COPY: usize = 64;
 /// Bytes of the header: it is written twice, so that a flipped bit in it costs nothing.
@@ -74,7 +77,7 @@ impl Header {
             return Err(HeaderError::Unreadable);
         }
         let version = reader.u16()?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(HeaderError::Version(version));
         }
         let signal = usize::from(reader.u16()?);
@@ -93,8 +96,8 @@ pub(crate) enum HeaderError {
     /// Neither copy is what was written.
     #[error("no readable header")]
     Unreadable,
-    /// The file is whole, and of another version of otelgate.
-    #[error("layout version {0}; this otelgate knows {VERSION}")]
+    /// The file is whole, and of a newer version of otelgate.
+    #[error("layout version {0}; this otelgate knows up to {VERSION}")]
     Version(u16),
 }
 
@@ -215,6 +218,22 @@ mod tests {
             prop_assert_eq!(head.record_len(), None);
             bytes[bit / 8] ^= 1 << (bit % 8);
             prop_assert_eq!(Head::decode(&bytes, HEADER.token), Err(Malformed));
+        }
+    }
+
+    #[test]
+    fn every_older_version_is_read_and_no_newer_one() {
+        let with_version = |version: u16| {
+            let mut copy = HEADER.encode()[..HEADER_COPY - 4].to_vec();
+            copy[8..10].copy_from_slice(&version.to_le_bytes());
+            copy.extend(crc32c::crc32c(&copy).to_le_bytes());
+            copy.repeat(2)
+        };
+        for version in 1..=VERSION {
+            assert_eq!(Header::decode(&with_version(version)), Ok(HEADER));
+        }
+        for version in [0, VERSION + 1, u16::MAX] {
+            assert_eq!(Header::decode(&with_version(version)), Err(HeaderError::Version(version)));
         }
     }
 }
