@@ -15,3 +15,24 @@ pub(crate) fn stamps<'a>(files: impl IntoIterator<Item = &'a Path>) -> Vec<FileS
     };
     files.into_iter().map(stamp).collect()
 }
+
+/// For tests: puts a file there that hangs whoever reads it, as a file on a disk that does not answer.
+#[cfg(test)]
+pub(crate) fn hang(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let beside = path.with_extension("hangs");
+    mknodat(CWD, &beside, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    std::fs::rename(&beside, path).expect("renamed");
+}
+
+/// For tests: a file that hangs holds these bytes from now on, also for who reads it already. False: nobody does.
+#[cfg(test)]
+pub(crate) fn answer(path: &Path, bytes: &[u8]) -> bool {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let pipe = std::fs::OpenOptions::new().write(true).custom_flags(nonblocking).open(path);
+    let beside = path.with_extension("answers");
+    std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path)).expect("renamed");
+    pipe.is_ok_and(|mut pipe| pipe.write_all(bytes).is_ok())
+}

@@ -15,12 +15,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
+use crate::blocking;
 use crate::config;
 use crate::file_stamp::{FileStamp, stamps};
 use crate::metrics::{Metrics, Outcome};
 
 /// How often the files' times are looked at.
-const RELOAD_EVERY: Duration = Duration::from_secs(2);
+const RELOAD_EVERY: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
 
 /// Why the TLS files cannot be used. None of these words holds anything of a key.
 #[derive(Debug, thiserror::Error)]
@@ -86,26 +87,33 @@ impl Tls {
     pub(crate) async fn keep_current(self: Arc<Self>) -> io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut hangup = signal(SignalKind::hangup())?;
-        let mut loaded = self.files.stamps();
+        let mut loaded = self.stamps().await?;
         let mut tried = loaded.clone();
         loop {
             let asked = tokio::select! {
                 () = tokio::time::sleep(RELOAD_EVERY) => false,
                 _ = hangup.recv() => true,
             };
-            let now = self.files.stamps();
+            let now = self.stamps().await?;
             if now == loaded && !asked {
                 continue;
             }
             // Files that were refused are tried again, but one complaint for each change is enough.
-            if self.reload(now != tried || asked) {
+            let (this, complain) = (self.clone(), now != tried || asked);
+            if blocking::run(move || this.reload(complain)).await? {
                 loaded.clone_from(&now);
             }
             tried = now;
         }
     }
 
-    /// Loads the files now; whether they could be used.
+    /// The files may lie on a disk that hangs, which must not hold up whoever else this thread serves.
+    async fn stamps(self: &Arc<Self>) -> io::Result<Vec<FileStamp>> {
+        let this = self.clone();
+        Ok(blocking::run(move || this.files.stamps()).await?)
+    }
+
+    /// Loads the files now; whether they could be used. Blocks.
     pub(super) fn reload(&self, complain: bool) -> bool {
         let result = self.files.load();
         let outcome = if result.is_ok() { "ok" } else { "refused" };
@@ -217,6 +225,29 @@ mod tests {
         std::fs::write(dir.path().join("key.pem"), new_key).expect("written");
         assert!(tls.reload(true));
         assert!(!Arc::ptr_eq(&before, &tls.current()));
+    }
+
+    #[test]
+    fn a_disk_that_hangs_holds_up_nobody_else() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let tls = Tls::load(&write_pair(dir.path(), "one"), Arc::default()).expect("good files").expect("TLS");
+        let cert = dir.path().join("cert.pem");
+        let (served, serves) = std::sync::mpsc::channel();
+        let hanging = cert.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                tokio::spawn(tls.keep_current());
+                tokio::time::sleep(RELOAD_EVERY / 2).await;
+                crate::file_stamp::hang(&hanging);
+                tokio::time::sleep(5 * RELOAD_EVERY).await;
+                served.send(()).expect("heard");
+            });
+            runtime.shutdown_background();
+        });
+        let served = serves.recv_timeout(Duration::from_secs(10));
+        crate::file_stamp::answer(&cert, b"");
+        assert!(served.is_ok(), "the reactor waits for the disk");
     }
 
     #[test]

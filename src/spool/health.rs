@@ -73,14 +73,15 @@ impl Store {
     /// In words, what stands in the way.
     pub(crate) fn check(&self) -> Result<(), String> {
         let disk = self.disk.as_ref();
+        self.room.look(disk);
         disk.check().map_err(|error| error.to_string())?;
-        if self.reserve.is_spent()
-            && let Err(error) = self.reserve.make(disk)
-        {
-            return Err(format!("the disk is full, and only what was accepted before is brought to its end: {error}"));
+        if self.reserve.is_spent() {
+            self.reserve.make(disk).map_err(|error| {
+                format!("the disk is full, and only what was accepted before is brought to its end: {error}")
+            })?;
+            self.room.look(disk);
         }
-        self.room.look_again();
-        self.room.check_all(disk).map_err(|away| away.to_string())?;
+        self.room.check_all().map_err(|away| away.to_string())?;
         let Some(why) = self.health.failing.lock().clone() else {
             return Ok(());
         };

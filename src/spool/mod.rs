@@ -182,6 +182,7 @@ impl Spool {
         if let Err(error) = store.reserve.make(store.disk.as_ref()) {
             tracing::warn!(%error, "no room for the spool's reserve: nothing new is accepted before there is");
         }
+        store.room.look(store.disk.as_ref());
         let spool = Spool { store, next_sequence: AtomicU64::new(next_sequence) };
         Ok((spool, recovered))
     }
@@ -211,7 +212,7 @@ impl Spool {
         OpenBatch::new(self.store.clone(), header)
     }
 
-    /// Whether a request of this key may come in. Looks at the disk's free space at most once a second.
+    /// Whether a request of this key may come in, as the disk was at the last [`Spool::check`]: who asks here must not wait for a disk.
     ///
     /// # Errors
     /// [`Away::Spool`] or [`Away::KeySpool`].
@@ -241,7 +242,7 @@ impl Spool {
         (self.store.room.used(), self.store.room.used_by_key())
     }
 
-    /// Whether there is room for anybody, and the folder is there to take it. Looks at the disk at most once a second.
+    /// Whether there is room for anybody, and the folder is there to take it, as the disk was at the last [`Spool::check`].
     ///
     /// # Errors
     /// [`Away::Spool`].
@@ -250,7 +251,7 @@ impl Spool {
         if self.store.reserve.is_spent() {
             return Err(Away::Spool);
         }
-        self.store.room.check_all(self.store.disk.as_ref())
+        self.store.room.check_all()
     }
 
     /// Whether a request could be kept now; after an append failed, whether the disk works again. Blocks.

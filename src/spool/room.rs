@@ -3,17 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use super::disk::Disk;
 use super::reserve;
 use crate::reply::Away;
-
-/// How long a look at the disk is believed.
-const LOOKED_FOR: Duration = Duration::from_secs(1);
 
 /// How much the spool may hold.
 #[derive(Debug, Clone, Copy)]
@@ -36,12 +32,13 @@ pub(crate) struct Room {
     limits: Limits,
     used: AtomicU64,
     by_key: Mutex<HashMap<Arc<str>, u64>>,
-    looked: Mutex<Option<(Instant, bool)>>,
+    /// As the last look found.
+    disk_takes_more: AtomicBool,
 }
 
 impl Room {
     pub(crate) fn new(limits: Limits) -> Room {
-        Room { limits, used: AtomicU64::new(0), by_key: Mutex::default(), looked: Mutex::new(None) }
+        Room { limits, used: AtomicU64::new(0), by_key: Mutex::default(), disk_takes_more: AtomicBool::new(true) }
     }
 
     /// Whether this key's share has room for a request.
@@ -54,33 +51,22 @@ impl Room {
     }
 
     /// Whether a request of any key may come in.
-    pub(crate) fn check_all(&self, disk: &dyn Disk) -> Result<(), Away> {
+    pub(crate) fn check_all(&self) -> Result<(), Away> {
         let full = self.used.load(Ordering::Relaxed) >= self.limits.max_bytes;
-        if full || !self.disk_takes_more(disk) {
+        if full || !self.disk_takes_more.load(Ordering::Relaxed) {
             return Err(Away::Spool);
         }
         Ok(())
     }
 
-    /// The next check looks at the disk itself.
-    pub(crate) fn look_again(&self) {
-        *self.looked.lock() = None;
-    }
-
-    fn disk_takes_more(&self, disk: &dyn Disk) -> bool {
-        let mut looked = self.looked.lock();
-        let now = Instant::now();
-        if let Some((at, takes)) = *looked
-            && now.duration_since(at) < LOOKED_FOR
-        {
-            return takes;
-        }
+    /// Looks whether the disk takes more, for all checks until the next look. Blocks, and for as long as the disk hangs: requests never look
+    /// themselves, they go by the last look.
+    pub(crate) fn look(&self, disk: &dyn Disk) {
         // What is free only as long as the reserve is not used is not free.
         let least = self.limits.min_free_bytes.max(reserve::BYTES);
         // A disk that cannot say is not known to be full: the write will tell.
         let takes = disk.check().is_ok() && disk.free_bytes().map_or(true, |free| free >= least);
-        *looked = Some((now, takes));
-        takes
+        self.disk_takes_more.store(takes, Ordering::Relaxed);
     }
 
     pub(crate) fn used(&self) -> u64 {
@@ -121,20 +107,18 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::disk::MemoryDisk;
 
     #[test]
     fn a_full_share_refuses_its_key_and_a_full_spool_everybody() {
-        let disk = MemoryDisk::default();
         let room = Room::new(Limits { max_bytes: 100, max_bytes_per_key: 50, min_free_bytes: 0 });
         let shares = BTreeMap::from([(Arc::from("a"), 50)]);
         room.charge(60, &shares, &BTreeMap::new());
         assert_eq!(room.check_key("a"), Err(Away::KeySpool));
-        assert_eq!((room.check_key("b"), room.check_all(&disk)), (Ok(()), Ok(())));
+        assert_eq!((room.check_key("b"), room.check_all()), (Ok(()), Ok(())));
         room.charge(40, &shares, &shares);
-        assert_eq!(room.check_all(&disk), Err(Away::Spool));
+        assert_eq!(room.check_all(), Err(Away::Spool));
         room.release(100, &shares);
-        assert_eq!((room.check_key("a"), room.check_all(&disk)), (Ok(()), Ok(())));
+        assert_eq!((room.check_key("a"), room.check_all()), (Ok(()), Ok(())));
         assert!(room.used_by_key().is_empty());
     }
 }

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,12 +23,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
 
 use super::refusal::Remembering;
+use crate::blocking;
 use crate::config::{self, ForwardProtocol};
 use crate::file_stamp::{FileStamp, stamps};
 use crate::sink::body::Pieces;
 
 /// Longest wait for a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for a look at files that may have changed.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// An idle connection is kept this long; shorter than what load balancers and servers commonly allow.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 /// A connection with exports in flight is asked for a sign of life this often, and given up when none comes.
@@ -62,6 +66,10 @@ pub(super) struct Connect {
     files: Files,
     protocol: ForwardProtocol,
     loaded: Mutex<Loaded>,
+    /// A look at the files is under way.
+    looking: AtomicBool,
+    /// Files were loaded since it was asked last.
+    renewed: AtomicBool,
 }
 
 /// Where certificates come from.
@@ -88,20 +96,42 @@ impl Connect {
         let files = Files { ca: config.ca_file.clone(), client: config.client_certificate.clone() };
         let of = files.stamps();
         let loaded = Mutex::new(Loaded { tls: files.load()?, tried: of.clone(), of });
-        Ok(Connect { files, protocol: config.protocol, loaded })
+        let protocol = config.protocol;
+        Ok(Connect { files, protocol, loaded, looking: AtomicBool::new(false), renewed: AtomicBool::new(false) })
     }
 
     /// Reads files that changed. True: clients that were made before use old ones.
-    pub(super) fn refresh(&self) -> bool {
-        let now = self.files.stamps();
-        let mut loaded = self.loaded.lock();
-        if now == loaded.of {
-            return false;
+    ///
+    /// The files may lie on a disk that hangs. Nothing but the look itself waits for it long: names are resolved and peers chosen as if nothing had
+    /// changed, and what the look finds in the end is used then.
+    pub(super) async fn refresh(self: &Arc<Self>) -> bool {
+        if !self.looking.swap(true, Ordering::AcqRel) {
+            let this = self.clone();
+            let look = blocking::run(move || {
+                let renewed = this.look();
+                this.renewed.fetch_or(renewed, Ordering::AcqRel);
+                this.looking.store(false, Ordering::Release);
+            });
+            // What it found is in `renewed`.
+            let _ = tokio::time::timeout(LOOK_TIMEOUT, look).await;
         }
-        // Files that were refused are tried again, but one complaint for each change is enough.
-        let new = std::mem::replace(&mut loaded.tried, now.clone()) != now;
+        self.renewed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether changed files were loaded. Blocks.
+    fn look(&self) -> bool {
+        let now = self.files.stamps();
+        let new = {
+            let mut loaded = self.loaded.lock();
+            if now == loaded.of {
+                return false;
+            }
+            // Files that were refused are tried again, but one complaint for each change is enough.
+            std::mem::replace(&mut loaded.tried, now.clone()) != now
+        };
         match self.files.load() {
             Ok(tls) => {
+                let mut loaded = self.loaded.lock();
                 (loaded.tls, loaded.of) = (tls, now);
                 tracing::info!("the certificates of sink.forward were loaded again");
                 true
@@ -201,5 +231,36 @@ impl tower::Service<Uri> for ToAddress {
             stream.set_nodelay(true)?;
             Ok(TokioIo::new(stream))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::collector::tests::settings;
+
+    fn authority() -> String {
+        rcgen::generate_simple_self_signed(["collector".to_owned()]).expect("a certificate").cert.pem()
+    }
+
+    #[tokio::test]
+    async fn certificates_on_a_disk_that_hangs_are_used_when_it_answers() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let ca = dir.path().join("ca.pem");
+        std::fs::write(&ca, authority()).expect("written");
+        let settings = config::Forward { ca_file: Some(ca.clone()), ..settings(ForwardProtocol::Grpc, &[]) };
+        let connect = Arc::new(Connect::new(&settings).expect("good files"));
+        assert!(!connect.refresh().await);
+        crate::file_stamp::hang(&ca);
+        // On this runtime's one thread: were it held up, nothing here would go on.
+        for _ in 0..3 {
+            let refresh = tokio::time::timeout(LOOK_TIMEOUT + Duration::from_secs(5), connect.refresh());
+            assert_eq!(refresh.await, Ok(false));
+            drop(connect.to(([127, 0, 0, 1], 1).into()));
+        }
+        assert!(crate::file_stamp::answer(&ca, authority().as_bytes()), "one thread still reads");
+        while !connect.refresh().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }

@@ -28,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Endpoints {
     configured: Vec<Uri>,
-    connect: Connect,
+    connect: Arc<Connect>,
     peers: Mutex<Vec<Arc<Peer>>>,
     trouble: Notify,
 }
@@ -62,7 +62,7 @@ impl Drop for Lease {
 
 impl Endpoints {
     pub(super) fn new(configured: Vec<Uri>, connect: Connect) -> Endpoints {
-        Endpoints { configured, connect, peers: Mutex::default(), trouble: Notify::new() }
+        Endpoints { configured, connect: Arc::new(connect), peers: Mutex::default(), trouble: Notify::new() }
     }
 
     /// The peer to take now, but for those already tried. `None`: no name could be resolved, or all were tried.
@@ -108,7 +108,7 @@ impl Endpoints {
             };
             found.push((uri.clone(), addresses));
         }
-        let renewed = self.connect.refresh();
+        let renewed = self.connect.refresh().await;
         let mut peers = self.peers.lock();
         let mut before = std::mem::take(&mut *peers);
         if renewed {

@@ -172,3 +172,19 @@ fn starts_on_a_disk_that_is_full_without_a_reserve_leave_nothing() {
     }
     assert_eq!(disk.list("").unwrap().len(), before);
 }
+
+/// Requests ask from a reactor, so that none of them may wait for a disk: it is asked where its answer is waited for.
+#[test]
+fn requests_go_by_what_the_disk_said_last() {
+    let disk = FaultyDisk::new(9);
+    let (spool, _) = open(&disk);
+    assert_eq!(spool.room("a"), Ok(()));
+    disk.fill_up(0);
+    assert_eq!(spool.room("a"), Ok(()));
+    assert!(spool.check().is_err());
+    assert_eq!(spool.room("a"), Err(Away::Spool));
+    disk.fill_up(None);
+    assert_eq!(spool.room("a"), Err(Away::Spool));
+    assert_eq!(spool.check(), Ok(()));
+    assert_eq!(spool.room("a"), Ok(()));
+}
