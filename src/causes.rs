@@ -3,8 +3,9 @@
 
 use std::error::Error;
 
-/// Longest text of a server that is passed on, in characters.
-const MAX_TEXT: usize = 300;
+/// Longest text of a server that is passed on, in characters: its beginning, and its end, where ClickHouse says for which view it was.
+const BEGINNING: usize = 200;
+const END: usize = 160;
 
 /// An error and what caused it, in one line.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
@@ -21,9 +22,12 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
 /// A server's text in one line of a readable length.
 pub(crate) fn readable(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    let mut short: String = text.trim().chars().take(MAX_TEXT).collect();
-    if text.trim().chars().nth(MAX_TEXT).is_some() {
+    let text = text.trim();
+    let length = text.chars().count();
+    let mut short: String = text.chars().take(if length > BEGINNING + END { BEGINNING } else { length }).collect();
+    if length > BEGINNING + END {
         short.push('…');
+        short.extend(text.chars().skip(length - END));
     }
     short.replace(char::is_control, " ")
 }
@@ -36,6 +40,8 @@ mod tests {
     fn texts_become_one_line_of_a_readable_length() {
         assert_eq!(readable(b" short \n"), "short");
         assert_eq!(readable(b"two\nlines"), "two lines");
-        assert_eq!(readable("é".repeat(400).as_bytes()).chars().count(), MAX_TEXT + 1);
+        let long = readable(format!("begins {} ends", "é".repeat(400)).as_bytes());
+        assert_eq!(long.chars().count(), BEGINNING + END + 1);
+        assert!(long.starts_with("begins") && long.ends_with("ends"));
     }
 }

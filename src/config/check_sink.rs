@@ -56,6 +56,7 @@ fn clickhouse(s: &Section<'_>, clickstack_transform: bool) -> ClickHouse {
         inserts_per_table: s.or("inserts_per_table", 4, count),
         compression: s.or("compression", BlockCompression::default(), compression),
         materialize_skip_indexes_on_insert: s.or("materialize_skip_indexes_on_insert", false, flag),
+        ignore_view_errors: s.or("ignore_view_errors", false, flag),
         clickstack_transform,
     }
 }

@@ -327,6 +327,8 @@ pub struct ClickHouse {
     pub compression: BlockCompression,
     /// ClickHouse's setting of that name: whether an insert builds skip indexes, or the first merge of its part.
     pub materialize_skip_indexes_on_insert: bool,
+    /// Whether a materialized view that is not ClickStack's own may fail without failing the insert (`materialized_views_ignore_errors`).
+    pub ignore_view_errors: bool,
     /// Section `logs`: whether logs are changed as ClickStack's collector changes them (JSON and map bodies into attributes, severity from
     /// text).
     pub clickstack_transform: bool,

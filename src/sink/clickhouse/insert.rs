@@ -46,6 +46,8 @@ pub(super) struct Options {
     pub(super) timeout: Duration,
     /// How long the server tries.
     pub(super) execution: Duration,
+    /// What fails in a materialized view does not fail the insert.
+    pub(super) ignore_view_errors: bool,
     /// Skip indexes are built when parts are merged (docs/decisions/0010-cheaper-inserts.md); only for servers that know the setting.
     pub(super) leave_indexes_to_merges: bool,
 }
@@ -68,6 +70,9 @@ pub(super) async fn insert(
     let mut parameters = Parameters::default();
     for (name, value) in SETTINGS {
         parameters = parameters.with(name, value);
+    }
+    if options.ignore_view_errors {
+        parameters = parameters.with("materialized_views_ignore_errors", "1");
     }
     if options.leave_indexes_to_merges {
         parameters = parameters.with("materialize_skip_indexes_on_insert", "0");

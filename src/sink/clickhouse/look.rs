@@ -17,7 +17,9 @@ use super::encode::inflate;
 use super::error::{ACCESS_DENIED, Failure};
 use super::insert::{query_id_prefix, structure};
 use super::query::Query;
+use super::replica;
 use super::schema::{Table, identifier, literal};
+use super::servers::Attempts;
 use crate::sink::{Look, PartDelivery};
 
 /// Where `system.processes` may not be read: an insert that nobody waits for is over after this.
@@ -26,6 +28,8 @@ const SETTLE: Duration = Duration::from_secs(60);
 const SECOND_GLANCE: Duration = Duration::from_millis(500);
 /// How long an old attempt is waited for before the answer is "ask again later".
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is tried to reach one replica twice in a row, behind an address that leads to several.
+const SAME_REPLICA: usize = 20;
 /// The name that the table has which travels with a look.
 const BLOCKS: &str = "otelgate_blocks";
 /// So many of a piece's own rows are looked for, spread over all of them.
@@ -34,22 +38,47 @@ const OWN_ROWS: u64 = 64;
 /// inserted.
 const KEY_NOT_INSERTED: [u16; 2] = [47, 48];
 
-/// Looks on one server. `last_attempt`: no attempt is younger.
+/// Looks on one server, or on whichever replica stands behind its address.
 pub(super) async fn look(
     query: Query<'_>,
     database: &str,
     table: &Table,
     part: &PartDelivery,
-    last_attempt: Instant,
+    attempts: Attempts,
 ) -> Look {
-    if let Err(why) = old_attempts_end(query, &part.token, last_attempt).await {
-        return Look::Unclear { why };
-    }
-    match find(query, database, table, part).await {
+    match look_there(query, database, table, part, attempts).await {
         Ok(true) => Look::Present,
         Ok(false) => Look::Absent,
         Err(why) => Look::Unclear { why },
     }
+}
+
+async fn look_there(
+    query: Query<'_>,
+    database: &str,
+    table: &Table,
+    part: &PartDelivery,
+    attempts: Attempts,
+) -> Result<bool, String> {
+    if !attempts.over {
+        if table.is_replicated() {
+            // It may run on a replica that is not the one that is asked.
+            sleep_until(attempts.last + SETTLE).await;
+        }
+        old_attempts_end(query, &part.token, attempts.last).await?;
+    }
+    if !table.has_log() {
+        return Ok(find(query, database, table, part).await?.present);
+    }
+    let settled = attempts.last + if attempts.over { Duration::ZERO } else { SETTLE };
+    for _ in 0..SAME_REPLICA {
+        let server = replica::caught_up(query, database, &part.name.table, settled.elapsed()).await?;
+        let found = find(query, database, table, part).await?;
+        if found.present || found.server == server {
+            return Ok(found.present);
+        }
+    }
+    Err("each statement reaches another replica, so none of them can say that rows are absent".to_owned())
 }
 
 async fn old_attempts_end(query: Query<'_>, token: &str, last_attempt: Instant) -> Result<(), String> {
@@ -79,7 +108,13 @@ async fn old_attempts_end(query: Query<'_>, token: &str, last_attempt: Instant) 
     Ok(())
 }
 
-async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelivery) -> Result<bool, String> {
+/// What a server says.
+struct Found {
+    server: String,
+    present: bool,
+}
+
+async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelivery) -> Result<Found, String> {
     // What the table has lost since cannot be compared.
     let columns = named(Some(table), &part.columns).columns;
     let structure = structure(table, &columns).ok_or("the table's columns are not known")?;
@@ -100,7 +135,11 @@ async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelive
     loop {
         let statement = statement(database, table, &part.name.table, &columns, &witnesses, by_key);
         match query.run_with(&statement, BLOCKS, &structure, &blocks).await {
-            Ok(answer) => return Ok(answer.trim_ascii() == b"1"),
+            Ok(answer) => {
+                let answer = String::from_utf8_lossy(&answer);
+                let (server, present) = answer.trim().split_once('\t').ok_or("a look has an answer of another form")?;
+                return Ok(Found { server: server.to_owned(), present: present == "1" });
+            }
             Err(Failure::Exception { code, .. }) if by_key && KEY_NOT_INSERTED.contains(&code) => by_key = false,
             Err(failure) => return Err(failure.to_string()),
         }
@@ -119,7 +158,7 @@ fn witnesses(only_rows: Option<(u64, u64)>) -> String {
     )
 }
 
-/// 1 when each different witness is in the table, otherwise 0.
+/// The server, and 1 when each different witness is in the table, otherwise 0.
 fn statement(database: &str, table: &Table, name: &str, columns: &[Arc<str>], witnesses: &str, by_key: bool) -> String {
     let row = row_text(table, columns);
     let mut place = Vec::new();
@@ -134,7 +173,7 @@ fn statement(database: &str, table: &Table, name: &str, columns: &[Arc<str>], wi
     let place = if place.is_empty() { "1".to_owned() } else { place.join(" AND ") };
     let (database, name) = (identifier(database), identifier(name));
     format!(
-        "SELECT (SELECT uniqExact(text) FROM (SELECT {row} AS text FROM {database}.{name} WHERE {place}) \
+        "SELECT serverUUID(), (SELECT uniqExact(text) FROM (SELECT {row} AS text FROM {database}.{name} WHERE {place}) \
          WHERE text IN (SELECT {row} FROM {witnesses})) = (SELECT uniqExact({row}) FROM {witnesses}) \
          FORMAT TabSeparated"
     )

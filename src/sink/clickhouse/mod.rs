@@ -8,7 +8,9 @@
 //! | `change` | tables that change while batches lie in the spool |
 //! | `insert` | one part, one insert |
 //! | `look` | is a part in whose insert was not answered? |
+//! | `replica` | may a replica say that rows are absent? |
 //! | `error` | what a failure means |
+//! | `proof` | what an exception proves where views read a table |
 //! | `servers` | several addresses |
 //! | `http`, `query` | statements and answers over HTTP |
 
@@ -18,7 +20,9 @@ mod error;
 mod http;
 mod insert;
 mod look;
+mod proof;
 mod query;
+mod replica;
 pub mod schema;
 mod servers;
 mod start;
@@ -81,8 +85,13 @@ impl ClickHouse {
         let table = schema.tables.get(&*part.name.table);
         let replicated = table.is_some_and(schema::Table::is_replicated);
         let mut held = String::new();
-        for (place, server) in self.servers.for_insert(&part.token, replicated).into_iter().enumerate() {
-            match self.insert_on(server, &schema, part).await {
+        let servers = self.servers.for_insert(&part.token, replicated);
+        for (place, server) in servers.iter().copied().enumerate() {
+            let outcome = match place + 1 < servers.len() {
+                true => self.insert_unless_held(server, &schema, part).await,
+                false => self.insert_on(server, &schema, part).await,
+            };
+            match outcome {
                 Outcome::Hold { why } => {
                     held = if held.is_empty() { why } else { format!("{held}; {why}") };
                 }
@@ -91,6 +100,9 @@ impl ClickHouse {
                     return Outcome::Retry { why: format!("{held}; {why}"), after };
                 }
                 outcome => {
+                    if matches!(&outcome, Outcome::Doubtful { or_else } if matches!(**or_else, Outcome::Hold { .. })) {
+                        self.reread.notify_one();
+                    }
                     if place > 0 && self.servers.prefer(server) {
                         tracing::warn!(why = held, "another ClickHouse server is used from now on");
                         self.reread.notify_one();
@@ -111,6 +123,8 @@ impl ClickHouse {
         let options = Options {
             timeout: self.config.insert_timeout,
             execution: self.config.max_execution_time,
+            ignore_view_errors: self.config.ignore_view_errors
+                && table.is_some_and(|table| table.has_foreign_views(&self.config.database)),
             leave_indexes_to_merges: !self.config.materialize_skip_indexes_on_insert
                 && schema.version().can_leave_indexes_to_merges(),
         };
@@ -127,11 +141,24 @@ impl ClickHouse {
         if failure.is_servers() && self.servers.failed(server) {
             tracing::warn!(%failure, "another ClickHouse server is used from now on");
         }
-        let outcome = failure.outcome();
-        if let Outcome::Unknown { .. } | Outcome::Doubtful { .. } = &outcome {
-            self.servers.doubted(&part.token, server);
+        let outcome = proof::weigh(self.query(server), &self.config.database, &part.name.table, &failure).await;
+        match (&outcome, &failure) {
+            (Outcome::Doubtful { .. }, Failure::Exception { .. }) => self.servers.answered(&part.token, server),
+            (Outcome::Unknown { .. } | Outcome::Doubtful { .. }, _) => self.servers.doubted(&part.token, server),
+            _ => {}
         }
         outcome
+    }
+
+    /// An attempt on a server that is not the last one to try. What it wants mended is no reason not to try the next, unless the rows may be in.
+    async fn insert_unless_held(&self, server: usize, schema: &ServerSchema, part: &PartDelivery) -> Outcome {
+        match self.insert_on(server, schema, part).await {
+            Outcome::Doubtful { or_else } if matches!(*or_else, Outcome::Hold { .. }) => match self.find(part).await {
+                Look::Absent => *or_else,
+                Look::Present | Look::Unclear { .. } => Outcome::Doubtful { or_else },
+            },
+            outcome => outcome,
+        }
     }
 
     /// What has to be done before a server's table can be written.
@@ -159,20 +186,33 @@ impl ClickHouse {
             self.reread.notify_one();
             return Look::Unclear { why: format!("the table {} is not there", part.name.table) };
         };
-        let last_attempt = self.servers.last_attempt(&part.token);
-        for server in self.servers.suspects(&part.token) {
-            let query = self.query(server);
-            let found = look::look(query, &self.config.database, table, part, last_attempt).await;
-            // Absent only where every server that may have it says so.
-            if found != Look::Absent {
-                if found == Look::Present {
-                    self.servers.settled(&part.token);
+        let old = self.servers.last_attempt(&part.token);
+        let look = |server| look::look(self.query(server), &self.config.database, table, part, old);
+        let found = if table.is_replicated() {
+            // Any replica that has all that the others have may speak for them.
+            let mut found = Look::Absent;
+            for server in self.servers.all_from_current() {
+                found = look(server).await;
+                if !matches!(found, Look::Unclear { .. }) {
+                    break;
                 }
-                return found;
             }
+            found
+        } else {
+            // Absent only where every server that may have it says so.
+            let mut found = Look::Absent;
+            for server in self.servers.suspects(&part.token) {
+                found = look(server).await;
+                if found != Look::Absent {
+                    break;
+                }
+            }
+            found
+        };
+        if !matches!(found, Look::Unclear { .. }) {
+            self.servers.settled(&part.token);
         }
-        self.servers.settled(&part.token);
-        Look::Absent
+        found
     }
 
     async fn answers(&self) -> Result<(), String> {

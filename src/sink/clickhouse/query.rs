@@ -52,6 +52,8 @@ impl<'a> Query<'a> {
     ) -> Result<Bytes, Failure> {
         let parameters = Parameters::default()
             .with("wait_end_of_query", "1")
+            // Replicas of a Shared table, and those that insert with a quorum, answer with all that any of them has committed.
+            .with("select_sequential_consistency", "1")
             // Rows have the numbers that they have in the blocks.
             .with("max_threads", "1")
             // The blocks may have more columns than are asked for.

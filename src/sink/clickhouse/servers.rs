@@ -28,9 +28,20 @@ pub(super) struct Servers {
 
 /// The last attempt of an insert whose outcome is unknown.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Doubt {
-    pub(super) server: usize,
-    pub(super) at: Instant,
+struct Doubt {
+    server: usize,
+    at: Instant,
+    /// The server said that it is over.
+    over: bool,
+}
+
+/// What is known about the attempts under a token.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempts {
+    /// None that may be running is younger than this.
+    pub(super) last: Instant,
+    /// None of them is running.
+    pub(super) over: bool,
 }
 
 impl Servers {
@@ -64,11 +75,14 @@ impl Servers {
     pub(super) fn for_insert(&self, token: &str, replicated: bool) -> Vec<usize> {
         match self.doubt(token) {
             Some(doubt) if !replicated => vec![doubt.server],
-            _ => {
-                let current = self.current();
-                (current..current + self.all.len()).map(|server| server % self.all.len()).collect()
-            }
+            _ => self.all_from_current(),
         }
+    }
+
+    /// All servers, the current one first.
+    pub(super) fn all_from_current(&self) -> Vec<usize> {
+        let current = self.current();
+        (current..current + self.all.len()).map(|server| server % self.all.len()).collect()
     }
 
     /// A server took what the current one did not: it is used from now on. False when it is used already.
@@ -99,10 +113,19 @@ impl Servers {
 
     /// An attempt under this token ended without an answer.
     pub(super) fn doubted(&self, token: &str, server: usize) {
-        let at = Instant::now();
+        self.doubt_again(token, Doubt { server, at: Instant::now(), over: false });
+    }
+
+    /// An attempt under this token ended with an answer that says nothing about its rows.
+    pub(super) fn answered(&self, token: &str, server: usize) {
+        let over = self.doubt(token).is_none_or(|before| before.over);
+        self.doubt_again(token, Doubt { server, at: Instant::now(), over });
+    }
+
+    fn doubt_again(&self, token: &str, doubt: Doubt) {
         let mut doubts = self.doubts.lock();
         doubts.retain(|_, doubt| doubt.at.elapsed() < FORGOTTEN);
-        doubts.insert(token.to_owned(), Doubt { server, at });
+        doubts.insert(token.to_owned(), doubt);
     }
 
     /// What became of the token is known, or it is not used any more.
@@ -111,13 +134,14 @@ impl Servers {
     }
 
     /// The last attempt under this token, if this process made it.
-    pub(super) fn doubt(&self, token: &str) -> Option<Doubt> {
+    fn doubt(&self, token: &str) -> Option<Doubt> {
         self.doubts.lock().get(token).copied()
     }
 
-    /// No attempt under this token that may be running is younger than this.
-    pub(super) fn last_attempt(&self, token: &str) -> Instant {
-        self.doubt(token).map_or(self.since, |doubt| doubt.at)
+    /// What is known about the attempts under this token. Those of an earlier process are older than this one.
+    pub(super) fn last_attempt(&self, token: &str) -> Attempts {
+        let doubt = self.doubt(token);
+        doubt.map_or(Attempts { last: self.since, over: false }, |doubt| Attempts { last: doubt.at, over: doubt.over })
     }
 
     /// Where a token's rows may lie: the server that took the last attempt, or, when an earlier process made it, any.
@@ -169,6 +193,10 @@ mod tests {
         assert_eq!(servers.for_insert("t", false), [0]);
         assert_eq!(servers.for_insert("t", true), [1, 2, 0]);
         assert_eq!(servers.suspects("t"), [0]);
+        servers.answered("t", 0);
+        assert!(!servers.last_attempt("t").over, "the one before may still run");
+        servers.answered("answered", 1);
+        assert!(servers.last_attempt("answered").over && servers.suspects("answered") == [1]);
         assert_eq!(servers.suspects("from an earlier process"), [0, 1, 2]);
         servers.settled("t");
         assert_eq!(servers.for_insert("t", false), [1, 2, 0]);

@@ -13,7 +13,11 @@ use super::{Database, logs};
 /// Delivers after a refusal that made the sink read its tables again.
 async fn delivered_after_a_change(sink: &ClickHouse, part: &otelgate::sink::PartDelivery) {
     let mut changes = sink.changes();
-    let outcome = sink.deliver(part).await;
+    let outcome = match sink.deliver(part).await {
+        // Views read the table: a look would have found nothing.
+        Outcome::Doubtful { or_else } => *or_else,
+        outcome => outcome,
+    };
     assert!(matches!(&outcome, Outcome::Hold { .. }), "{outcome:?}");
     tokio::time::timeout(Duration::from_secs(20), changes.changed()).await.unwrap().unwrap();
     assert_eq!(sink.deliver(part).await, Outcome::Delivered);

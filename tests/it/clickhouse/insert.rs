@@ -1,10 +1,16 @@
 //! One part, one insert, one token; and what failures mean.
 
 use otelgate::signal::Signal;
-use otelgate::sink::{Outcome, Sink as _};
+use otelgate::sink::{Look, Outcome, Sink as _};
 use stack::Samples;
 
 use super::{Database, batch, logs, noon};
+
+/// What a failure means once a look has found nothing: views read the table.
+fn meant(outcome: Outcome) -> Outcome {
+    let Outcome::Doubtful { or_else } = outcome else { panic!("{outcome:?}") };
+    *or_else
+}
 
 #[tokio::test]
 async fn many_frames_become_one_part_under_one_token() {
@@ -96,8 +102,9 @@ async fn spoilt_bytes_are_refused_and_leave_nothing() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
     part.body[2] = bytes.into();
-    let outcome = sink.deliver(&part).await;
+    let outcome = meant(sink.deliver(&part).await);
     assert!(matches!(&outcome, Outcome::Refused { .. }), "{outcome:?}");
+    assert_eq!(sink.look(&part).await, Look::Absent);
     assert_eq!(database.rows("otel_logs").await, 0);
 }
 
@@ -122,7 +129,7 @@ async fn a_table_that_changed_is_written_as_it_is_now() {
     schema.mark_unchanged();
     let old = logs(&sink, "old", 1, 20);
     database.run("ALTER TABLE {db}.otel_logs DROP COLUMN EventName").await;
-    let outcome = sink.deliver(&old).await;
+    let outcome = meant(sink.deliver(&old).await);
     assert!(matches!(&outcome, Outcome::Hold { .. }), "{outcome:?}");
     tokio::time::timeout(std::time::Duration::from_secs(30), schema.changed()).await.unwrap().unwrap();
     let new = logs(&sink, "new", 1, 20);

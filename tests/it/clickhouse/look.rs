@@ -128,7 +128,8 @@ async fn a_look_waits_for_the_old_attempt() {
 async fn what_settles_doubt_follows_the_table() {
     let database = Database::new("windows").await;
     let sink = database.sink().await;
-    assert_eq!(sink.after_unknown("otel_logs", Duration::MAX), AfterUnknown::RepeatThenLook);
+    assert_eq!(sink.after_unknown("otel_logs", Duration::ZERO), AfterUnknown::RepeatThenLook);
+    assert_eq!(sink.after_unknown("otel_logs", Duration::MAX), AfterUnknown::Look);
     assert_eq!(sink.after_unknown("no such table", Duration::MAX), AfterUnknown::Look);
 
     let clickstacks = Database::new("no_windows").await;

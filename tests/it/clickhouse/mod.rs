@@ -53,6 +53,7 @@ impl Database {
             inserts_per_table: 2,
             compression: BlockCompression::default(),
             materialize_skip_indexes_on_insert: false,
+            ignore_view_errors: false,
             clickstack_transform: true,
         }
     }

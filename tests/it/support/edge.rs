@@ -23,6 +23,8 @@ pub struct Edge {
 pub struct Setup<'a> {
     /// Names the database; unique among the tests.
     pub name: &'a str,
+    /// A line of section `sink.clickhouse`.
+    pub sink: &'a str,
     /// More sections of the configuration, as YAML.
     pub sections: &'a str,
     /// More entries of keys.yaml: name and the lines after it.
@@ -45,6 +47,7 @@ impl Default for Setup<'_> {
     fn default() -> Self {
         Setup {
             name: "default",
+            sink: "",
             sections: "",
             keys: &[],
             clickhouse_url: None,
@@ -80,6 +83,7 @@ impl Edge {
             .ports(setup.ports.0, setup.ports.1)
             .store_at(url, user, &database)
             .keeping()
+            .sink(setup.sink)
             .section(setup.sections);
         let files = config.write().expect("configuration");
         fs::write(&files.keys, keys_yaml(setup.keys)).expect("keys.yaml");
@@ -109,6 +113,14 @@ impl Edge {
     /// Everything that it logged so far.
     pub fn logged(&self) -> String {
         fs::read_to_string(&self.files.log).unwrap_or_default()
+    }
+
+    /// SIGKILL, and another start with the same configuration.
+    pub async fn start_again(self) -> Edge {
+        let Edge { gateway, certificates, database, files, _folder } = self;
+        gateway.process.kill().await.expect("killed");
+        let gateway = files.start().await.unwrap_or_else(|error| panic!("{error:#}"));
+        Edge { gateway, certificates, database, files, _folder }
     }
 
     /// SIGTERM; it must end well.

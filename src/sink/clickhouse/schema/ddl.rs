@@ -56,6 +56,9 @@ const METRICS: [(&str, &str); 5] = [
     ("otel_metrics_summary", include_str!("sql/otel_metrics_summary.columns.sql")),
 ];
 
+/// The views that feed ClickStack's rollups.
+pub(super) const OWN_VIEWS: [&str; 2] = ["otel_logs_attr_kv_rollup_15m_mv", "otel_traces_kv_rollup_15m_mv"];
+
 /// All tables and views for a server of this version.
 pub fn statements(database: &str, ttl: &Ttl, version: Version) -> Vec<Statement> {
     let filling = Filling {
@@ -67,10 +70,10 @@ pub fn statements(database: &str, ttl: &Ttl, version: Version) -> Vec<Statement>
     let mut all = vec![
         filling.table("otel_logs", include_str!("sql/otel_logs.sql"), ttl.logs, Expiry::TIMESTAMP),
         filling.rollup("otel_logs_kv_rollup_15m", ttl.logs),
-        filling.view("otel_logs_attr_kv_rollup_15m_mv", "otel_logs", "otel_logs_kv_rollup_15m", &LOG_COLUMNS),
+        filling.view(OWN_VIEWS[0], "otel_logs", "otel_logs_kv_rollup_15m", &LOG_COLUMNS),
         filling.table("otel_traces", include_str!("sql/otel_traces.sql"), ttl.traces, Expiry::TRACES),
         filling.rollup("otel_traces_kv_rollup_15m", ttl.traces),
-        filling.view("otel_traces_kv_rollup_15m_mv", "otel_traces", "otel_traces_kv_rollup_15m", &TRACE_COLUMNS),
+        filling.view(OWN_VIEWS[1], "otel_traces", "otel_traces_kv_rollup_15m", &TRACE_COLUMNS),
         filling.table("hyperdx_sessions", include_str!("sql/hyperdx_sessions.sql"), ttl.sessions, Expiry::SESSIONS),
     ];
     all.extend(METRICS.map(|(name, columns)| filling.metrics(name, columns)));

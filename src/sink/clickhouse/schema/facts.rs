@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ddl::identifier;
+use super::ddl::{OWN_VIEWS, identifier};
 use super::version::Version;
 use crate::sink::AfterUnknown;
 
-/// A repeat under the same token within this time is still within a replicated table's count of tokens, at any rate of
-/// inserts that one gateway makes.
-const TOKENS_LAST: Duration = Duration::from_secs(10 * 60);
+/// More inserts than one in this time no table takes for long, from all gateways together: so long each of the tokens that it keeps lasts.
+const TOKEN_LASTS: Duration = Duration::from_millis(60);
+/// A repeat is with the server this long after it was decided on, at the latest; clocks that are set right are off by no more.
+const UNDER_WAY: Duration = Duration::from_secs(30);
 
 /// Tokens that a table is to keep; the same as in the tables that otelgate creates.
 const WINDOW: u64 = 10_000;
@@ -41,6 +42,9 @@ pub struct Table {
     pub(crate) deduplication_seconds: Option<u64>,
     /// In their order.
     pub columns: Vec<Column>,
+    /// Materialized views that read it, as `database.view`.
+    #[serde(default)]
+    pub views: Vec<String>,
 }
 
 /// One column.
@@ -74,6 +78,20 @@ impl Table {
         self.engine.starts_with("Replicated") || self.engine.starts_with("Shared")
     }
 
+    /// Replicas of it share a log; a Shared table's servers share everything, and say what is true when they are asked to.
+    pub(crate) fn has_log(&self) -> bool {
+        self.engine.starts_with("Replicated")
+    }
+
+    /// Whether views read it that are not ClickStack's own.
+    pub(crate) fn has_foreign_views(&self, database: &str) -> bool {
+        let is_own = |view: &String| {
+            let name = view.strip_prefix(database).and_then(|rest| rest.strip_prefix('.'));
+            name.is_some_and(|name| OWN_VIEWS.contains(&name))
+        };
+        !self.views.iter().all(is_own)
+    }
+
     /// The type of a column.
     pub(crate) fn type_of(&self, column: &str) -> Option<&str> {
         let found = self.columns.iter().find(|found| found.name == column)?;
@@ -93,12 +111,12 @@ impl Table {
 
     /// What settles an insert whose outcome was unknown `since` ago.
     pub(crate) fn after_unknown(&self, since: Duration) -> AfterUnknown {
-        let kept = self.deduplication_seconds.map_or(TOKENS_LAST, Duration::from_secs);
-        match (self.deduplication_window, self.is_replicated()) {
-            (0, _) => AfterUnknown::Look,
-            (_, true) if since < kept.min(TOKENS_LAST) => AfterUnknown::Repeat,
-            (_, true) => AfterUnknown::Look,
-            (_, false) => AfterUnknown::RepeatThenLook,
+        let by_count = TOKEN_LASTS.saturating_mul(u32::try_from(self.deduplication_window).unwrap_or(u32::MAX));
+        let by_time = self.deduplication_seconds.map_or(Duration::MAX, Duration::from_secs);
+        match since.saturating_add(UNDER_WAY) < by_count.min(by_time) {
+            false => AfterUnknown::Look,
+            true if self.is_replicated() => AfterUnknown::Repeat,
+            true => AfterUnknown::RepeatThenLook,
         }
     }
 }
@@ -121,15 +139,32 @@ mod tests {
         let minute = Duration::from_secs(60);
         let plain = table("MergeTree", 10_000, None);
         assert_eq!(plain.after_unknown(minute), AfterUnknown::RepeatThenLook);
-        assert_eq!(plain.after_unknown(Duration::MAX), AfterUnknown::RepeatThenLook);
+        assert_eq!(plain.after_unknown(8 * minute), AfterUnknown::RepeatThenLook);
+        assert_eq!(plain.after_unknown(10 * minute), AfterUnknown::Look, "others may have used up the window");
+        assert_eq!(plain.after_unknown(Duration::MAX), AfterUnknown::Look);
         assert_eq!(table("MergeTree", 0, None).after_unknown(minute), AfterUnknown::Look);
 
         let replicated = table("ReplicatedMergeTree", 10_000, Some(3600));
         assert_eq!(replicated.after_unknown(minute), AfterUnknown::Repeat);
         assert_eq!(replicated.after_unknown(11 * minute), AfterUnknown::Look);
-        let short = table("SharedMergeTree", 10_000, Some(30));
-        assert_eq!(short.after_unknown(minute), AfterUnknown::Look);
+        let long = table("ReplicatedMergeTree", 1_000_000, Some(3600));
+        assert_eq!(long.after_unknown(58 * minute), AfterUnknown::Repeat);
+        assert_eq!(long.after_unknown(60 * minute), AfterUnknown::Look);
+        for short in [table("SharedMergeTree", 10_000, Some(30)), table("ReplicatedMergeTree", 100, Some(3600))] {
+            assert_eq!(short.after_unknown(Duration::ZERO), AfterUnknown::Look);
+        }
         assert_eq!(table("ReplicatedMergeTree", 0, None).after_unknown(minute), AfterUnknown::Look);
+    }
+
+    #[test]
+    fn clickstacks_own_views_are_told_from_others() {
+        let mut logs = table("MergeTree", 0, None);
+        assert!(!logs.has_foreign_views("otel"));
+        logs.views.push("otel.otel_logs_attr_kv_rollup_15m_mv".to_owned());
+        assert!(!logs.has_foreign_views("otel"));
+        assert!(logs.has_foreign_views("ote"));
+        logs.views.push("mine.errors".to_owned());
+        assert!(logs.has_foreign_views("otel"));
     }
 
     #[test]

@@ -13,6 +13,8 @@ struct TableRow {
     engine: String,
     engine_full: String,
     sorting_key: String,
+    dependencies_database: Vec<String>,
+    dependencies_table: Vec<String>,
 }
 
 #[derive(Row, Deserialize)]
@@ -40,7 +42,7 @@ pub(in crate::sink::clickhouse) async fn read(
         .collect();
     let rows = client
         .query(
-            "SELECT name, engine, engine_full, sorting_key FROM system.tables \
+            "SELECT name, engine, engine_full, sorting_key, dependencies_database, dependencies_table FROM system.tables \
              WHERE database = ? AND engine NOT LIKE '%View' AND name NOT LIKE '.inner%'",
         )
         .bind(database)
@@ -82,12 +84,16 @@ fn table(row: TableRow, defaults: &BTreeMap<String, String>) -> Table {
     } else {
         (None, None)
     };
+    let mut views: Vec<String> =
+        row.dependencies_database.iter().zip(&row.dependencies_table).map(|(d, t)| format!("{d}.{t}")).collect();
+    views.sort();
     Table {
         engine: row.engine,
         sorting_key: row.sorting_key,
         deduplication_window: window.unwrap_or(0),
         deduplication_seconds: seconds,
         columns: Vec::new(),
+        views,
     }
 }
 
@@ -110,6 +116,8 @@ mod tests {
             engine: engine.to_owned(),
             engine_full: format!("{engine} ORDER BY a SETTINGS {settings}"),
             sorting_key: "a".to_owned(),
+            dependencies_database: Vec::new(),
+            dependencies_table: Vec::new(),
         }
     }
 
