@@ -95,6 +95,7 @@ pub async fn serve(
     let people = admin::people(behind.clone(), admin::Right::new(config.admin.token.clone()));
     let router = admin::router(metrics.clone(), readiness.clone()).merge(people);
     beside.spawn(until_it_fails("the admin listener ended", admin::serve(admin, router.clone())));
+    // Before the store: it may have to wait for ClickHouse, and a certificate that cannot be used is to be said at once.
     let tls = listen::Tls::load(&config.tls, metrics.clone())?;
     let store = tokio::select! {
         store = Store::open(&config, inherited.has_predecessor(), &metrics, &readiness) => store?,
@@ -104,9 +105,10 @@ pub async fn serve(
         let socket = bind_admin_socket(path, inherited.has_predecessor(), config.shutdown.deadline).await?;
         beside.spawn(until_it_fails("the admin socket ended", admin::serve_socket(socket, router)));
     }
-    // Nobody else sets it.
+    // The routes were there before what they show was: they say that the process is starting until now. Nobody else sets it.
     let _ = behind.set(store.sources());
     beside.spawn(Sources::follow(behind, metrics.clone()));
+    // A connection is a file. Where the system allows too few, fewer connections are better than a spool that can open no file.
     let mut limits = config.listen.clone();
     limits.max_connections = listen::raise_open_files(limits.max_connections, RESERVED_FILES, &metrics);
     let bound = listen::bind(&limits, &mut inherited, tls.clone(), metrics.clone()).await?.offering(admin_offer);
@@ -119,6 +121,7 @@ pub async fn serve(
     if let Some(tls) = tls {
         beside.spawn(until_it_fails("certificates are no longer reread", tls.keep_current()));
     }
+    // Bound before, so that an address in use is an error of the start; served only now that everything behind is there.
     let listeners = bound.serve(move |request| {
         let gateway = gateway.clone();
         async move { gateway.serve(request).await }
@@ -128,6 +131,7 @@ pub async fn serve(
     ready(&addresses);
 
     signals.next().await;
+    // Between the last request and the end: who waits for a batch is answered only when it is sealed.
     let flush = async || store.close().await;
     let stop = shutdown::stop(config.shutdown, &readiness, &listeners, flush, signals.next());
     let (stopped, ()) = tokio::join!(stop, sources.stop(config.shutdown.deadline));

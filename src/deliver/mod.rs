@@ -1,9 +1,15 @@
 //! When a batch is sent, under which token, and when it is believed to be in: the same for every sink.
 //!
-//! Each part of a sealed batch is a job in its table's queue; a table has up to `inserts_per_table` workers. What was tried by an earlier
-//! process goes first, then the oldest batch. A worker that pauses after a failure keeps its place, so a sink that is away is
-//! asked by a few inserts and not by the whole backlog. A job that is held waits apart: it takes no worker from other jobs, and a table that is held holds
-//! no other. So does one that an earlier process tried where only a look can tell what came of it, until [`STRAGGLERS`] is over.
+//! A job is one part of a sealed batch: one insert into one table. It waits in its table's queue, and a table has up to `inserts_per_table` workers, so
+//! that a table that takes nothing keeps no other waiting.
+//!
+//! - What an earlier process tried goes first: what came of it is not known, and the longer nobody asks, the less can be told (a table keeps its
+//!   tokens for a time only). Then the oldest batch, so that rows arrive about in the order in which they were sent.
+//! - A worker that pauses after a failure keeps its job. A sink that is away is then asked by a few inserts and not by the whole backlog.
+//! - A job that is held waits for a person, which may take days: it waits outside of the queue and takes no worker from other jobs.
+//! - An early job is one that an earlier process tried, and of which only a look can tell whether it is in. That process's insert may still be on its
+//!   way, and a look before it arrives would find nothing: the rows would go again, and be there twice. It waits outside too, until [`STRAGGLERS`] is
+//!   over.
 //!
 //! A lane seals its batch by age once it has nothing to deliver ([`Deliveries::lets_seal`]). A table that takes no inserts does not count for that: what
 //! waits for it says nothing about the lane's other tables. A batch that would feed such tables only grows on.
@@ -193,7 +199,8 @@ impl Deliveries {
         job.tried_before && self.started.elapsed() < STRAGGLERS && rule() == AfterUnknown::Look
     }
 
-    /// Pushed when [`STRAGGLERS`] is over. The lane does not wait for it: new batches are sealed as if it was not there.
+    /// Pushed when [`STRAGGLERS`] is over, or when a person drops its batch: then nothing of it is sent any more. The lane does not wait for it: new
+    /// batches are sealed as if it was not there.
     fn push_early(self: &Arc<Self>, job: Job) {
         let (name, signal) = job.lane();
         self.with_table(&name, signal, |table| table.early += 1);

@@ -34,6 +34,7 @@ where
         return;
     }
     if head.version >= Version::HTTP_2 {
+        // Not waited for: the answer goes out now, and what the client still sends of this stream holds up no other.
         tokio::spawn(tokio::time::timeout(OUTLIVES, async move { while let Some(Ok(_)) = body.frame().await {} }));
         return;
     }
@@ -41,6 +42,7 @@ where
     // A client that waits for "100 Continue" was not told to continue, and has sent nothing.
     let waits = head.headers.contains_key(header::EXPECT);
     let small = !waits && body.size_hint().lower() <= most;
+    // The rest of a large body would take longer than a new connection does.
     let all_read = small && tokio::time::timeout(LONGEST, read(&mut body, most)).await.unwrap_or(false);
     if !all_read {
         answer.insert(header::CONNECTION, HeaderValue::from_static("close"));

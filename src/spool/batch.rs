@@ -1,4 +1,7 @@
 //! A sealed batch: immutable but for its notes.
+//!
+//! What is known of a part is what its notes say, one after another, and nothing else: a process that starts reads the same notes and knows the same. So
+//! a state never changes but by a note ([`PartState::take`]), and a note is on the disk before it counts.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -272,6 +275,7 @@ impl Batch {
     /// Whatever the disk says. What the notes announce must not be done then.
     pub(crate) fn note(&self, notes: &[Note]) -> io::Result<()> {
         let mut tail = self.tail.lock();
+        // `tail` is held while the disk works, so that two notes never share a place in the file; `state` is not, for reactors ask for it.
         let written = self.store.with_reserve(|| match self.open()? {
             Some(mut file) => tail.append(&self.store, file.as_mut(), &self.header, notes),
             None => Ok(()),
@@ -333,6 +337,7 @@ impl State {
 impl PartState {
     fn take(&mut self, note: &Note) {
         match note {
+            // Of older versions, which did not say which piece was tried, nor when: it may have been any of them.
             Note::Tried { .. } => {
                 self.pieces.iter_mut().for_each(|piece| piece.tried = Some(Attempt { at_ms: None }));
             }
@@ -345,6 +350,8 @@ impl PartState {
             Note::In { .. } => self.is_in = true,
             Note::Split { .. } => self.split = true,
             Note::Refused(refused) => self.refused.push(refused.clone()),
+            // What a person takes out of quarantine is what was refused, and nothing else: the rest is in. It goes under another token, for the old one may
+            // be known to the table as that of an insert that is in. Two retries without a refusal between them are one.
             Note::Retry { .. } => {
                 let mut only = self.only.take().unwrap_or_default();
                 if !self.refused.is_empty() {

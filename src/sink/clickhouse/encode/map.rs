@@ -2,6 +2,10 @@
 //!
 //! Records of one instrumentation carry the same keys in the same order, again and again. So a map remembers the last few lists of
 //! keys that it saw, with their order and their numbers in the dictionary: a record with a known list is neither sorted nor hashed.
+//!
+//! What is remembered are keys in the order in which they came, not sets of keys: to compare two lists is one pass over their bytes, which stops at
+//! the first difference, and every sender writes its keys in an order of its own. Equal keys are part of it: which of them counts was decided once, when
+//! the list was learned.
 
 use super::buffer::repeat_tail;
 use super::dictionary::Numbers;
@@ -86,6 +90,7 @@ impl Map {
             Some(shape) => shape,
             None => self.shapes.learn(attributes, duplicates, &mut self.keys, &mut grown),
         };
+        // Nothing was appended yet: the caller finds out which of the equal keys counts, and comes again.
         if shape.doubtful {
             return Ok(None);
         }
@@ -122,6 +127,7 @@ impl Map {
             Keys::Text(bytes) => repeat_tail(bytes, self.last_keys, times),
         };
         let end = self.ends.last().copied().unwrap_or(0);
+        // The last map has as many entries as lie between its end and that of the map before.
         let before = self.ends.len().checked_sub(2).map_or(0, |at| self.ends[at]);
         self.ends.extend((1..=times as u64).map(|time| end + time * (end - before)));
     }
@@ -135,14 +141,16 @@ impl Map {
         8 + keys + self.values.len() - self.last_values
     }
 
-    /// Forgets the lists of keys; whenever numbers are taken out of the dictionary.
+    /// Forgets the lists of keys; whenever numbers are taken out of the dictionary. They hold such numbers, and the dictionary gives them to other
+    /// strings then.
     pub(super) fn forget_shapes(&mut self) {
         self.shapes.known.clear();
     }
 }
 
 impl Shapes {
-    /// How many lists of keys are remembered, and how long they may be.
+    /// How many lists of keys are remembered, and how long they may be. Few, for a record whose list is not known is compared with each of them; and
+    /// short, for each open part has a map or more, and long lists are rarely the same twice.
     const MOST: usize = 8;
     const LONGEST: usize = 128;
     const LONGEST_KEYS: usize = 8 << 10;

@@ -62,10 +62,12 @@ impl<'a> Merge<'a> {
         {
             self.text = Some(text);
             merged = Merged::Appended;
+            // Appended leaves come after the attributes, in the order of the text. That is wrong only where a key may stand for two things.
             if self.object.is_doubtful(attributes) {
                 merged = self.find_exactly(key_bytes)?;
             }
         }
+        // A nested attribute becomes several, whose keys may be those of others.
         if attributes.iter().any(|attribute| attribute.value.is_nested()) && merged != Merged::Exactly {
             merged = self.find_exactly(key_bytes)?;
         }
