@@ -92,7 +92,7 @@ impl Gateway {
         // A browser asks before it sends, and shows no key when it asks: it is told which origins may send, nothing else.
         let mut response = match cors::is_preflight(&head) {
             true => match cors::check(&self.allowed_origins, &head.headers) {
-                Ok(()) => cors::preflight(),
+                Ok(()) => cors::preflight(&head.headers),
                 Err(refusal) => self.rescue(&head, body, &Seen::default(), &refusal).await,
             },
             false => self.measure(&head, body).await,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::load::Places;
+use super::origin::Origin;
 use super::rules::{DEFAULT_LIMITS, at_most, key_limits, never_admitted, secret, shorter};
 use super::section::Section;
 use super::value::{address, count, flag, positive_size, positive_time, show_size, size, time, word};
@@ -261,24 +262,23 @@ fn spool(s: &Section<'_>, batch: &Batch) -> Spool {
 }
 
 fn cors(s: &Section<'_>) -> Cors {
-    let origins = s.list("allowed_origins", origin).unwrap_or_else(|| vec!["*".to_owned()]);
-    let any = origins.iter().any(|origin| origin == "*");
-    if any && origins.len() > 1 {
+    // `None` is every origin.
+    let origins = s.list("allowed_origins", origin).unwrap_or_else(|| vec![None]);
+    if origins.len() > 1 && origins.contains(&None) {
         s.mistake("allowed_origins", "holds `*` and more; keep `*` alone, or only the origins");
     }
-    Cors {
-        allowed_origins: if any { AllowedOrigins::Any } else { AllowedOrigins::List(origins.into_iter().collect()) },
-    }
+    let list: Option<Vec<Origin>> = origins.into_iter().collect();
+    Cors { allowed_origins: list.map_or(AllowedOrigins::Any, AllowedOrigins::List) }
 }
 
-/// `*`, or scheme, host and port as a browser sends them: no path, no slash at the end.
-fn origin(text: &str) -> Result<String, String> {
-    let host = text.split_once("://").map(|(_, host)| host);
-    match host {
-        _ if text == "*" => Ok(text.to_owned()),
-        Some(host) if !host.is_empty() && !host.contains(['/', ' ', '*']) => Ok(text.to_ascii_lowercase()),
-        _ => Err("is not an origin; write for example https://app.example.com, or * for all".to_owned()),
+fn origin(text: &str) -> Result<Option<Origin>, String> {
+    if text == "*" {
+        return Ok(None);
     }
+    Origin::parse(text).map(Some).ok_or_else(|| {
+        "is not an origin; write for example https://app.example.com, https://*.example.com for every host below, or * for all"
+            .to_owned()
+    })
 }
 
 fn shutdown(s: &Section<'_>) -> Shutdown {

@@ -12,6 +12,7 @@ mod check_keys;
 mod check_sink;
 mod keys_file;
 mod load;
+mod origin;
 mod remark;
 mod rules;
 mod secret;
@@ -28,6 +29,7 @@ mod yaml;
 
 pub(crate) use keys_file::read_keys;
 pub use load::{Loaded, Places, load, load_places};
+pub(crate) use origin::AllowedOrigins;
 pub use remark::{Mistakes, Remark};
 pub use secret::Secret;
 pub use surroundings::{Process, Surroundings};
@@ -389,15 +391,6 @@ pub struct Spool {
 pub(crate) struct Cors {
     /// `*`, or the origins that may send.
     pub(crate) allowed_origins: AllowedOrigins,
-}
-
-/// Which origins a browser may send from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum AllowedOrigins {
-    /// Every origin.
-    Any,
-    /// These, compared as ASCII without case.
-    List(BTreeSet<String>),
 }
 
 /// Section `shutdown`.

@@ -48,3 +48,10 @@ impl Surroundings for Fake {
         self.public.contains(path)
     }
 }
+
+/// A list of allowed origins.
+pub(crate) fn origins(list: &[&str]) -> super::AllowedOrigins {
+    super::AllowedOrigins::List(
+        list.iter().map(|text| super::origin::Origin::parse(text).expect("an origin")).collect(),
+    )
+}

@@ -8,7 +8,7 @@ use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::config::AllowedOrigins;
 use crate::reply::{Refusal, ReplyBody};
@@ -19,6 +19,9 @@ const REQUEST_HEADERS: HeaderValue =
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("retry-after");
 const POST: HeaderValue = HeaderValue::from_static("POST");
 const ANY: HeaderValue = HeaderValue::from_static("*");
+/// A public page asks whether it may reach an address of a private network (Private Network Access): a gateway may stand in one.
+const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
+const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 /// Two hours, in seconds: the longest that Chromium takes.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
@@ -29,14 +32,17 @@ pub(super) fn is_preflight(head: &Parts) -> bool {
         && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The answer to a preflight; [`allow`] adds the origin.
-pub(super) fn preflight() -> Response<ReplyBody> {
+/// The answer to a preflight of an allowed origin; [`allow`] adds the origin.
+pub(super) fn preflight(request: &HeaderMap) -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, POST);
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
     headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    if request.contains_key(REQUEST_PRIVATE_NETWORK) {
+        headers.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
+    }
     response
 }
 
@@ -64,11 +70,7 @@ pub(super) fn allow(allowed: &AllowedOrigins, request: &HeaderMap, response: &mu
 fn allow_origin(allowed: &AllowedOrigins, origin: &HeaderValue) -> Option<HeaderValue> {
     match allowed {
         AllowedOrigins::Any => Some(ANY),
-        AllowedOrigins::List(list) => {
-            let text = origin.to_str().ok()?;
-            let listed = list.iter().any(|listed| listed.eq_ignore_ascii_case(text));
-            listed.then(|| origin.clone())
-        }
+        AllowedOrigins::List(_) => allowed.allow(origin.to_str().ok()?).then(|| origin.clone()),
     }
 }
 
@@ -82,9 +84,9 @@ mod tests {
 
     #[test]
     fn a_list_narrows_who_may_send_and_read() {
-        let list = AllowedOrigins::List(["https://shop.example".to_owned()].into());
+        let list = crate::config::testing::origins(&["https://shop.example"]);
         assert_eq!(check(&list, &HeaderMap::new()), Ok(()));
-        assert_eq!(check(&list, &from("https://SHOP.example")), Ok(()));
+        assert_eq!(check(&list, &from("https://SHOP.example:443")), Ok(()));
         let evil = from("https://evil.example");
         assert_eq!(check(&list, &evil), Err(Refusal::OriginNotAllowed));
 

@@ -13,6 +13,8 @@ use super::{Refusal, ReplyBody, ReplyStatus};
 use crate::signal::{Protocol, Signal};
 
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+/// Clients that were refused together do not come back together: each is told up to so many times the wait, and never less than it.
+const SPREAD: f64 = 1.5;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The answer to a refused request; in plain text when it named no protocol of OTLP.
@@ -37,6 +39,7 @@ fn trailers_only(refusal: &Refusal, verdict: &ReplyStatus) -> Response<ReplyBody
     let status = match verdict.retry_after {
         None => tonic::Status::new(verdict.code, message),
         Some(after) => {
+            let after = after.mul_f64(rand::random_range(1.0..SPREAD));
             tonic::Status::with_error_details(verdict.code, message, ErrorDetails::with_retry_info(Some(after)))
         }
     };
@@ -59,7 +62,10 @@ fn status_body(refusal: &Refusal, verdict: &ReplyStatus, protocol: Option<Protoc
     };
     let headers = response.headers_mut();
     if let Some(after) = verdict.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        let seconds = whole_seconds(after);
+        // A second more is the least that tells two clients apart here.
+        let latest = seconds.saturating_add((seconds / 2).max(1));
+        headers.insert(RETRY_AFTER, HeaderValue::from(rand::random_range(seconds..=latest)));
     }
     match verdict.status {
         // RFC 9110 asks for these two.
@@ -185,6 +191,26 @@ mod tests {
         Refusal::OverLimit { limit: "bytes_per_second", retry_after: HALF }
     }
 
+    /// Whether the answer to [`over`] says when to come again: in time, and not all at once.
+    fn advice(head: &http::response::Parts) -> bool {
+        [3, 4].map(HeaderValue::from).contains(&head.headers[RETRY_AFTER])
+    }
+
+    #[test]
+    fn clients_that_were_refused_together_are_told_different_times() {
+        let refusal = Refusal::OverLimit { limit: "bytes_per_second", retry_after: Duration::from_secs(20) };
+        let over_http =
+            || answer(&refusal, Some(Protocol::HttpJson)).headers()[RETRY_AFTER].to_str().unwrap().parse().unwrap();
+        let over_grpc = || {
+            let status = tonic::Status::from_header_map(answer(&refusal, Some(Protocol::Grpc)).headers()).unwrap();
+            status.get_details_retry_info().unwrap().retry_delay.unwrap().as_secs()
+        };
+        for told in [&over_http as &dyn Fn() -> u64, &over_grpc] {
+            let times: std::collections::BTreeSet<u64> = (0..100).map(|_| told()).collect();
+            assert!(times.len() > 5 && times.iter().all(|time| (20..=30).contains(time)), "{times:?}");
+        }
+    }
+
     async fn read(response: Response<ReplyBody>) -> (http::response::Parts, Bytes, Option<HeaderMap>) {
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap();
@@ -195,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn http_refusals_are_a_status_in_the_requests_encoding() {
         let (head, body, _) = read(answer(&over(), Some(Protocol::HttpProtobuf))).await;
-        assert_eq!((head.status.as_u16(), &head.headers[RETRY_AFTER]), (429, &HeaderValue::from(3)));
+        assert_eq!((head.status.as_u16(), advice(&head)), (429, true));
         assert_eq!(head.headers[CONTENT_TYPE], "application/x-protobuf");
         let status = tonic_types::pb::Status::decode(body).unwrap();
         assert_eq!(status.code, 8);
@@ -212,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn who_speaks_no_otlp_is_answered_in_words() {
         let (head, body, _) = read(answer(&over(), None)).await;
-        assert_eq!((head.status.as_u16(), &head.headers[RETRY_AFTER]), (429, &HeaderValue::from(3)));
+        assert_eq!((head.status.as_u16(), advice(&head)), (429, true));
         assert_eq!(head.headers[CONTENT_TYPE], "text/plain; charset=utf-8");
         assert_eq!(&body[..], b"over the key's limit of bytes_per_second\n");
         let (head, ..) = read(answer(&Refusal::MethodNotAllowed, None)).await;
@@ -236,7 +262,7 @@ mod tests {
         let status = tonic::Status::from_header_map(response.headers()).unwrap();
         assert_eq!(status.code(), Code::ResourceExhausted);
         let advice = status.get_details_retry_info().unwrap();
-        assert_eq!(advice.retry_delay, Some(HALF));
+        assert!(advice.retry_delay.is_some_and(|delay| (HALF..=HALF.mul_f64(SPREAD)).contains(&delay)));
         // The details are a google.rpc.Status that agrees with the trailers.
         let details = tonic_types::pb::Status::decode(status.details()).unwrap();
         assert_eq!((details.code, details.message.as_str()), (8, status.message()));

@@ -25,7 +25,7 @@ fn preflight(origin: &str) -> Call {
 #[tokio::test]
 async fn a_preflight_needs_no_key_and_a_post_needs_its_origin_too() {
     let clickhouse = clickhouse().await;
-    let sections = "cors: { allowed_origins: [\"https://shop.example\"] }\n";
+    let sections = "cors: { allowed_origins: [\"https://SHOP.example:443\", \"https://*.pages.example\"] }\n";
     let edge = Edge::start(clickhouse, Setup { name: "browser", sections, ..Setup::default() }).await;
     for client in [edge.client(false), edge.client(true)] {
         let answer = client.send(preflight(SHOP)).await;
@@ -40,6 +40,14 @@ async fn a_preflight_needs_no_key_and_a_post_needs_its_origin_too() {
         // A page reads why it was refused; without a key it is refused all the same.
         let answer = client.send(from(SHOP, "")).await;
         assert_eq!((answer.status, answer.text("access-control-allow-origin")), (401, Some(SHOP)), "{answer:?}");
+
+        let below = "https://a.pages.example";
+        let answer = client.send(preflight(below).header("access-control-request-private-network", "true")).await;
+        assert_eq!((answer.status, answer.text("access-control-allow-origin")), (204, Some(below)), "{answer:?}");
+        assert_eq!(answer.text("access-control-allow-private-network"), Some("true"));
+        assert_eq!((answer.text("vary"), answer.text("access-control-max-age")), (Some("origin"), Some("7200")));
+        let answer = client.send(from(below, "")).await;
+        assert_eq!(answer.text("access-control-expose-headers"), Some("retry-after"), "{answer:?}");
 
         for call in [preflight("https://evil.example"), from("https://evil.example", KEY)] {
             let answer = client.send(call).await;
