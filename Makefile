@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run run-forward test test-faults test-mutants bench bench-peers bench-forward oracle clickhouse deny advisories fmt clippy clean-run doc fuzz lint-docker sbom release reproducible
+.PHONY: help run run-forward test test-faults test-cluster test-mutants bench bench-peers bench-forward oracle clickhouse deny advisories fmt clippy clean-run doc fuzz lint-docker sbom release reproducible
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,7 +26,11 @@ test-faults: clickhouse ## kill, cut, fill and flip everything while clients sen
 	$(CARGO) build --workspace --bins
 	target/debug/otelgate-faults $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
-test-mutants: clickhouse ## show that the fault harness finds mistakes: five patched otelgates, each caught
+test-cluster: clickhouse ## faults with two replicas behind one address (needs ZooKeeper: apt-get install zookeeper; or CLICKHOUSE_CLUSTER_URLS)
+	$(CARGO) build --workspace --bins
+	target/debug/otelgate-faults --only replicas $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+test-mutants: clickhouse ## show that the fault harness finds mistakes: patched otelgates, each caught
 	dev/faults/test-mutants.sh $(MUTANT)
 
 oracle: clickhouse ## compare every row with ClickStack's collector (SEED=…, REQUESTS=… repeat a run)

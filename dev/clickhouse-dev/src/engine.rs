@@ -1,4 +1,4 @@
-//! The one call into the shared library, and the project's only unsafe code.
+//! The one call into the shared library, and with the patch for replicas the project's only unsafe code.
 #![allow(
     unsafe_code,
     reason = "ClickHouse is a C library here: it is loaded at run time and called through one function"
@@ -23,11 +23,11 @@ struct LocalResult {
 
 type QueryStable = unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut LocalResult;
 
-/// Runs ClickHouse's "local" program with these arguments. It returns only when the engine stops.
+/// Runs ClickHouse's "local" program with these arguments, as a replica where it has a port for others. It returns only when the engine stops.
 ///
 /// # Errors
 /// When the library cannot be loaded, or with what the engine says.
-pub(crate) fn run(library: &Path, arguments: &[String]) -> anyhow::Result<()> {
+pub(crate) fn run(library: &Path, arguments: &[String], interserver_port: Option<u16>) -> anyhow::Result<()> {
     let arguments = arguments
         .iter()
         .map(|argument| CString::new(argument.as_str()))
@@ -41,6 +41,9 @@ pub(crate) fn run(library: &Path, arguments: &[String]) -> anyhow::Result<()> {
     // or one that the person named.
     let library =
         unsafe { libloading::Library::new(library) }.with_context(|| format!("cannot load {}", library.display()))?;
+    if let Some(port) = interserver_port {
+        crate::replica::patch(port)?;
+    }
     // SAFETY: the library exports this symbol with this signature since chDB 1.2.
     let query = unsafe { library.get::<QueryStable>(b"query_stable_v2\0") }
         .context("the library has no query_stable_v2: is it chDB's?")?;

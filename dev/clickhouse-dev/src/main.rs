@@ -5,6 +5,7 @@
 
 mod engine;
 mod library;
+mod replica;
 mod server;
 mod stop;
 mod users;
@@ -44,6 +45,8 @@ pub(crate) struct Args {
     /// End when standard input closes, and so with the program that started this one, however that one ends.
     #[arg(long)]
     pub(crate) until_stdin_closes: bool,
+    #[command(flatten)]
+    pub(crate) replica: replica::ReplicaArgs,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -56,11 +59,12 @@ fn main() -> anyhow::Result<()> {
     let password = users::password(&args.data)?;
     server::write_config(&args, &password)?;
     server::announce_when_ready(ports.http);
+    args.replica.serve(ports.http)?;
     let stopping = stop::on_signal(ports.http);
     if args.until_stdin_closes {
         stop::when_stdin_closes();
     }
-    match engine::run(&library, &server::arguments(&args, ports)) {
+    match engine::run(&library, &server::arguments(&args, ports), args.replica.interserver_port) {
         // The engine reports that its query was killed: that is how it was asked to end.
         Err(error) if !stopping.load(Ordering::Acquire) => Err(error),
         _ => Ok(()),

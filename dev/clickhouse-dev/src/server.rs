@@ -57,7 +57,7 @@ pub(crate) fn write_config(args: &Args, password: &str) -> anyhow::Result<()> {
         }
     }
     write(&args.data.join("users.xml"), &users::xml(&args.databases, &args.users, password))?;
-    write(&args.data.join("config.xml"), &config_xml(args))
+    write(&args.data.join("config.xml"), &config_xml(args, &args.replica.config_xml()?))
 }
 
 fn write(path: &Path, content: &str) -> anyhow::Result<()> {
@@ -78,7 +78,7 @@ pub(crate) fn take_timezone(timezone: &str) -> anyhow::Result<()> {
 }
 
 /// `access_control_improvements` is what a server's own config.xml says; without it the local program is stricter.
-fn config_xml(args: &Args) -> String {
+fn config_xml(args: &Args, replica: &str) -> String {
     let users = args.data.join("users.xml");
     // Written as often as a server does by default: each writing of the log of parts is a part of its own, which that log has too.
     let log = |name: &str| {
@@ -97,7 +97,7 @@ fn config_xml(args: &Args) -> String {
     <table_engines_require_grant>false</table_engines_require_grant>
     <select_from_system_db_requires_grant>false</select_from_system_db_requires_grant>
   </access_control_improvements>
-{}{}</clickhouse>
+{}{}{replica}</clickhouse>
 ",
         users::escape(&users.to_string_lossy()),
         log("query_log"),

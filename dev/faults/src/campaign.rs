@@ -13,19 +13,24 @@ use stack::{Certificates, ClickHouse, Key};
 
 use crate::client::target;
 use crate::crowd::{Crowd, Member};
+use crate::proxy::Answered;
 use crate::requests::Requests;
 use crate::rig::{Rig, Setup, Tables};
 use crate::room::Room;
-use crate::schedule::{Fault, Tail, Wanted, schedule};
+use crate::schedule::{Fault, Scene, Tail, Wanted, schedule};
+use crate::trouble;
 use crate::verify::{Findings, account, check};
 
 /// How long a fault waits for requests and inserts to be in flight.
-const MOMENT: Duration = Duration::from_secs(3);
+pub(crate) const MOMENT: Duration = Duration::from_secs(3);
 /// How long the backlog may stand still before what is missing counts as lost: longer than the longest pause between two attempts.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
+/// How long a backlog grows before ClickHouse's memory is short.
+const BACKLOG: Duration = Duration::from_millis(1200);
+
 /// How clients send: protocol, HTTP/2, and whether they give up at the first refusal.
-const CLIENTS: [(Protocol, bool, bool); 8] = [
+pub(crate) const CLIENTS: [(Protocol, bool, bool); 8] = [
     (Protocol::Grpc, true, false),
     (Protocol::HttpProtobuf, false, false),
     (Protocol::Grpc, true, false),
@@ -47,8 +52,8 @@ pub struct Plan<'a> {
     pub faults: usize,
     /// How the tables are made.
     pub tables: Tables,
-    /// Whether ClickHouse is killed too.
-    pub kill_clickhouse: bool,
+    /// What happens to ClickHouse.
+    pub scene: Scene,
 }
 
 /// A fault that happened.
@@ -75,6 +80,8 @@ pub struct Outcome {
     pub repeats: usize,
     /// Refusals with advice to come again.
     pub refusals: usize,
+    /// What ClickHouse answered to inserts.
+    pub answered: Answered,
 }
 
 /// Runs a plan against ClickHouse, with everything else in `folder`.
@@ -82,22 +89,18 @@ pub struct Outcome {
 /// # Errors
 /// Something does not start, or a client gets no answer in the end.
 pub async fn run(clickhouse: &mut ClickHouse, folder: &Path, plan: Plan<'_>) -> Result<Outcome> {
-    let setup = Setup { name: plan.name, tables: plan.tables, plaintext: false, small_disk: true };
-    let rig = Rig::start(clickhouse, folder, setup).await?;
+    let trouble = plan.scene == Scene::Refusing;
+    let setup = Setup { name: plan.name, tables: plan.tables, plaintext: false, small_disk: true, trouble };
+    let rig = Rig::start(&[&*clickhouse], folder, setup).await?;
     let full_disk = rig.room.can_be_full();
     if !full_disk {
         println!("no small file system can be mounted here: the full disk is left to the spool's model test");
     }
-    let wanted = Wanted {
-        count: plan.faults,
-        tables: plan.tables,
-        kill_clickhouse: plan.kill_clickhouse,
-        full_disk,
-        clients: CLIENTS.len(),
-    };
-    let crowd = Crowd::start(members(rig.port, &rig.certificates, [&rig.key, &rig.limited_key], plan.seed)?);
-    let mut run =
-        Run { clickhouse, rig, crowd, began: Instant::now(), rng: StdRng::seed_from_u64(plan.seed), hits: Vec::new() };
+    let wanted =
+        Wanted { count: plan.faults, tables: plan.tables, scene: plan.scene, full_disk, clients: CLIENTS.len() };
+    let crowd = Crowd::start(members(rig.port, &rig.certificates, [&rig.key, &rig.limited_key], plan.seed, trouble)?);
+    let (began, rng) = (Instant::now(), StdRng::seed_from_u64(plan.seed));
+    let mut run = Run { clickhouse, rig, crowd, trouble, began, rng, hits: Vec::new() };
     for (pause, fault) in schedule(plan.seed, wanted) {
         tokio::time::sleep(pause).await;
         run.strike(fault).await.with_context(|| format!("at fault {} ({fault})", run.hits.len() + 1))?;
@@ -106,10 +109,12 @@ pub async fn run(clickhouse: &mut ClickHouse, folder: &Path, plan: Plan<'_>) -> 
 }
 
 /// The clients of otelgate at this port: those that wait have the first key, those that give up the second.
-pub(crate) fn members(port: u16, tls: &Certificates, keys: [&Key; 2], seed: u64) -> Result<Vec<Member>> {
+/// Some of their requests are for trouble, where it is wanted.
+pub(crate) fn members(port: u16, tls: &Certificates, keys: [&Key; 2], seed: u64, trouble: bool) -> Result<Vec<Member>> {
     let members = CLIENTS.iter().enumerate().map(|(number, (protocol, http2, impatient))| {
         let target = target(port, &keys[usize::from(*impatient)].key, *protocol, *http2, Some(tls))?;
-        Ok(Member { target, requests: Requests::new(number, *protocol, seed), impatient: *impatient })
+        let requests = Requests::new(number, *protocol, seed).with_trouble(trouble);
+        Ok(Member { target, requests, impatient: *impatient })
     });
     members.collect()
 }
@@ -118,6 +123,7 @@ struct Run<'a> {
     clickhouse: &'a mut ClickHouse,
     rig: Rig,
     crowd: Crowd,
+    trouble: bool,
     began: Instant,
     rng: StdRng,
     hits: Vec<Hit>,
@@ -195,8 +201,47 @@ impl Run<'_> {
                 self.rig.stop_gateway().await?;
                 self.rig.start_gateway().await?;
             }
+            Fault::KillDividing(after, tail) => {
+                self.while_dividing(after).await;
+                self.note(fault);
+                self.rig.kill_gateway().await?;
+                tear(&self.rig.room, tail, &mut self.rng)?;
+                self.rig.start_gateway().await?;
+            }
+            Fault::Tight(bytes, time) => {
+                self.note(fault);
+                self.rig.proxy.cut_all(true);
+                tokio::time::sleep(BACKLOG).await;
+                self.rig.proxy.set_memory(bytes);
+                self.rig.proxy.back();
+                tokio::time::sleep(time).await;
+                self.rig.proxy.set_memory(0);
+            }
+            Fault::Orders(one, other) => {
+                self.note(fault);
+                let batches = trouble::order(self.rig.admin, one, other).await?;
+                println!("        about {batches} batches");
+            }
+            Fault::Unheard => {
+                self.note(fault);
+                self.rig.stop_gateway().await?;
+                self.rig.start_gateway_unheard().await?;
+            }
         }
         Ok(())
+    }
+
+    /// Waits until ClickHouse has refused an insert, and answered so many more.
+    async fn while_dividing(&self, after: usize) {
+        let mut answered = self.rig.proxy.answered();
+        let refused = answered.borrow().refused;
+        let refusal = answered.wait_for(|now| now.refused > refused);
+        let Ok(Ok(all)) = tokio::time::timeout(MOMENT, refusal).await.map(|found| found.map(|now| now.all)) else {
+            return;
+        };
+        let more = answered.wait_for(|now| now.all >= all + after);
+        // However it ends: this is the moment.
+        drop(tokio::time::timeout(Duration::from_secs(1), more).await);
     }
 
     async fn moment(&self) {
@@ -227,13 +272,19 @@ impl Run<'_> {
     async fn end(mut self) -> Result<Outcome> {
         self.rig.proxy.disarm();
         let ledger = self.crowd.stop(Duration::from_secs(60)).await?;
+        self.rig.proxy.set_memory(0);
+        if self.trouble {
+            trouble::end(self.clickhouse, &self.rig.database, self.rig.admin).await?;
+        }
         let mut findings = check(self.clickhouse, &self.rig.database, &ledger, PATIENCE).await?;
         findings.broken.extend(spool_left(&self.rig.room).await?);
         let status = self.rig.admin_get("/status").await?;
-        findings.broken.extend(account(self.clickhouse, &self.rig.database, &status).await?);
+        let wrong = account(self.clickhouse, &self.rig.database, &status, &findings).await?;
+        findings.broken.extend(wrong);
         let (repeats, refusals) = (ledger.repeats, ledger.refusals);
         self.rig.stop_gateway().await?;
-        Ok(Outcome { hits: self.hits, findings, repeats, refusals })
+        let answered = *self.rig.proxy.answered().borrow();
+        Ok(Outcome { hits: self.hits, findings, repeats, refusals, answered })
     }
 }
 

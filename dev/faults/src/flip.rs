@@ -5,18 +5,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use otlp_client::Protocol;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use stack::ClickHouse;
 
 use crate::campaign::spool_left;
-use crate::client::{self, Said, target};
-use crate::crowd::{Fate, Ledger};
-use crate::requests::Requests;
+use crate::one::One;
 use crate::rig::{Rig, Setup, Tables};
 use crate::verify::missing;
 
@@ -40,10 +36,11 @@ pub struct Flipped {
 /// # Errors
 /// More than a frame was lost, a record is stored twice, or the counters say something else.
 pub async fn run(clickhouse: &ClickHouse, folder: &Path, seed: u64) -> Result<Flipped> {
-    let setup = Setup { name: "flip", tables: Tables::Window, plaintext: false, small_disk: false };
-    let mut rig = Rig::start(clickhouse, folder, setup).await?;
+    let setup = Setup { name: "flip", tables: Tables::Window, plaintext: false, small_disk: false, trouble: false };
+    let mut rig = Rig::start(&[clickhouse], folder, setup).await?;
     rig.proxy.cut_all(true);
-    let ledger = send(&rig, seed).await?;
+    let mut one = One::new(&rig, seed)?;
+    one.send(REQUESTS, None).await?;
     rig.kill_gateway().await?;
     // The next start completes the files that were being written: in the last write of such a file a bad frame passes for torn.
     rig.start_gateway().await?;
@@ -58,28 +55,13 @@ pub async fn run(clickhouse: &ClickHouse, folder: &Path, seed: u64) -> Result<Fl
     if let Some(left) = spool_left(&rig.room).await? {
         anyhow::bail!("{left}");
     }
-    let (lost, requests) = missing(clickhouse, &rig.database, &ledger).await?;
+    let (lost, requests) = missing(clickhouse, &rig.database, &one.ledger).await?;
     let counted = counted_as_lost(&rig).await?;
     rig.stop_gateway().await?;
     let flipped = Flipped { bits: files.len(), lost, requests, counted };
     ensure!(requests <= files.len(), "more than a frame a bit was lost: {flipped:?}");
     ensure!(lost == counted, "the counters do not say what was lost: {flipped:?}");
     Ok(flipped)
-}
-
-async fn send(rig: &Rig, seed: u64) -> Result<Ledger> {
-    let target = target(rig.port, &rig.key.key, Protocol::HttpProtobuf, false, Some(&rig.certificates))?;
-    let mut requests = Requests::new(0, Protocol::HttpProtobuf, seed);
-    let mut connection = target.connect().await?;
-    let mut ledger = Ledger::default();
-    for _ in 0..REQUESTS {
-        let request = requests.make();
-        let said = client::send(&mut connection, &target, &request).await?;
-        ensure!(said == Said::Accepted, "{said:?}");
-        ledger.requests.push((request, Fate::Accepted));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(ledger)
 }
 
 fn flip(file: &Path, rng: &mut StdRng) -> Result<()> {
@@ -91,7 +73,7 @@ fn flip(file: &Path, rng: &mut StdRng) -> Result<()> {
 }
 
 /// `rows.lost` of `/status`.
-async fn counted_as_lost(rig: &Rig) -> Result<u64> {
+pub(crate) async fn counted_as_lost(rig: &Rig) -> Result<u64> {
     let status: serde_json::Value = serde_json::from_str(&rig.admin_get("/status").await?)?;
     status["rows"]["lost"].as_u64().context("no rows.lost in /status")
 }

@@ -3,7 +3,8 @@
 //!
 //! The invariant that every run checks: what was acknowledged is found, once; what was only ever refused is not found.
 //! Read on in [`campaign`] (a run), [`schedule`] (which faults), [`proxy`] (faults between otelgate and ClickHouse), [`crowd`] (the
-//! clients) and [`verify`] (the check); [`flip`] and [`power`] look at what random moments do not reach.
+//! clients), `trouble` (what ClickHouse takes amiss) and [`verify`] (the check). [`flip`], [`power`], [`narrow`] and [`vanish`] look at what
+//! random moments do not reach; [`forward`] has a collector as sink, and [`replicas`] two replicas behind one address.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a development tool that reports to people")]
@@ -13,11 +14,16 @@ pub mod client;
 pub mod crowd;
 pub mod flip;
 pub mod forward;
+pub mod narrow;
+mod one;
 pub mod power;
 pub mod proxy;
+pub mod replicas;
 pub mod requests;
 pub mod rig;
 pub mod room;
 pub mod schedule;
+mod trouble;
+pub mod vanish;
 pub mod verify;
 mod wire;

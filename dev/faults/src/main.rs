@@ -8,8 +8,10 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser;
 use faults::campaign::{Outcome, Plan, run};
+use faults::proxy::Answered;
 use faults::rig::Tables;
-use faults::{flip, forward, power};
+use faults::schedule::Scene;
+use faults::{flip, forward, narrow, power, replicas, vanish};
 use stack::{ClickHouse, built_collector};
 
 /// Runs otelgate, ClickHouse and clients under faults, and checks that every acknowledged record is found exactly once.
@@ -19,17 +21,19 @@ struct Args {
     /// Decides on the faults, their order and their pauses; a random one when absent.
     #[arg(long)]
     seed: Option<u64>,
-    /// Faults with each kind of table: half of them without SIGKILL of ClickHouse, half with it.
+    /// Faults with each kind of table: a third of them each without SIGKILL of ClickHouse, with it, and with constraints that refuse, views that
+    /// fail and memory that is short.
     #[arg(long, default_value_t = 220)]
     faults: usize,
     /// Only one kind of table.
     #[arg(long, value_parser = ["window", "none"])]
     tables: Option<String>,
-    /// Only runs in which ClickHouse is killed, or only those in which it is not.
-    #[arg(long, value_parser = ["alive", "killed"])]
+    /// Only runs in which ClickHouse is killed, in which it is not, or in which it refuses rows.
+    #[arg(long, value_parser = ["alive", "killed", "refusing"])]
     clickhouse: Option<String>,
-    /// Only one of the checks: random moments, flipped bits, the order of writes, syncs and answers, or a collector as sink.
-    #[arg(long, value_parser = ["random", "flip", "power", "forward"])]
+    /// Only one of the checks: random moments, flipped bits, the order of writes, syncs and answers, a collector as sink, two
+    /// replicas behind one address, memory that never suffices for a batch, or a file of the spool that vanishes.
+    #[arg(long, value_parser = ["random", "flip", "power", "forward", "replicas", "narrow", "vanish"])]
     only: Option<String>,
     /// Keeps the folder with logs, spool and tables; it is kept anyhow when the promise is broken.
     #[arg(long)]
@@ -78,11 +82,24 @@ async fn all(args: &Args, seed: u64, clickhouse: &mut ClickHouse, folder: &Path)
         let flip::Flipped { bits, lost, requests, counted } = flip::run(clickhouse, folder, seed).await?;
         println!("  {bits} bits cost {lost} records of {requests} requests; otelgate counts {counted} as lost");
     }
+    if wanted("vanish") {
+        println!("\na file of the spool vanishes");
+        let vanish::Vanished { lost, counted, stored } = vanish::run(clickhouse, folder, seed).await?;
+        println!("  {lost} records are lost with it, otelgate counts {counted}; {stored} others are stored");
+    }
+    if wanted("narrow") {
+        println!("\nmemory that never suffices for a batch");
+        let narrow::Narrow { limit, refused, stored } = narrow::run(clickhouse, folder, seed).await?;
+        println!("  {stored} records are stored with {limit} bytes for an insert, {refused} inserts were refused");
+    }
     if wanted("random") {
         random_moments(args, seed, clickhouse, folder).await?;
     }
     if wanted("forward") {
         forwarding(args, seed, folder).await?;
+    }
+    if wanted("replicas") {
+        replicated(args, seed, folder).await?;
     }
     println!("\nthe promise was kept (seed {seed})");
     Ok(())
@@ -103,18 +120,30 @@ async fn forwarding(args: &Args, seed: u64, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// With two replicas behind one address.
+async fn replicated(args: &Args, seed: u64, folder: &Path) -> Result<()> {
+    println!("\ntwo replicas behind one address");
+    let Some(outcome) = replicas::run(folder, seed, args.faults.div_ceil(4)).await? else { return Ok(()) };
+    print!("{outcome}");
+    let broken: usize = outcome.findings.iter().map(|findings| findings.broken.len()).sum();
+    if broken > 0 {
+        bail!("the promise is broken in {broken} places (seed {seed})");
+    }
+    Ok(())
+}
+
 async fn random_moments(args: &Args, seed: u64, clickhouse: &mut ClickHouse, folder: &Path) -> Result<()> {
     let is_out = |wanted: &Option<String>, what: &str| wanted.as_ref().is_some_and(|wanted| wanted != what);
     for (kind, tables) in [("window", Tables::Window), ("none", Tables::NoWindow)] {
-        for (clickhouse_is, kill_clickhouse) in [("alive", false), ("killed", true)] {
-            if is_out(&args.tables, kind) || is_out(&args.clickhouse, clickhouse_is) {
+        for scene in Scene::ALL {
+            if is_out(&args.tables, kind) || is_out(&args.clickhouse, scene.name()) {
                 continue;
             }
-            let name = format!("{kind}_{clickhouse_is}");
-            println!("\n{name}: tables with {kind}, ClickHouse is {}killed", if kill_clickhouse { "" } else { "not " });
-            let plan = Plan { name: &name, seed, faults: args.faults.div_ceil(2), tables, kill_clickhouse };
+            let name = format!("{kind}_{}", scene.name());
+            println!("\n{name}: deduplication window of the tables: {kind}; ClickHouse: {}", scene.name());
+            let plan = Plan { name: &name, seed, faults: args.faults.div_ceil(3), tables, scene };
             let outcome = run(clickhouse, folder, plan).await?;
-            let broken = report(&outcome, kill_clickhouse);
+            let broken = report(&outcome, scene);
             if broken > 0 {
                 bail!("the promise is broken in {broken} places (seed {seed})");
             }
@@ -124,7 +153,7 @@ async fn random_moments(args: &Args, seed: u64, clickhouse: &mut ClickHouse, fol
 }
 
 /// Prints a run's outcome; answers how many places broke the promise.
-fn report(outcome: &Outcome, killed: bool) -> usize {
+fn report(outcome: &Outcome, scene: Scene) -> usize {
     let findings = &outcome.findings;
     println!(
         "  {} faults, {} of them while requests and inserts were in flight; {} requests repeated, {} refusals",
@@ -137,11 +166,20 @@ fn report(outcome: &Outcome, killed: bool) -> usize {
         "  {} records of {} requests acknowledged; {} requests only ever refused",
         findings.acknowledged, findings.requests, findings.refused
     );
+    let Answered { refused, failed_in_view, out_of_memory, all } = outcome.answered;
+    println!(
+        "  of {all} inserts {refused} met a constraint, {failed_in_view} a view that failed, {out_of_memory} too little memory"
+    );
     let mut broken = findings.broken.clone();
     for difference in &findings.rollups {
         let (rows, inserts) = (difference.rows, difference.inserts);
         println!("  {}: off by {rows} rows, of {inserts} inserts", difference.rollup);
-        let allowed = if killed { outcome.inserts_at_kills() } else { 0 };
+        let allowed = match scene {
+            Scene::Alive => 0,
+            Scene::Killed => outcome.inserts_at_kills(),
+            // A view that fails may keep an insert's rows from the views after it.
+            Scene::Refusing => continue,
+        };
         if usize::try_from(inserts).is_ok_and(|inserts| inserts > allowed) {
             broken
                 .push(format!("{} differs in {inserts} inserts; {allowed} were in flight at kills", difference.rollup));

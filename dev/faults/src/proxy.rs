@@ -5,18 +5,17 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rand::RngExt;
-use stack::Door;
+use stack::{ClickHouse, Door};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::wire::Head;
 
@@ -44,9 +43,14 @@ pub enum InsertFault {
     TooManyParts,
     /// It takes so long.
     Stall(Duration),
+    /// ClickHouse gets it after so long, though its sender may have gone, and though the address may stand for another server by then.
+    Straggle(Duration),
     /// Another row is committed under its token, then the connection is cut: ClickHouse will say yes to the repeat and drop it.
     Spoil,
 }
+
+/// A thread of ClickHouse accounts for its memory in steps of so many bytes.
+const UNTRACKED: u64 = 64 << 10;
 
 /// The proxy; it serves until it is dropped.
 #[derive(Debug)]
@@ -57,9 +61,26 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    upstream: SocketAddr,
+    upstream: Mutex<SocketAddr>,
     armed: Mutex<VecDeque<(InsertFault, oneshot::Sender<usize>)>>,
     inserts: AtomicUsize,
+    /// Inserts that ClickHouse refused for a constraint, and all that it answered.
+    answered: watch::Sender<Answered>,
+    /// The most memory that an insert may take there; 0 for no limit.
+    memory: AtomicU64,
+}
+
+/// How many inserts ClickHouse answered.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Answered {
+    /// With VIOLATED_CONSTRAINT.
+    pub refused: usize,
+    /// With FUNCTION_THROW_IF_VALUE_IS_NON_ZERO: a view failed.
+    pub failed_in_view: usize,
+    /// With MEMORY_LIMIT_EXCEEDED.
+    pub out_of_memory: usize,
+    /// With anything.
+    pub all: usize,
 }
 
 impl Proxy {
@@ -67,8 +88,15 @@ impl Proxy {
     ///
     /// # Errors
     /// No port is free.
-    pub async fn start(upstream: SocketAddr) -> Result<Proxy> {
-        let shared = Arc::new(Shared { upstream, armed: Mutex::default(), inserts: AtomicUsize::new(0) });
+    pub async fn start(clickhouse: &ClickHouse) -> Result<Proxy> {
+        let upstream = address(clickhouse)?;
+        let shared = Arc::new(Shared {
+            upstream: Mutex::new(upstream),
+            armed: Mutex::default(),
+            inserts: AtomicUsize::new(0),
+            answered: watch::Sender::default(),
+            memory: AtomicU64::new(0),
+        });
         let serving = shared.clone();
         let door = Door::open(move |client| serve(serving.clone(), client)).await?;
         Ok(Proxy { shared, door })
@@ -77,6 +105,15 @@ impl Proxy {
     /// Where otelgate is to find ClickHouse.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.door.port)
+    }
+
+    /// From here on new connections go to this server.
+    ///
+    /// # Errors
+    /// It has no address that can be connected to.
+    pub fn set_upstream(&self, clickhouse: &ClickHouse) -> Result<()> {
+        *self.shared.upstream.lock().unwrap_or_else(PoisonError::into_inner) = address(clickhouse)?;
+        Ok(())
     }
 
     /// Inserts that were begun and not answered.
@@ -96,6 +133,16 @@ impl Proxy {
         self.armed().clear();
     }
 
+    /// What ClickHouse answered so far, and from here on.
+    pub fn answered(&self) -> watch::Receiver<Answered> {
+        self.shared.answered.subscribe()
+    }
+
+    /// Lets each insert take so much memory of ClickHouse from here on; 0 lets it take what it likes.
+    pub fn set_memory(&self, bytes: u64) {
+        self.shared.memory.store(bytes, Ordering::Relaxed);
+    }
+
     /// Cuts every connection, and with `away` every new one too until [`Proxy::back`].
     pub fn cut_all(&self, away: bool) {
         if away {
@@ -111,7 +158,7 @@ impl Proxy {
     }
 
     fn armed(&self) -> std::sync::MutexGuard<'_, VecDeque<(InsertFault, oneshot::Sender<usize>)>> {
-        self.shared.armed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.shared.armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,7 +181,7 @@ impl Drop for InFlight<'_> {
 /// One connection of otelgate, with one to ClickHouse; ends with an error where both are to be cut.
 async fn serve(shared: Arc<Shared>, client: TcpStream) -> io::Result<()> {
     let mut client = BufReader::new(client);
-    let mut server = BufReader::new(TcpStream::connect(shared.upstream).await?);
+    let mut server = BufReader::new(TcpStream::connect(shared.upstream()).await?);
     server.get_ref().set_nodelay(true)?;
     while let Some(head) = Head::read(&mut client).await? {
         if head.parameter("query").is_some_and(|query| query.starts_with("INSERT")) {
@@ -172,29 +219,71 @@ async fn insert(shared: &Shared, head: &Head, client: &mut Side, server: &mut Si
             // Its sender is gone. Passed on now, after its sender's heir has looked, it would be stored twice where a table has no window.
             _ = client.fill_buf() => return cut(),
         },
+        Some(InsertFault::Straggle(time)) => {
+            tokio::spawn(straggle(shared.upstream(), time, head.clone(), body));
+            // Nobody answers; whoever waits is cut off in the end.
+            client.fill_buf().await?;
+            return cut();
+        }
         Some(InsertFault::Spoil) => {
-            spoil(shared.upstream, head, &body).await?;
+            spoil(shared.upstream(), head, &body).await?;
             return cut();
         }
         _ => {}
     }
-    forward(head, &body, server).await?;
+    match shared.memory.load(Ordering::Relaxed) {
+        0 => forward(head, &body, server).await?,
+        bytes => {
+            let limits = format!("max_memory_usage={bytes}&max_untracked_memory={UNTRACKED}");
+            forward(&head.with_parameter(&limits), &body, server).await?;
+        }
+    }
     if fault == Some(InsertFault::CutAfterBody) {
         return cut();
     }
-    let answer = answer(server).await?;
+    let bytes = answer(server).await?;
+    shared.answered.send_modify(|answered| {
+        answered.all += 1;
+        match exception_code(&bytes) {
+            Some(469) => answered.refused += 1,
+            Some(395) => answered.failed_in_view += 1,
+            Some(241) => answered.out_of_memory += 1,
+            _ => {}
+        }
+    });
     let lag = rand::rng().random_range(LAG_MS);
     tokio::time::sleep(Duration::from_millis(lag)).await;
     match fault {
         Some(InsertFault::LoseReply) => cut(),
         Some(InsertFault::LateException) => client.write_all(&late_exception()).await,
-        _ => client.write_all(&answer).await,
+        _ => client.write_all(&bytes).await,
     }
 }
 
+/// Where a server of this machine is.
+///
+/// # Errors
+/// Its address is no `http://` and an IP address.
+pub fn address(clickhouse: &ClickHouse) -> Result<SocketAddr> {
+    let address = clickhouse.url.strip_prefix("http://").context("ClickHouse must be reached by http")?;
+    let mut addresses = address.to_socket_addrs()?;
+    addresses.next().context("ClickHouse has no address")
+}
+
+async fn straggle(upstream: SocketAddr, time: Duration, head: Head, body: Vec<u8>) -> io::Result<()> {
+    tokio::time::sleep(time).await;
+    let mut server = BufReader::new(TcpStream::connect(upstream).await?);
+    forward(&head, &body, &mut server).await?;
+    answer(&mut server).await.map(drop)
+}
+
 impl Shared {
+    fn upstream(&self) -> SocketAddr {
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn next_fault(&self) -> Option<InsertFault> {
-        let armed = self.armed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
+        let armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let (fault, hit) = armed?;
         // Nobody may be waiting for it any more.
         let _ = hit.send(self.inserts.load(Ordering::Relaxed));
@@ -211,6 +300,13 @@ async fn answer(server: &mut Side) -> io::Result<Vec<u8>> {
     let head = Head::read(server).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let body = head.body(server).await?;
     Ok([head.bytes, body].concat())
+}
+
+/// What an answer's head says of an exception.
+fn exception_code(answer: &[u8]) -> Option<u32> {
+    let head = String::from_utf8_lossy(answer.get(..answer.len().min(2048))?).to_ascii_lowercase();
+    let field = head.lines().find_map(|line| line.strip_prefix("x-clickhouse-exception-code:"))?;
+    field.trim().parse().ok()
 }
 
 fn exception(status: u16, code: u16, name: &str) -> Vec<u8> {

@@ -23,6 +23,11 @@ use rand::{Rng, RngExt, SeedableRng};
 /// The attribute that numbers a request's records, from 0 in each table.
 pub const SEQUENCE: &str = "seq";
 
+/// Ends the name of a service whose rows a constraint refuses, where tables have one.
+pub const POISON: &str = "-poison";
+/// Ends the name of a service whose rows a view of the user's own fails on, where there is one.
+pub const SOUR: &str = "-sour";
+
 const DAY: u64 = 86_400_000_000_000;
 
 /// One request, sent as often as it takes.
@@ -46,6 +51,7 @@ pub struct Requests {
     protocol: Protocol,
     rng: StdRng,
     noon: u64,
+    trouble: bool,
 }
 
 impl Requests {
@@ -53,13 +59,27 @@ impl Requests {
     pub fn new(client: usize, protocol: Protocol, seed: u64) -> Requests {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()) * 1_000_000_000;
         let rng = StdRng::seed_from_u64(seed ^ (client as u64) << 32);
-        Requests { client, count: 0, protocol, rng, noon: now / DAY * DAY - DAY / 2 }
+        Requests { client, count: 0, protocol, rng, noon: now / DAY * DAY - DAY / 2, trouble: false }
+    }
+
+    /// With a few that a constraint refuses or a view fails on.
+    #[must_use]
+    pub fn with_trouble(mut self, trouble: bool) -> Requests {
+        self.trouble = trouble;
+        self
     }
 
     /// The next one, of the three signals in turn.
     pub fn make(&mut self) -> Request {
         let signal = Signal::ALL[self.count % 3];
-        let service = format!("client-{}-request-{}", self.client, self.count);
+        let mut service = format!("client-{}-request-{}", self.client, self.count);
+        if self.trouble {
+            service += match self.rng.random_range(0..100) {
+                0..4 => POISON,
+                4..6 => SOUR,
+                _ => "",
+            };
+        }
         self.count += 1;
         let records = self.rng.random_range(1..40);
         // Some reach over midnight, and so into two parts of a table.

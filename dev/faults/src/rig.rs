@@ -8,6 +8,7 @@ use stack::{Certificates, ClickHouse, Config, Files, Gateway, Key, ask, free_por
 
 use crate::proxy::Proxy;
 use crate::room::Room;
+use crate::trouble;
 
 /// How the tables are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Tables {
     Window,
     /// Without one, as ClickStack makes them.
     NoWindow,
+    /// With replicas.
+    Replicated,
 }
 
 /// What a rig is started with.
@@ -29,6 +32,8 @@ pub struct Setup<'a> {
     pub plaintext: bool,
     /// The spool lies on a small file system of its own where that can be had.
     pub small_disk: bool,
+    /// The tables have constraints that refuse, and views that fail.
+    pub trouble: bool,
 }
 
 /// Everything but the clients.
@@ -55,16 +60,16 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Makes the database and the configuration in `folder`, and starts proxy and otelgate.
+    /// Makes the database on each server and the configuration in `folder`, and starts otelgate and a proxy that leads to the first server.
     ///
     /// # Errors
     /// Something does not start.
-    pub async fn start(clickhouse: &ClickHouse, folder: &Path, setup: Setup<'_>) -> Result<Rig> {
+    pub async fn start(servers: &[&ClickHouse], folder: &Path, setup: Setup<'_>) -> Result<Rig> {
+        let clickhouse = *servers.first().context("no server")?;
         let folder = folder.join(setup.name);
         fs::create_dir_all(&folder)?;
         let database = format!("otel_test_faults_{}", setup.name);
-        let upstream = clickhouse.url.strip_prefix("http://").context("ClickHouse must be embedded")?.parse()?;
-        let proxy = Proxy::start(upstream).await?;
+        let proxy = Proxy::start(clickhouse).await?;
         let (port, admin) = (free_port()?, free_port()?);
         let certificates = Certificates::in_folder(&folder)?;
         let key = Key::new("faults").await?;
@@ -82,7 +87,12 @@ impl Rig {
         let config = if setup.plaintext { config } else { config.tls(&certificates) };
         let files = config.write()?;
         let mut rig = Rig { database, proxy, port, admin, certificates, key, limited_key, room, files, gateway: None };
-        rig.make_tables(clickhouse, setup.tables).await?;
+        for server in servers {
+            rig.make_tables(server, setup.tables).await?;
+        }
+        if setup.trouble {
+            trouble::begin(clickhouse, &rig.database).await?;
+        }
         rig.start_gateway().await?;
         Ok(rig)
     }
@@ -93,6 +103,17 @@ impl Rig {
     /// It does not start; its log says why.
     pub async fn start_gateway(&mut self) -> Result<()> {
         self.gateway = Some(self.files.start().await?);
+        Ok(())
+    }
+
+    /// The same, with a log that nobody reads.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_gateway_unheard(&mut self) -> Result<()> {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        self.gateway = Some(self.files.start_saying(writer.into()).await?);
         Ok(())
     }
 
@@ -167,8 +188,10 @@ fn adapted(statement: &str, tables: Tables) -> Result<String> {
     if statement.contains(".otel_traces\n") && !statement.contains("enable_block_number_column") {
         statement = statement.replace("SETTINGS ", NUMBERED);
     }
-    if tables == Tables::Window {
-        return Ok(statement);
+    match tables {
+        Tables::Window => return Ok(statement),
+        Tables::NoWindow => {}
+        Tables::Replicated => return replicated(&statement),
     }
     let kept: Vec<&str> = statement.lines().filter(|line| !line.contains("deduplication_window")).collect();
     let text = kept.join("\n").trim_end().trim_end_matches(',').to_owned();
@@ -176,4 +199,19 @@ fn adapted(statement: &str, tables: Tables) -> Result<String> {
         bail!("cannot leave the deduplication window out of: {text}");
     }
     Ok(text)
+}
+
+/// The same table with replicas.
+fn replicated(statement: &str) -> Result<String> {
+    const PLACE: &str = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'";
+    let Some(at) = statement.find("MergeTree") else { return Ok(statement.to_owned()) };
+    let (before, engine) = statement.split_at(at);
+    let (before, kind) = before.rsplit_once("ENGINE = ").context("a table without an engine")?;
+    let rest = &engine["MergeTree".len()..];
+    let arguments = match rest.strip_prefix('(') {
+        Some(rest) if rest.starts_with(')') => format!("({PLACE}{rest}"),
+        Some(rest) => format!("({PLACE}, {rest}"),
+        None => format!("({PLACE}){rest}"),
+    };
+    Ok(format!("{before}ENGINE = Replicated{kind}MergeTree{arguments}"))
 }

@@ -34,6 +34,48 @@ pub enum Fault {
     FullDisk(Duration),
     /// SIGTERM of otelgate, with a backlog.
     Restart,
+    /// SIGKILL of otelgate while a refused part is being divided: so many inserts after a refusal.
+    KillDividing(usize, Tail),
+    /// A backlog grows, and ClickHouse has so little memory for an insert and for so long.
+    Tight(u64, Duration),
+    /// Two orders at the same time about each batch in quarantine.
+    Orders(Order, Order),
+    /// SIGTERM and a start whose log nobody reads, until the next start.
+    Unheard,
+}
+
+/// What an operator orders of a batch in quarantine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// To deliver it again.
+    Retry,
+    /// To forget it.
+    Drop,
+}
+
+/// What happens to ClickHouse in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scene {
+    /// It lives.
+    Alive,
+    /// It is killed.
+    Killed,
+    /// It lives and takes much amiss: constraints refuse rows, a view of the user's own fails, its memory is short.
+    Refusing,
+}
+
+impl Scene {
+    /// All of them.
+    pub const ALL: [Scene; 3] = [Scene::Alive, Scene::Killed, Scene::Refusing];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scene::Alive => "alive",
+            Scene::Killed => "killed",
+            Scene::Refusing => "refusing",
+        }
+    }
 }
 
 /// What a crash leaves at the end of the newest spool file, after everything that was synced.
@@ -56,8 +98,8 @@ pub struct Wanted {
     pub count: usize,
     /// The tables decide whether a token can be spoiled.
     pub tables: Tables,
-    /// SIGKILL of ClickHouse too.
-    pub kill_clickhouse: bool,
+    /// Which faults of ClickHouse.
+    pub scene: Scene,
     /// The disk can be filled.
     pub full_disk: bool,
     /// How many clients there are.
@@ -85,8 +127,51 @@ pub fn schedule(seed: u64, wanted: Wanted) -> Vec<(Duration, Fault)> {
 type Card = fn(&mut StdRng, usize) -> Fault;
 
 fn deck(wanted: Wanted) -> Vec<Card> {
+    let mut deck = if wanted.scene == Scene::Refusing { refusing() } else { usual() };
+    if wanted.tables == Tables::Window {
+        deck.push(|_, _| Fault::Insert(InsertFault::Spoil));
+    }
+    if wanted.full_disk {
+        deck.push(|rng, _| Fault::FullDisk(time(rng, 300..1500)));
+    }
+    if wanted.scene == Scene::Killed {
+        deck.extend([kill_clickhouse as Card, kill_clickhouse, |rng, _| Fault::KillBoth(tail(rng))]);
+    }
+    deck
+}
+
+fn refusing() -> Vec<Card> {
     use InsertFault::*;
-    let mut deck: Vec<Card> = vec![
+    vec![
+        |rng, _| Fault::KillDividing(rng.random_range(0..5), tail(rng)),
+        |rng, _| Fault::Tight(rng.random_range(TIGHT), time(rng, 1500..4000)),
+        |rng, _| Fault::Orders(Order::Retry, order(rng)),
+        |rng, _| Fault::KillDividing(rng.random_range(0..5), Tail::Clean),
+        |_, _| Fault::Insert(LoseReply),
+        |rng, _| Fault::KillGateway(tail(rng)),
+        |_, _| Fault::Unheard,
+        |rng, _| Fault::KillDividing(rng.random_range(0..5), Tail::Clean),
+        |_, _| Fault::Insert(CutAfterBody),
+        |rng, _| Fault::Orders(Order::Retry, order(rng)),
+        |rng, _| Fault::KillGatewayAway(time(rng, 100..1000), tail(rng)),
+        |_, _| Fault::Insert(LateException),
+        |rng, _| Fault::Tight(rng.random_range(TIGHT), time(rng, 1500..4000)),
+        |rng, _| Fault::Insert(Stall(time(rng, 500..3000))),
+        |rng, _| Fault::Orders(order(rng), Order::Drop),
+        |rng, clients| Fault::LoseAnswer(rng.random_range(0..clients)),
+    ]
+}
+
+/// Bytes of memory that let some of a backlog's inserts through and refuse others.
+const TIGHT: std::ops::Range<u64> = 2 << 20..10 << 20;
+
+fn order(rng: &mut StdRng) -> Order {
+    if rng.random_bool(0.3) { Order::Drop } else { Order::Retry }
+}
+
+fn usual() -> Vec<Card> {
+    use InsertFault::*;
+    vec![
         |_, _| Fault::Insert(LoseReply),
         |rng, _| Fault::KillGateway(tail(rng)),
         |rng, clients| Fault::LoseAnswer(rng.random_range(0..clients)),
@@ -106,17 +191,7 @@ fn deck(wanted: Wanted) -> Vec<Card> {
         |rng, clients| Fault::CutClient(rng.random_range(0..clients)),
         |rng, _| Fault::Insert(Stall(time(rng, 500..3000))),
         |_, _| Fault::Restart,
-    ];
-    if wanted.tables == Tables::Window {
-        deck.push(|_, _| Fault::Insert(Spoil));
-    }
-    if wanted.full_disk {
-        deck.push(|rng, _| Fault::FullDisk(time(rng, 300..1500)));
-    }
-    if wanted.kill_clickhouse {
-        deck.extend([kill_clickhouse as Card, kill_clickhouse, |rng, _| Fault::KillBoth(tail(rng))]);
-    }
-    deck
+    ]
 }
 
 fn kill_clickhouse(rng: &mut StdRng, _: usize) -> Fault {
@@ -159,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_schedule() {
-        let wanted = Wanted { count: 100, tables: Tables::Window, kill_clickhouse: true, full_disk: true, clients: 8 };
+        let wanted = Wanted { count: 100, tables: Tables::Window, scene: Scene::Killed, full_disk: true, clients: 8 };
         assert_eq!(schedule(7, wanted), schedule(7, wanted));
         assert_ne!(schedule(7, wanted), schedule(8, wanted));
         assert!(schedule(7, wanted).iter().take(25).any(|(_, fault)| fault.kills_clickhouse()));

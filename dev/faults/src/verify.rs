@@ -8,7 +8,7 @@ use stack::ClickHouse;
 
 use crate::crowd::{Fate, Ledger};
 use crate::proxy::ALIEN;
-use crate::requests::SEQUENCE;
+use crate::requests::{POISON, SEQUENCE};
 
 /// Each table with the column that holds a record's own attributes.
 const TABLES: [(&str, &str); 4] = [
@@ -35,6 +35,8 @@ pub struct Findings {
     pub requests: usize,
     /// Requests that were only ever refused.
     pub refused: usize,
+    /// Records, by table, that are not there and may have been dropped by order: at least, and at most.
+    pub dropped: BTreeMap<&'static str, (u64, u64)>,
     /// Everything that breaks the promise, a line each.
     pub broken: Vec<String>,
     /// A rollup's differences from its table, a line each: they count only where ClickHouse was not killed.
@@ -83,15 +85,22 @@ async fn find(clickhouse: &ClickHouse, database: &str, ledger: &Ledger) -> Resul
     let mut findings = Findings { broken: ledger.wrong.clone(), ..Findings::default() };
     for (request, fate) in &ledger.requests {
         let mut tables: Vec<(u64, u64, u64)> = Vec::new();
+        // What is refused may be dropped by order, each table's rows for themselves.
+        let droppable = request.service.ends_with(POISON) && *fate != Fate::Refused;
         for (table, expected) in &request.rows {
             let (rows, different) = stored.0.remove(&(request.service.clone(), *table)).unwrap_or_default();
             tables.push((*expected, rows, different));
+            if droppable && rows == 0 {
+                let (least, most) = findings.dropped.entry(table).or_default();
+                *least += if *fate == Fate::Accepted { *expected } else { 0 };
+                *most += *expected;
+            }
             if rows != different {
                 let name = &request.service;
                 findings.broken.push(format!("{name} in {table}: {} rows are there more than once", rows - different));
             }
         }
-        let whole = tables.iter().all(|(expected, _, different)| expected == different);
+        let whole = tables.iter().all(|(expected, rows, different)| expected == different || (droppable && *rows == 0));
         let none = tables.iter().all(|(_, rows, _)| *rows == 0);
         let kept = match fate {
             Fate::Accepted => whole,
@@ -175,20 +184,29 @@ pub async fn missing(clickhouse: &ClickHouse, database: &str, ledger: &Ledger) -
     Ok((records, requests))
 }
 
-/// The account of `/status` against the tables: everything that was ever accepted is stored, and each table holds what is said. To be
-/// asked when the spool is empty. Answers what is wrong, a line each.
+/// The account of `/status` against the tables: everything that was ever accepted is stored or was dropped by order, and each table holds
+/// what is said. To be asked when the spool is empty. Answers what is wrong, a line each.
 ///
 /// # Errors
 /// ClickHouse cannot be asked, or the page is not what it should be.
-pub async fn account(clickhouse: &ClickHouse, database: &str, status: &str) -> Result<Vec<String>> {
+pub async fn account(
+    clickhouse: &ClickHouse,
+    database: &str,
+    status: &str,
+    findings: &Findings,
+) -> Result<Vec<String>> {
     let status: serde_json::Value = serde_json::from_str(status).context("/status")?;
     let mut wrong = Vec::new();
     for (table, _) in TABLES {
         let sql = format!("SELECT count() FROM {database}.{table} WHERE ServiceName != '{ALIEN}'");
         let rows = clickhouse.number(&sql).await?;
         let account = &status["tables"][table]["rows"];
-        if account["accepted"].as_u64() != Some(rows) || account["stored"].as_u64() != Some(rows) {
-            wrong.push(format!("{table} holds {rows} rows, and /status says {account}"));
+        let dropped = account["dropped"].as_u64().unwrap_or(0);
+        let (least, most) = findings.dropped.get(table).copied().unwrap_or_default();
+        let agrees = account["accepted"].as_u64() == Some(rows + dropped) && account["stored"].as_u64() == Some(rows);
+        if !agrees || !(least..=most).contains(&dropped) {
+            let line = format!("{table} holds {rows} rows, {least} to {most} were dropped, and /status says {account}");
+            wrong.push(line);
         }
     }
     Ok(wrong)

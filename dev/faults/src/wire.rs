@@ -5,7 +5,7 @@ use std::io;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
 /// A message's head, as it was sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Head {
     /// Every byte of it, the empty line too.
     pub(crate) bytes: Vec<u8>,
@@ -50,6 +50,14 @@ impl Head {
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         let query = self.line().split(' ').nth(1)?.split_once('?')?.1;
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// With another parameter in the first line's address.
+    pub(crate) fn with_parameter(&self, parameter: &str) -> Head {
+        let line = self.line().len();
+        let end = self.line().rfind(' ').unwrap_or(line);
+        let bytes = [&self.bytes[..end], b"&", parameter.as_bytes(), &self.bytes[end..]].concat();
+        Head { bytes, length: self.length }
     }
 
     /// Half of the body when its length is announced, all of it otherwise.
@@ -107,6 +115,8 @@ mod tests {
         let mut from = tokio::io::BufReader::new(&text[..]);
         let head = Head::read(&mut from).await.unwrap().unwrap();
         assert_eq!((head.parameter("a"), head.parameter("query")), (Some("1"), Some("INSERT%20x")));
+        let more = head.with_parameter("b=2");
+        assert_eq!(more.line(), "POST /?a=1&query=INSERT%20x&b=2 HTTP/1.1");
         assert_eq!(head.body(&mut from).await.unwrap(), b"3\r\nabc\r\n0\r\n\r\n");
         let head = Head::read(&mut from).await.unwrap().unwrap();
         assert_eq!(head.half_a_body(&mut from).await.unwrap(), b"wx");

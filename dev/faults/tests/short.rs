@@ -1,5 +1,5 @@
-//! The short version of `make test-faults`: a few faults with each kind of table, the flipped bits, and the order of writes, syncs and
-//! answers.
+//! The short version of `make test-faults`: a few faults with each kind of table, the flipped bits, the order of writes, syncs and
+//! answers, a file that vanishes, and memory that never suffices.
 
 #![allow(missing_docs, clippy::print_stdout, reason = "a test binary")]
 
@@ -8,7 +8,8 @@ use std::process::Command;
 
 use faults::campaign::{Plan, run};
 use faults::rig::Tables;
-use faults::{flip, power};
+use faults::schedule::Scene;
+use faults::{flip, narrow, power, vanish};
 use stack::ClickHouse;
 
 /// One whose short schedules have a full disk, a spoiled token, lost answers, and SIGKILL of otelgate, of ClickHouse and of both.
@@ -21,16 +22,31 @@ async fn the_promise_is_kept() {
     println!("logs, spools and tables are in {} until the test has passed", folder.display());
     power::run(&clickhouse, &folder).await.expect("answers after their syncs");
     flip::run(&clickhouse, &folder, SEED).await.expect("a flipped bit costs no more than its frame");
-    for (name, tables, kill_clickhouse, faults) in
-        [("window_alive", Tables::Window, false, 10), ("none_killed", Tables::NoWindow, true, 9)]
-    {
-        let plan = Plan { name, seed: SEED, faults, tables, kill_clickhouse };
+    vanish::run(&clickhouse, &folder, SEED).await.expect("a file that vanishes costs its own rows");
+    narrow::run(&clickhouse, &folder, SEED).await.expect("what is too much at once goes in pieces");
+    for (name, tables, scene, faults) in [
+        ("window_alive", Tables::Window, Scene::Alive, 10),
+        ("none_killed", Tables::NoWindow, Scene::Killed, 9),
+        ("none_refusing", Tables::NoWindow, Scene::Refusing, 12),
+    ] {
+        let plan = Plan { name, seed: SEED, faults, tables, scene };
         let outcome = run(&mut clickhouse, &folder, plan).await.expect("a run");
         let killed = outcome.hits.iter().any(|hit| hit.fault.kills_clickhouse());
-        assert_eq!(killed, kill_clickhouse, "{name}: the seed no longer gives the schedule that it was chosen for");
+        assert_eq!(
+            killed,
+            scene == Scene::Killed,
+            "{name}: the seed no longer gives the schedule that it was chosen for"
+        );
+        let (met, refusing) = (outcome.answered, scene == Scene::Refusing);
+        assert_eq!(met.refused > 0 && met.failed_in_view > 0, refusing, "{name}: {met:?}");
         assert!(outcome.findings.acknowledged > 0, "{name}: nothing was acknowledged");
         assert_eq!(outcome.findings.broken, Vec::<String>::new(), "{name}");
-        let allowed = if kill_clickhouse { outcome.inserts_at_kills() as u64 } else { 0 };
+        let allowed = match scene {
+            Scene::Alive => 0,
+            Scene::Killed => outcome.inserts_at_kills() as u64,
+            // A view that fails may keep an insert's rows from the views after it.
+            Scene::Refusing => u64::MAX,
+        };
         for difference in &outcome.findings.rollups {
             assert!(difference.inserts <= allowed, "{name}: {difference:?}, {allowed} inserts were in flight at kills");
         }
@@ -47,7 +63,7 @@ fn the_mutants_still_apply() {
     let patches = patches.map(|entry| entry.expect("an entry").path());
     let patches: Vec<_> =
         patches.filter(|path| path.extension().is_some_and(|extension| extension == "patch")).collect();
-    assert_eq!(patches.len(), 5);
+    assert_eq!(patches.len(), 6);
     for patch in patches {
         let applied = Command::new("git").current_dir(&root).args(["apply", "--check"]).arg(&patch).status();
         assert!(applied.expect("git").success(), "{} no longer applies", patch.display());

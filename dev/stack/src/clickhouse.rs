@@ -28,12 +28,25 @@ pub struct ClickHouse {
 }
 
 /// The embedded server's ports, and whom it serves.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Serving {
     http: u16,
     native: Option<u16>,
     /// Databases for which the ingest user has rights.
     databases: &'static [&'static str],
+    replica: Option<Replica>,
+}
+
+/// What makes an embedded server a replica.
+#[derive(Debug, Clone)]
+pub(crate) struct Replica {
+    pub(crate) name: String,
+    /// Port of the ZooKeeper.
+    pub(crate) zookeeper: u16,
+    /// Port where other replicas fetch parts.
+    pub(crate) interserver: u16,
+    /// Native ports of all replicas.
+    pub(crate) cluster: [u16; 2],
 }
 
 /// Each test has a database of its own.
@@ -46,7 +59,7 @@ impl ClickHouse {
     /// # Errors
     /// It does not start; the message says what is missing.
     pub async fn start(data: &Path, port: u16) -> Result<ClickHouse> {
-        Self::start_on(data, Serving { http: port, native: None, databases: OF_TESTS }).await
+        Self::start_on(data, Serving { http: port, native: None, databases: OF_TESTS, replica: None }).await
     }
 
     /// As [`ClickHouse::start`], with a port for ClickHouse's native protocol too.
@@ -54,7 +67,7 @@ impl ClickHouse {
     /// # Errors
     /// As [`ClickHouse::start`].
     pub async fn start_with_native_port(data: &Path, native: u16) -> Result<ClickHouse> {
-        Self::start_on(data, Serving { http: 0, native: Some(native), databases: OF_TESTS }).await
+        Self::start_on(data, Serving { http: 0, native: Some(native), databases: OF_TESTS, replica: None }).await
     }
 
     /// As [`ClickHouse::start`], where the ingest user has exactly the rights that otelgate asks for, on the database `otel`.
@@ -62,23 +75,38 @@ impl ClickHouse {
     /// # Errors
     /// As [`ClickHouse::start`].
     pub async fn start_for_people(data: &Path, native: Option<u16>) -> Result<ClickHouse> {
-        Self::start_on(data, Serving { http: 0, native, databases: &["otel"] }).await
+        Self::start_on(data, Serving { http: 0, native, databases: &["otel"], replica: None }).await
+    }
+
+    /// Starts a replica, whose native port is one of the cluster's.
+    pub(crate) async fn start_replica(data: &Path, native: u16, replica: Replica) -> Result<ClickHouse> {
+        Self::embedded(data, Serving { http: 0, native: Some(native), databases: OF_TESTS, replica: Some(replica) })
+            .await
+    }
+
+    /// A server that runs already, with the users that the environment names.
+    pub(crate) fn at(url: &str, data: &Path) -> ClickHouse {
+        let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+        ClickHouse {
+            url: url.to_owned(),
+            user: variable("CLICKHOUSE_USER", "hyperdx_ingest"),
+            password: variable("CLICKHOUSE_PASSWORD", ""),
+            admin: (variable("CLICKHOUSE_ADMIN_USER", "default"), variable("CLICKHOUSE_ADMIN_PASSWORD", "")),
+            data: data.to_owned(),
+            serving: Serving { http: 0, native: None, databases: OF_TESTS, replica: None },
+            process: None,
+        }
     }
 
     async fn start_on(data: &Path, serving: Serving) -> Result<ClickHouse> {
-        let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
-        if let Ok(url) = std::env::var("CLICKHOUSE_URL") {
-            return Ok(ClickHouse {
-                url,
-                user: variable("CLICKHOUSE_USER", "hyperdx_ingest"),
-                password: variable("CLICKHOUSE_PASSWORD", ""),
-                admin: (variable("CLICKHOUSE_ADMIN_USER", "default"), variable("CLICKHOUSE_ADMIN_PASSWORD", "")),
-                data: data.to_owned(),
-                serving,
-                process: None,
-            });
+        match std::env::var("CLICKHOUSE_URL") {
+            Ok(url) => Ok(ClickHouse { serving, ..Self::at(&url, data) }),
+            Err(_) => Self::embedded(data, serving).await,
         }
-        let (process, url) = Self::launch(data, serving).await?;
+    }
+
+    async fn embedded(data: &Path, serving: Serving) -> Result<ClickHouse> {
+        let (process, url) = Self::launch(data, &serving).await?;
         let password =
             std::fs::read_to_string(data.join("ingest.password")).context("clickhouse-dev left no ingest.password")?;
         let http = url.rsplit_once(':').context("no port in the ready line")?.1.parse()?;
@@ -93,7 +121,7 @@ impl ClickHouse {
         })
     }
 
-    async fn launch(data: &Path, serving: Serving) -> Result<(Process, String)> {
+    async fn launch(data: &Path, serving: &Serving) -> Result<(Process, String)> {
         std::fs::create_dir_all(data)?;
         let mut command = Command::new(binary("clickhouse-dev")?);
         command
@@ -106,6 +134,13 @@ impl ClickHouse {
             .env_remove("CLICKHOUSE_PASSWORD");
         if let Some(native) = serving.native {
             command.arg("--tcp-port").arg(native.to_string());
+        }
+        if let Some(Replica { name, zookeeper, interserver, cluster }) = &serving.replica {
+            command.args(["--replica", name, "--zookeeper", &format!("127.0.0.1:{zookeeper}")]);
+            command.args(["--interserver-port", &interserver.to_string()]);
+            for port in cluster {
+                command.args(["--cluster-port", &port.to_string()]);
+            }
         }
         Process::start(&mut command, Some(&data.join("clickhouse-dev.log")), PATIENCE).await
     }
@@ -137,7 +172,7 @@ impl ClickHouse {
     /// # Errors
     /// It does not start.
     pub async fn start_again(&mut self) -> Result<()> {
-        let (process, _) = Self::launch(&self.data, self.serving).await?;
+        let (process, _) = Self::launch(&self.data, &self.serving).await?;
         self.process = Some(process);
         Ok(())
     }

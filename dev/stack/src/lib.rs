@@ -5,6 +5,7 @@
 
 mod certificates;
 mod clickhouse;
+mod cluster;
 mod collector;
 mod config;
 pub mod cost;
@@ -15,9 +16,11 @@ mod plain_collector;
 mod process;
 mod samples;
 mod tunnel;
+mod zookeeper;
 
 pub use certificates::Certificates;
 pub use clickhouse::ClickHouse;
+pub use cluster::Cluster;
 pub use collector::{BEARER, COLLECTOR_TOKEN, Collector, CollectorSetup, free_port};
 pub use config::{Config, Files};
 pub use door::Door;
@@ -27,3 +30,4 @@ pub use plain_collector::{PlainCollector, built_collector};
 pub use process::{Process, binary};
 pub use samples::{SEQUENCE, Samples};
 pub use tunnel::{Passage, Tunnel};
+pub use zookeeper::ZooKeeper;

@@ -109,7 +109,7 @@ impl fmt::Display for Outcome {
 pub async fn run(folder: &Path, plan: Plan<'_>) -> Result<Outcome> {
     let rig = Rig::start(folder, plan).await?;
     rig.tunnel.set(USUAL);
-    let crowd = Crowd::start(members(rig.port, &rig.certificates, [&rig.key, &rig.limited_key], plan.seed)?);
+    let crowd = Crowd::start(members(rig.port, &rig.certificates, [&rig.key, &rig.limited_key], plan.seed, false)?);
     let rng = StdRng::seed_from_u64(plan.seed);
     let mut run = Run { rig, crowd, began: Instant::now(), faults: 0, in_flight: 0 };
     for (pause, fault) in schedule(rng, plan.faults) {
