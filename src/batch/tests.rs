@@ -390,7 +390,7 @@ async fn a_slow_table_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_holds_while_everything_is_too_much() {
-    for outcome in [Outcome::TooMuch { why: "too large".into() }, crate::sink::fake::too_much()] {
+    for outcome in [Outcome::TooMuch { why: "too large".into(), sure: true }, crate::sink::fake::too_much()] {
         let path = Path::new(Spool::in_memory());
         path.sink.always("a", Some(Act::Say(outcome)));
         let began = tokio::time::Instant::now();

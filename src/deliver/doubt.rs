@@ -10,7 +10,8 @@
 //!   remembered: counted from the first attempt that may be in, by the clock on the wall as well, for it outlives the process. A clock that
 //!   was set back says nothing.
 //! - What is too much at once is repeated a few times, for the sink may only be short of something now; then it is to be divided, once it is known
-//!   not to be in. Its pieces have no such patience: they are divided on as soon as they are too much.
+//!   not to be in. Its pieces have no such patience: they are divided on as soon as they are too much. What nobody understands may be that as well, and
+//!   is taken for it when nothing else comes of many attempts.
 //! - An attempt that failed where the rows may be in all the same ([`Outcome::Doubtful`]) is looked for before what the sink said is
 //!   believed. One that may work next time is repeated under the same token a few times first, where the table keeps tokens: so what depends on the table
 //!   gets its share too.
@@ -32,8 +33,10 @@ const MAX_ADVICE: Duration = Duration::from_secs(60);
 /// Failures in a row that prove nothing, after which a table that keeps tokens is looked at.
 const DOUBTFUL_REPEATS: u32 = 3;
 
-/// Attempts in a row that were too much at once, after which an insert is divided.
-const PATIENCE: u32 = 3;
+/// An insert is divided when it was too much at once so often; what only may have been counts [`PERHAPS`].
+const PATIENCE: u32 = 3 * SURELY;
+const SURELY: u32 = 4;
+const PERHAPS: u32 = 1;
 
 /// The state of one insert.
 #[derive(Debug, Clone)]
@@ -151,13 +154,13 @@ impl Insert {
                 self.is_unknown();
                 self.doubtful += 1;
                 match *or_else {
-                    Outcome::TooMuch { why } => {
-                        self.too_much = self.too_much.saturating_add(1);
+                    Outcome::TooMuch { why, sure } => {
+                        self.count_too_much(sure);
                         if rule != Some(AfterUnknown::Look) && self.too_much < PATIENCE {
                             self.step = Step::Send;
                             Verdict::Again(self.pause(None))
                         } else {
-                            self.look(Some(Outcome::TooMuch { why }))
+                            self.look(Some(Outcome::TooMuch { why, sure }))
                         }
                     }
                     Outcome::Retry { after, .. }
@@ -170,11 +173,11 @@ impl Insert {
                 }
             }
             Outcome::Retry { after, .. } => Verdict::Again(self.pause(after)),
-            Outcome::TooMuch { why } => {
-                self.too_much = self.too_much.saturating_add(1);
+            Outcome::TooMuch { why, sure } => {
+                self.count_too_much(sure);
                 // An earlier attempt may have been taken.
                 let ask = self.unknown.is_some() && rule.is_some() && self.too_much >= PATIENCE;
-                if ask { self.look(Some(Outcome::TooMuch { why })) } else { self.is_too_much(why) }
+                if ask { self.look(Some(Outcome::TooMuch { why, sure })) } else { self.is_too_much(why) }
             }
             Outcome::Hold { why } => Verdict::Held { why },
             // These bytes are refused, but an earlier attempt of theirs may not have been.
@@ -189,7 +192,7 @@ impl Insert {
             Look::Present => match self.or_else.take().map(|said| *said) {
                 Some(
                     Outcome::Retry { why, .. }
-                    | Outcome::TooMuch { why }
+                    | Outcome::TooMuch { why, .. }
                     | Outcome::Hold { why }
                     | Outcome::Refused { why },
                 ) => Verdict::In { despite: Some(why) },
@@ -202,7 +205,7 @@ impl Insert {
                 self.step = Step::Send;
                 match self.or_else.take().map(|said| *said) {
                     Some(Outcome::Retry { after, .. }) => Verdict::Again(self.pause(after)),
-                    Some(Outcome::TooMuch { why }) => self.is_too_much(why),
+                    Some(Outcome::TooMuch { why, .. }) => self.is_too_much(why),
                     Some(Outcome::Hold { why }) => Verdict::Held { why },
                     Some(Outcome::Refused { why }) => Verdict::Refused { why },
                     _ => Verdict::Again(Duration::ZERO),
@@ -219,6 +222,10 @@ impl Insert {
                 _ => Verdict::Again(self.pause(None)),
             },
         }
+    }
+
+    fn count_too_much(&mut self, sure: bool) {
+        self.too_much = self.too_much.saturating_add(if sure { SURELY } else { PERHAPS });
     }
 
     fn is_too_much(&mut self, why: String) -> Verdict {

@@ -294,7 +294,8 @@ impl Job {
     fn is_too_much_alone(&self, piece: &Piece, contents: &Contents, why: &str, watch: &Watch) -> Arc<str> {
         let rows = rows(piece.extent, contents).map_or(0, |(_, (_, rows))| rows);
         let why = format!(
-            "{why}; it is one request of {rows} rows, which cannot be divided: raise the limit that this names, and it is stored"
+            "{why}; it is one request of {rows} rows, which cannot be divided: it is stored when the limit that this names is raised, or \
+             whatever stands behind it is mended"
         );
         watch.report(&self.part.name.table, Report::Held(&why));
         why.into()

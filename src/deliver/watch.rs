@@ -109,7 +109,8 @@ impl Watch {
         let (name, why) = match said {
             Outcome::Delivered | Outcome::DeliveredBut { .. } | Outcome::Doubtful { .. } => ("delivered", None),
             Outcome::Retry { why, .. } => ("retry", Some(why)),
-            Outcome::TooMuch { why } => ("too_much", Some(why)),
+            Outcome::TooMuch { why, sure: true } => ("too_much", Some(why)),
+            Outcome::TooMuch { why, sure: false } => ("retry", Some(why)),
             Outcome::Unknown { why } => ("unknown", Some(why)),
             Outcome::Hold { why } => ("hold", Some(why)),
             Outcome::Refused { why } => ("refused", Some(why)),

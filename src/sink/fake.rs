@@ -38,7 +38,7 @@ pub(crate) enum Act {
 
 /// An exception that may have come when the rows were in.
 pub(crate) fn too_much() -> Outcome {
-    Outcome::Doubtful { or_else: Box::new(Outcome::TooMuch { why: "out of memory".into() }) }
+    Outcome::Doubtful { or_else: Box::new(Outcome::TooMuch { why: "out of memory".into(), sure: true }) }
 }
 
 impl Act {
@@ -76,6 +76,8 @@ pub(crate) struct State {
     /// More rows than this at once are too much.
     pub(crate) capacity: Option<u64>,
     under_way: u64,
+    /// What is said to rows of this request.
+    bewildering: Option<(String, Outcome)>,
     /// Tables that were looked at.
     pub(crate) looks: Vec<String>,
     /// Stored rows: table and the name of their request.
@@ -137,6 +139,11 @@ impl FakeSink {
     pub(crate) fn tokens(&self, table: &str) -> Vec<String> {
         let state = self.state.lock();
         state.attempts.iter().filter(|(of, _)| of == table).map(|(_, token)| token.clone()).collect()
+    }
+
+    /// Inserts with rows of this request get this answer, and nothing of them is stored.
+    pub(crate) fn bewilders(&self, request: &str, outcome: Outcome) {
+        self.state.lock().bewildering = Some((request.to_owned(), outcome));
     }
 
     /// From now on more rows at once are too much.
@@ -223,6 +230,12 @@ impl Sink for FakeSink {
                 // Where no look can be believed nobody may ask for one.
                 any.filter(|act| !(act.is_doubtful() && self.replicas.load(Ordering::Relaxed)))
             };
+            let bewildering = self.state.lock().bewildering.clone();
+            if let Some((request, outcome)) = bewildering
+                && rows(part).contains(&request)
+            {
+                return outcome;
+            }
             if under_way.is_too_much() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 return too_much();

@@ -149,6 +149,8 @@ pub enum Outcome {
     TooMuch {
         /// In words.
         why: String,
+        /// Whether the sink says so; otherwise it is one explanation among others, and counts when nothing else comes of many attempts.
+        sure: bool,
     },
     /// Known not to be in, and trying again cannot help until a person mends something (credentials, a missing table).
     Hold {
@@ -163,10 +165,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether fewer rows might be taken.
+    /// Whether the sink says that fewer rows might be taken.
     pub fn is_too_much(&self) -> bool {
         match self {
-            Outcome::TooMuch { .. } => true,
+            Outcome::TooMuch { sure, .. } => *sure,
             Outcome::Doubtful { or_else } => or_else.is_too_much(),
             _ => false,
         }

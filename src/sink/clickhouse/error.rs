@@ -17,6 +17,9 @@ pub enum Failure {
     /// The statement was sent whole, and no answer came.
     #[error("{0}")]
     Lost(String),
+    /// The connection broke before the body was sent to its end: the statement cannot have run.
+    #[error("{0}")]
+    Cut(String),
     /// The time for the answer was over; where the statement was not sent to its end by then, it cannot have run.
     #[error("{why}")]
     TooSlow {
@@ -58,9 +61,13 @@ enum Class {
     TooMuch,
     /// Known not to be in, and less at once may be.
     TooLarge,
+    /// May be in. Nobody knows what it means, perhaps that some of the rows cannot be stored: it must not keep the others for ever.
+    Odd,
+    /// Known not to be in. What ends connections may do so because of what they carry.
+    OddlyCut,
 }
 
-use Class::{Hold, Refused, Retry, TooLarge, TooMuch, Unknown};
+use Class::{Hold, Odd, OddlyCut, Refused, Retry, TooLarge, TooMuch, Unknown};
 
 const SCHEMA: &str = "the table has changed; compare it with `otelgate schema print`";
 const TABLE: &str = "create it with `otelgate schema apply`, or set create_schema: true";
@@ -88,6 +95,7 @@ const CODES: &[(u16, &str, Class)] = &[
     (44, "ILLEGAL_COLUMN", Hold(SCHEMA)),
     (46, "UNKNOWN_FUNCTION", Hold(VERSION)),
     (47, "UNKNOWN_IDENTIFIER", Hold(SCHEMA)),
+    (49, "LOGICAL_ERROR", Odd),
     (50, "UNKNOWN_TYPE", Hold(VERSION)),
     (53, "TYPE_MISMATCH", Hold(SCHEMA)),
     (60, "UNKNOWN_TABLE", Hold(TABLE)),
@@ -150,8 +158,8 @@ const CODES: &[(u16, &str, Class)] = &[
     (777, "MEMORY_RESERVATION_KILLED", TooMuch),
     (778, "MEMORY_RESERVATION_FAILED", TooMuch),
     (999, "KEEPER_EXCEPTION", Unknown),
-    (1001, "STD_EXCEPTION", Unknown),
-    (1002, "UNKNOWN_EXCEPTION", Unknown),
+    (1001, "STD_EXCEPTION", Odd),
+    (1002, "UNKNOWN_EXCEPTION", Odd),
 ];
 
 /// ACCESS_DENIED, where a look may have to do without `system.processes`.
@@ -179,31 +187,36 @@ impl Failure {
             Hold(_) => Outcome::Hold { why },
             Refused => Outcome::Refused { why },
             Unknown => Outcome::Unknown { why },
-            TooMuch => Outcome::Doubtful { or_else: Box::new(Outcome::TooMuch { why }) },
-            TooLarge => Outcome::TooMuch { why },
+            TooMuch | Odd => {
+                let sure = self.class() == TooMuch;
+                Outcome::Doubtful { or_else: Box::new(Outcome::TooMuch { why, sure }) }
+            }
+            TooLarge => Outcome::TooMuch { why, sure: true },
+            OddlyCut => Outcome::TooMuch { why, sure: false },
         }
     }
 
     /// Another server may be better off: this one does not answer, or says that it cannot write now.
     pub(crate) fn is_servers(&self) -> bool {
         match self {
-            Failure::NotSent(_) | Failure::Lost(_) | Failure::TooSlow { .. } | Failure::Http { .. } => true,
-            Failure::Exception { .. } => matches!(self.class(), Retry | Unknown | TooMuch),
+            Failure::Exception { .. } => matches!(self.class(), Retry | Unknown | TooMuch | Odd),
+            _ => true,
         }
     }
 
     /// The server, or what stands before it, does not answer at all.
     pub(super) fn is_silence(&self) -> bool {
-        matches!(self, Failure::NotSent(_) | Failure::Lost(_) | Failure::TooSlow { .. })
+        !matches!(self, Failure::Exception { .. } | Failure::Http { .. })
     }
 
     fn class(&self) -> Class {
         match self {
             Failure::NotSent(_) => Retry,
             Failure::Lost(_) => Unknown,
+            Failure::Cut(_) => OddlyCut,
             Failure::TooSlow { sent: true, .. } => TooMuch,
             Failure::TooSlow { sent: false, .. } => TooLarge,
-            Failure::Exception { code, .. } => entry(*code).map_or(Unknown, |entry| entry.2),
+            Failure::Exception { code, .. } => entry(*code).map_or(Odd, |entry| entry.2),
             Failure::Http { status, .. } => http_class(*status),
         }
     }
@@ -255,7 +268,10 @@ mod tests {
                 | (Unknown, Outcome::Unknown { why })
                 | (Refused, Outcome::Refused { why }) => assert!(why.contains(name)),
                 (TooMuch, Outcome::Doubtful { or_else }) => {
-                    assert!(matches!(&**or_else, Outcome::TooMuch { why } if why.contains(name)));
+                    assert!(matches!(&**or_else, Outcome::TooMuch { why, sure: true } if why.contains(name)));
+                }
+                (Odd, Outcome::Doubtful { or_else }) => {
+                    assert!(matches!(&**or_else, Outcome::TooMuch { why, sure: false } if why.contains(name)));
                 }
                 (Hold(remedy), Outcome::Hold { why }) => {
                     assert!(why.contains(name) && why.ends_with(remedy));
@@ -267,8 +283,12 @@ mod tests {
 
     #[test]
     fn what_is_not_known_may_be_in() {
-        assert!(matches!(exception(49), Outcome::Unknown { .. }), "LOGICAL_ERROR");
-        assert!(matches!(exception(60_000), Outcome::Unknown { .. }));
+        for code in [0, 49, 60_000] {
+            let outcome = exception(code);
+            assert!(matches!(outcome, Outcome::Doubtful { .. }) && !outcome.is_too_much(), "{outcome:?}");
+        }
+        let cut = Failure::Cut("reset".to_owned()).outcome();
+        assert!(matches!(cut, Outcome::TooMuch { sure: false, .. }));
         let lost = Failure::Lost("reset".to_owned()).outcome();
         assert!(matches!(lost, Outcome::Unknown { .. }));
         let not_sent = Failure::NotSent("connection refused".to_owned()).outcome();

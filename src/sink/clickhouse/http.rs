@@ -94,10 +94,13 @@ impl Http {
         let exchange = async {
             let request = self.request(server, &parameters, content_type, body)?;
             let response = self.client.request(request).await.map_err(|error| {
-                if error.is_connect() || !sent.whole() {
-                    Failure::NotSent(format!("{}: {}", Server(server), causes(&error)))
+                let why = format!("{}: {}", Server(server), causes(&error));
+                if error.is_connect() {
+                    Failure::NotSent(why)
+                } else if sent.whole() {
+                    Failure::Lost(why)
                 } else {
-                    Failure::Lost(format!("{}: {}", Server(server), causes(&error)))
+                    Failure::Cut(why)
                 }
             })?;
             answer(server, response).await

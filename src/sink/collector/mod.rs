@@ -146,6 +146,10 @@ impl Collector {
                 Answer::Failed(Failure { class: Class::Hold(_), .. }) => {
                     peer.did_well();
                     self.endpoints.in_trouble();
+                    // What has to be mended there may be well elsewhere; nothing of it was taken.
+                    tried.push(peer.address);
+                    last = Some((answer, name));
+                    continue;
                 }
                 Answer::Failed(_) => peer.did_well(),
             }

@@ -221,6 +221,20 @@ async fn nothing_is_sent_where_nobody_listens_and_another_endpoint_is_taken() {
 }
 
 #[tokio::test]
+async fn what_one_endpoint_wants_mended_goes_to_another_first() {
+    for protocol in PROTOCOLS {
+        let strange = Endpoint::start((0..2).map(|_| no(401, &[]))).await;
+        let alone = collector(&settings(protocol, &[strange.address]));
+        let (part, _) = part(Signal::Logs, &alone);
+        assert_eq!(letter(&alone.deliver(&part).await), 'h');
+        let endpoint = Endpoint::start([]).await;
+        let both = collector(&settings(protocol, &[strange.address, endpoint.address]));
+        assert_eq!(both.deliver(&part).await, Outcome::Delivered);
+        assert_eq!(endpoint.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn the_least_busy_endpoint_is_taken() {
     let slow = || (0..4).map(|_| Act::Wait(Duration::from_millis(300)));
     let endpoints = [Endpoint::start(slow()).await, Endpoint::start(slow()).await];
