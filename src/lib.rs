@@ -43,6 +43,7 @@ mod admit;
 mod batch;
 mod blocking;
 mod causes;
+mod certificate;
 pub mod chunk;
 pub mod config;
 mod deliver;

@@ -70,6 +70,13 @@ pub(crate) struct OfKey {
     pub(crate) signal: &'static str,
 }
 
+/// Label `certificate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfCertificate {
+    /// The configuration's field that names the file, for example `tls.cert_file`.
+    pub(crate) certificate: &'static str,
+}
+
 /// Label `table`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OfTable {
@@ -152,6 +159,7 @@ families! {
     accept_errors: Counter = "Errors of accept(), after which the listener backed off and went on";
     handshakes_failed: Family<Reason, Counter> = "TLS handshakes that failed, by reason";
     certificate_reloads: Family<Outcome, Counter> = "Attempts to load a changed certificate, by outcome";
+    certificate_expiry_seconds: Family<OfCertificate, Gauge> = "When a certificate file's certificates are over, in seconds since 1970: a chain with the first of them, a file of CAs with the last";
     open_files_limit: Gauge = "Files that the process may have open";
 
     requests: Family<OfRequest, Counter> = "OTLP requests answered, by signal, protocol and outcome";
@@ -195,6 +203,13 @@ impl Metrics {
     /// Counts lines of the log that could not be written.
     pub fn log_lines_dropped(&self) -> &Counter {
         &self.log_lines_dropped
+    }
+
+    /// A certificate file was read whose certificates are over at `ends`, in seconds since 1970.
+    pub(crate) fn certificate_ends(&self, certificate: &'static str, ends: Option<i64>) {
+        if let Some(ends) = ends {
+            self.certificate_expiry_seconds.get_or_create(&OfCertificate { certificate }).set(ends);
+        }
     }
 
     /// All values in Prometheus' (OpenMetrics') text format.

@@ -96,7 +96,7 @@ pub async fn serve(
     let router = admin::router(metrics.clone(), readiness.clone()).merge(people);
     beside.spawn(until_it_fails("the admin listener ended", admin::serve(admin, router.clone())));
     // Before the store: it may have to wait for ClickHouse, and a certificate that cannot be used is to be said at once.
-    let tls = listen::Tls::load(&config.tls, metrics.clone())?;
+    let tls = listen::Tls::load(&config.tls, &config.listen.otlp, metrics.clone())?;
     let store = tokio::select! {
         store = Store::open(&config, inherited.has_predecessor(), &metrics, &readiness) => store?,
         () = signals.next() => return Ok(Stopped::Clean),

@@ -10,7 +10,7 @@ use otelgate::config::{self, Loaded, Process};
 use otelgate::metrics::Metrics;
 use otelgate::serve::{Ready, serve};
 use otelgate::shutdown::{StopSignals, Stopped};
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::logging::{self, LastLines};
 
@@ -22,6 +22,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     let loaded = config::load(file, &Process)?;
     let metrics = Arc::new(Metrics::default());
     let log = logging::start(&loaded.config.log, metrics.log_lines_dropped().clone())?;
+    loaded.faults.iter().for_each(|fault| error!("{fault}"));
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;

@@ -14,6 +14,7 @@ use super::{
     Admin, AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Largest, Listen, Log, RequestLimits, Shutdown, Spool,
     Tls, check_keys, check_sink, tls_files,
 };
+use crate::certificate::Purpose;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -144,7 +145,10 @@ fn tls(s: &Section<'_>, otlp: &[SocketAddr]) -> Tls {
     }
     match (cert_file, key_file) {
         (Some(cert_file), Some(key_file)) => {
-            tls_files::check(s, &cert_file, &key_file, client_ca_file.as_deref());
+            tls_files::check(s, &cert_file, &key_file, Purpose::Server(otlp));
+            if let Some(file) = &client_ca_file {
+                tls_files::check_ca(s, "client_ca_file", file);
+            }
             return Tls::Files { cert_file, key_file, client_ca_file };
         }
         _ if s.has("cert_file") && !s.has("key_file") => {

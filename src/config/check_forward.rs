@@ -9,6 +9,7 @@ use super::rules::{is_loopback, secret};
 use super::section::Section;
 use super::value::{count, positive_size, positive_time};
 use super::{Forward, ForwardCompression, ForwardProtocol, tls_files};
+use crate::certificate::Purpose;
 
 /// What gRPC servers take unless they are told otherwise.
 const GRPC_DEFAULT: usize = 4 << 20;
@@ -60,7 +61,7 @@ fn client_certificate(s: &Section<'_>) -> Option<(PathBuf, PathBuf)> {
     let path = |name| s.optional(name, |text| s.reader.path(text));
     match (path("cert_file"), path("key_file")) {
         (Some(certificate), Some(key)) => {
-            tls_files::check(s, &certificate, &key, None);
+            tls_files::check(s, &certificate, &key, Purpose::Client);
             Some((certificate, key))
         }
         (None, None) => None,

@@ -26,7 +26,8 @@ pub(crate) fn read_keys(
     surroundings: &dyn Surroundings,
 ) -> Result<(Vec<KeyEntry>, Vec<Remark>), Mistakes> {
     let (keys, remarks) = check(file, defaults, largest, surroundings);
-    remarks.into_result(keys)
+    let (keys, _, warnings) = remarks.into_result(keys)?;
+    Ok((keys, warnings))
 }
 
 pub(super) fn check(

@@ -14,6 +14,9 @@ pub struct Loaded {
     pub config: Config,
     /// The entries of `keys.file`.
     pub keys: Vec<KeyEntry>,
+    /// What is wrong now and may be right at another time, such as a certificate that is over: `check` refuses it; a start goes on, because what
+    /// lies in the spool can be delivered all the same.
+    pub faults: Vec<Remark>,
     /// What works and is not wise.
     pub warnings: Vec<Remark>,
 }
@@ -67,8 +70,8 @@ pub fn load(file: &Path, surroundings: &dyn Surroundings) -> Result<Loaded, Mist
         entries = keys;
         remarks.append(of_keys);
     }
-    let (config, warnings) = remarks.into_result(checked.and_then(|checked| checked.config))?;
+    let (config, faults, warnings) = remarks.into_result(checked.and_then(|checked| checked.config))?;
     // Without a configuration there was a mistake, which is returned above.
     let config = config.ok_or(Mistakes(Vec::new()))?;
-    Ok(Loaded { config, keys: entries, warnings })
+    Ok(Loaded { config, keys: entries, faults, warnings })
 }

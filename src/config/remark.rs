@@ -38,6 +38,8 @@ pub struct Mistakes(pub Vec<Remark>);
 #[derive(Debug, Default)]
 pub(super) struct Remarks {
     pub(super) mistakes: Vec<Remark>,
+    /// Wrong now, though the file may stay as it is: a certificate that is over.
+    pub(super) faults: Vec<Remark>,
     pub(super) warnings: Vec<Remark>,
 }
 
@@ -45,11 +47,16 @@ impl Remarks {
     /// Adds what was found in another file, after this one's.
     pub(super) fn append(&mut self, mut other: Remarks) {
         self.mistakes.append(&mut other.mistakes);
+        self.faults.append(&mut other.faults);
         self.warnings.append(&mut other.warnings);
     }
 
-    /// The value and its warnings, or every mistake.
-    pub(super) fn into_result<T>(self, value: T) -> Result<(T, Vec<Remark>), Mistakes> {
-        if self.mistakes.is_empty() { Ok((value, self.warnings)) } else { Err(Mistakes(self.mistakes)) }
+    /// The value with its faults and warnings, or every mistake, and the faults with them.
+    pub(super) fn into_result<T>(mut self, value: T) -> Result<(T, Vec<Remark>, Vec<Remark>), Mistakes> {
+        if self.mistakes.is_empty() {
+            return Ok((value, self.faults, self.warnings));
+        }
+        self.mistakes.append(&mut self.faults);
+        Err(Mistakes(self.mistakes))
     }
 }

@@ -61,6 +61,7 @@ impl<'w> Reader<'w> {
     pub(super) fn into_remarks(self) -> Remarks {
         let mut remarks = self.remarks.into_inner();
         remarks.mistakes.sort_by_key(|remark| remark.mark);
+        remarks.faults.sort_by_key(|remark| remark.mark);
         remarks.warnings.sort_by_key(|remark| remark.mark);
         remarks
     }
@@ -174,6 +175,12 @@ impl<'r> Section<'r> {
     /// Reports a mistake of the section as a whole.
     pub(super) fn mistake_here(&self, message: impl Into<String>) {
         self.reader.mistake(self.mark, &self.path, message.into());
+    }
+
+    /// As [`Self::mistake`], for what is wrong now and may be right at another time: it keeps nothing from starting.
+    pub(super) fn fault(&self, name: &'static str, message: impl Into<String>) {
+        let remark = self.reader.remark(self.place(name), &self.path_of(name), message.into());
+        self.reader.remarks.borrow_mut().faults.push(remark);
     }
 
     /// As [`Self::mistake`], for what works and is not wise.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Where `${env:…}` and `${file:…}`, certificates and keys.yaml come from. Tests bring their own.
 pub trait Surroundings {
@@ -16,6 +17,11 @@ pub trait Surroundings {
 
     /// Whether every user of the machine may read the file.
     fn readable_by_others(&self, path: &Path) -> bool;
+
+    /// The time by which certificates are judged.
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
 }
 
 /// This process: its environment and its file system.

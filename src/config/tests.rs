@@ -8,7 +8,7 @@ use super::*;
 const SINK: &str = "sink: { clickhouse: { url: 'https://c:8443', password: '${env:PW}' } }\n";
 
 fn surroundings() -> Fake {
-    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let pair = rcgen::generate_simple_self_signed(["edge.example".to_owned()]).unwrap();
     Fake::new()
         .variable("PW", "hunter2")
         .variable("CLICKHOUSE_PASSWORD", "hunter2")
@@ -181,6 +181,45 @@ fn certificates_and_keys_are_tried() {
     only("tls: { cert_file: gone.crt, key_file: certs/server.key }\n", "1 tls.cert_file: cannot read /o/gone.crt", "");
     let public = load_with(surroundings().public("/o/certs/server.key"), &text).unwrap();
     assert!(lines(public.warnings)[0].contains("chmod 600 /o/certs/server.key"));
+}
+
+#[test]
+fn certificates_that_nobody_accepts_are_faults_at_their_line() {
+    let pair = |names: &[&str], year: i32| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(year - 1, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
+    let with = |(certificate, key): (String, String)| {
+        surroundings().file("/o/certs/server.crt", certificate).file("/o/certs/server.key", key)
+    };
+    let forward = "sink:\n  forward:\n    endpoint: 'https://c:4317'\n    cert_file: certs/server.crt\n    \
+                   key_file: certs/server.key\n    ca_file: certs/server.crt\n";
+    for (names, year, faults, warnings) in [
+        (&["edge.example"][..], 2020, [Some("expired on 2020-01-01")], [None]),
+        (&["edge.example"], 3000, [Some("is not valid before 2999-01-01")], [None]),
+        (&["localhost"], 2020, [Some("expired on 2020-01-01")], [Some("is for localhost only")]),
+    ] {
+        let loaded = load_with(with(pair(names, year)), &format!("{FILES}{SINK}")).unwrap();
+        for (found, expected) in [(loaded.faults, faults), (loaded.warnings, warnings)] {
+            let expected: Vec<&str> = expected.into_iter().flatten().collect();
+            let found = lines(found);
+            assert_eq!(found.len(), expected.len(), "{found:#?}");
+            for (found, expected) in found.iter().zip(expected) {
+                let begins = format!("1 tls.cert_file: /o/certs/server.crt {expected}");
+                assert!(found.starts_with(&begins), "{found:#?}");
+            }
+        }
+    }
+    let text = format!("tls: {{ plaintext: true }}\nlisten: {{ otlp: '127.0.0.1:4317' }}\n{forward}");
+    let loaded = load_with(with(pair(&["edge.example"], 2020)), &text).unwrap();
+    let faults = lines(loaded.faults);
+    assert!(faults[0].starts_with("6 sink.forward.cert_file: "), "{faults:#?}");
+    assert!(faults[1].starts_with("8 sink.forward.ca_file: "), "{faults:#?}");
+    assert_eq!(faults.len(), 2, "{faults:#?}");
 }
 
 #[test]

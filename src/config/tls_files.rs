@@ -1,4 +1,4 @@
-//! Whether certificate and key files can be used, before a listener finds out.
+//! Whether certificate and key files can be used, before a listener or a client finds out.
 
 use std::path::Path;
 
@@ -7,14 +7,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::section::Section;
+use crate::certificate::{self, Findings, Purpose};
 
-/// Reports a file that cannot be read or parsed, and a key that is not the certificate's.
-pub(super) fn check(s: &Section<'_>, cert_file: &Path, key_file: &Path, client_ca: Option<&Path>) {
-    if let Some(file) = client_ca {
-        check_ca(s, "client_ca_file", file);
-    }
+/// Reports a file that cannot be read or parsed, a key that is not the certificate's, and a chain that nobody accepts or that soon nobody will.
+pub(super) fn check(s: &Section<'_>, cert_file: &Path, key_file: &Path, purpose: Purpose<'_>) {
     let certificates = certificates(s, "cert_file", cert_file);
     let key = private_key(s, key_file);
+    if let Some(chain) = &certificates {
+        report(s, "cert_file", cert_file, certificate::chain(chain, purpose, s.reader.surroundings.now()));
+    }
     let (Some(certificates), Some(key)) = (certificates, key) else {
         return;
     };
@@ -31,13 +32,23 @@ pub(super) fn check(s: &Section<'_>, cert_file: &Path, key_file: &Path, client_c
     }
 }
 
-/// Reports a CA file without a certificate that can be trusted.
+/// Reports a CA file without a certificate that can be trusted, or with some that are over.
 pub(super) fn check_ca(s: &Section<'_>, name: &'static str, file: &Path) {
-    for certificate in certificates(s, name, file).unwrap_or_default() {
+    let Some(all) = certificates(s, name, file) else {
+        return;
+    };
+    report(s, name, file, certificate::authorities(&all, s.reader.surroundings.now()));
+    for certificate in all {
         if let Err(error) = rustls::RootCertStore::empty().add(certificate) {
             s.mistake(name, format!("{} cannot be used as a CA: {error}", file.display()));
         }
     }
+}
+
+fn report(s: &Section<'_>, name: &'static str, file: &Path, found: Findings) {
+    let file = file.display();
+    found.faults.into_iter().for_each(|fault| s.fault(name, format!("{file} {fault}")));
+    found.warnings.into_iter().for_each(|warning| s.warning(name, format!("{file} {warning}")));
 }
 
 fn certificates(s: &Section<'_>, name: &'static str, file: &Path) -> Option<Vec<CertificateDer<'static>>> {

@@ -4,9 +4,10 @@
 //! or the new ones, never a mixture. Files that cannot be used change nothing; they are tried again until they can be.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
@@ -16,12 +17,15 @@ use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
 use crate::blocking;
+use crate::certificate::{self, Findings, Purpose};
 use crate::config;
 use crate::file_stamp::{FileStamp, stamps};
 use crate::metrics::{Metrics, Outcome};
 
 /// How often the files' times are looked at.
 const RELOAD_EVERY: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
+/// How often a certificate that is over, or soon will be, is spoken of again.
+const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why the TLS files cannot be used. None of these words holds anything of a key.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,14 @@ pub enum TlsError {
     /// The certificate and the key do not belong together, or are of a kind that TLS does not take.
     #[error("certificate and key cannot be used: {0}")]
     Pair(#[from] rustls::Error),
+    /// Nobody who looks at the certificate accepts it now.
+    #[error("{path} {found}")]
+    Fault {
+        /// The file.
+        path: PathBuf,
+        /// What everybody sees.
+        found: Findings,
+    },
     /// The client CA cannot verify anybody.
     #[error("client CA cannot be used: {0}")]
     ClientCa(#[from] VerifierBuilderError),
@@ -65,16 +77,33 @@ struct Files {
     cert: PathBuf,
     key: PathBuf,
     client_ca: Option<PathBuf>,
+    /// Where the certificate is shown.
+    listeners: Vec<SocketAddr>,
+}
+
+/// What the files hold.
+struct Loaded {
+    config: ServerConfig,
+    chain: Vec<CertificateDer<'static>>,
+    client_cas: Vec<CertificateDer<'static>>,
 }
 
 impl Tls {
-    /// Loads the files; `None` when the configuration says plaintext.
-    pub(crate) fn load(tls: &config::Tls, metrics: Arc<Metrics>) -> Result<Option<Arc<Self>>, TlsError> {
+    /// Loads the files, which are shown on `listeners`; `None` when the configuration says plaintext. A certificate that is over is no error
+    /// here: the configuration's check has said it, and what lies in the spool is delivered all the same.
+    pub(crate) fn load(
+        tls: &config::Tls,
+        listeners: &[SocketAddr],
+        metrics: Arc<Metrics>,
+    ) -> Result<Option<Arc<Self>>, TlsError> {
         let config::Tls::Files { cert_file, key_file, client_ca_file } = tls else {
             return Ok(None);
         };
-        let files = Files { cert: cert_file.clone(), key: key_file.clone(), client_ca: client_ca_file.clone() };
-        let current = ArcSwap::from_pointee(files.load()?);
+        let (cert, key, client_ca) = (cert_file.clone(), key_file.clone(), client_ca_file.clone());
+        let files = Files { cert, key, client_ca, listeners: listeners.to_vec() };
+        let loaded = files.load()?;
+        loaded.measure(&metrics);
+        let current = ArcSwap::from_pointee(loaded.config);
         Ok(Some(Arc::new(Tls { files, current, metrics })))
     }
 
@@ -89,6 +118,7 @@ impl Tls {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut loaded = self.stamps().await?;
         let mut tried = loaded.clone();
+        let mut reminded = Instant::now();
         loop {
             let asked = tokio::select! {
                 () = tokio::time::sleep(RELOAD_EVERY) => false,
@@ -96,6 +126,11 @@ impl Tls {
             };
             let now = self.stamps().await?;
             if now == loaded && !asked {
+                if reminded.elapsed() >= REMIND_EVERY {
+                    reminded = Instant::now();
+                    let this = self.clone();
+                    blocking::run(move || this.remind()).await?;
+                }
                 continue;
             }
             // Files that were refused are tried again, but one complaint for each change is enough.
@@ -115,12 +150,14 @@ impl Tls {
 
     /// Loads the files now; whether they could be used. Blocks.
     pub(super) fn reload(&self, complain: bool) -> bool {
-        let result = self.files.load();
+        let result = self.files.load().and_then(|loaded| loaded.worth_a_change(&self.files));
         let outcome = if result.is_ok() { "ok" } else { "refused" };
         match result {
-            Ok(config) => {
-                self.current.store(Arc::new(config));
+            Ok(loaded) => {
                 tracing::info!(cert_file = %self.files.cert.display(), "certificate loaded again");
+                loaded.say(&self.files);
+                loaded.measure(&self.metrics);
+                self.current.store(Arc::new(loaded.config));
             }
             Err(error) if complain => {
                 tracing::error!(%error, "changed TLS files cannot be used; the old certificate stays");
@@ -131,19 +168,54 @@ impl Tls {
         reloads.get_or_create(&Outcome { outcome }).inc();
         outcome == "ok"
     }
+
+    /// Says once more what is wrong with the files that are in use. Blocks.
+    fn remind(&self) {
+        if let Ok(loaded) = self.files.load() {
+            loaded.say(&self.files);
+        }
+    }
+}
+
+impl Loaded {
+    fn findings<'a>(&self, files: &'a Files) -> Vec<(&'a Path, Findings)> {
+        let now = SystemTime::now();
+        let chain = certificate::chain(&self.chain, Purpose::Server(&files.listeners), now);
+        let cas = files.client_ca.as_deref().map(|file| (file, certificate::authorities(&self.client_cas, now)));
+        [(files.cert.as_path(), chain)].into_iter().chain(cas).collect()
+    }
+
+    /// Refuses files that nobody accepts: whatever is in use is no worse.
+    fn worth_a_change(self, files: &Files) -> Result<Loaded, TlsError> {
+        match self.findings(files).into_iter().find(|(_, found)| !found.faults.is_empty()) {
+            None => Ok(self),
+            Some((path, found)) => Err(TlsError::Fault { path: path.to_owned(), found }),
+        }
+    }
+
+    fn say(&self, files: &Files) {
+        self.findings(files).iter().for_each(|(path, found)| found.say(path));
+    }
+
+    fn measure(&self, metrics: &Metrics) {
+        metrics.certificate_ends("tls.cert_file", certificate::chain_ends(&self.chain));
+        metrics.certificate_ends("tls.client_ca_file", certificate::authorities_end(&self.client_cas));
+    }
 }
 
 impl Files {
-    fn load(&self) -> Result<ServerConfig, TlsError> {
+    fn load(&self) -> Result<Loaded, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+        let mut client_cas = Vec::new();
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
                 let mut roots = RootCertStore::empty();
-                for certificate in certificates(path)? {
-                    roots.add(certificate)?;
+                client_cas = certificates(path)?;
+                for certificate in &client_cas {
+                    roots.add(certificate.clone())?;
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
                 builder.with_client_cert_verifier(verifier.build()?)
@@ -156,11 +228,12 @@ impl Files {
             expected: "private key",
             source,
         })?;
-        let mut config = builder.with_single_cert(certificates(&self.cert)?, key)?;
+        let chain = certificates(&self.cert)?;
+        let mut config = builder.with_single_cert(chain.clone(), key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Clients that come back resume without a signature, and without a cache in this process.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
-        Ok(config)
+        Ok(Loaded { config, chain, client_cas })
     }
 
     /// What tells that a file was changed or replaced.
@@ -210,7 +283,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let files = write_pair(dir.path(), "one");
         let metrics = Arc::new(Metrics::default());
-        let tls = Tls::load(&files, metrics).expect("good files").expect("TLS");
+        let tls = Tls::load(&files, &[], metrics).expect("good files").expect("TLS");
         let before = tls.current();
 
         let stamps = tls.files.stamps();
@@ -254,7 +327,7 @@ mod tests {
     fn each_mistake_is_named_with_its_file() {
         let dir = tempfile::tempdir().expect("a folder");
         let load = |files: &config::Tls| {
-            let error = Tls::load(files, Arc::default()).expect_err("refused");
+            let error = Tls::load(files, &[], Arc::default()).expect_err("refused");
             error.to_string()
         };
         let files = write_pair(dir.path(), "one");

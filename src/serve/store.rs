@@ -60,7 +60,11 @@ impl Store {
         };
         let spool = Arc::new(spool);
         let (sink, at_once): (Arc<dyn Sink>, usize) = match &config.sink {
-            SinkConfig::ClickHouse(config) => (connect(config, &spool, readiness).await?, config.inserts_per_table),
+            SinkConfig::ClickHouse(config) => {
+                let sink = connect(config, &spool, readiness).await?;
+                metrics.certificate_ends("sink.clickhouse.ca_file", sink.authorities_end());
+                (sink, config.inserts_per_table)
+            }
             SinkConfig::Forward(config) => (Collector::new(config, metrics.clone())?, config.exports_per_signal),
         };
         watch_readiness(&spool, &sink, readiness);

@@ -56,7 +56,8 @@ async fn check_names_every_mistake_with_its_line_and_the_remedy() {
 async fn a_private_key_that_others_can_read_is_a_warning() {
     let folder = tempfile::tempdir().expect("a folder");
     let files = Certificates::in_folder(folder.path()).expect("certificates");
-    let config = format!("tls: {{ cert_file: server.crt, key_file: server.key }}\n{SINK}");
+    let config =
+        format!("listen: {{ otlp: '127.0.0.1:4317' }}\ntls: {{ cert_file: server.crt, key_file: server.key }}\n{SINK}");
     let output = run("check", folder.path(), &config, &keys_yaml(&[])).await;
     assert_eq!((output.status.code(), said(&output).contains("warning")), (Some(0), false), "{}", said(&output));
     fs::set_permissions(&files.key, fs::Permissions::from_mode(0o644)).expect("chmod");

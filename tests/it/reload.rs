@@ -9,7 +9,7 @@ use stack::{Certificates, Key};
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup, keys_yaml};
 use crate::support::requests::numbered;
-use crate::support::{clickhouse, eventually};
+use crate::support::{clickhouse, eventually, get_text, otelgate};
 
 async fn status(client: &Client, key: &str) -> u16 {
     let body = numbered(Signal::Logs, Protocol::HttpProtobuf, "reload", 0, 1);
@@ -42,6 +42,45 @@ async fn a_new_key_passes_and_a_removed_one_does_not() {
     edge.stop().await;
 }
 
+/// A certificate for `localhost` that ended in 2020, and its key.
+fn expired() -> (String, String) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    params.not_before = rcgen::date_time_ymd(2019, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
+}
+
+/// The value of a series.
+async fn metric(edge: &Edge, series: &str) -> u64 {
+    let (_, text) = get_text(&edge.gateway.admin, "/metrics").await;
+    let value = text.lines().find_map(|line| line.strip_prefix(series)).unwrap_or_else(|| panic!("{series}: {text}"));
+    value.trim().parse().expect("a number")
+}
+
+#[tokio::test]
+async fn what_nobody_accepts_is_said_by_check_and_at_the_start() {
+    let clickhouse = clickhouse().await;
+    let edge = Edge::start(clickhouse, Setup { name: "expired_tls", ..Setup::default() }).await;
+    let (over, key) = expired();
+    let config = edge.keys_file().with_file_name("otelgate.yaml");
+    fs::write(&edge.certificates.key, key).expect("written");
+    fs::write(&edge.certificates.certificate, over).expect("written");
+    let output = otelgate(&["check", "--config", config.to_str().expect("UTF-8")]).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("otelgate.yaml:5:") && said.contains("expired on 2020-01-01"), "{said}");
+    assert!(said.contains("1 mistake"), "{said}");
+    // It starts all the same: what lies in its spool can be delivered.
+    let log = edge.log.with_file_name("again.log");
+    let password = [("CLICKHOUSE_PASSWORD", clickhouse.password.as_str())];
+    let again = local_stack::Gateway::start(&config, &password, Some(&log)).await.expect("starts");
+    let logged = fs::read_to_string(&log).expect("a log");
+    assert!(logged.contains("\"level\":\"ERROR\"") && logged.contains("expired on 2020-01-01"), "{logged}");
+    again.process.stop(std::time::Duration::from_secs(60)).await.expect("ends");
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn a_new_certificate_is_shown_without_a_restart() {
     let clickhouse = clickhouse().await;
@@ -58,5 +97,17 @@ async fn a_new_certificate_is_shown_without_a_restart() {
     assert_eq!(new, 200, "{}", edge.logged());
     // What was connected before stays connected.
     assert_eq!(status(&before, KEY).await, 200);
+
+    // One that is over changes nothing, and is said; the metric stays with the one that is shown.
+    let ends = async || metric(&edge, "otelgate_certificate_expiry_seconds{certificate=\"tls.cert_file\"}").await;
+    let shown = ends().await;
+    assert!(shown > 1_800_000_000, "{shown}");
+    let (over, key) = expired();
+    fs::write(&edge.certificates.key, key).expect("written");
+    fs::write(&edge.certificates.certificate, over).expect("written");
+    let said = eventually(true, async || edge.logged().contains("server.crt expired on 2020-01-01")).await;
+    assert!(said && edge.logged().contains("the old certificate stays"), "{}", edge.logged());
+    assert_eq!(status(&connect(), KEY).await, 200);
+    assert_eq!(ends().await, shown);
     edge.stop().await;
 }

@@ -72,7 +72,8 @@ fn signed(
     key_file: &Path,
 ) -> Result<()> {
     let key = KeyPair::generate()?;
-    fs::write(certificate, of.signed_by(&key, ca)?.pem())?;
+    // The whole chain: who sees the file knows who signed it.
+    fs::write(certificate, of.signed_by(&key, ca)?.pem() + &ca.pem())?;
     let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(key_file)?;
     file.write_all(key.serialize_pem().as_bytes())?;
     Ok(())

@@ -67,7 +67,7 @@ pub(super) struct Gateway {
 impl Gateway {
     pub(super) async fn start(limits: config::Listen, tls: config::Tls) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let tls = Tls::load(&tls, Arc::clone(&metrics)).expect("good files");
+        let tls = Tls::load(&tls, &limits.otlp, Arc::clone(&metrics)).expect("good files");
         let bound = bind(&limits, &mut crate::listen::Inherited::default(), tls.clone(), Arc::clone(&metrics))
             .await
             .expect("a free port");

@@ -36,6 +36,12 @@ pub enum SetupError {
     Credential(&'static str),
 }
 
+/// When the CAs of the configuration are over, in seconds since 1970.
+pub(super) fn authorities_end(config: &config::ClickHouse) -> Option<i64> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(config.ca_file.as_ref()?).ok()?.collect();
+    crate::certificate::authorities_end(&all.ok()?)
+}
+
 /// Sends statements as the ingest user.
 #[derive(Debug, Clone)]
 pub(super) struct Http {

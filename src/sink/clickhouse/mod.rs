@@ -75,6 +75,11 @@ impl ClickHouse {
         self.schema.subscribe()
     }
 
+    /// When the CAs that its certificate is checked against are over, in seconds since 1970; none when these are the public ones.
+    pub fn authorities_end(&self) -> Option<i64> {
+        http::authorities_end(&self.config)
+    }
+
     fn query(&self, server: usize) -> Query<'_> {
         Query::new(&self.http, self.servers.uri(server))
     }

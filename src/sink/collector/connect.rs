@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::Uri;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
@@ -24,8 +24,10 @@ use tokio::net::TcpStream;
 
 use super::refusal::Remembering;
 use crate::blocking;
+use crate::certificate::{self, Findings, Purpose};
 use crate::config::{self, ForwardProtocol};
 use crate::file_stamp::{FileStamp, stamps};
+use crate::metrics::Metrics;
 use crate::sink::body::Pieces;
 
 /// Longest wait for a TCP connection.
@@ -52,6 +54,14 @@ pub enum SetupError {
         /// In words.
         why: String,
     },
+    /// Nobody accepts the certificates now.
+    #[error("{path} {found}")]
+    Fault {
+        /// As it was configured.
+        path: String,
+        /// What everybody sees.
+        found: Findings,
+    },
     /// The TLS library refuses the certificates.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -70,6 +80,7 @@ pub(super) struct Connect {
     looking: AtomicBool,
     /// Files were loaded since it was asked last.
     renewed: AtomicBool,
+    metrics: Arc<Metrics>,
 }
 
 /// Where certificates come from.
@@ -90,14 +101,23 @@ struct Loaded {
     tried: Vec<FileStamp>,
 }
 
+/// What the files hold.
+struct Held {
+    tls: rustls::ClientConfig,
+    cas: Vec<CertificateDer<'static>>,
+    chain: Vec<CertificateDer<'static>>,
+}
+
 impl Connect {
     /// Reads the certificates.
-    pub(super) fn new(config: &config::Forward) -> Result<Connect, SetupError> {
+    pub(super) fn new(config: &config::Forward, metrics: Arc<Metrics>) -> Result<Connect, SetupError> {
         let files = Files { ca: config.ca_file.clone(), client: config.client_certificate.clone() };
         let of = files.stamps();
-        let loaded = Mutex::new(Loaded { tls: files.load()?, tried: of.clone(), of });
-        let protocol = config.protocol;
-        Ok(Connect { files, protocol, loaded, looking: AtomicBool::new(false), renewed: AtomicBool::new(false) })
+        let held = files.load()?;
+        held.measure(&metrics);
+        let loaded = Mutex::new(Loaded { tls: held.tls, tried: of.clone(), of });
+        let (looking, renewed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Connect { files, protocol: config.protocol, loaded, looking, renewed, metrics })
     }
 
     /// Reads files that changed. True: clients that were made before use old ones.
@@ -129,11 +149,13 @@ impl Connect {
             // Files that were refused are tried again, but one complaint for each change is enough.
             std::mem::replace(&mut loaded.tried, now.clone()) != now
         };
-        match self.files.load() {
-            Ok(tls) => {
-                let mut loaded = self.loaded.lock();
-                (loaded.tls, loaded.of) = (tls, now);
+        match self.files.load().and_then(|held| held.worth_a_change(&self.files)) {
+            Ok(held) => {
                 tracing::info!("the certificates of sink.forward were loaded again");
+                held.findings(&self.files).iter().for_each(|(path, found)| found.say(path));
+                held.measure(&self.metrics);
+                let mut loaded = self.loaded.lock();
+                (loaded.tls, loaded.of) = (held.tls, now);
                 true
             }
             Err(error) => {
@@ -165,29 +187,56 @@ impl Connect {
     }
 }
 
+impl Held {
+    fn findings<'a>(&self, files: &'a Files) -> Vec<(&'a Path, Findings)> {
+        let now = SystemTime::now();
+        let cas = files.ca.as_deref().map(|file| (file, certificate::authorities(&self.cas, now)));
+        let chain =
+            |(file, _): &'a (PathBuf, PathBuf)| (file.as_path(), certificate::chain(&self.chain, Purpose::Client, now));
+        cas.into_iter().chain(files.client.as_ref().map(chain)).collect()
+    }
+
+    /// Refuses files that nobody accepts: whatever is in use is no worse.
+    fn worth_a_change(self, files: &Files) -> Result<Held, SetupError> {
+        match self.findings(files).into_iter().find(|(_, found)| !found.faults.is_empty()) {
+            None => Ok(self),
+            Some((path, found)) => Err(SetupError::Fault { path: path.display().to_string(), found }),
+        }
+    }
+
+    fn measure(&self, metrics: &Metrics) {
+        metrics.certificate_ends("sink.forward.ca_file", certificate::authorities_end(&self.cas));
+        metrics.certificate_ends("sink.forward.cert_file", certificate::chain_ends(&self.chain));
+    }
+}
+
 impl Files {
-    fn load(&self) -> Result<rustls::ClientConfig, SetupError> {
+    fn load(&self) -> Result<Held, SetupError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let (mut cas, mut chain) = (Vec::new(), Vec::new());
         let builder = match &self.ca {
             None => builder.with_webpki_roots(),
             Some(path) => {
                 let mut roots = rustls::RootCertStore::empty();
-                for certificate in certificates(path)? {
-                    roots.add(certificate)?;
+                cas = certificates(path)?;
+                for certificate in &cas {
+                    roots.add(certificate.clone())?;
                 }
                 builder.with_root_certificates(roots)
             }
         };
-        Ok(match &self.client {
+        let tls = match &self.client {
             None => builder.with_no_client_auth(),
-            Some((chain, key)) => {
+            Some((file_of_chain, key)) => {
                 // The parser's error may quote the file.
                 let unreadable = |_| file(key, "it holds no PEM private key without a passphrase".to_owned());
                 let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
-                builder.with_client_auth_cert(certificates(chain)?, key)?
+                chain = certificates(file_of_chain)?;
+                builder.with_client_auth_cert(chain.clone(), key)?
             }
-        })
+        };
+        Ok(Held { tls, cas, chain })
     }
 
     fn stamps(&self) -> Vec<FileStamp> {
