@@ -2,6 +2,7 @@
 //! wrong, and the texts of servers, which may be of any length.
 
 use std::error::Error;
+use std::io;
 
 /// Longest text of a server that is passed on, in characters: its beginning, and its end, where ClickHouse says for which view it was.
 const BEGINNING: usize = 200;
@@ -17,6 +18,20 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
         next = cause.source();
     }
     text
+}
+
+/// What TLS said, where an error comes from there.
+pub(crate) fn tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        // An I/O error's source is that of what it holds, not what it holds.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
 }
 
 /// A server's text in one line of a readable length.

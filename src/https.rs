@@ -49,6 +49,12 @@ pub(crate) fn connector(ca_file: Option<&Path>) -> Result<Connector, SetupError>
     Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp))
 }
 
+/// When the CAs of a file are over, in seconds since 1970; none when these are the public ones.
+pub(crate) fn authorities_end(ca_file: Option<&Path>) -> Option<i64> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(ca_file?).ok()?.collect();
+    crate::certificate::authorities_end(&all.ok()?)
+}
+
 fn roots(path: &Path) -> Result<rustls::RootCertStore, SetupError> {
     let failed = |why: String| SetupError::CaFile { path: path.display().to_string(), why };
     let mut roots = rustls::RootCertStore::empty();

@@ -24,7 +24,7 @@
 //! chunk | signal                             the seam to a sink's encoding | what every request carries
 //! metrics | readiness                        instruments
 //! https                                      how clients connect
-//! network | limited | file_stamp | causes | state_file | varint   small tools
+//! network | limited | file_stamp | causes | state_file | varint | certificate   small tools
 //! ```
 //!
 //! | step of a request | room |

@@ -59,6 +59,7 @@ pub(crate) async fn serve_socket(socket: AdminSocket, router: Router) -> io::Res
 }
 
 async fn readyz(State(shown): State<Shown>) -> Response {
+    shown.readiness.refresh().await;
     let (ready, lines) = shown.readiness.report();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, lines).into_response()

@@ -53,6 +53,8 @@ fn clickhouse(s: &Section<'_>, clickstack_transform: bool) -> ClickHouse {
         ttl: s.section("ttl", ttl),
         insert_timeout,
         max_execution_time,
+        schema_max_age: s.or("schema_max_age", Duration::from_secs(60), positive_time),
+        answer_max_age: s.or("answer_max_age", Duration::from_secs(60), positive_time),
         inserts_per_table: s.or("inserts_per_table", 4, count),
         compression: s.or("compression", BlockCompression::default(), compression),
         materialize_skip_indexes_on_insert: s.or("materialize_skip_indexes_on_insert", false, flag),

@@ -323,6 +323,10 @@ pub struct ClickHouse {
     pub insert_timeout: Duration,
     /// `max_execution_time` of an insert, shorter than `insert_timeout`.
     pub max_execution_time: Duration,
+    /// Facts of the tables older than this are read again before an insert.
+    pub schema_max_age: Duration,
+    /// An answer older than this does not tell somebody who needs to know whether ClickHouse is there.
+    pub answer_max_age: Duration,
     /// Inserts in flight for one table.
     pub inserts_per_table: usize,
     /// How blocks are compressed.

@@ -1,5 +1,7 @@
 //! gRPC's standard health service (`grpc.health.v1.Health`), answered without a key on every OTLP port. Its statuses follow readiness.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -32,6 +34,8 @@ pub(super) fn is_asked(path: &str) -> bool {
 pub(super) struct Health {
     server: HealthServer<HealthService>,
     reporter: HealthReporter,
+    /// Whom to tell that somebody wants to know; set by [`Health::follow`].
+    readiness: Arc<OnceLock<Readiness>>,
 }
 
 impl Health {
@@ -40,12 +44,14 @@ impl Health {
         let reporter = HealthReporter::new();
         let service = HealthService::from_health_reporter(reporter.clone());
         let server = HealthServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
-        Health { server, reporter }
+        Health { server, reporter, readiness: Arc::default() }
     }
 
     /// Says what readiness says, for as long as it is polled.
     pub(super) async fn follow(self, readiness: Readiness) {
         let (mut changes, mut said) = (readiness.changes(), None);
+        // Nobody else sets it.
+        let _ = self.readiness.set(readiness.clone());
         loop {
             let (ready, _) = readiness.report();
             if said != Some(ready) {
@@ -66,6 +72,11 @@ impl Health {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
+        if request.uri().path().ends_with("/Check")
+            && let Some(readiness) = self.readiness.get()
+        {
+            readiness.refresh().await;
+        }
         let Ok(response) = self.server.clone().oneshot(request).await;
         response.map(ReplyBody::from)
     }

@@ -58,10 +58,6 @@ impl Sink for FakeSink {
     fn after_unknown(&self, _table: &str, _since: Duration) -> AfterUnknown {
         AfterUnknown::Look
     }
-
-    fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async { Ok(()) })
-    }
 }
 
 /// Rows of each committed request, and of the one that is not committed yet.

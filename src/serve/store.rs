@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::ServeError;
@@ -17,17 +18,21 @@ use crate::batch::{Lanes, Left};
 use crate::blocking;
 use crate::config::{self, Config, SinkConfig};
 use crate::deliver::Deliveries;
+use crate::https;
 use crate::metrics::{Metrics, Reason};
-use crate::readiness::Readiness;
-use crate::sink::Sink;
+use crate::readiness::{Check, Readiness, State};
 use crate::sink::clickhouse::ClickHouse;
 use crate::sink::clickhouse::schema::ServerSchema;
 use crate::sink::collector::Collector;
+use crate::sink::{Condition, Sink};
 use crate::spool::disk::RealDisk;
 use crate::spool::{Batch, Limits, Recovered, Settings, Spool};
 
 /// How often readiness is asked for, and ClickHouse at a start that waits for it.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// How often a sink that does not do well is asked when a spool stands before it: what waits there is delivered as soon as it can be.
+const EVERY_WITH_SPOOL: Duration = Duration::from_secs(15);
 
 /// The last known schema, in the spool's folder.
 const SCHEMA_FILE: &str = "schema.json";
@@ -62,7 +67,7 @@ impl Store {
         let (sink, at_once): (Arc<dyn Sink>, usize) = match &config.sink {
             SinkConfig::ClickHouse(config) => {
                 let sink = connect(config, &spool, readiness).await?;
-                metrics.certificate_ends("sink.clickhouse.ca_file", sink.authorities_end());
+                metrics.certificate_ends("sink.clickhouse.ca_file", https::authorities_end(config.ca_file.as_deref()));
                 (sink, config.inserts_per_table)
             }
             SinkConfig::Forward(config) => (Collector::new(config, metrics.clone())?, config.exports_per_signal),
@@ -134,7 +139,6 @@ async fn connect(
                 if spool.is_durable() {
                     tokio::spawn(keep_schema(sink.schema(), spool.clone()));
                 }
-                waiting.set(Ok(()));
                 return Ok(sink);
             }
             Err(error) if error.is_away() => {
@@ -170,10 +174,12 @@ async fn keep_schema(mut schema: watch::Receiver<Arc<ServerSchema>>, spool: Arc<
     }
 }
 
-/// With a spool, ready means that requests can be kept in it, whether ClickHouse answers or not, for that is what a spool is for; without
-/// one the sink answers.
+/// With a spool, ready means that requests can be kept in it, whether the sink takes anything or not, for that is what a spool is for: how the sink does
+/// is information. Without one it is a condition, and the sink is asked when somebody wants to know and deliveries have not told for long.
 fn watch_readiness(spool: &Arc<Spool>, sink: &Arc<dyn Sink>, readiness: &Readiness) {
-    if spool.is_durable() {
+    let check = readiness.check("sink");
+    let with_spool = spool.is_durable();
+    if with_spool {
         let (spool, check, readiness) = (spool.clone(), readiness.check("spool"), readiness.clone());
         // A disk that hangs holds one thread, not one more at every question.
         let asking = Arc::new(Mutex::new(()));
@@ -191,13 +197,36 @@ fn watch_readiness(spool: &Arc<Spool>, sink: &Arc<dyn Sink>, readiness: &Readine
             }
         };
         tokio::spawn(check.probe(EVERY, ask));
-    } else {
-        let (sink, check) = (sink.clone(), readiness.check("sink"));
-        let ask = move || {
-            let sink = sink.clone();
-            async move { sink.ready().await }
-        };
-        tokio::spawn(check.probe(EVERY, ask));
+    }
+    let asked = sink.clone();
+    check.ask_on_demand(move || {
+        let sink = asked.clone();
+        async move { of(if with_spool { sink.knock().await } else { sink.ready().await }, with_spool) }
+    });
+    tokio::spawn(follow(sink.clone(), check, with_spool));
+}
+
+fn of(condition: Condition, with_spool: bool) -> State {
+    match condition {
+        Condition::Well => State::Ok,
+        Condition::Out(why) if !with_spool => State::No(why),
+        Condition::Out(why) | Condition::Impaired(why) => State::Degraded(why),
+    }
+}
+
+/// Keeps the check in step with what deliveries meet. A sink that does not do well is asked, so that it is seen when it does again though nobody
+/// sends anything.
+async fn follow(sink: Arc<dyn Sink>, check: Check, with_spool: bool) {
+    let pause = if with_spool { EVERY_WITH_SPOOL } else { EVERY };
+    let mut asked = None::<Instant>;
+    loop {
+        let mut condition = sink.condition();
+        if condition != Condition::Well && asked.is_none_or(|at| at.elapsed() >= pause) {
+            condition = sink.ready().await;
+            asked = Some(Instant::now());
+        }
+        check.set(of(condition, with_spool));
+        tokio::time::sleep(EVERY).await;
     }
 }
 

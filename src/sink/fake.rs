@@ -306,10 +306,6 @@ impl Sink for FakeSink {
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
-
-    fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async { Ok(()) })
-    }
 }
 
 /// Each request's name, and its rows by table.

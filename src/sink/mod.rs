@@ -7,6 +7,7 @@
 pub(crate) mod body;
 pub mod clickhouse;
 pub(crate) mod collector;
+mod condition;
 #[cfg(test)]
 pub(crate) mod fake;
 
@@ -17,6 +18,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+
+pub use condition::Condition;
+pub(crate) use condition::Heard;
 
 use crate::chunk::{ChunkEncoder, PartName, Witness};
 use crate::signal::Signal;
@@ -56,8 +60,20 @@ pub trait Sink: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Whether the sink answers now; `Err` says in words why it does not.
-    fn ready(&self) -> BoxFuture<'_, Result<(), String>>;
+    /// How the sink does, as far as it was heard. Costs nothing.
+    fn condition(&self) -> Condition {
+        Condition::Well
+    }
+
+    /// How the sink does, for somebody who would like to know: asks nothing that would keep awake who sleeps when nobody asks anything.
+    fn knock(&self) -> BoxFuture<'_, Condition> {
+        self.ready()
+    }
+
+    /// How the sink does, for somebody who needs to know: it is asked when it was not heard for long, or when what was heard was not good.
+    fn ready(&self) -> BoxFuture<'_, Condition> {
+        Box::pin(async { self.condition() })
+    }
 }
 
 /// What settles a part whose insert's outcome was unknown once.

@@ -63,19 +63,18 @@ async fn what_nobody_accepts_is_said_by_check_and_at_the_start() {
     let clickhouse = clickhouse().await;
     let edge = Edge::start(clickhouse, Setup { name: "expired_tls", ..Setup::default() }).await;
     let (over, key) = expired();
-    let config = edge.keys_file().with_file_name("otelgate.yaml");
+    let config = edge.config();
     fs::write(&edge.certificates.key, key).expect("written");
     fs::write(&edge.certificates.certificate, over).expect("written");
     let output = otelgate(&["check", "--config", config.to_str().expect("UTF-8")]).await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("otelgate.yaml:5:") && said.contains("expired on 2020-01-01"), "{said}");
+    assert!(said.contains("otelgate.yaml:2:") && said.contains("expired on 2020-01-01"), "{said}");
     assert!(said.contains("1 mistake"), "{said}");
     // It starts all the same: what lies in its spool can be delivered.
-    let log = edge.log.with_file_name("again.log");
-    let password = [("CLICKHOUSE_PASSWORD", clickhouse.password.as_str())];
-    let again = local_stack::Gateway::start(&config, &password, Some(&log)).await.expect("starts");
-    let logged = fs::read_to_string(&log).expect("a log");
+    assert!(!edge.logged().contains("expired"));
+    let again = edge.another().await;
+    let logged = edge.logged();
     assert!(logged.contains("\"level\":\"ERROR\"") && logged.contains("expired on 2020-01-01"), "{logged}");
     again.process.stop(std::time::Duration::from_secs(60)).await.expect("ends");
     edge.stop().await;

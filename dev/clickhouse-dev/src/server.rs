@@ -77,9 +77,19 @@ pub(crate) fn take_timezone(timezone: &str) -> anyhow::Result<()> {
     Err(failed).context("cannot start again with TZ set")
 }
 
-/// `access_control_improvements` is what a server's own config.xml says; without it the local program is stricter.
+/// `access_control_improvements` is what a server's own config.xml says; without it the local program is stricter. One that is no replica has
+/// a cluster `here`, for tables that name one.
 fn config_xml(args: &Args, replica: &str) -> String {
     let users = args.data.join("users.xml");
+    let here = match replica.is_empty() {
+        true => {
+            "  <remote_servers>
+    <here><shard><replica><host>127.0.0.1</host><port>9000</port></replica></shard></here>
+  </remote_servers>
+"
+        }
+        false => "",
+    };
     // Written as often as a server does by default: each writing of the log of parts is a part of its own, which that log has too.
     let log = |name: &str| {
         format!(
@@ -97,7 +107,7 @@ fn config_xml(args: &Args, replica: &str) -> String {
     <table_engines_require_grant>false</table_engines_require_grant>
     <select_from_system_db_requires_grant>false</select_from_system_db_requires_grant>
   </access_control_improvements>
-{}{}{replica}</clickhouse>
+{}{}{replica}{here}</clickhouse>
 ",
         users::escape(&users.to_string_lossy()),
         log("query_log"),

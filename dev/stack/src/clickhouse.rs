@@ -52,6 +52,9 @@ pub(crate) struct Replica {
 /// Each test has a database of its own.
 const OF_TESTS: &[&str] = &["otel", "otel_test_*"];
 
+/// A user of the embedded server who may do what the ingest user may in the tests' databases, but for inserting; with the same password.
+pub const READER: &str = "otelgate_reader";
+
 impl ClickHouse {
     /// Starts `clickhouse-dev` on `data`, or uses `CLICKHOUSE_URL` with `CLICKHOUSE_USER` (default `hyperdx_ingest`) and `CLICKHOUSE_PASSWORD`
     /// for ingestion, `CLICKHOUSE_ADMIN_USER` (default `default`) and `CLICKHOUSE_ADMIN_PASSWORD` for looking.
@@ -130,6 +133,7 @@ impl ClickHouse {
             .arg("--http-port")
             .arg(serving.http.to_string())
             .args(serving.databases.iter().flat_map(|database| ["--database", database]))
+            .args(["--user", &format!("{READER}=SELECT, CREATE TABLE, CREATE VIEW ON otel_test_*.*")])
             .arg("--until-stdin-closes")
             .env_remove("CLICKHOUSE_PASSWORD");
         if let Some(native) = serving.native {

@@ -19,7 +19,7 @@ mod tunnel;
 mod zookeeper;
 
 pub use certificates::Certificates;
-pub use clickhouse::ClickHouse;
+pub use clickhouse::{ClickHouse, READER};
 pub use cluster::Cluster;
 pub use collector::{BEARER, COLLECTOR_TOKEN, Collector, CollectorSetup, free_port};
 pub use config::{Config, Files};

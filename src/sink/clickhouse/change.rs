@@ -38,6 +38,9 @@ pub(super) fn plan(kind: TableKind, schema: &ServerSchema) -> Result<TablePlan, 
     let Some(table) = schema.tables.get(kind.table()) else {
         return Err(vec![SchemaError::MissingTable { table: kind.table() }]);
     };
+    if let Some(why) = table.refusal(kind.table()) {
+        return Err(vec![SchemaError::NoPlace { table: kind.table(), why }]);
+    }
     let insertable = table.columns.iter().filter(|column| column.is_insertable());
     let columns: Vec<(String, String)> =
         insertable.map(|column| (column.name.clone(), column.type_name.clone())).collect();
@@ -69,7 +72,7 @@ fn remedy(database: &str, before: &Table, error: &SchemaError) -> String {
     let told = match error {
         SchemaError::MissingColumn { table, column } => statement(table, "ADD", column),
         SchemaError::WrongType { table, column, .. } => statement(table, "MODIFY", column),
-        SchemaError::MissingTable { .. } => None,
+        SchemaError::MissingTable { .. } | SchemaError::NoPlace { .. } => None,
     };
     told.unwrap_or_else(|| error.to_string())
 }
@@ -130,14 +133,16 @@ mod tests {
         change(&mut found, "otel_logs", |columns| columns.retain(|column| column.name != "Body"));
         change(&mut found, "otel_traces", |columns| columns[0].type_name = "String".to_owned());
         change(&mut found, "hyperdx_sessions", |columns| columns.retain(|column| column.name != "ScopeName"));
+        found.tables.get_mut("otel_metrics_gauge").unwrap().engine = "Distributed".to_owned();
         found.tables.remove("otel_metrics_sum");
         let taken = take("otel", &known, found.clone());
-        for kept in ["otel_logs", "otel_traces", "otel_metrics_sum"] {
+        for kept in ["otel_logs", "otel_traces", "otel_metrics_sum", "otel_metrics_gauge"] {
             assert_eq!(taken.schema.tables[kept], known.tables[kept]);
         }
         assert_eq!(taken.schema.tables["hyperdx_sessions"], found.tables["hyperdx_sessions"]);
         let unfit: Vec<&str> = taken.unfit.keys().map(String::as_str).collect();
-        assert_eq!(unfit, ["otel_logs", "otel_traces"]);
+        assert_eq!(unfit, ["otel_logs", "otel_metrics_gauge", "otel_traces"]);
+        assert!(taken.unfit["otel_metrics_gauge"].starts_with("otel_metrics_gauge is a Distributed table"));
         assert_eq!(
             taken.unfit["otel_logs"],
             "otel_logs: column Body is missing; ALTER TABLE otel.otel_logs ADD COLUMN Body String"

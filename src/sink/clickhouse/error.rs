@@ -28,6 +28,14 @@ pub enum Failure {
         /// In words.
         why: String,
     },
+    /// The connection failed for a reason that stays until somebody has mended it.
+    #[error("{why}")]
+    Mistaken {
+        /// In words.
+        why: String,
+        /// What has to be done.
+        remedy: &'static str,
+    },
     /// ClickHouse answered with an exception.
     #[error("ClickHouse says {}: {message}", name(*.code))]
     Exception {
@@ -162,6 +170,14 @@ const CODES: &[(u16, &str, Class)] = &[
     (1002, "UNKNOWN_EXCEPTION", Odd),
 ];
 
+const UNKNOWN_DATABASE: u16 = 81;
+
+/// What a person has to do about a server without TLS, and about one whose certificate is not trusted.
+pub(super) const NO_TLS: &str =
+    "this port does not speak TLS: write http:// in sink.clickhouse.url, or the port that does (usually 8443)";
+pub(super) const CERTIFICATE: &str = "is the server's certificate valid for the name in sink.clickhouse.url, and signed by a CA of sink.clickhouse.ca_file \
+     (the public ones when absent)?";
+
 /// ACCESS_DENIED, where a look may have to do without `system.processes`.
 pub(super) const ACCESS_DENIED: u16 = 497;
 
@@ -206,12 +222,38 @@ impl Failure {
 
     /// The server, or what stands before it, does not answer at all.
     pub(super) fn is_silence(&self) -> bool {
-        !matches!(self, Failure::Exception { .. } | Failure::Http { .. })
+        !matches!(self, Failure::Exception { .. } | Failure::Http { .. } | Failure::Mistaken { .. })
+    }
+
+    /// Whether the other side showed a certificate that is not trusted here.
+    pub(super) fn is_certificate(&self) -> bool {
+        matches!(self, Failure::Mistaken { remedy, .. } if *remedy == CERTIFICATE)
+    }
+
+    /// Whether it concerns every table alike: nobody answers, or this gateway is not let in.
+    pub(super) fn is_everybodys(&self) -> bool {
+        match self {
+            Failure::Exception { code, .. } => entry(*code).is_some_and(|entry| entry.2 == Hold(LOGIN)),
+            Failure::NotSent(_) | Failure::Lost(_) | Failure::Mistaken { .. } | Failure::Http { .. } => true,
+            // It may be this insert's.
+            Failure::TooSlow { .. } | Failure::Cut(_) => false,
+        }
+    }
+
+    /// Whether ClickHouse says that the database is not there.
+    pub(super) fn is_missing_database(&self) -> bool {
+        matches!(self, Failure::Exception { code: UNKNOWN_DATABASE, .. })
+    }
+
+    /// Whether a person has to mend something.
+    pub(super) fn is_for_people(&self) -> bool {
+        matches!(self.class(), Hold(_))
     }
 
     fn class(&self) -> Class {
         match self {
             Failure::NotSent(_) => Retry,
+            Failure::Mistaken { remedy, .. } => Hold(remedy),
             Failure::Lost(_) => Unknown,
             Failure::Cut(_) => OddlyCut,
             Failure::TooSlow { sent: true, .. } => TooMuch,
@@ -239,7 +281,7 @@ fn http_class(status: u16) -> Class {
         // A proxy that waited for ClickHouse no longer.
         Ok(StatusCode::GATEWAY_TIMEOUT) => TooMuch,
         Ok(status) if status.is_redirection() || status.is_client_error() => {
-            Hold("is sink.clickhouse.url ClickHouse's HTTP port?")
+            Hold("is sink.clickhouse.url ClickHouse's HTTP port, and https:// where that speaks TLS?")
         }
         _ => Unknown,
     }

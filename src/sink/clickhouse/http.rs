@@ -7,15 +7,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Uri};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::net::TcpStream;
 
-use super::error::Failure;
-use crate::causes::{causes, readable};
+use super::error::{CERTIFICATE, Failure, NO_TLS};
+use crate::causes::{causes, readable, tls};
 use crate::config;
 use crate::https::{self, Connector};
 use crate::sink::body::Pieces;
@@ -34,12 +36,6 @@ pub enum SetupError {
     /// A user's name or password that cannot be sent in a header.
     #[error("sink.clickhouse.{0} holds a character that cannot be sent in an HTTP header")]
     Credential(&'static str),
-}
-
-/// When the CAs of the configuration are over, in seconds since 1970.
-pub(super) fn authorities_end(config: &config::ClickHouse) -> Option<i64> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(config.ca_file.as_ref()?).ok()?.collect();
-    crate::certificate::authorities_end(&all.ok()?)
 }
 
 /// Sends statements as the ingest user.
@@ -101,12 +97,11 @@ impl Http {
             let request = self.request(server, &parameters, content_type, body)?;
             let response = self.client.request(request).await.map_err(|error| {
                 let why = format!("{}: {}", Server(server), causes(&error));
-                if error.is_connect() {
-                    Failure::NotSent(why)
-                } else if sent.whole() {
-                    Failure::Lost(why)
-                } else {
-                    Failure::Cut(why)
+                match tls(&error).and_then(remedy) {
+                    Some(remedy) if error.is_connect() => Failure::Mistaken { why, remedy },
+                    _ if error.is_connect() => Failure::NotSent(why),
+                    _ if sent.whole() => Failure::Lost(why),
+                    _ => Failure::Cut(why),
                 }
             })?;
             answer(server, response).await
@@ -125,15 +120,43 @@ impl Http {
         body: Pieces,
     ) -> Result<Request<Pieces>, Failure> {
         let uri = format!("{}{}", base(server), parameters.0);
+        let empty = body.is_end_stream();
         let mut request =
             Request::post(uri).body(body).map_err(|error| Failure::NotSent(format!("{}: {error}", Server(server))))?;
         let headers = request.headers_mut();
         headers.insert("x-clickhouse-user", self.user.clone());
         headers.insert("x-clickhouse-key", self.password.clone());
+        if empty {
+            // An insert of nothing: ClickHouse wants to be told that it has no body.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         if let Some(content_type) = content_type {
             headers.insert(CONTENT_TYPE, content_type);
         }
         Ok(request)
+    }
+}
+
+/// What a person has to do about an error of TLS, where it stays until somebody does.
+fn remedy(error: &rustls::Error) -> Option<&'static str> {
+    match error {
+        rustls::Error::InvalidMessage(_) => Some(NO_TLS),
+        rustls::Error::InvalidCertificate(_) => Some(CERTIFICATE),
+        _ => None,
+    }
+}
+
+/// Whether somebody listens at a server's address.
+///
+/// # Errors
+/// In words.
+pub(super) async fn knock(server: &Uri, timeout: Duration) -> Result<(), String> {
+    let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
+    let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("https") { 443 } else { 80 });
+    match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("{}: {error}", Server(server))),
+        Err(_) => Err(format!("{}: no connection within {timeout:?}", Server(server))),
     }
 }
 

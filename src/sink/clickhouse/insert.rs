@@ -10,7 +10,9 @@ use http::Uri;
 use super::change::named;
 use super::error::Failure;
 use super::http::{Http, Parameters};
-use super::schema::{Table, identifier, literal};
+use super::schema::{ServerSchema, Table, identifier, literal};
+use crate::chunk::PartName;
+use crate::config;
 use crate::sink::PartDelivery;
 
 /// More rows and bytes than any batch has: blocks are joined until the body's end.
@@ -50,6 +52,20 @@ pub(super) struct Options {
     pub(super) ignore_view_errors: bool,
     /// Skip indexes are built when parts are merged (docs/decisions/0010-cheaper-inserts.md); only for servers that know the setting.
     pub(super) leave_indexes_to_merges: bool,
+}
+
+impl Options {
+    /// For inserts into a table of this schema.
+    pub(super) fn new(config: &config::ClickHouse, schema: &ServerSchema, table: Option<&Table>) -> Options {
+        Options {
+            ignore_view_errors: config.ignore_view_errors
+                && table.is_some_and(|table| table.has_foreign_views(&config.database)),
+            timeout: config.insert_timeout,
+            execution: config.max_execution_time,
+            leave_indexes_to_merges: !config.materialize_skip_indexes_on_insert
+                && schema.version().can_leave_indexes_to_merges(),
+        }
+    }
 }
 
 /// Makes one attempt.
@@ -99,6 +115,32 @@ pub(super) async fn insert(
     }
 }
 
+/// Whether a table would take an insert of these columns now: one of no rows needs every right, setting and column that a real one does, those of
+/// its views too, and leaves nothing behind.
+///
+/// # Errors
+/// [`Failure`].
+pub(super) async fn would_be_taken(
+    http: &Http,
+    server: &Uri,
+    database: &str,
+    (table, facts): (&Arc<str>, Option<&Table>),
+    columns: &Arc<[Arc<str>]>,
+    options: Options,
+) -> Result<(), Failure> {
+    let nothing = PartDelivery {
+        name: PartName { table: table.clone(), partition: 0 },
+        columns: columns.clone(),
+        token: format!("{:032x}", rand::random::<u128>()),
+        attempt: 0,
+        rows: 0,
+        body: Vec::new(),
+        witnesses: Vec::new(),
+        only_rows: None,
+    };
+    insert(http, server, database, facts, &nothing, options).await
+}
+
 /// What the ids of all attempts under a token begin with.
 pub(super) fn query_id_prefix(token: &str) -> String {
     format!("otelgate-{token}-")
@@ -143,7 +185,6 @@ pub(super) fn structure(table: &Table, columns: &[Arc<str>]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chunk::PartName;
     use crate::sink::clickhouse::schema::facts::Column;
 
     fn part(only_rows: Option<(u64, u64)>) -> PartDelivery {

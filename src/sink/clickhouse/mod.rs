@@ -33,11 +33,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 pub(crate) use error::Failure;
 pub use start::{StartError, apply_schema};
 
-use self::encode::EncoderFactory;
+use self::encode::{EncoderFactory, TableKind};
 use self::http::{Http, Server};
 use self::insert::Options;
 use self::query::Query;
@@ -46,11 +47,18 @@ use self::servers::Servers;
 use crate::chunk::ChunkEncoder;
 use crate::config;
 use crate::https::Connector;
+use crate::limited;
 use crate::signal::Signal;
-use crate::sink::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Sink, Window};
+use crate::sink::{AfterUnknown, BoxFuture, Condition, Heard, Look, Outcome, PartDelivery, Sink, Window};
 
 /// Longest wait for the answer that readiness goes by.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two questions of somebody who needs an answer, however often they come.
+const ASK_PAUSE: Duration = Duration::from_secs(2);
+/// A server that was heard no longer ago than this is not knocked at.
+const KNOCK_AFTER: Duration = Duration::from_secs(5);
+/// Longest wait of an insert for the tables' facts.
+const FRESH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// ClickHouse as a sink.
 #[derive(Debug)]
@@ -67,6 +75,12 @@ pub struct ClickHouse {
     reread: Arc<Notify>,
     /// Counts what held parts may have waited for.
     changes: watch::Sender<u64>,
+    /// What inserts and questions were answered.
+    heard: Heard,
+    /// When a question was asked last.
+    asked: tokio::sync::Mutex<Option<Instant>>,
+    /// When the tables' facts were read last.
+    read: tokio::sync::Mutex<Instant>,
 }
 
 impl ClickHouse {
@@ -75,17 +89,28 @@ impl ClickHouse {
         self.schema.subscribe()
     }
 
-    /// When the CAs that its certificate is checked against are over, in seconds since 1970; none when these are the public ones.
-    pub fn authorities_end(&self) -> Option<i64> {
-        http::authorities_end(&self.config)
-    }
-
     fn query(&self, server: usize) -> Query<'_> {
         Query::new(&self.http, self.servers.uri(server))
     }
 
     /// An attempt. A server that holds the insert for a person is no reason to wait for one while another takes it.
     async fn insert(&self, part: &PartDelivery) -> Outcome {
+        self.keep_fresh().await;
+        let outcome = self.insert_somewhere(part).await;
+        match &outcome {
+            Outcome::Delivered | Outcome::DeliveredBut { .. } => self.heard.takes(&part.name.table),
+            // The bytes are at fault, not the table.
+            Outcome::Refused { .. } => self.heard.answered(),
+            Outcome::Retry { why, .. } | Outcome::Unknown { why } if !self.heard.is_out() => {
+                self.heard.struggles(&part.name.table, why.clone());
+            }
+            Outcome::Hold { why } if !self.heard.is_out() => self.heard.holds(&part.name.table, why.clone()),
+            Outcome::Retry { .. } | Outcome::Unknown { .. } | Outcome::Hold { .. } => {}
+        }
+        outcome
+    }
+
+    async fn insert_somewhere(&self, part: &PartDelivery) -> Outcome {
         let schema = self.schema.borrow().clone();
         let table = schema.tables.get(&*part.name.table);
         let replicated = table.is_some_and(schema::Table::is_replicated);
@@ -125,14 +150,7 @@ impl ClickHouse {
             return Outcome::Hold { why };
         }
         let table = schema.tables.get(&*part.name.table);
-        let options = Options {
-            timeout: self.config.insert_timeout,
-            execution: self.config.max_execution_time,
-            ignore_view_errors: self.config.ignore_view_errors
-                && table.is_some_and(|table| table.has_foreign_views(&self.config.database)),
-            leave_indexes_to_merges: !self.config.materialize_skip_indexes_on_insert
-                && schema.version().can_leave_indexes_to_merges(),
-        };
+        let options = Options::new(&self.config, schema, table);
         let uri = self.servers.uri(server);
         let inserted = insert::insert(&self.http, uri, &self.config.database, table, part, options).await;
         self.spoke(server, inserted.as_ref().err());
@@ -174,6 +192,10 @@ impl ClickHouse {
 
     /// A server was spoken to. One that is back may take what others hold.
     fn spoke(&self, server: usize, failure: Option<&Failure>) {
+        match failure.filter(|failure| failure.is_everybodys()) {
+            Some(failure) => self.heard.out(failure.with_remedy()),
+            None => self.heard.answered(),
+        }
         if failure.is_some_and(Failure::is_silence) {
             self.servers.is_away(server);
         } else if self.servers.is_back(server) {
@@ -220,23 +242,99 @@ impl ClickHouse {
         found
     }
 
-    async fn answers(&self) -> Result<(), String> {
-        let mut why = String::new();
+    /// For somebody who needs to know: asks when it was not heard for long, or did not do well when it was; not more often than every
+    /// [`ASK_PAUSE`].
+    async fn ask_anew(&self) -> Condition {
+        let mut asked = self.asked.lock().await;
+        let lately = asked.is_some_and(|at| at.elapsed() < ASK_PAUSE);
+        if !lately && !self.heard.well_within(self.config.answer_max_age) {
+            *asked = Some(Instant::now());
+            if self.answers().await {
+                for table in self.heard.troubled() {
+                    self.ask_for(&table).await;
+                }
+            }
+        }
+        self.heard.condition()
+    }
+
+    /// For somebody who would like to know: whether anybody listens, which is no query, so that a service that sleeps while nobody asks it anything
+    /// goes on sleeping.
+    async fn knock_at(&self) -> Condition {
+        let mut asked = self.asked.lock().await;
+        let lately = asked.is_some_and(|at| at.elapsed() < ASK_PAUSE);
+        if !lately && self.heard.condition() == Condition::Well && !self.heard.well_within(KNOCK_AFTER) {
+            *asked = Some(Instant::now());
+            let mut why = String::new();
+            for server in 0..self.servers.len() {
+                match http::knock(self.servers.uri(server), READY_TIMEOUT).await {
+                    Ok(()) => return Condition::Well,
+                    Err(error) => why = error,
+                }
+            }
+            self.heard.out(why);
+        }
+        self.heard.condition()
+    }
+
+    /// Whether one of the servers answers, the one that is used first.
+    async fn answers(&self) -> bool {
         for _ in 0..self.servers.len() {
             let server = self.servers.current();
-            match self.ask(server).await {
-                Ok(()) => return Ok(()),
-                Err(failure) => why = failure.to_string(),
+            if self.ask(server).await.is_ok() {
+                return true;
             }
             self.servers.failed(server);
         }
-        Err(why)
+        false
+    }
+
+    /// Asks whether a table that took nothing would take an insert now: without a spool nobody sends what would tell.
+    async fn ask_for(&self, table: &Arc<str>) {
+        let server = self.servers.current();
+        if let Some(why) = self.unfit(server, table) {
+            return self.heard.holds(table, why);
+        }
+        let settings = self.encoders.settings();
+        let Some(kind) = TableKind::ALL.into_iter().find(|kind| kind.table() == &**table) else { return };
+        let schema = self.schema.borrow().clone();
+        let (columns, facts) = (settings.plans.get(kind).columns(), schema.tables.get(&**table));
+        let options = Options { timeout: READY_TIMEOUT, ..Options::new(&self.config, &schema, facts) };
+        let uri = self.servers.uri(server);
+        let taken =
+            insert::would_be_taken(&self.http, uri, &self.config.database, (table, facts), columns, options).await;
+        self.spoke(server, taken.as_ref().err());
+        match taken {
+            Ok(()) => self.heard.takes(table),
+            Err(failure) if failure.is_everybodys() => {}
+            Err(failure) if failure.is_for_people() => self.heard.holds(table, failure.with_remedy()),
+            Err(failure) => self.heard.struggles(table, failure.to_string()),
+        }
+    }
+
+    /// Reads the tables again when what is known of them is old, before something is written to them: an idle gateway reads nothing.
+    async fn keep_fresh(&self) {
+        let mut read = self.read.lock().await;
+        if read.elapsed() < self.config.schema_max_age {
+            return;
+        }
+        *read = Instant::now();
+        let reading = tokio::time::timeout(FRESH_TIMEOUT, self.read_again(false)).await;
+        let why = match reading {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {FRESH_TIMEOUT:?}"),
+        };
+        limited!(warn, why, "ClickHouse's tables are taken to be as they were last");
     }
 
     /// Whether a server answers.
     async fn ask(&self, server: usize) -> Result<(), Failure> {
         let answer = self.query(server).within(READY_TIMEOUT).run("SELECT 1").await;
         self.spoke(server, answer.as_ref().err());
+        if let Err(failure) = &answer {
+            self.heard.out(failure.with_remedy());
+        }
         answer.map(drop)
     }
 }
@@ -270,7 +368,8 @@ impl Sink for ClickHouse {
 
     fn windows(&self) -> Vec<Window> {
         let schema = self.schema.borrow();
-        let each = schema.tables.iter().map(|(name, table)| Window {
+        let written = schema.tables.iter().filter(|(name, table)| table.refusal(name).is_none());
+        let each = written.map(|(name, table)| Window {
             table: name.clone(),
             tokens: table.deduplication_window,
             remedy: table.window_remedy(&self.config.database, name),
@@ -278,7 +377,15 @@ impl Sink for ClickHouse {
         each.collect()
     }
 
-    fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(self.answers())
+    fn condition(&self) -> Condition {
+        self.heard.condition()
+    }
+
+    fn knock(&self) -> BoxFuture<'_, Condition> {
+        Box::pin(self.knock_at())
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Condition> {
+        Box::pin(self.ask_anew())
     }
 }

@@ -1,29 +1,31 @@
-//! What is settled before the first insert: the tables are there, their columns can be written, the user may do what it must and not
-//! much more. The facts are read again every minute, and soon after something was held, so that a table
-//! that was changed or comes back is taken up.
+//! What is settled before the first insert: the tables are there and keep what is written to them, their columns can be written, the user may do
+//! what it must and not much more. The facts are read again before an insert when they are old, and soon after something was held, so that a
+//! table that was changed or comes back is taken up. Nothing is read or asked while nobody writes: a service that sleeps when it is left alone may.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use http::Uri;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::ClickHouse;
 use super::change::{self, Taken};
 use super::encode::{EncoderFactory, EncoderSettings, Plans, SchemaError, TableKind};
 use super::error::Failure;
 use super::http::{Http, SetupError, base};
+use super::insert::{self, Options};
 use super::query::Query;
 use super::schema::{self, ApplyError, Done, ServerSchema, Version};
 use super::servers::Servers;
 use crate::config;
 use crate::https::{self, Connector};
 use crate::limited;
+use crate::sink::Heard;
 
-/// Between two readings of the facts.
-const EVERY: Duration = Duration::from_secs(60);
-/// Between two readings at least, and when nothing could be read yet; between two questions when there are several servers.
+/// Between two readings at least, and when nothing could be read yet; between two questions to servers that are away.
 const SOON: Duration = Duration::from_secs(5);
 
 /// A server that has not answered its first question after this long is away.
@@ -44,9 +46,26 @@ pub enum StartError {
     /// The facts could not be read.
     #[error("cannot read the schema: {0}")]
     Read(#[from] clickhouse::error::Error),
+    /// The database is not there.
+    #[error("there is no database {0}; create it (CREATE DATABASE {0}), or correct sink.clickhouse.database")]
+    NoDatabase(String),
+    /// Somebody who speaks TLS is spoken to without.
+    #[error("{0}; this port speaks TLS: write https:// in sink.clickhouse.url")]
+    SpeaksTls(Failure),
+    /// The user may not insert, or inserts would be held for another reason.
+    #[error("rows cannot be inserted: {}", lines(.0))]
+    Insert(Vec<NotTaken>),
     /// The tables cannot be written.
     #[error("the tables cannot be written: {}", lines(.0))]
     Schema(Vec<SchemaError>),
+}
+
+/// A table that takes no insert.
+#[derive(Debug, thiserror::Error)]
+#[error("{table}: {}", .failure.with_remedy())]
+pub struct NotTaken {
+    table: &'static str,
+    failure: Failure,
 }
 
 impl StartError {
@@ -56,14 +75,14 @@ impl StartError {
     }
 }
 
-fn lines(errors: &[SchemaError]) -> String {
+fn lines<T: ToString>(errors: &[T]) -> String {
     let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
     all.join("; ")
 }
 
 impl ClickHouse {
     /// Settles the schema and makes the sink. `known` is what an earlier process knew: with it the sink starts though ClickHouse is
-    /// away, and settles the rest when it is back.
+    /// away or has to be mended, and settles the rest when it is back.
     ///
     /// # Errors
     /// [`StartError`], only without `known`.
@@ -76,10 +95,17 @@ impl ClickHouse {
         let servers = Servers::new(config.urls.clone());
         let settled = settle_any(&connector, &http, &servers, &config).await;
         let away = settled.is_err();
+        let heard = Heard::default();
+        let mut changed = false;
         let schema = match (settled, known) {
-            (Ok(schema), _) => schema,
+            (Ok(schema), _) => {
+                heard.answered();
+                schema
+            }
             (Err(error), Some(known)) => {
                 tracing::warn!(%error, "ClickHouse's tables are taken to be as they were last");
+                changed = matches!(error, StartError::Schema(_));
+                heard.out(error.to_string());
                 known
             }
             (Err(error), None) => return Err(error),
@@ -96,7 +122,14 @@ impl ClickHouse {
             unfit: Mutex::default(),
             reread: reread.clone(),
             changes: watch::Sender::new(0),
+            heard,
+            asked: tokio::sync::Mutex::default(),
+            read: tokio::sync::Mutex::new(Instant::now()),
         });
+        if changed && let Err(error) = sink.read_again(false).await {
+            // What cannot be written any more is held from the first insert on.
+            tracing::warn!(%error, "ClickHouse's tables are taken to be as they were last");
+        }
         tokio::spawn(keep_reading(Arc::downgrade(&sink), reread, away));
         if sink.servers.len() > 1 {
             tokio::spawn(keep_asking(Arc::downgrade(&sink)));
@@ -105,7 +138,7 @@ impl ClickHouse {
     }
 
     /// Reads the facts of the server that is used now, and takes up what of them can be written.
-    async fn read_again(&self, settle: bool) -> Result<(), StartError> {
+    pub(super) async fn read_again(&self, settle: bool) -> Result<(), StartError> {
         let server = self.servers.current();
         let settled = match settle {
             true => Some(settle_any(&self.connector, &self.http, &self.servers, &self.config).await),
@@ -115,7 +148,7 @@ impl ClickHouse {
             // A table that cannot be written concerns nobody but its own batches.
             None | Some(Err(StartError::Schema(_))) => {
                 let client = client(&self.connector, &self.servers, &self.config);
-                schema::read(&client, &self.config.database).await?
+                schema::read(&client, &self.config.database, &written()).await?
             }
             Some(settled) => settled?,
         };
@@ -147,7 +180,7 @@ async fn keep_reading(sink: Weak<ClickHouse>, reread: Arc<Notify>, mut away: boo
     loop {
         tokio::time::sleep(SOON).await;
         if !away {
-            let _ = tokio::time::timeout(EVERY - SOON, reread.notified()).await;
+            reread.notified().await;
         }
         let Some(sink) = sink.upgrade() else { return };
         match sink.read_again(away).await {
@@ -157,15 +190,12 @@ async fn keep_reading(sink: Weak<ClickHouse>, reread: Arc<Notify>, mut away: boo
     }
 }
 
-/// Several servers: the one that is used is asked whether it answers, so that its end is seen before an insert meets it, and those
-/// that were away are, because what the others hold is tried again when one is back. Ends with the sink.
+/// Several servers: those that were away are asked until they are back, because what the others hold is tried again then. Ends with the
+/// sink.
 async fn keep_asking(sink: Weak<ClickHouse>) {
     loop {
         tokio::time::sleep(SOON).await;
         let Some(sink) = sink.upgrade() else { return };
-        if let Err(why) = sink.answers().await {
-            tracing::warn!(why, "no ClickHouse server answers");
-        }
         for server in sink.servers.away() {
             // What is said of it is kept there.
             let _ = sink.ask(server).await;
@@ -201,8 +231,7 @@ async fn settle_any(
     let mut attempts = servers.len();
     loop {
         let server = servers.current();
-        let query = Query::new(http, servers.uri(server));
-        let settled = settle(&client(connector, servers, config), query, config).await;
+        let settled = settle(&client(connector, servers, config), http, servers.uri(server), config).await;
         attempts -= 1;
         if settled.is_ok() || attempts == 0 {
             return settled;
@@ -213,10 +242,30 @@ async fn settle_any(
 
 async fn settle(
     client: &clickhouse::Client,
-    query: Query<'_>,
+    http: &Http,
+    server: &Uri,
     config: &config::ClickHouse,
 ) -> Result<ServerSchema, StartError> {
-    query.within(FIRST_ANSWER).run("SELECT 1").await?;
+    let query = Query::new(http, server);
+    if let Err(failure) = query.within(FIRST_ANSWER).run("SELECT 1").await {
+        let secure = failure.is_silence() && speaks_tls(http, server).await;
+        return Err(if secure { StartError::SpeaksTls(failure) } else { failure.into() });
+    }
+    let settled = settle_tables(client, http, server, config).await;
+    match settled {
+        // Without its database everything else is said in words that lead elsewhere: no such table, no right.
+        Err(_) if has_no_database(query, config).await => Err(StartError::NoDatabase(config.database.clone())),
+        settled => settled,
+    }
+}
+
+async fn settle_tables(
+    client: &clickhouse::Client,
+    http: &Http,
+    server: &Uri,
+    config: &config::ClickHouse,
+) -> Result<ServerSchema, StartError> {
+    let query = Query::new(http, server);
     if config.create_schema {
         for done in create_missing(query, config).await?.iter().filter(|done| done.created) {
             tracing::info!(table = done.name, "created");
@@ -225,9 +274,59 @@ async fn settle(
     for warning in schema::warnings(&config.user, &config.database, &schema::show_grants(client).await?) {
         tracing::warn!("{warning}");
     }
-    let found = schema::read(client, &config.database).await?;
-    encoder_settings(&found, config)?;
+    let found = schema::read(client, &config.database, &written()).await?;
+    let settings = encoder_settings(&found, config)?;
+    may_insert(http, server, config, &found, &settings.plans).await?;
     Ok(found)
+}
+
+/// Every table takes an insert of nothing. What passes by itself is no reason not to start.
+async fn may_insert(
+    http: &Http,
+    server: &Uri,
+    config: &config::ClickHouse,
+    schema: &ServerSchema,
+    plans: &Plans,
+) -> Result<(), StartError> {
+    let mut refused = Vec::new();
+    for kind in TableKind::ALL {
+        let (plan, facts) = (plans.get(kind), schema.tables.get(kind.table()));
+        let options = Options { timeout: FIRST_ANSWER, ..Options::new(config, schema, facts) };
+        let table = (plan.table(), facts);
+        match insert::would_be_taken(http, server, &config.database, table, plan.columns(), options).await {
+            Ok(()) => {}
+            Err(failure) if failure.is_for_people() => refused.push(NotTaken { table: kind.table(), failure }),
+            Err(failure) => tracing::warn!(table = kind.table(), %failure, "an insert of nothing was not taken"),
+        }
+    }
+    if refused.is_empty() { Ok(()) } else { Err(StartError::Insert(refused)) }
+}
+
+/// Whether the database is not there. An insert tells, whatever the user may do; other statements ask for a right first.
+async fn has_no_database(query: Query<'_>, config: &config::ClickHouse) -> bool {
+    let insert = format!("INSERT INTO {}.otel_logs (Body) FORMAT Native", schema::identifier(&config.database));
+    query.run(&insert).await.is_err_and(|failure| failure.is_missing_database())
+}
+
+/// Whether an address that is spoken to without TLS and says nothing would rather be spoken to with it.
+async fn speaks_tls(http: &Http, server: &Uri) -> bool {
+    if server.scheme_str() != Some("http") {
+        return false;
+    }
+    let mut parts = server.clone().into_parts();
+    parts.scheme = Some(http::uri::Scheme::HTTPS);
+    let Ok(secure) = Uri::from_parts(parts) else {
+        return false;
+    };
+    match Query::new(http, &secure).within(FIRST_ANSWER).run("SELECT 1").await {
+        Ok(_) | Err(Failure::Exception { .. } | Failure::Http { .. }) => true,
+        Err(failure) => failure.is_certificate(),
+    }
+}
+
+/// The names of the tables that are written.
+fn written() -> Vec<&'static str> {
+    TableKind::ALL.iter().map(|kind| kind.table()).collect()
 }
 
 /// The crate's client for the server that is used now.

@@ -27,7 +27,6 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use self::answer::{Answer, Class, Failure, PartialSuccess};
 use self::connect::Connect;
@@ -39,14 +38,16 @@ use crate::config;
 use crate::limited;
 use crate::metrics::{Metrics, OfSignal};
 use crate::signal::Signal;
-use crate::sink::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Sink};
+use crate::sink::{AfterUnknown, BoxFuture, Condition, Heard, Look, Outcome, PartDelivery, Sink};
 
 pub(crate) use self::connect::SetupError;
 
 /// Longest wait for the answer that readiness goes by.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// A collector that took something this short a time ago is not asked whether it is there.
-const FRESH: Duration = Duration::from_secs(5);
+const FRESH: Duration = Duration::from_secs(10);
+/// Between two questions of somebody who needs an answer, however often they come.
+const ASK_PAUSE: Duration = Duration::from_millis(500);
 
 /// A collector as a sink.
 #[derive(Debug)]
@@ -55,7 +56,9 @@ pub(crate) struct Collector {
     exporter: Exporter,
     messages: [Arc<Messages>; 3],
     metrics: Arc<Metrics>,
-    last_taken: Mutex<Option<Instant>>,
+    heard: Heard,
+    /// When it was asked last.
+    asked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Collector {
@@ -72,7 +75,8 @@ impl Collector {
             exporter: Exporter::new(config)?,
             messages: Signal::ALL.map(|_| Arc::new(Messages::new(config.max_message_bytes))),
             metrics,
-            last_taken: Mutex::default(),
+            heard: Heard::default(),
+            asked: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -90,6 +94,7 @@ impl Collector {
             Err(why) => return Outcome::Refused { why },
         };
         let (answer, endpoint) = self.send(signal, message).await;
+        self.hear(&part.name.table, &answer, &endpoint);
         match answer {
             Answer::Taken(None) => Outcome::Delivered,
             Answer::Taken(Some(partial)) => {
@@ -132,7 +137,6 @@ impl Collector {
             match &answer {
                 Answer::Taken(_) => {
                     peer.did_well();
-                    *self.last_taken.lock() = Some(Instant::now());
                 }
                 Answer::Failed(Failure { class: Class::Unreachable, .. }) => {
                     peer.failed(None);
@@ -161,23 +165,54 @@ impl Collector {
         })
     }
 
-    /// An empty request is a question that any OTLP endpoint answers, and that checks the credentials too.
-    async fn answers(&self) -> Result<(), String> {
-        if self.last_taken.lock().is_some_and(|taken| taken.elapsed() < FRESH) {
-            return Ok(());
+    fn hear(&self, signal: &Arc<str>, answer: &Answer, endpoint: &str) {
+        match answer {
+            Answer::Taken(_) => self.heard.takes(signal),
+            Answer::Failed(Failure { class: Class::Refused, .. }) => self.heard.answered(),
+            Answer::Failed(failure @ Failure { class: Class::NotServed, .. }) => {
+                self.heard.holds(signal, format!("{endpoint}: {}", failure.why));
+            }
+            Answer::Failed(failure) => self.heard.out(format!("{endpoint}: {}", failure.why)),
         }
+    }
+
+    /// For somebody who needs to know: asks when it was not heard for long, or did not do well when it was; not more often than every
+    /// [`ASK_PAUSE`].
+    async fn ask_anew(&self) -> Condition {
+        let mut asked = self.asked.lock().await;
+        let lately = asked.is_some_and(|at| at.elapsed() < ASK_PAUSE);
+        if !lately && !self.heard.well_within(FRESH) {
+            *asked = Some(Instant::now());
+            // What a signal was refused for is asked for itself: without a spool nobody sends what would tell.
+            for signal in Signal::ALL {
+                let troubled = self.heard.troubled().iter().any(|of| **of == *signal.name());
+                if troubled || signal == Signal::Traces {
+                    self.ask(signal, troubled).await;
+                }
+            }
+        }
+        self.heard.condition()
+    }
+
+    /// An empty request is a question that any OTLP endpoint answers, and that checks the credentials too.
+    async fn ask(&self, signal: Signal, was_troubled: bool) {
         let asking = async {
             let message = self.exporter.message(Vec::new()).await.map_err(|error| error.to_string())?;
-            Ok(self.send(Signal::Traces, message).await)
+            Ok(self.send(signal, message).await)
         };
-        let (answer, endpoint) = tokio::time::timeout(READY_TIMEOUT, asking)
+        let asked = tokio::time::timeout(READY_TIMEOUT, asking)
             .await
-            .unwrap_or_else(|_| Err(format!("the collector does not answer within {READY_TIMEOUT:?}")))?;
-        match answer {
-            Answer::Taken(_) => Ok(()),
-            // It is there, and may take the other signals, or what is not empty.
-            Answer::Failed(Failure { class: Class::NotServed | Class::Refused, .. }) => Ok(()),
-            Answer::Failed(failure) => Err(format!("{endpoint}: {}", failure.why)),
+            .unwrap_or_else(|_| Err(format!("the collector does not answer within {READY_TIMEOUT:?}")));
+        match asked {
+            Err(why) => self.heard.out(why),
+            // It is there, and may take what is not empty.
+            Ok((Answer::Taken(_) | Answer::Failed(Failure { class: Class::Refused, .. }), _)) if was_troubled => {
+                self.heard.takes(&signal.name().into());
+            }
+            Ok((Answer::Taken(_) | Answer::Failed(Failure { class: Class::Refused, .. }), _)) => self.heard.answered(),
+            // Or the other signals.
+            Ok((Answer::Failed(Failure { class: Class::NotServed, .. }), _)) if !was_troubled => self.heard.answered(),
+            Ok((answer, endpoint)) => self.hear(&signal.name().into(), &answer, &endpoint),
         }
     }
 }
@@ -216,7 +251,11 @@ impl Sink for Collector {
         }
     }
 
-    fn ready(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(self.answers())
+    fn condition(&self) -> Condition {
+        self.heard.condition()
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Condition> {
+        Box::pin(self.ask_anew())
     }
 }

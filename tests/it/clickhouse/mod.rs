@@ -5,6 +5,7 @@ mod indexes;
 mod insert;
 mod look;
 mod network;
+mod place;
 mod schema;
 mod tls;
 
@@ -50,6 +51,8 @@ impl Database {
             ttl: Ttl { logs: 30 * DAY, traces: 30 * DAY, metrics: 30 * DAY, sessions: 30 * DAY },
             insert_timeout: Duration::from_secs(30),
             max_execution_time: Duration::from_secs(25),
+            schema_max_age: Duration::from_secs(60),
+            answer_max_age: Duration::from_secs(60),
             inserts_per_table: 2,
             compression: BlockCompression::default(),
             materialize_skip_indexes_on_insert: false,

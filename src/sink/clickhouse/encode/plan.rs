@@ -34,6 +34,14 @@ pub enum SchemaError {
         /// Types that can be written.
         expected: &'static str,
     },
+    /// Something that cannot keep rows as they are promised.
+    #[error("{table} {why}")]
+    NoPlace {
+        /// The table.
+        table: &'static str,
+        /// What it is, and what to do instead.
+        why: String,
+    },
     /// No plan was given for a table.
     #[error("{table}: no such table")]
     MissingTable {

@@ -25,7 +25,7 @@ pub struct ServerSchema {
     pub(crate) version: String,
     /// As `timezone()` says it: decides on a row's day.
     pub(crate) timezone: String,
-    /// Tables of the database by name; views are not among them.
+    /// Tables of the database by name; views are not among them, but for those that stand where a table is written.
     pub tables: BTreeMap<String, Table>,
 }
 
@@ -34,6 +34,9 @@ pub struct ServerSchema {
 pub struct Table {
     /// Its engine's name.
     pub(crate) engine: String,
+    /// The table that it passes rows on to, when it is a Distributed or a Buffer table.
+    #[serde(default)]
+    pub(crate) behind: Option<String>,
     /// Expressions of the sorting key, as one list; empty when the engine has none.
     pub(crate) sorting_key: String,
     /// How many tokens the table keeps; 0: it does not deduplicate.
@@ -90,6 +93,11 @@ impl Table {
             name.is_some_and(|name| OWN_VIEWS.contains(&name))
         };
         !self.views.iter().all(is_own)
+    }
+
+    /// Why rows cannot be kept in it and what to do instead, in words that go on after its name.
+    pub(crate) fn refusal(&self, name: &str) -> Option<String> {
+        super::engine::refusal(&self.engine, self.behind.as_deref(), name)
     }
 
     /// The type of a column.

@@ -5,6 +5,7 @@
 
 mod apply;
 mod ddl;
+mod engine;
 pub(crate) mod facts;
 mod grants;
 mod read;

@@ -25,13 +25,14 @@ struct ColumnRow {
     default_kind: String,
 }
 
-/// Reads version, time zone, tables and columns of a database.
+/// Reads version, time zone, tables and columns of a database. Views are left out but where they have the name of a table that is written.
 ///
 /// # Errors
 /// When the server does not answer, or refuses the user.
 pub(in crate::sink::clickhouse) async fn read(
     client: &Client,
     database: &str,
+    written: &[&str],
 ) -> Result<ServerSchema, clickhouse::error::Error> {
     let (version, timezone) = client.query("SELECT version(), timezone()").fetch_one::<(String, String)>().await?;
     let defaults = client
@@ -43,9 +44,10 @@ pub(in crate::sink::clickhouse) async fn read(
     let rows = client
         .query(
             "SELECT name, engine, engine_full, sorting_key, dependencies_database, dependencies_table FROM system.tables \
-             WHERE database = ? AND engine NOT LIKE '%View' AND name NOT LIKE '.inner%'",
+             WHERE database = ? AND (engine NOT LIKE '%View' OR name IN ?) AND name NOT LIKE '.inner%'",
         )
         .bind(database)
+        .bind(written)
         .fetch_all::<TableRow>()
         .await?;
     let mut tables: BTreeMap<String, Table> =
@@ -63,12 +65,16 @@ pub(in crate::sink::clickhouse) async fn read(
     Ok(ServerSchema { version, timezone, tables })
 }
 
-/// What the user may do, one GRANT statement an entry.
+/// What the user may do, one GRANT statement an entry; through its roles too, where the server tells.
 ///
 /// # Errors
 /// When the server does not answer.
 pub(in crate::sink::clickhouse) async fn show_grants(client: &Client) -> Result<Vec<String>, clickhouse::error::Error> {
-    client.query("SHOW GRANTS").fetch_all::<String>().await
+    // FINAL: what roles give too. Older servers do not know it.
+    match client.query("SHOW GRANTS FINAL").fetch_all::<String>().await {
+        Err(clickhouse::error::Error::BadResponse(_)) => client.query("SHOW GRANTS").fetch_all::<String>().await,
+        answer => answer,
+    }
 }
 
 fn table(row: TableRow, defaults: &BTreeMap<String, String>) -> Table {
@@ -88,6 +94,7 @@ fn table(row: TableRow, defaults: &BTreeMap<String, String>) -> Table {
         row.dependencies_database.iter().zip(&row.dependencies_table).map(|(d, t)| format!("{d}.{t}")).collect();
     views.sort();
     Table {
+        behind: super::engine::behind(&row.engine, &row.engine_full),
         engine: row.engine,
         sorting_key: row.sorting_key,
         deduplication_window: window.unwrap_or(0),

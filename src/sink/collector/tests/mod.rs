@@ -206,7 +206,7 @@ async fn nothing_is_sent_where_nobody_listens_and_another_endpoint_is_taken() {
         let alone = collector(&settings(protocol, &[gone]));
         let (part, _) = part(Signal::Metrics, &alone);
         assert_eq!(letter(&alone.deliver(&part).await), 'r');
-        assert!(alone.ready().await.is_err());
+        assert!(matches!(alone.ready().await, Condition::Out(_)));
         let endpoint = Endpoint::start([]).await;
         let both = collector(&settings(protocol, &[gone, endpoint.address]));
         for _ in 0..3 {
@@ -214,7 +214,7 @@ async fn nothing_is_sent_where_nobody_listens_and_another_endpoint_is_taken() {
         }
         assert_eq!(
             (both.ready().await, endpoint.seen().len()),
-            (Ok(()), 3),
+            (Condition::Well, 3),
             "what was taken a moment ago is not asked again"
         );
     }
@@ -267,8 +267,11 @@ async fn readiness_asks_with_an_empty_request() {
         let refusal = if grpc { grpc_no(16) } else { no(401, &[]) };
         let endpoint = Endpoint::start([refusal, yes(grpc, &[])]).await;
         let collector = collector(&settings(protocol, &[endpoint.address]));
-        assert!(collector.ready().await.is_err_and(|why| why.contains("because")));
-        assert_eq!(collector.ready().await, Ok(()));
+        let out = collector.ready().await;
+        assert!(matches!(&out, Condition::Out(why) if why.contains("because")), "{out:?}");
+        assert_eq!((collector.ready().await, endpoint.seen().len()), (out, 1), "a moment later it is not asked again");
+        tokio::time::sleep(ASK_PAUSE).await;
+        assert_eq!(collector.ready().await, Condition::Well);
         assert_eq!(endpoint.seen()[0].body.len(), if grpc { 5 } else { 0 });
     }
 }
