@@ -1,7 +1,7 @@
 //! What a request knows of the connection it came over.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
@@ -21,7 +21,16 @@ pub(crate) struct Peer {
     /// The client's address; IPv4 mapped into IPv6 is IPv4 here.
     pub(crate) ip: IpAddr,
     connection: Arc<Connection>,
-    written: Arc<AtomicBool>,
+    written: Arc<Written>,
+}
+
+/// How far an answer has come.
+#[derive(Debug, Default)]
+struct Written {
+    /// Its last byte was handed over.
+    whole: AtomicBool,
+    /// Bytes of the connection that were written before its last ones.
+    after: AtomicU64,
 }
 
 impl Peer {
@@ -44,9 +53,14 @@ impl Peer {
         Answer { connection: Arc::clone(&self.connection), written: Arc::clone(&self.written) }
     }
 
+    /// The answer's last bytes are about to be handed over: whatever was written of the connection until now is before them.
+    pub(super) fn answer_ends(&self) {
+        self.written.after.store(self.connection.written.load(Ordering::Acquire), Ordering::Release);
+    }
+
     /// The answer's last byte was handed over.
     pub(crate) fn answer_written(&self) {
-        self.written.store(true, Ordering::Release);
+        self.written.whole.store(true, Ordering::Release);
     }
 }
 
@@ -62,20 +76,28 @@ impl Peer {
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     connection: Arc<Connection>,
-    written: Arc<AtomicBool>,
+    written: Arc<Written>,
 }
 
 impl Answer {
-    /// Whether the answer was written whole and its connection is open until now. Asked later than [`UNACKNOWLEDGED`](super::UNACKNOWLEDGED)
+    /// Whether the answer was written whole, and its connection is open until now or was closed by its client in order, with all of the answer
+    /// acknowledged. Asked later than [`UNACKNOWLEDGED`](super::UNACKNOWLEDGED)
     /// after the answer was given, `true` says that the client's machine (or a proxy before it) has it; `false` says that it may
-    /// not: the connection or the stream broke, was closed, or the answer is still being written.
+    /// not: the connection or the stream broke, or the answer is still being written.
     pub(crate) fn arrived(&self) -> bool {
-        self.written.load(Ordering::Acquire) && !self.connection.closed.load(Ordering::Acquire)
+        let whole = self.written.whole.load(Ordering::Acquire);
+        whole && (!self.connection.closed.load(Ordering::Acquire) || self.was_acknowledged())
     }
 
-    /// Whether the connection is gone: what had not arrived by then never will.
+    /// Whether the connection is gone and the answer may not have arrived by then: it never will.
     pub(crate) fn is_broken(&self) -> bool {
-        self.connection.closed.load(Ordering::Acquire)
+        self.connection.closed.load(Ordering::Acquire) && !self.was_acknowledged()
+    }
+
+    /// Whether the client said goodbye in order when it had acknowledged everything up to this answer's end.
+    fn was_acknowledged(&self) -> bool {
+        let acknowledged = self.connection.acknowledged.load(Ordering::Acquire);
+        self.written.whole.load(Ordering::Acquire) && acknowledged > self.written.after.load(Ordering::Acquire)
     }
 }
 
@@ -88,6 +110,10 @@ pub(super) struct Connection {
     pub(super) activity: Activity,
     registry: Weak<Registry>,
     closed: AtomicBool,
+    /// Bytes of HTTP that were written.
+    written: AtomicU64,
+    /// How many of them the client had acknowledged when it ended the connection in order; 0 while it has not.
+    acknowledged: AtomicU64,
     eviction: Notify,
     has_place: AtomicBool,
     /// Bytes read since the last answer, counted only until a valid key was shown.
@@ -103,6 +129,8 @@ impl Connection {
             activity: Activity::new(),
             registry,
             closed: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
             eviction: Notify::new(),
             has_place: AtomicBool::new(true),
             unanswered_bytes: AtomicUsize::new(0),
@@ -145,6 +173,16 @@ impl Connection {
             self.unanswered_bytes.store(0, Ordering::Release);
             self.wake_reader();
         }
+    }
+
+    /// `count` bytes were handed to TLS or the socket.
+    pub(super) fn bytes_went(&self, count: usize) {
+        self.written.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::AcqRel);
+    }
+
+    /// The client ended the connection in order, when it had acknowledged everything that was written.
+    pub(super) fn acknowledged(&self) {
+        self.acknowledged.store(self.written.load(Ordering::Acquire), Ordering::Release);
     }
 
     fn wake_reader(&self) {
@@ -193,6 +231,30 @@ mod tests {
         assert!(answer.arrived());
         peer.connection.closed();
         assert!(!answer.arrived());
+    }
+
+    #[test]
+    fn an_answer_arrived_when_its_client_closed_in_order_with_all_of_it_acknowledged() {
+        let peer = Peer::unconnected(IP);
+        let (connection, answer) = (&peer.connection, peer.answer());
+        connection.bytes_went(100);
+        peer.answer_ends();
+        peer.answer_written();
+        // The client had everything that was written, and the answer's last bytes were not.
+        connection.acknowledged();
+        connection.closed();
+        assert!(!answer.arrived() && answer.is_broken());
+
+        let peer = Peer::unconnected(IP);
+        let (connection, answer) = (&peer.connection, peer.answer());
+        let unanswered = Peer::new(connection).answer();
+        peer.answer_ends();
+        connection.bytes_went(100);
+        peer.answer_written();
+        connection.acknowledged();
+        connection.closed();
+        assert!(answer.arrived() && !answer.is_broken());
+        assert!(!unanswered.arrived() && unanswered.is_broken(), "another request's answer was not written");
     }
 
     #[test]

@@ -78,7 +78,9 @@ where
     connection.activity.request_begins(request.version());
     let _in_flight = InFlight(connection);
     request.extensions_mut().insert(peer.clone());
-    handler(request).await.map(|body| Answering { body, complete: false, peer })
+    let answer = handler(request).await;
+    peer.answer_ends();
+    answer.map(|body| Answering { body, complete: false, peer })
 }
 
 /// A request that is being served.
@@ -102,6 +104,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let ended = self.complete || self.body.is_end_stream();
         let frame = Pin::new(&mut self.body).poll_frame(context);
         // Trailers are the last frame, after which hyper asks for no more.
         self.complete |= match &frame {
@@ -109,6 +112,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
             Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),
             Poll::Ready(Some(Err(_))) | Poll::Pending => false,
         };
+        if !ended && (self.complete || self.body.is_end_stream()) {
+            self.peer.answer_ends();
+        }
         frame
     }
 

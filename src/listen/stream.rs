@@ -1,6 +1,7 @@
 //! The socket, with or without TLS, as hyper sees it: watched, and closed so that the last answer arrives.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -10,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
+use unacknowledged::unacknowledged;
 
 use super::peer::Connection;
 
@@ -35,6 +37,15 @@ impl Stream {
         }
     }
 
+    /// Bytes that were written and not acknowledged; all that there can be when the system does not tell.
+    fn unacknowledged(&self) -> usize {
+        let tcp = match self {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_ref().0,
+        };
+        unacknowledged(tcp.as_fd()).unwrap_or(usize::MAX)
+    }
+
     fn tcp(&mut self) -> Pin<&mut TcpStream> {
         Pin::new(match self {
             Stream::Plain(tcp) => tcp,
@@ -51,6 +62,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 pub(super) struct Watched {
     stream: Stream,
     connection: Arc<Connection>,
+    /// The client has said that it sends nothing more.
+    ended: bool,
+    /// Bytes that were not acknowledged before this side closed.
+    before_close: Option<usize>,
     linger: Option<Linger>,
 }
 
@@ -58,11 +73,27 @@ pub(super) struct Watched {
 struct Linger {
     until: Pin<Box<Sleep>>,
     bytes_left: usize,
+    /// What closing itself sent (TLS' goodbye, the FIN), which nobody has to acknowledge.
+    goodbye: usize,
 }
 
 impl Watched {
     pub(super) fn new(stream: Stream, connection: Arc<Connection>) -> Self {
-        Watched { stream, connection, linger: None }
+        Watched { stream, connection, ended: false, before_close: None, linger: None }
+    }
+
+    /// The client ended the connection: by TLS' goodbye, or a FIN, which no system sends for a process that leaves bytes unread. Once it has
+    /// acknowledged all that was written, it had it.
+    fn client_ended(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) && self.stream.unacknowledged() == 0 {
+            self.connection.acknowledged();
+        }
+    }
+
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(count)) = written {
+            self.connection.bytes_went(*count);
+        }
     }
 
     fn watch_write<T>(&self, result: Poll<T>) -> Poll<T> {
@@ -83,8 +114,12 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         let result = self.stream.transport().poll_read(context, buffer);
         let count = buffer.filled().len() - before;
-        if count > 0 {
-            self.connection.bytes_came(count);
+        match &result {
+            _ if count > 0 => self.connection.bytes_came(count),
+            Poll::Ready(Ok(())) if buffer.remaining() > 0 => self.client_ended(),
+            // A FIN without TLS' goodbye before it, as many clients do it.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.client_ended(),
+            Poll::Ready(_) | Poll::Pending => {}
         }
         result
     }
@@ -93,6 +128,7 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = self.stream.transport().poll_write(context, bytes);
+        self.count(&result);
         self.watch_write(result)
     }
 
@@ -102,6 +138,7 @@ impl AsyncWrite for Watched {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = self.stream.transport().poll_write_vectored(context, slices);
+        self.count(&result);
         self.watch_write(result)
     }
 
@@ -120,16 +157,22 @@ impl AsyncWrite for Watched {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
+            let before = *this.before_close.get_or_insert_with(|| this.stream.unacknowledged());
             ready!(this.stream.transport().poll_shutdown(context))?;
+            let goodbye = this.stream.unacknowledged().saturating_sub(before);
+            let until = Box::pin(tokio::time::sleep(LINGER));
+            this.linger = Some(Linger { until, bytes_left: LINGER_BYTES, goodbye });
         }
-        let linger = this
-            .linger
-            .get_or_insert_with(|| Linger { until: Box::pin(tokio::time::sleep(LINGER)), bytes_left: LINGER_BYTES });
+        let Some(linger) = &mut this.linger else { return Poll::Ready(Ok(())) };
         let mut scratch = [0; 4096];
         while linger.bytes_left > 0 && linger.until.as_mut().poll(context).is_pending() {
             let mut buffer = ReadBuf::new(&mut scratch);
             let result = ready!(this.stream.tcp().poll_read(context, &mut buffer));
             let count = buffer.filled().len();
+            if result.is_ok() && count == 0 && !this.ended && this.stream.unacknowledged() <= linger.goodbye {
+                // This side closed first, and the client after it, with all of the answer acknowledged.
+                this.connection.acknowledged();
+            }
             if result.is_err() || count == 0 {
                 break;
             }

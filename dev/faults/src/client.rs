@@ -38,7 +38,9 @@ pub fn target(
 ) -> Result<Target> {
     let scheme = if certificates.is_some() { "https" } else { "http" };
     let endpoint = format!("{scheme}://127.0.0.1:{port}").parse()?;
-    Target::new(&endpoint, certificates.map(|certificates| certificates.ca.as_path()), protocol, http2, Some(key))
+    let ca = certificates.map(|certificates| certificates.ca.as_path());
+    // A client that closes in order has had its answers: what a fault makes it forget, it could not have read.
+    Ok(Target::new(&endpoint, ca, protocol, http2, Some(key))?.abrupt())
 }
 
 /// Sends a request and reads the whole answer.

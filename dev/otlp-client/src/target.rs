@@ -19,6 +19,8 @@ pub(crate) struct Endpoint {
     pub(crate) authority: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     pub(crate) http2: bool,
+    /// Every connection ends with a reset.
+    abrupt: bool,
     /// What a request's address begins with.
     pub(crate) base: String,
 }
@@ -42,13 +44,16 @@ impl Endpoint {
             (true, true) => format!("https://{authority}"),
             (true, false) => format!("http://{authority}"),
         };
-        Ok(Endpoint { authority, tls, http2, base })
+        Ok(Endpoint { authority, tls, http2, abrupt: false, base })
     }
 
     pub(crate) async fn connect(&self) -> Result<Connection> {
         let tcp = TcpStream::connect(&self.authority).await;
         let tcp = tcp.with_context(|| format!("cannot connect to {}", self.authority))?;
         tcp.set_nodelay(true)?;
+        if self.abrupt {
+            tcp.set_zero_linger()?;
+        }
         match &self.tls {
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), tcp).await.context("TLS handshake")?;
@@ -97,6 +102,13 @@ impl Target {
             target.set_header(AUTHORIZATION, key);
         }
         Ok(target)
+    }
+
+    /// Its connections end as those of a client whose machine fails: with a reset, however they end.
+    #[must_use]
+    pub fn abrupt(mut self) -> Target {
+        self.endpoint.abrupt = true;
+        self
     }
 
     /// How requests are sent.

@@ -353,7 +353,7 @@ async fn a_refusal_arrives_though_the_body_was_not_read() {
 }
 
 #[tokio::test]
-async fn an_answer_is_known_to_have_arrived_only_on_a_connection_that_lives_on() {
+async fn an_answer_has_arrived_unless_its_connection_breaks() {
     let gateway = Gateway::plaintext(limits()).await;
     let arrived = |index: usize| gateway.answers.lock().get(index).is_some_and(|of| of.arrived());
     for (index, version) in BOTH.into_iter().enumerate() {
@@ -371,8 +371,63 @@ async fn an_answer_is_known_to_have_arrived_only_on_a_connection_that_lives_on()
         gateway.slow.forget_permits(1);
         assert!(!arrived(cut), "the stream was cut before its answer");
         assert!(arrived(read));
+        // Closed in order, with everything acknowledged, it had its answer.
         drop(client);
-        eventually(|| !arrived(read)).await;
+        eventually(|| gateway.metrics.connections_open.get() == 0).await;
+        assert!(arrived(read), "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_lost_when_its_connection_is_reset_after_it() {
+    let gateway = Gateway::plaintext(limits()).await;
+    let last = || gateway.answers.lock().last().expect("an answer").clone();
+    for version in BOTH {
+        let stream = gateway.connect().await;
+        stream.set_zero_linger().expect("a socket");
+        let mut client = Client::over(stream, version).await;
+        client.post("/").await.expect("an answer");
+        eventually(|| last().arrived()).await;
+        drop(client);
+        eventually(|| gateway.metrics.connections_open.get() == 0).await;
+        assert!(!last().arrived() && last().is_broken(), "{version:?}");
+    }
+    // A process that ends before it has read its answer: the system resets for it, though it had acknowledged every byte.
+    let mut unread = gateway.connect().await;
+    let request = b"POST / HTTP/1.1\r\nhost: gateway\r\nkey: valid\r\ncontent-length: 0\r\n\r\n";
+    unread.write_all(request).await.expect("sent");
+    unread.readable().await.expect("an answer");
+    eventually(|| last().arrived()).await;
+    drop(unread);
+    eventually(|| gateway.metrics.connections_open.get() == 0).await;
+    assert!(!last().arrived() && last().is_broken());
+}
+
+#[tokio::test]
+async fn over_tls_a_goodbye_and_a_bare_fin_are_in_order() {
+    let (dir, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
+    let gateway = Gateway::start(limits(), ca.write(dir.path(), false)).await;
+    let request = "POST / HTTP/1.1\r\nhost: gateway\r\nkey: valid\r\ncontent-length: 0\r\n";
+    for (goodbye, closes) in [(true, false), (false, false), (true, true)] {
+        let mut stream = ca.connect(&gateway, &["http/1.1"], None).await.expect("TLS");
+        let last_header = if closes { "connection: close\r\n" } else { "" };
+        stream.write_all(format!("{request}{last_header}\r\n").as_bytes()).await.expect("sent");
+        let mut answer = vec![0; 4096];
+        let mut read = 0;
+        while !answer[..read].ends_with(b"127.0.0.1") {
+            read += stream.read(&mut answer[read..]).await.expect("an answer");
+        }
+        if closes {
+            // Whoever leaves the gateway's own goodbye unread resets the connection.
+            stream.read_to_end(&mut Vec::new()).await.expect("the end");
+        }
+        if goodbye {
+            stream.shutdown().await.expect("said");
+        }
+        drop(stream);
+        eventually(|| gateway.metrics.connections_open.get() == 0).await;
+        let last = gateway.answers.lock().last().expect("an answer").clone();
+        assert!(last.arrived(), "goodbye: {goodbye}, closes: {closes}");
     }
 }
 

@@ -97,17 +97,22 @@ impl ClickHouse {
     async fn insert(&self, part: &PartDelivery) -> Outcome {
         self.keep_fresh().await;
         let outcome = self.insert_somewhere(part).await;
-        match &outcome {
-            Outcome::Delivered | Outcome::DeliveredBut { .. } => self.heard.takes(&part.name.table),
+        self.hear(&part.name.table, &outcome);
+        outcome
+    }
+
+    fn hear(&self, table: &Arc<str>, outcome: &Outcome) {
+        match outcome {
+            Outcome::Delivered | Outcome::DeliveredBut { .. } => self.heard.takes(table),
             // The bytes are at fault, not the table.
             Outcome::Refused { .. } => self.heard.answered(),
+            Outcome::Doubtful { or_else } => self.hear(table, or_else),
             Outcome::Retry { why, .. } | Outcome::Unknown { why } if !self.heard.is_out() => {
-                self.heard.struggles(&part.name.table, why.clone());
+                self.heard.struggles(table, why.clone());
             }
-            Outcome::Hold { why } if !self.heard.is_out() => self.heard.holds(&part.name.table, why.clone()),
+            Outcome::Hold { why } if !self.heard.is_out() => self.heard.holds(table, why.clone()),
             Outcome::Retry { .. } | Outcome::Unknown { .. } | Outcome::Hold { .. } => {}
         }
-        outcome
     }
 
     async fn insert_somewhere(&self, part: &PartDelivery) -> Outcome {

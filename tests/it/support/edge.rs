@@ -66,6 +66,15 @@ pub const KEY: &str = "all-2f8e1c0a6b7d";
 impl Edge {
     /// Starts an edge in front of `clickhouse`.
     pub async fn start(clickhouse: &ClickHouse, setup: Setup<'_>) -> Edge {
+        Edge::start_as(clickhouse, setup, true).await
+    }
+
+    /// As [`Edge::start`], without TLS.
+    pub async fn start_plain(clickhouse: &ClickHouse, setup: Setup<'_>) -> Edge {
+        Edge::start_as(clickhouse, setup, false).await
+    }
+
+    async fn start_as(clickhouse: &ClickHouse, setup: Setup<'_>, tls: bool) -> Edge {
         let folder = tempfile::tempdir().expect("a folder");
         let database = format!("otel_test_{}", setup.name);
         clickhouse
@@ -76,8 +85,9 @@ impl Edge {
         let url = setup.clickhouse_url.as_deref().unwrap_or(&clickhouse.url);
         let user = setup.user.unwrap_or((&clickhouse.user, &clickhouse.password));
         // Rows are kept: the tests' records are of a fixed day.
-        let config = Config::new(folder.path(), "")
-            .tls(&certificates)
+        let config = Config::new(folder.path(), "");
+        let config = if tls { config.tls(&certificates) } else { config };
+        let config = config
             .max_failures(setup.max_failures)
             .key_source(setup.key_source)
             .ports(setup.ports.0, setup.ports.1)
@@ -103,6 +113,11 @@ impl Edge {
     /// The keys file, which it rereads.
     pub fn keys_file(&self) -> PathBuf {
         self.files.keys.clone()
+    }
+
+    /// Another otelgate of the same configuration; its log goes on with this one's.
+    pub async fn another(&self) -> Gateway {
+        self.files.start().await.unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// Its configuration.

@@ -1,5 +1,7 @@
 //! Makes encoders for the plan that is current, and lets it be replaced while the gateway runs.
 
+use std::sync::Arc;
+
 use super::chunk::NativeChunk;
 use super::settings::{CurrentSettings, EncoderSettings};
 use crate::chunk::ChunkEncoder;
@@ -20,6 +22,11 @@ impl EncoderFactory {
     /// From now on chunks are opened by these settings; a chunk that is open keeps its own until it is sealed.
     pub(crate) fn replace(&self, settings: EncoderSettings) {
         self.settings.replace(settings);
+    }
+
+    /// What chunks are opened by now.
+    pub(crate) fn settings(&self) -> Arc<EncoderSettings> {
+        self.settings.get()
     }
 
     /// An encoder with an empty chunk of this signal.
