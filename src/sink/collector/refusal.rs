@@ -2,6 +2,9 @@
 //!
 //! In TLS 1.3 that is said after the client's handshake has ended: an alert arrives where the answer was expected, and the HTTP client
 //! keeps of it only that the connection broke. Nothing that was sent on such a connection was ever read, so the outcome is known.
+//!
+//! Who refuses closes with our request unread, which resets the connection after the alert. So a write may fail before the alert is read; it lies
+//! in the socket all the same, and is looked for there.
 
 use std::future::Future;
 use std::io;
@@ -11,10 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use http::{Extensions, Uri};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::Error;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use rustls::AlertDescription;
+
+/// So many reads are made of what the other side said last.
+const LAST_WORDS: usize = 16;
 
 /// Whether a connection's certificate was refused.
 #[derive(Debug, Clone, Default)]
@@ -83,17 +89,20 @@ impl<S: Read + Unpin> Read for Remembered<S> {
     }
 }
 
-impl<S: Write + Unpin> Write for Remembered<S> {
+impl<S: Read + Write + Unpin> Write for Remembered<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(context, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        self.wrote(context, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.wrote(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -105,7 +114,25 @@ impl<S: Write + Unpin> Write for Remembered<S> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.wrote(context, polled)
+    }
+}
+
+impl<S: Read + Unpin> Remembered<S> {
+    /// After a write failed: what the other side said last.
+    fn wrote<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(_)) = &polled {
+            let mut scratch = [0; 4096];
+            for _ in 0..LAST_WORDS {
+                let mut words = ReadBuf::new(&mut scratch);
+                let read = Pin::new(&mut *self).poll_read(context, words.unfilled());
+                if !matches!(read, Poll::Ready(Ok(()))) || words.filled().is_empty() {
+                    break;
+                }
+            }
+        }
+        polled
     }
 }
 
@@ -124,4 +151,60 @@ fn refuses_certificate(error: &io::Error) -> bool {
             | AlertDescription::AccessDenied
             | AlertDescription::CertificateRequired
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// A connection to somebody who has said something, and reset it.
+    struct Reset {
+        says: Vec<Option<AlertDescription>>,
+    }
+
+    impl Read for Reset {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, mut into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(match self.says.pop() {
+                Some(None) => {
+                    into.put_slice(b"SETTINGS");
+                    Ok(())
+                }
+                Some(Some(alert)) => Err(io::Error::other(rustls::Error::AlertReceived(alert))),
+                None => Err(io::ErrorKind::ConnectionReset.into()),
+            })
+        }
+    }
+
+    impl Write for Reset {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_before_the_alert_was_read_finds_it() {
+        let mut context = Context::from_waker(Waker::noop());
+        for (says, refused) in [
+            (vec![Some(AlertDescription::UnknownCA)], true),
+            (vec![Some(AlertDescription::CertificateExpired), None], true),
+            (vec![Some(AlertDescription::InternalError)], false),
+            (vec![], false),
+        ] {
+            let said = format!("{says:?}");
+            let mut connection = Remembered { stream: Reset { says }, refused: Refused::default() };
+            let wrote = Pin::new(&mut connection).poll_write(&mut context, b"request");
+            assert!(matches!(wrote, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe));
+            assert_eq!(connection.refused.0.load(Ordering::Acquire), refused, "{said}");
+        }
+    }
 }
