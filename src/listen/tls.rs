@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn a_disk_that_hangs_holds_up_nobody_else() {
         let dir = tempfile::tempdir().expect("a folder");
-        let tls = Tls::load(&write_pair(dir.path(), "one"), Arc::default()).expect("good files").expect("TLS");
+        let tls = Tls::load(&write_pair(dir.path(), "one"), &[], Arc::default()).expect("good files").expect("TLS");
         let cert = dir.path().join("cert.pem");
         let (served, serves) = std::sync::mpsc::channel();
         let hanging = cert.clone();

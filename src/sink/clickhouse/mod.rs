@@ -107,11 +107,13 @@ impl ClickHouse {
             // The bytes are at fault, not the table.
             Outcome::Refused { .. } => self.heard.answered(),
             Outcome::Doubtful { or_else } => self.hear(table, or_else),
-            Outcome::Retry { why, .. } | Outcome::Unknown { why } if !self.heard.is_out() => {
+            Outcome::Retry { why, .. } | Outcome::Unknown { why } | Outcome::TooMuch { why }
+                if !self.heard.is_out() =>
+            {
                 self.heard.struggles(table, why.clone());
             }
             Outcome::Hold { why } if !self.heard.is_out() => self.heard.holds(table, why.clone()),
-            Outcome::Retry { .. } | Outcome::Unknown { .. } | Outcome::Hold { .. } => {}
+            Outcome::Retry { .. } | Outcome::Unknown { .. } | Outcome::TooMuch { .. } | Outcome::Hold { .. } => {}
         }
     }
 

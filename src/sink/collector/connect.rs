@@ -298,7 +298,7 @@ mod tests {
         let ca = dir.path().join("ca.pem");
         std::fs::write(&ca, authority()).expect("written");
         let settings = config::Forward { ca_file: Some(ca.clone()), ..settings(ForwardProtocol::Grpc, &[]) };
-        let connect = Arc::new(Connect::new(&settings).expect("good files"));
+        let connect = Arc::new(Connect::new(&settings, Arc::default()).expect("good files"));
         assert!(!connect.refresh().await);
         crate::file_stamp::hang(&ca);
         // On this runtime's one thread: were it held up, nothing here would go on.

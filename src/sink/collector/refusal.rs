@@ -165,7 +165,11 @@ mod tests {
     }
 
     impl Read for Reset {
-        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, mut into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            mut into: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
             Poll::Ready(match self.says.pop() {
                 Some(None) => {
                     into.put_slice(b"SETTINGS");
