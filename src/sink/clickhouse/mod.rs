@@ -107,7 +107,7 @@ impl ClickHouse {
             // The bytes are at fault, not the table.
             Outcome::Refused { .. } => self.heard.answered(),
             Outcome::Doubtful { or_else } => self.hear(table, or_else),
-            Outcome::Retry { why, .. } | Outcome::Unknown { why } | Outcome::TooMuch { why }
+            Outcome::Retry { why, .. } | Outcome::Unknown { why } | Outcome::TooMuch { why, .. }
                 if !self.heard.is_out() =>
             {
                 self.heard.struggles(table, why.clone());
