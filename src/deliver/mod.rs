@@ -48,7 +48,7 @@ use crate::sink::{AfterUnknown, Sink};
 use crate::spool::{Batch, Counts, Summary};
 use part::{Job, Turn};
 use shipment::Shipment;
-use table::{Rank, Stuck, Table};
+use table::{Rank, Standing, Stuck, Table};
 use watch::{Report, Watch};
 
 /// Longest pause of a job that waits for a person.
@@ -231,8 +231,18 @@ impl Deliveries {
 
     /// A worker: as long as its table has jobs.
     async fn work(self: Arc<Self>, name: Arc<str>, signal: Signal) {
-        while let Some(job) = self.with_table(&name, signal, Table::pop) {
-            self.turn(job).await;
+        while let Some(mut job) = self.with_table(&name, signal, Table::pop) {
+            let standing = Arc::<Standing>::default();
+            job.standing = standing.clone();
+            let this = self.clone();
+            let turn = tokio::spawn(async move { this.turn(job).await });
+            tokio::select! {
+                _ = turn => {}
+                // It goes on by itself.
+                () = standing.stepped_aside() => {
+                    self.with_table(&name, signal, |table| table.stuck -= usize::from(standing.take_stuck()));
+                }
+            }
         }
     }
 
@@ -265,7 +275,7 @@ impl Deliveries {
         let this = self.clone();
         let turn = tokio::spawn(async move {
             let (name, signal) = job.lane();
-            let stuck = Stuck::new(&this, &name, signal);
+            let stuck = Stuck::new(&this, &name, signal, job.standing.clone());
             // Whatever waits for a person is not waited for by its lane while it tries again.
             stuck.set(job.held.is_some());
             let pace = this.with_table(&name, signal, |table| table.pace.clone());
@@ -322,6 +332,7 @@ impl Deliveries {
     /// Nothing more is to be done for a batch: its file goes away.
     async fn finish(self: Arc<Self>, shipment: Arc<Shipment>) {
         let (given_up, dropped) = (shipment.is_given_up(), shipment.is_dropped());
+        let mut said = false;
         loop {
             let batch = shipment.batch.clone();
             let end = move || match (given_up, dropped) {
@@ -333,7 +344,12 @@ impl Deliveries {
                 break;
             };
             let batch = shipment.batch.sequence();
-            tracing::error!(batch, %error, "the spool's disk fails; a delivered batch keeps its file until it works again");
+            match std::mem::replace(&mut said, true) {
+                false => {
+                    tracing::error!(batch, %error, "the spool's disk fails; a delivered batch keeps its file until it works again");
+                }
+                true => tracing::debug!(batch, %error, "a delivered batch still keeps its file"),
+            }
             tokio::time::sleep(FINISH_PAUSE).await;
         }
         // A person may have taken the batch out of quarantine again already: then this number is another shipment's.

@@ -12,7 +12,7 @@ use super::doubt::{Insert, Step, Verdict};
 use super::pace::{Pace, Pass};
 use super::piece::{Piece, cuts, rows};
 use super::shipment::Shipment;
-use super::table::Stuck;
+use super::table::{Standing, Stuck};
 use super::watch::{Report, Watch};
 use crate::blocking;
 use crate::sink::{AfterUnknown, Outcome, PartDelivery, Sink};
@@ -38,6 +38,8 @@ pub(super) struct Job {
     owed: Vec<Note>,
     /// In the sink's words, why it came to wait for a person.
     pub(super) held: Option<Arc<str>>,
+    /// How it stands with its table's workers, in this turn.
+    pub(super) standing: Arc<Standing>,
 }
 
 /// How a turn ended.
@@ -63,7 +65,16 @@ enum Settled {
 impl Job {
     pub(super) fn new(shipment: Arc<Shipment>, part: BatchPart, place: usize) -> Self {
         let tried_before = shipment.batch.state(part.id).is_tried();
-        Job { shipment, part, place, pieces: None, tried_before, owed: Vec::new(), held: None }
+        Job {
+            shipment,
+            part,
+            place,
+            pieces: None,
+            tried_before,
+            owed: Vec::new(),
+            held: None,
+            standing: Arc::default(),
+        }
     }
 
     /// How long ago the oldest attempt was of which nobody knows what came, as an earlier process noted it.
@@ -78,7 +89,9 @@ impl Job {
         if self.shipment.is_given_up() {
             return Turn::Settled;
         }
-        let contents = self.read().await;
+        let Some(contents) = self.read().await else {
+            return Turn::Settled;
+        };
         let mut pieces = match self.pieces.take() {
             Some(pieces) => pieces,
             None => self.first_pieces(sink, &contents).await,
@@ -139,7 +152,7 @@ impl Job {
         Turn::Settled
     }
 
-    async fn read(&self) -> Contents {
+    async fn read(&self) -> Option<Contents> {
         let (batch, part) = (self.shipment.batch.clone(), self.part.id);
         self.until_it_works("read", move || {
             let batch = batch.clone();
@@ -204,7 +217,16 @@ impl Job {
                 return Settled::GivenUp;
             }
             if let Some(note) = piece.announce(self.part.id) {
-                self.note(note).await;
+                self.owed.push(note);
+                if self.shipment.note(self.owed.clone()).await.is_err() {
+                    // Nothing is under way while the disk fails.
+                    drop(pass);
+                    if !self.settle_owed().await {
+                        return Settled::GivenUp;
+                    }
+                    continue;
+                }
+                self.owed.clear();
             }
             let verdict = match pass {
                 Some(pass) => self.send(&mut piece.insert, &delivery, rule, sink, watch, &pass).await,
@@ -323,31 +345,47 @@ impl Job {
         tracing::warn!(%table, partition, rows, %why, "the sink refuses rows of one request for good");
     }
 
-    /// A note comes before what it announces, so there is nothing to do but to wait for the disk.
-    async fn note(&mut self, note: Note) {
+    /// A note comes before what it announces, so there is nothing to do but to wait for the disk. False when the batch was given up meanwhile.
+    async fn note(&mut self, note: Note) -> bool {
         self.owed.push(note);
-        self.settle_owed().await;
+        self.settle_owed().await
     }
 
-    async fn settle_owed(&mut self) {
+    async fn settle_owed(&mut self) -> bool {
         let notes = std::mem::take(&mut self.owed);
-        if !notes.is_empty() {
-            self.until_it_works("note", || self.shipment.note(notes.clone())).await;
-        }
+        notes.is_empty() || self.until_it_works("note", || self.shipment.note(notes.clone())).await.is_some()
     }
 
-    async fn until_it_works<T, F>(&self, what: &'static str, work: impl Fn() -> F) -> T
+    /// Waits for the disk as long as it takes; `None` when the batch was given up meanwhile. What fails more than once concerns this batch's file,
+    /// as far as can be told: its table's other jobs do not wait for it.
+    async fn until_it_works<T, F>(&self, what: &'static str, work: impl Fn() -> F) -> Option<T>
     where
         F: Future<Output = std::io::Result<T>>,
     {
+        let batch = self.shipment.batch.sequence();
+        let mut failures = 0u32;
         loop {
-            match work().await {
-                Ok(done) => return done,
-                Err(error) => {
-                    let batch = self.shipment.batch.sequence();
-                    tracing::error!(batch, what, %error, "the spool's disk fails; the delivery waits for it");
-                    tokio::time::sleep(DISK_PAUSE).await;
+            let error = match work().await {
+                Ok(done) if failures == 0 => return Some(done),
+                Ok(done) => {
+                    tracing::info!(batch, what, "a spool file can be used again; its delivery goes on");
+                    return Some(done);
                 }
+                Err(error) => error,
+            };
+            failures = failures.saturating_add(1);
+            match failures {
+                1 => {
+                    tracing::error!(batch, what, %error, "a spool file cannot be used; its delivery waits until it can")
+                }
+                _ => {
+                    tracing::debug!(batch, what, %error, failures, "a spool file cannot be used yet");
+                    self.standing.step_aside();
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(DISK_PAUSE) => {}
+                () = self.shipment.given_up() => return None,
             }
         }
     }

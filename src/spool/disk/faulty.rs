@@ -125,7 +125,12 @@ impl FaultyDisk {
 
     /// Files whose names contain `name` may not be opened from now on; `None`: all may.
     pub(crate) fn deny(&self, name: Option<&str>) {
-        self.0.lock().denied = name.into_iter().map(str::to_owned).collect();
+        self.deny_all(name.into_iter().map(str::to_owned));
+    }
+
+    /// As [`FaultyDisk::deny`], of several.
+    pub(crate) fn deny_all(&self, names: impl IntoIterator<Item = String>) {
+        self.0.lock().denied = names.into_iter().collect();
     }
 
     /// The folder is moved away, or put back.
