@@ -2,7 +2,7 @@
 //! between fields stand here and nowhere else.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::load::Places;
@@ -55,9 +55,12 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let keys = top.section("keys", |section| check_keys::keys(section, limits, request.largest()));
     let clickstack_transform = top.section("logs", |section| section.or("clickstack_transform", true, flag));
     let sink = top.section("sink", |section| check_sink::sink(section, clickstack_transform));
-    let with_spool = top.has("spool");
+    let with_spool = !top.is("spool", "none");
     let batch = top.section("batch", |section| batch(section, with_spool, request.timeout));
-    let spool = with_spool.then(|| top.section("spool", |section| spool(section, &batch)));
+    let spool = with_spool.then(|| top.section("spool", |section| spool(section, &batch, &state_dir)));
+    if !with_spool {
+        top.warning("spool", NO_SPOOL);
+    }
     let (cors, shutdown, log) = (top.section("cors", cors), top.section("shutdown", shutdown), top.section("log", log));
     let places = Places { listener: listen.admin, admin: admin.clone(), spool: spool.clone() };
     let config = sink.map(|sink| Config {
@@ -245,12 +248,15 @@ fn batch(s: &Section<'_>, with_spool: bool, request_timeout: Duration) -> Batch 
     batch
 }
 
-fn spool(s: &Section<'_>, batch: &Batch) -> Spool {
-    let remedy = "name the folder for the batch files, or leave `spool` out to acknowledge after the sink said yes";
-    let dir = s.required("dir", remedy, |text| s.reader.path(text));
+/// What it costs to do without.
+const NO_SPOOL: &str = "none: a request is answered only after the sink said yes, so clients are refused while the sink is away; and nothing is \
+     remembered when otelgate is killed, so that what a client then sends again may be stored twice";
+
+fn spool(s: &Section<'_>, batch: &Batch, state_dir: &Path) -> Spool {
+    let dir = s.optional("dir", |text| s.reader.path(text));
     let max_bytes = s.or("max_bytes", 8 * GIB, positive_size);
     let spool = Spool {
-        dir: dir.unwrap_or_default(),
+        dir: dir.unwrap_or_else(|| state_dir.join("spool")),
         max_bytes,
         max_bytes_per_key: s.or("max_bytes_per_key", max_bytes.div_ceil(2), positive_size),
         min_free_bytes: s.or("min_free_bytes", 512 * MIB, size),

@@ -70,7 +70,7 @@ pub struct Config {
     pub sink: SinkConfig,
     /// When chunks and batches are sealed.
     pub(crate) batch: Batch,
-    /// The spool; without it a request is acknowledged after the sink said yes.
+    /// The spool; none where the configuration says so: a request is acknowledged after the sink said yes then.
     pub spool: Option<Spool>,
     /// Which browsers may send.
     pub(crate) cors: Cors,

@@ -161,6 +161,11 @@ impl<'r> Section<'r> {
         self.field(name).is_some()
     }
 
+    /// Whether the field is this one word, in the place of a section.
+    pub(super) fn is(&self, name: &'static str, word: &str) -> bool {
+        self.field(name).is_some_and(|field| matches!(&field.value.kind, Kind::Scalar(text) if text == word))
+    }
+
     /// Reports a mistake at the field, or at the section where the field was not written.
     pub(super) fn mistake(&self, name: &'static str, message: impl Into<String>) {
         let mark = self.place(name);

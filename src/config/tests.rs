@@ -57,7 +57,7 @@ fn the_example_shows_every_default() {
     assert_eq!(example.keys.len(), 2);
     let least = format!(
         "{FILES}sink: {{ clickhouse: {{ url: 'https://clickhouse.example:8443', password: '${{env:PW}}' }} }}\n\
-         spool: {{ dir: /var/lib/otelgate/spool }}\n"
+         spool: {{}}\n"
     );
     let least = load_text(&least).unwrap();
     assert_eq!(format!("{:#?}", example.config), format!("{:#?}", least.config));
@@ -305,10 +305,11 @@ fn fields_that_must_fit_each_other() {
     );
     only("listen: { admin: '0.0.0.0:9317' }\n", "1 admin.token:", "listen on 127.0.0.1");
     only("admin: { token: '${env:PW}' }\n", "1 admin.token:", "openssl rand");
-    only("batch: { commit_interval: 2s }\n", "1 batch.commit_interval:", "shorter than max_age (1s)");
-    only("batch: { deadline: 2m }\n", "1 batch.deadline:", "request.timeout (1m)");
+    only("batch: { commit_interval: 6s }\n", "1 batch.commit_interval:", "shorter than max_age (5s)");
+    only("batch: { commit_interval: 2s }\nspool: none\n", "1 batch.commit_interval:", "shorter than max_age (1s)");
+    only("batch: { deadline: 2m }\nspool: none\n", "1 batch.deadline:", "request.timeout (1m)");
     only("batch: { max_rows: 100 }\n", "1 batch.max_chunk_rows:", "more than max_rows (100)");
-    only("spool: {}\n", "1 spool.dir:", "name the folder");
+    only("spool: off\n", "1 spool:", "expected a section");
     only(
         "spool: { dir: s, max_bytes: 1GiB, max_bytes_per_key: 2GiB }\n",
         "1 spool.max_bytes_per_key:",
@@ -336,6 +337,43 @@ fn sections_may_be_empty_and_paths_begin_at_the_file() {
     assert_eq!(config.keys.file.as_deref(), Some(Path::new("/o/keys.yaml")));
     assert_eq!(config.batch.max_age, Duration::from_secs(5));
     assert!(!format!("{:?}", config.sink).contains("hunter2"));
+}
+
+#[test]
+fn the_spool_is_there_unless_it_is_written_that_it_is_not() {
+    let spool = |text: &str| load_text(&format!("{text}{FILES}{SINK}")).unwrap();
+    for (text, dir) in [
+        ("", "/var/lib/otelgate/spool"),
+        ("spool:\n", "/var/lib/otelgate/spool"),
+        ("state_dir: /srv/gate\n", "/srv/gate/spool"),
+        ("state_dir: here\nspool: { max_bytes: 4GiB }\n", "/o/here/spool"),
+        ("state_dir: here\nspool: { dir: /fast }\n", "/fast"),
+    ] {
+        let loaded = spool(text);
+        assert_eq!(loaded.config.spool.unwrap().dir, Path::new(dir), "{text}");
+        assert_eq!((loaded.config.batch.max_age, loaded.warnings.len()), (Duration::from_secs(5), 0), "{text}");
+    }
+    let without = spool("spool: none\n");
+    assert!(without.config.spool.is_none());
+    assert_eq!(without.config.batch.max_age, Duration::from_secs(1));
+    let warned = lines(without.warnings);
+    assert!(
+        warned.len() == 1 && warned[0].starts_with("1 spool: none: ") && warned[0].contains("stored twice"),
+        "{warned:?}"
+    );
+}
+
+/// Who looks into the spool needs neither the certificate's key nor the sink's password.
+#[test]
+fn the_spool_is_found_by_who_may_read_the_configuration() {
+    let text = format!(
+        "listen: {{ admin: '127.0.0.1:7' }}\nstate_dir: s\ntls: {{ cert_file: no.crt, key_file: no.key }}\nadmin: {{ token: '${{file:no}}' }}\n{SINK}"
+    );
+    let places = load_places(Path::new("/o/otelgate.yaml"), &Fake::new().file("/o/otelgate.yaml", text)).unwrap();
+    assert_eq!((places.listener.port(), places.spool.unwrap().dir), (7, "/o/s/spool".into()));
+    let wrong = Fake::new().file("/o/otelgate.yaml", "spool: { dirr: s }\n");
+    let said = lines(load_places(Path::new("/o/otelgate.yaml"), &wrong).unwrap_err().0);
+    assert!(said.len() == 1 && said[0].contains("did you mean `dir`"), "{said:?}");
 }
 
 #[test]

@@ -94,7 +94,7 @@ async fn what_keeps_it_from_starting_is_said_with_the_remedy() {
     let folder = tempfile::tempdir().expect("a folder");
     let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = holder.local_addr().expect("its address");
-    let rest = "tls: { plaintext: true }\nsink: { forward: { endpoint: 'http://127.0.0.1:9' } }\n";
+    let rest = "tls: { plaintext: true }\nspool: none\nsink: { forward: { endpoint: 'http://127.0.0.1:9' } }\n";
     for (field, other) in [("otlp", "admin"), ("admin", "otlp")] {
         let address = |field: &str, address: &str| match field {
             "otlp" => format!("otlp: ['{address}']"),

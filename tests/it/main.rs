@@ -22,6 +22,7 @@ mod readiness;
 mod reload;
 mod rows;
 mod sdk;
+mod spool;
 mod stop;
 mod support;
 mod too_much;

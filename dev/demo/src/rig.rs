@@ -38,7 +38,7 @@ impl Rig {
         clickhouse.query("CREATE DATABASE IF NOT EXISTS otel", "TabSeparated").await?;
         let certificates = Certificates::in_folder(&folder.join("tls"))?;
         let key = key(&folder).await?;
-        let config = Config::new(&folder, "").ports(port, ADMIN).tls(&certificates);
+        let config = Config::new(&folder, "").ports(port, ADMIN).tls(&certificates).spool();
         let mut files = config.clone().store(&clickhouse, "otel").sink("create_schema: true").write()?;
         let mut between = None;
         if let Some(program) = collector {

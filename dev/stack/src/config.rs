@@ -22,6 +22,8 @@ pub struct Config {
     max_failures: Option<u32>,
     key_source: String,
     sink: String,
+    state: String,
+    spool: String,
     sections: String,
 }
 
@@ -55,6 +57,8 @@ impl Config {
             max_failures: None,
             key_source: String::new(),
             sink: String::new(),
+            state: format!("state_dir: {}\n", path("state").display()),
+            spool: "spool: none\n".to_owned(),
             sections: String::new(),
         }
     }
@@ -136,9 +140,24 @@ impl Config {
         self
     }
 
-    /// Another section, `spool: { dir: … }` say, or several; what is indented goes on with the sink.
+    /// With a spool, as is the default of who writes nothing: below the state folder, which is one of this folder's.
+    #[must_use]
+    pub fn spool(mut self) -> Config {
+        self.spool.clear();
+        self
+    }
+
+    /// Another section, `spool: { dir: … }` say, or several; what is indented goes on with the sink. Without one for the spool there is none: what
+    /// is answered is in ClickHouse then.
     #[must_use]
     pub fn section(mut self, text: &str) -> Config {
+        let has = |name: &str| text.lines().any(|line| line.starts_with(name));
+        if has("spool:") {
+            self.spool.clear();
+        }
+        if has("state_dir:") {
+            self.state.clear();
+        }
         self.sections += text.trim_end_matches('\n');
         self.sections.push('\n');
         self
@@ -150,12 +169,14 @@ impl Config {
         let failures = self.max_failures.map_or_else(String::new, |max| format!(", max_failures_per_minute: {max}"));
         let source = if self.key_source.is_empty() { String::new() } else { format!(", {}", self.key_source) };
         format!(
-            "listen: {{ otlp: [\"127.0.0.1:{otlp}\"], admin: \"127.0.0.1:{admin}\" }}\ntls: {}\nkeys: {{ file: {}{failures}{source} }}\n\
-             sink:\n{}{}",
+            "{}listen: {{ otlp: [\"127.0.0.1:{otlp}\"], admin: \"127.0.0.1:{admin}\" }}\ntls: {}\nkeys: {{ file: {}{failures}{source} }}\n\
+             sink:\n{}{}{}",
+            self.state,
             self.tls,
             self.files.keys.display(),
             self.sink,
-            self.sections
+            self.sections,
+            self.spool
         )
     }
 
@@ -231,10 +252,11 @@ mod tests {
             .store_at("http://h:1", ("u", "p"), "otel")
             .section("    create_schema: false")
             .section("spool: { dir: /s }\n");
-        let expected = "listen: { otlp: [\"127.0.0.1:4317\"], admin: \"127.0.0.1:9317\" }\ntls: { plaintext: true }\nkeys: { file: /f/a-keys.yaml }\n\
+        let expected = "state_dir: /f/a-state\nlisten: { otlp: [\"127.0.0.1:4317\"], admin: \"127.0.0.1:9317\" }\ntls: { plaintext: true }\nkeys: { file: /f/a-keys.yaml }\n\
              sink:\n  clickhouse:\n    url: \"http://h:1\"\n    database: otel\n    user: u\n    password: \"${env:CLICKHOUSE_PASSWORD}\"\n    create_schema: false\n\
              spool: { dir: /s }\n";
         assert_eq!(config.text(), expected);
+        assert!(Config::new(Path::new("/f"), "").text().ends_with("spool: none\n"));
         assert!(key.entry.ends_with("25b\"\n    limits: { requests_per_second: 4 }\n"), "{}", key.entry);
     }
 }

@@ -54,8 +54,8 @@ pub enum LockError {
     InUse(PathBuf),
     /// The folder cannot be made, opened or locked.
     #[error(
-        "the spool's folder cannot be used: {0}; make it for the user that otelgate runs as, or write another one as `spool: {{ dir: … }}` \
-         (or as `state_dir`, of which it is the folder `spool`)"
+        "the spool's folder cannot be used: {0}; make it for the user that otelgate runs as, or write another one as `spool: {{ dir: … }}`, or the \
+         folder above it as `state_dir: …`, or `spool: none`, without which clients are refused while the sink is away and may be stored twice after a kill"
     )]
     Io(io::Error),
 }
