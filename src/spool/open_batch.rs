@@ -71,7 +71,7 @@ impl OpenBatch {
         }
         let staged = self.stage(frames);
         let written = self.write(&staged.pieces);
-        self.store.health.appended(written.as_ref().map(|()| ()));
+        self.store.health.appended(written.as_ref().copied());
         if let Err(error) = written {
             self.failed = true;
             tracing::warn!(file = self.name(), %error, "a write to the spool failed; what was written is taken back");
