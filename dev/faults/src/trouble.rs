@@ -57,7 +57,7 @@ pub(crate) async fn end(clickhouse: &ClickHouse, database: &str, admin: u16) -> 
         empty = if orders == 0 && waiting(admin).await? == 0 { empty + 1 } else { 0 };
         ensure!(
             began.elapsed() < PATIENCE,
-            "what was refused is still in the spool {PATIENCE:?} after its reason went"
+            "BROKEN what was refused is still in the spool {PATIENCE:?} after its reason went"
         );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
