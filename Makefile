@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run run-forward test test-faults test-cluster test-mutants bench bench-peers bench-forward oracle clickhouse deny advisories fmt clippy clean-run doc fuzz lint-docker sbom release reproducible
+.PHONY: help run run-forward test test-faults test-cluster test-mutants bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc fuzz lint-docker sbom release reproducible
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,11 @@ oracle: clickhouse ## compare every row with ClickStack's collector (SEED=…, R
 	$(CARGO) build --workspace --bins
 	target/debug/oracle --collector "$$(dev/oracle/build-collector.sh)" --configs $(CLICKSTACK_COLLECTOR) \
 	    $(if $(SEED),--seed $(SEED)) $(if $(REQUESTS),--requests $(REQUESTS))
+
+oracle-json: ## compare what otelgate and the collector read in 100,000 random JSON documents a signal (SEED=…, DOCUMENTS=… repeat a run)
+	$(CARGO) build --package oracle --bin oracle-json
+	target/debug/oracle-json --reader "$$(dev/oracle/build-reader.sh)" \
+	    $(if $(SEED),--seed $(SEED)) $(if $(DOCUMENTS),--documents $(DOCUMENTS)) $(if $(KEEP),--keep $(KEEP))
 
 bench: clickhouse ## decode and encode alone, then what the whole process costs (benches/README.md)
 	$(CARGO) bench --bench encode

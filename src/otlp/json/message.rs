@@ -116,9 +116,13 @@ impl<M: Memory> Transcoder<'_, M> {
                 let text = self.reader.string()?;
                 self.encoder.text(text)
             }
-            (FieldKind::Hex(_), b'"') => {
+            (FieldKind::Hex(len), b'"') => {
                 let digits = self.reader.string()?;
-                self.encoder.bytes(digits, text::hex)
+                // With one byte for its length.
+                let start = self.encoder.len() + 1;
+                self.encoder.bytes(digits, text::hex)?;
+                let found = self.encoder.len() - start;
+                if found == 0 || found == len { Ok(()) } else { Err(Stop::Misfit) }
             }
             (FieldKind::Base64, b'"') => {
                 let digits = self.reader.string()?;

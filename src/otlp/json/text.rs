@@ -59,8 +59,14 @@ fn sextet(digit: u8) -> Option<u32> {
     Some(u32::from(value))
 }
 
+/// Not-a-number as Go has it, so that rows are the collector's to the last bit.
+const GO_NAN: u64 = 0x7ff8_0000_0000_0001;
+
 /// A double from a string: a number, or one of the names that Go knows, which are proto3's and more.
 pub(super) fn double(text: &str) -> Option<f64> {
+    if text.contains('_') {
+        return double(&without_separators(text)?);
+    }
     let (negative, size) = match text.as_bytes() {
         [b'-', size @ ..] => (true, size),
         [b'+', size @ ..] => (false, size),
@@ -71,13 +77,29 @@ pub(super) fn double(text: &str) -> Option<f64> {
         return Some(if negative { f64::NEG_INFINITY } else { f64::INFINITY });
     }
     if is(b"nan") {
-        return (size.len() == text.len()).then_some(f64::NAN);
+        return (size.len() == text.len()).then_some(f64::from_bits(GO_NAN));
     }
     if let [b'0', b'x' | b'X', digits @ ..] = size {
         let value = hex_double(digits)?;
         return Some(if negative { -value } else { value });
     }
     number(text)
+}
+
+/// A number without the underscores that Go allows between its digits, and behind `0x`.
+fn without_separators(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let is_hex = bytes.trim_ascii_start().windows(2).any(|two| two.eq_ignore_ascii_case(b"0x"));
+    let is_digit =
+        |at: usize| bytes.get(at).is_some_and(|byte| byte.is_ascii_digit() || (is_hex && byte.is_ascii_hexdigit()));
+    let separates = |at: usize| {
+        let before = at.checked_sub(1)?;
+        let after_digit = is_digit(before) || bytes.get(before)?.eq_ignore_ascii_case(&b'x');
+        (after_digit && is_digit(at + 1)).then_some(())
+    };
+    let places = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'_');
+    places.map(|(at, _)| separates(at)).collect::<Option<Vec<()>>>()?;
+    Some(text.replace('_', ""))
 }
 
 /// A double from a number; `None` beyond the largest.
@@ -230,7 +252,9 @@ mod tests {
         assert_eq!(double("-Infinity"), Some(f64::NEG_INFINITY));
         assert_eq!(double("-1.5e3"), Some(-1500.0));
         assert_eq!(double("+.5"), Some(0.5));
-        for wrong in ["1e999", "", "0x1", "-nan", "--1", "1_0", " 1", "infinit", "0xp1"] {
+        assert_eq!(double("1_000.2_5e1_0"), Some(1000.25e10));
+        assert_eq!(double("0x_1_Fp0"), Some(31.0));
+        for wrong in ["1e999", "", "0x1", "-nan", "--1", "1__0", "_1", "1_", "1_.5", "in_f", " 1", "infinit", "0xp1"] {
             assert_eq!(double(wrong), None, "{wrong}");
         }
     }

@@ -85,12 +85,15 @@ fn why(fields: &str) -> String {
 
 #[test]
 fn ids_are_hex_and_other_bytes_base64() {
-    assert_eq!(record(r#""traceId":"00fFaB""#).unwrap().trace_id, [0, 255, 0xab]);
+    let digits = "00fFaB0102030405060708090a0b0c0D";
+    assert_eq!(record(&format!(r#""traceId":"{digits}""#)).unwrap().trace_id[..4], [0, 255, 0xab, 1]);
     assert!(record(r#""spanId":"""#).unwrap().span_id.is_empty());
     for text in ["-_9h", "+/9h"] {
         assert_eq!(body(&format!(r#"{{"bytesValue":"{text}"}}"#)), Some(Value::BytesValue(vec![251, 255, 97])));
     }
     why(r#""traceId":"abc""#);
+    why(r#""traceId":"0102""#);
+    why(&format!(r#""spanId":"{}""#, "01".repeat(200)));
     why(r#""traceId":"qrvM""#);
     why(r#""body":{"bytesValue":"!"}"#);
 }

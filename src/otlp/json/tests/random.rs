@@ -49,6 +49,10 @@ impl Random {
         self.many(20, |random| random.0.random())
     }
 
+    fn id(&mut self, len: usize) -> Vec<u8> {
+        if self.0.random_bool(0.2) { Vec::new() } else { (0..len).map(|_| self.0.random()).collect() }
+    }
+
     fn u64(&mut self) -> u64 {
         [0, 1, 127, 128, u64::MAX, self.0.random()][self.0.random_range(0..6)]
     }
@@ -136,10 +140,10 @@ impl Random {
 
     fn span(&mut self) -> Span {
         Span {
-            trace_id: self.bytes(),
-            span_id: self.bytes(),
+            trace_id: self.id(16),
+            span_id: self.id(8),
             trace_state: self.text(),
-            parent_span_id: self.bytes(),
+            parent_span_id: self.id(8),
             flags: self.u32(),
             name: self.text(),
             kind: self.i32(),
@@ -155,8 +159,8 @@ impl Random {
             }),
             dropped_events_count: self.u32(),
             links: self.many(2, |random| Link {
-                trace_id: random.bytes(),
-                span_id: random.bytes(),
+                trace_id: random.id(16),
+                span_id: random.id(8),
                 trace_state: random.text(),
                 attributes: random.attributes(1),
                 dropped_attributes_count: random.u32(),
@@ -191,8 +195,8 @@ impl Random {
             attributes: self.attributes(2),
             dropped_attributes_count: self.u32(),
             flags: self.u32(),
-            trace_id: self.bytes(),
-            span_id: self.bytes(),
+            trace_id: self.id(16),
+            span_id: self.id(8),
             event_name: self.text(),
         }
     }
@@ -307,8 +311,8 @@ impl Random {
         Exemplar {
             filtered_attributes: self.attributes(1),
             time_unix_nano: self.u64(),
-            span_id: self.bytes(),
-            trace_id: self.bytes(),
+            span_id: self.id(8),
+            trace_id: self.id(16),
             value: self.maybe(|random| match random.0.random() {
                 true => exemplar::Value::AsDouble(random.f64()),
                 false => exemplar::Value::AsInt(random.i64()),
