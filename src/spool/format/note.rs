@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::wire::{Malformed, Reader, Writer};
 use crate::spool::piece::Extent;
 
-/// One thing that a file remembers about a part of its batch (parts are named by [`crate::spool::Part::id`]).
+/// One thing that a file remembers about a part of its batch (parts are named by [`crate::spool::BatchPart::id`]).
 ///
 /// A kind that is not known here makes the record damage: it counts as a note that is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
