@@ -322,7 +322,7 @@ pub(crate) mod tests {
         let good = ca("good").der().clone();
         let both = authorities(&[old.clone(), good.clone()], now());
         assert!(both.faults.is_empty() && both.warnings[0].contains("expired on 2026-01-30 (CN=leaf)"), "{both:?}");
-        assert_eq!(authorities(&[old.clone()], now()).faults.len(), 1);
+        assert_eq!(authorities(std::slice::from_ref(&old), now()).faults.len(), 1);
         let ends = [&old, &good].map(|one| chain_ends(std::slice::from_ref(one)).unwrap());
         assert_eq!(chain_ends(&[old.clone(), good.clone()]), Some(ends[0]));
         assert_eq!(authorities_end(&[old, good]), Some(ends[1]));

@@ -64,6 +64,8 @@ pub(super) struct Watched {
     connection: Arc<Connection>,
     /// The client has said that it sends nothing more.
     ended: bool,
+    /// It was reset: the system tells so once, and then as if the client had ended it in order.
+    broken: bool,
     /// Bytes that were not acknowledged before this side closed.
     before_close: Option<usize>,
     linger: Option<Linger>,
@@ -79,7 +81,7 @@ struct Linger {
 
 impl Watched {
     pub(super) fn new(stream: Stream, connection: Arc<Connection>) -> Self {
-        Watched { stream, connection, ended: false, before_close: None, linger: None }
+        Watched { stream, connection, ended: false, broken: false, before_close: None, linger: None }
     }
 
     /// The client ended the connection: by TLS' goodbye, or a FIN, which no system sends for a process that leaves bytes unread. Once it has
@@ -96,8 +98,9 @@ impl Watched {
         }
     }
 
-    fn watch_write<T>(&self, result: Poll<T>) -> Poll<T> {
+    fn watch_write<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.connection.activity.write_blocked(result.is_pending());
+        self.broken |= matches!(result, Poll::Ready(Err(_)));
         result
     }
 }
@@ -119,6 +122,7 @@ impl AsyncRead for Watched {
             Poll::Ready(Ok(())) if buffer.remaining() > 0 => self.client_ended(),
             // A FIN without TLS' goodbye before it, as many clients do it.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.client_ended(),
+            Poll::Ready(Err(_)) => self.broken = true,
             Poll::Ready(_) | Poll::Pending => {}
         }
         result
@@ -169,7 +173,12 @@ impl AsyncWrite for Watched {
             let mut buffer = ReadBuf::new(&mut scratch);
             let result = ready!(this.stream.tcp().poll_read(context, &mut buffer));
             let count = buffer.filled().len();
-            if result.is_ok() && count == 0 && !this.ended && this.stream.unacknowledged() <= linger.goodbye {
+            if result.is_ok()
+                && count == 0
+                && !this.ended
+                && !this.broken
+                && this.stream.unacknowledged() <= linger.goodbye
+            {
                 // This side closed first, and the client after it, with all of the answer acknowledged.
                 this.connection.acknowledged();
             }

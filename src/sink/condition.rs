@@ -137,7 +137,7 @@ mod tests {
         heard.takes(&traces);
         assert_eq!(heard.condition(), Condition::Impaired("otel_logs: no right".to_owned()));
         heard.struggles(&logs, "too many parts".to_owned());
-        assert_eq!(heard.troubled(), [logs.clone()]);
+        assert_eq!(heard.troubled(), std::slice::from_ref(&logs));
         heard.takes(&logs);
         assert_eq!(heard.condition(), Condition::Well);
 

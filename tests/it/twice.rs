@@ -28,6 +28,7 @@ async fn curl(edge: &Edge, base: &str, file: &std::path::Path, version: &str) ->
 }
 
 #[tokio::test]
+#[allow(clippy::print_stderr, reason = "a skipped test is said aloud")]
 async fn the_same_file_four_times_is_stored_four_times() {
     if std::process::Command::new("curl").arg("--version").output().is_err() {
         eprintln!("SKIPPED: curl is missing, which sends the files");

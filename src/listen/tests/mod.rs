@@ -382,17 +382,15 @@ async fn an_answer_has_arrived_unless_its_connection_breaks() {
 async fn an_answer_is_lost_when_its_connection_is_reset_after_it() {
     let gateway = Gateway::plaintext(limits()).await;
     let last = || gateway.answers.lock().last().expect("an answer").clone();
-    for version in BOTH {
-        let stream = gateway.connect().await;
-        stream.set_zero_linger().expect("a socket");
-        let mut client = Client::over(stream, version).await;
-        client.post("/").await.expect("an answer");
-        eventually(|| last().arrived()).await;
-        // Without the goodbye that hyper says when its client is dropped.
-        client.ended.abort();
-        eventually(|| gateway.metrics.connections_open.get() == 0).await;
-        assert!(!last().arrived() && last().is_broken(), "{version:?}");
-    }
+    // Over HTTP/1.1: hyper's HTTP/2 client says goodbye however it ends.
+    let stream = gateway.connect().await;
+    stream.set_zero_linger().expect("a socket");
+    let mut client = Client::over(stream, Version::HTTP_11).await;
+    client.post("/").await.expect("an answer");
+    eventually(|| last().arrived()).await;
+    client.ended.abort();
+    eventually(|| gateway.metrics.connections_open.get() == 0).await;
+    assert!(!last().arrived() && last().is_broken());
     // A process that ends before it has read its answer: the system resets for it, though it had acknowledged every byte.
     let mut unread = gateway.connect().await;
     let request = b"POST / HTTP/1.1\r\nhost: gateway\r\nkey: valid\r\ncontent-length: 0\r\n\r\n";
