@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod abrupt;
 mod answer;
 mod call;
 mod client;

@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::abrupt::Abrupt;
 use crate::{Connection, Protocol, Signal, tls};
 
 /// An address, and how it is spoken to.
@@ -57,8 +58,12 @@ impl Endpoint {
         match &self.tls {
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), tcp).await.context("TLS handshake")?;
-                Connection::open(stream, self.http2).await
+                match self.abrupt {
+                    true => Connection::open(Abrupt(stream), self.http2).await,
+                    false => Connection::open(stream, self.http2).await,
+                }
             }
+            None if self.abrupt => Connection::open(Abrupt(tcp), self.http2).await,
             None => Connection::open(tcp, self.http2).await,
         }
     }
