@@ -203,6 +203,7 @@ fn divided_and_killed(rule: AfterUnknown, frames: &[&[&str]], held: usize, store
     });
     disk.restart();
     sink.script("a", []);
+    let answered = sink.tokens("a").into_iter().take(held).collect::<Vec<_>>();
     in_a_life(async {
         let (spool, recovered) = start();
         let deliveries = deliveries(&sink);
@@ -211,6 +212,8 @@ fn divided_and_killed(rule: AfterUnknown, frames: &[&[&str]], held: usize, store
         let totals = spool.totals();
         assert_eq!((totals.stored.total_rows(), totals.quarantined.total_rows()), (28, 8));
     });
+    let again: Vec<_> = sink.tokens("a").into_iter().skip(held + 1).filter(|token| answered.contains(token)).collect();
+    assert!(again.is_empty(), "{rule:?}, insert {held} held: what was answered is sent again: {again:?}");
     let expected = (0..7).map(|n| (format!("r{n}"), n + 1)).collect();
     assert_eq!(sink.stored("a"), expected, "{rule:?}, insert {held} held, stored: {stored}");
     killed

@@ -53,6 +53,8 @@ struct World {
     frames: BTreeMap<u64, (Fate, Frame)>,
     /// What notes said that were written without an error.
     noted: HashMap<(u64, u32), super::batch::PartState>,
+    /// The last note of each piece, as it was written.
+    pieces: HashMap<(u64, u32, Extent), Note>,
     remembered: Option<Vec<Remembered>>,
     flipped: bool,
     /// Whether the journal was hit: what it counted may be less than it was.
@@ -104,6 +106,7 @@ impl World {
             sealed: Vec::new(),
             frames: BTreeMap::new(),
             noted: HashMap::new(),
+            pieces: HashMap::new(),
             remembered: None,
             flipped: false,
             journal_hit: false,
@@ -219,6 +222,17 @@ impl World {
         }
         if batch.note(&notes).is_ok() {
             self.noted.insert((batch.sequence(), part.id), batch.state(part.id));
+            for note in &notes {
+                match note {
+                    Note::PieceIn { part, extent } | Note::Attempt { part, extent, .. } => {
+                        drop(self.pieces.insert((batch.sequence(), *part, *extent), note.clone()));
+                    }
+                    Note::Divided { part, extent, .. } => {
+                        drop(self.pieces.remove(&(batch.sequence(), *part, *extent)));
+                    }
+                    _ => {}
+                }
+            }
         }
         let refused = notes.iter().filter_map(|note| match note {
             Note::Refused(refused) => Some(refused.rows),
@@ -324,13 +338,16 @@ impl World {
             self.journal_hit |= self.disk.flip_where(|name| name.starts_with("journal-")).is_some();
             // It may have been what knew which numbers are used.
             self.noted.clear();
+            self.pieces.clear();
         }
         // Nobody knows their numbers any more.
         self.any_vanished |= !self.vanished.is_empty();
         self.noted.retain(|(sequence, _), _| !self.vanished.contains(sequence));
+        self.pieces.retain(|(sequence, ..), _| !self.vanished.contains(sequence));
         self.vanished.clear();
         let hit = sequence_of(flip.as_ref());
         self.noted.retain(|(sequence, _), _| Some(*sequence) != hit);
+        self.pieces.retain(|(sequence, ..), _| Some(*sequence) != hit);
         loop {
             let dies = self.rng.random_bool(0.2);
             let often = if dies { 0.05 } else { 0.0 };
@@ -381,6 +398,7 @@ impl World {
                 }
             }
         }
+        self.check_pieces(&recovered.batches);
         let losses: HashMap<u64, (u64, usize)> = recovered.batches.iter().map(losses).collect();
         let counted = losses
             .iter()
@@ -420,6 +438,26 @@ impl World {
         self.check_digests(&recovered, clean);
         self.check_counts(flip);
         self.sealed = recovered.batches;
+    }
+
+    /// What was noted of pieces is known.
+    fn check_pieces(&self, batches: &[Batch]) {
+        for ((sequence, part, extent), note) in &self.pieces {
+            let batch = batches.iter().find(|batch| batch.sequence() == *sequence);
+            let state = batch.map(|batch| batch.state(*part)).filter(|state| !state.is_in);
+            let pieces = state.map(|state| state.pieces).unwrap_or_default();
+            let kept = match (pieces.iter().find(|piece| piece.extent == *extent), note) {
+                (Some(piece), Note::PieceIn { .. }) => piece.is_in,
+                (Some(piece), Note::Attempt { generation, at_ms, .. }) => {
+                    let when = piece.tried.map(|attempt| attempt.at_ms.unwrap_or(u64::MAX));
+                    piece.is_in || (piece.generation >= *generation && when.is_some_and(|when| when >= *at_ms))
+                }
+                // The batch has ended, or the piece was divided by a note of which nobody knew that it was written.
+                (None, note) => pieces.is_empty() || matches!(note, Note::Attempt { .. }),
+                _ => true,
+            };
+            assert!(kept, "seed {}: of batch {sequence} {note:?} is forgotten: {pieces:?}", self.seed);
+        }
     }
 
     fn check_digests(&self, recovered: &Recovered, clean: Option<Vec<Remembered>>) {
