@@ -38,18 +38,37 @@ const OWN_ROWS: u64 = 64;
 /// inserted.
 const KEY_NOT_INSERTED: [u16; 2] = [47, 48];
 
+/// UNKNOWN_TABLE, UNKNOWN_DATABASE.
+const NO_TABLE: [u16; 2] = [60, 81];
+
 /// Looks on one server, or on whichever replica stands behind its address.
+///
+/// # Errors
+/// In words, where the server does not have the table at all.
 pub(super) async fn look(
     query: Query<'_>,
     database: &str,
     table: &Table,
     part: &PartDelivery,
     attempts: Attempts,
-) -> Look {
+) -> Result<Look, String> {
     match look_there(query, database, table, part, attempts).await {
-        Ok(true) => Look::Present,
-        Ok(false) => Look::Absent,
-        Err(why) => Look::Unclear { why },
+        Ok(true) => Ok(Look::Present),
+        Ok(false) => Ok(Look::Absent),
+        Err(Trouble::NoTable(why)) => Err(why),
+        Err(Trouble::Unclear(why)) => Ok(Look::Unclear { why }),
+    }
+}
+
+/// Why a look has no answer.
+enum Trouble {
+    NoTable(String),
+    Unclear(String),
+}
+
+impl<T: Into<String>> From<T> for Trouble {
+    fn from(why: T) -> Self {
+        Trouble::Unclear(why.into())
     }
 }
 
@@ -59,7 +78,7 @@ async fn look_there(
     table: &Table,
     part: &PartDelivery,
     attempts: Attempts,
-) -> Result<bool, String> {
+) -> Result<bool, Trouble> {
     if !attempts.over {
         if table.is_replicated() {
             // It may run on a replica that is not the one that is asked.
@@ -78,7 +97,7 @@ async fn look_there(
             return Ok(found.present);
         }
     }
-    Err("each statement reaches another replica, so none of them can say that rows are absent".to_owned())
+    Err("each statement reaches another replica, so none of them can say that rows are absent".into())
 }
 
 async fn old_attempts_end(query: Query<'_>, token: &str, last_attempt: Instant) -> Result<(), String> {
@@ -114,7 +133,7 @@ struct Found {
     present: bool,
 }
 
-async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelivery) -> Result<Found, String> {
+async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelivery) -> Result<Found, Trouble> {
     // What the table has lost since cannot be compared.
     let columns = named(Some(table), &part.columns).columns;
     let structure = structure(table, &columns).ok_or("the table's columns are not known")?;
@@ -128,7 +147,7 @@ async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelive
         }
     };
     if blocks.is_empty() {
-        return Err("the part has no witnesses".to_owned());
+        return Err("the part has no witnesses".into());
     }
     let witnesses = witnesses(part.only_rows);
     let mut by_key = !table.sorting_key.is_empty();
@@ -141,7 +160,10 @@ async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelive
                 return Ok(Found { server: server.to_owned(), present: present == "1" });
             }
             Err(Failure::Exception { code, .. }) if by_key && KEY_NOT_INSERTED.contains(&code) => by_key = false,
-            Err(failure) => return Err(failure.to_string()),
+            Err(failure @ Failure::Exception { code, .. }) if NO_TABLE.contains(&code) => {
+                return Err(Trouble::NoTable(failure.to_string()));
+            }
+            Err(failure) => return Err(failure.to_string().into()),
         }
     }
 }

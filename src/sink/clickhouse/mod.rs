@@ -226,17 +226,18 @@ impl ClickHouse {
             // Any replica that has all that the others have may speak for them.
             let mut found = Look::Absent;
             for server in self.servers.all_from_current() {
-                found = look(server).await;
+                found = look(server).await.unwrap_or_else(|why| Look::Unclear { why });
                 if !matches!(found, Look::Unclear { .. }) {
                     break;
                 }
             }
             found
         } else {
-            // Absent only where every server that may have it says so.
-            let mut found = Look::Absent;
+            // Absent only where every server that may have it says so. One without the table has nothing; if all are, it may come back.
+            let mut found = Look::Unclear { why: format!("no server has the table {}", part.name.table) };
             for server in self.servers.suspects(&part.token) {
-                found = look(server).await;
+                let Ok(said) = look(server).await else { continue };
+                found = said;
                 if found != Look::Absent {
                     break;
                 }

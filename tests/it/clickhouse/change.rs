@@ -176,3 +176,29 @@ async fn what_one_server_holds_another_takes() {
     door.abort();
     bare.stop(true).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_without_the_table_keeps_no_look_waiting() {
+    let database = Database::new("no_table").await;
+    let sink = database.sink().await;
+    let known = (**sink.schema().borrow()).clone();
+    // What an earlier process tried may be on any server; here a second address stands for one that has only the database.
+    let folder = tempfile::tempdir().unwrap();
+    let mut bare = stack::ClickHouse::start(folder.path(), 0).await.unwrap();
+    bare.query(&format!("CREATE DATABASE {}", database.name), "Null").await.unwrap();
+    let mut config = database.config();
+    config.create_schema = false;
+    config.urls = vec![bare.url.parse().unwrap(), database.server.url.parse().unwrap()];
+    // It is asked as the administrator, who has no password on either.
+    config.user = "default".to_owned();
+    config.password = otelgate::config::Secret::new(String::new());
+    let both = ClickHouse::connect(config.clone(), Some(known.clone())).await.unwrap();
+    let part = logs(&sink, "tried", 3, 20);
+    assert_eq!(both.look(&part).await, Look::Absent);
+    assert_eq!(sink.deliver(&part).await, Outcome::Delivered);
+    assert_eq!(both.look(&part).await, Look::Present);
+    config.urls.pop();
+    let alone = ClickHouse::connect(config, Some(known)).await.unwrap();
+    assert!(matches!(alone.look(&part).await, Look::Unclear { .. }), "the table may come back");
+    bare.stop(true).await.unwrap();
+}
