@@ -1,4 +1,4 @@
-//! What tells that a file was changed or replaced: for files that are read again while the program runs.
+//! What the file system says of a file: whether it was changed or replaced, for files that are read again while the program runs, and who may read it.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -14,6 +14,13 @@ pub(crate) fn stamps<'a>(files: impl IntoIterator<Item = &'a Path>) -> Vec<FileS
         Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
     };
     files.into_iter().map(stamp).collect()
+}
+
+/// Whether every user of the machine may read the file: what holds a secret warns of it. What a group may do somebody decided, as for a secret
+/// that is mounted into a container.
+pub(crate) fn is_readable_by_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
 }
 
 /// For tests: puts a file there that hangs whoever reads it, as a file on a disk that does not answer.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+
+use crate::pem;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,20 +51,15 @@ pub(crate) fn connector(ca_file: Option<&Path>) -> Result<Connector, SetupError>
 
 /// When the CAs of a file are over, in seconds since 1970; none when these are the public ones.
 pub(crate) fn authorities_end(ca_file: Option<&Path>) -> Option<i64> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(ca_file?).ok()?.collect();
-    crate::certificate::authorities_end(&all.ok()?)
+    crate::certificate::authorities_end(&pem::certificates(&std::fs::read(ca_file?).ok()?).ok()?)
 }
 
 fn roots(path: &Path) -> Result<rustls::RootCertStore, SetupError> {
     let failed = |why: String| SetupError::CaFile { path: path.display().to_string(), why };
     let mut roots = rustls::RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
+    let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+    for certificate in pem::certificates(&pem).map_err(|lack| failed(format!("it {lack}")))? {
         roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(failed("it holds no certificate".to_owned()));
     }
     Ok(roots)
 }

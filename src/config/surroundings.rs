@@ -51,7 +51,6 @@ impl Surroundings for Process {
     }
 
     fn readable_by_others(&self, path: &Path) -> bool {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
+        crate::file_stamp::is_readable_by_others(path)
     }
 }

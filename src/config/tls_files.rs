@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::section::Section;
 use crate::certificate::{self, Findings, Purpose};
+use crate::pem::{self, Lack};
 
 /// Reports a file that cannot be read or parsed, a key that is not the certificate's, and a chain that nobody accepts or that soon nobody will.
 pub(super) fn check(s: &Section<'_>, cert_file: &Path, key_file: &Path, purpose: Purpose<'_>) {
@@ -52,15 +52,8 @@ fn report(s: &Section<'_>, name: &'static str, file: &Path, found: Findings) {
 }
 
 fn certificates(s: &Section<'_>, name: &'static str, file: &Path) -> Option<Vec<CertificateDer<'static>>> {
-    let pem = read(s, name, file)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Some(certificates),
-        _ => {
-            s.mistake(name, format!("{} holds no PEM certificate (BEGIN CERTIFICATE)", file.display()));
-            None
-        }
-    }
+    let lacks = |lack: Lack| s.mistake(name, format!("{} {lack}", file.display()));
+    pem::certificates(&read(s, name, file)?).map_err(lacks).ok()
 }
 
 fn private_key(s: &Section<'_>, file: &Path) -> Option<PrivateKeyDer<'static>> {
@@ -69,15 +62,8 @@ fn private_key(s: &Section<'_>, file: &Path) -> Option<PrivateKeyDer<'static>> {
         let message = format!("{0} can be read by every user of this machine; chmod 600 {0}", file.display());
         s.warning("key_file", message);
     }
-    // The parser's error is not shown: it may quote the file.
-    let key = PrivateKeyDer::from_pem_slice(&pem).ok();
-    if key.is_none() {
-        s.mistake(
-            "key_file",
-            format!("{} holds no PEM private key without a passphrase (BEGIN PRIVATE KEY)", file.display()),
-        );
-    }
-    key
+    let lacks = |lack: Lack| s.mistake("key_file", format!("{} {lack}", file.display()));
+    pem::private_key(&pem).map_err(lacks).ok()
 }
 
 fn read(s: &Section<'_>, name: &'static str, file: &Path) -> Option<Vec<u8>> {

@@ -11,16 +11,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
 use crate::blocking;
 use crate::certificate::{self, Findings, Purpose};
 use crate::config;
-use crate::file_stamp::{FileStamp, stamps};
+use crate::file_stamp::{FileStamp, is_readable_by_others, stamps};
 use crate::metrics::{Metrics, Outcome};
+use crate::pem::{self, Lack};
 
 /// How often the files' times are looked at.
 const RELOAD_EVERY: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
@@ -39,14 +39,12 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file is not PEM, or lacks what it is to hold.
-    #[error("{path} holds no {expected} in PEM: {source}")]
+    #[error("{path} {lack}")]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
-        expected: &'static str,
-        /// What the parser said.
-        source: pem::Error,
+        /// What it is to hold.
+        lack: Lack,
     },
     /// The certificate and the key do not belong together, or are of a kind that TLS does not take.
     #[error("certificate and key cannot be used: {0}")]
@@ -223,11 +221,7 @@ impl Files {
         };
         warn_if_others_may_read(&self.key);
         let key = read(&self.key)?;
-        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|source| TlsError::Pem {
-            path: self.key.clone(),
-            expected: "private key",
-            source,
-        })?;
+        let key = pem::private_key(&key).map_err(|lack| TlsError::Pem { path: self.key.clone(), lack })?;
         let chain = certificates(&self.cert)?;
         let mut config = builder.with_single_cert(chain.clone(), key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -248,19 +242,12 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let refused = |source| TlsError::Pem { path: path.to_owned(), expected: "certificate", source };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().map_err(refused)?;
-    if chain.is_empty() {
-        return Err(refused(pem::Error::NoItemsFound));
-    }
-    Ok(chain)
+    pem::certificates(&read(path)?).map_err(|lack| TlsError::Pem { path: path.to_owned(), lack })
 }
 
 fn warn_if_others_may_read(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let others = std::fs::metadata(path).is_ok_and(|of| of.permissions().mode() & 0o077 != 0);
-    if others {
-        tracing::warn!(key_file = %path.display(), "others may read the private key; chmod 600 it");
+    if is_readable_by_others(path) {
+        tracing::warn!(key_file = %path.display(), "every user of this machine may read the private key; chmod 600 it");
     }
 }
 
@@ -332,10 +319,12 @@ mod tests {
         };
         let files = write_pair(dir.path(), "one");
         std::fs::write(dir.path().join("key.pem"), "no key").expect("written");
-        assert!(load(&files).contains("key.pem holds no private key"));
+        assert!(load(&files).contains("key.pem holds no PEM private key"));
+        std::fs::write(dir.path().join("key.pem"), "-----BEGIN PRIVATE KEY-----secret").expect("written");
+        assert!(!load(&files).contains("secret"), "nothing of a file is repeated");
         write_pair(dir.path(), "one");
         std::fs::write(dir.path().join("cert.pem"), "").expect("written");
-        assert!(load(&files).contains("cert.pem holds no certificate"));
+        assert!(load(&files).contains("cert.pem holds no PEM certificate"));
         std::fs::remove_file(dir.path().join("cert.pem")).expect("removed");
         assert!(load(&files).starts_with("cannot read "));
     }

@@ -18,8 +18,7 @@ use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder}
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 
 use super::refusal::Remembering;
@@ -28,6 +27,7 @@ use crate::certificate::{self, Findings, Purpose};
 use crate::config::{self, ForwardProtocol};
 use crate::file_stamp::{FileStamp, stamps};
 use crate::metrics::Metrics;
+use crate::pem::{self, Lack};
 use crate::sink::body::Pieces;
 
 /// Longest wait for a TCP connection.
@@ -229,9 +229,8 @@ impl Files {
         let tls = match &self.client {
             None => builder.with_no_client_auth(),
             Some((file_of_chain, key)) => {
-                // The parser's error may quote the file.
-                let unreadable = |_| file(key, "it holds no PEM private key without a passphrase".to_owned());
-                let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
+                let pem = read(key)?;
+                let key = pem::private_key(&pem).map_err(|lack| lacks(key, lack))?;
                 chain = certificates(file_of_chain)?;
                 builder.with_client_auth_cert(chain.clone(), key)?
             }
@@ -246,12 +245,15 @@ impl Files {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
-    let failed = |error: rustls::pki_types::pem::Error| file(path, error.to_string());
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(failed)?.collect();
-    match all {
-        Ok(all) if all.is_empty() => Err(file(path, "it holds no certificate".to_owned())),
-        all => all.map_err(failed),
-    }
+    pem::certificates(&read(path)?).map_err(|lack| lacks(path, lack))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
+    std::fs::read(path).map_err(|error| file(path, error.to_string()))
+}
+
+fn lacks(path: &Path, lack: Lack) -> SetupError {
+    file(path, format!("it {lack}"))
 }
 
 fn file(path: &Path, why: String) -> SetupError {
