@@ -1,7 +1,7 @@
 //! A replica for tests: an engine that keeps its tables' parts in step with others through a ZooKeeper.
 //!
 //! The library is ClickHouse's "local" program, which reads `<zookeeper>`, `<macros>` and `<remote_servers>` but lacks two things: it never
-//! learns its own address among servers, so that a Replicated table stays read-only, and it serves no parts to other replicas. [`patch`]
+//! learns its own address among servers, so that a Replicated table stays read-only, and it serves no parts to other replicas. [`mod@patch`]
 //! gives it the address, [`exchange`] serves the parts.
 
 mod exchange;
