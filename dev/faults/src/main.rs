@@ -57,7 +57,9 @@ async fn start(args: Args) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("otelgate-faults-").tempdir()?.keep();
     let mut clickhouse = ClickHouse::start(&folder.join("clickhouse"), 0).await?;
     let result = all(&args, seed, &mut clickhouse, &folder).await;
-    clickhouse.stop(false).await?;
+    let stopped = clickhouse.stop(false).await;
+    // What was found counts for more than how the server ended.
+    let result = result.and(stopped);
     if result.is_ok() && !args.keep {
         std::fs::remove_dir_all(&folder)?;
     } else {
