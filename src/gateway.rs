@@ -178,12 +178,14 @@ impl Gateway {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         self.metrics.refusals.get_or_create(&Reason { reason: refusal.name() }).inc();
-        if matches!(refusal, Refusal::Unauthenticated | Refusal::TooManyFailures { .. }) {
+        if matches!(refusal, Refusal::Unauthenticated | Refusal::TooManyFailures) {
             self.metrics.authentication_failures.inc();
         }
-        log(peer_of(head).ip, seen, refusal);
+        let peer = peer_of(head);
+        log(peer.ip, seen, refusal);
         let mut response = reply::answer(refusal, Protocol::of(head));
-        unread::discard(head, body, seen.key.is_some(), response.headers_mut()).await;
+        let dismissed = *refusal == Refusal::TooManyFailures && peer.dismiss();
+        unread::discard(head, body, seen.key.is_some(), dismissed, response.headers_mut()).await;
         response
     }
 

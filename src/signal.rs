@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http::{HeaderMap, Version};
 
 /// An OTLP signal. Profiles are still in development in OTLP 1.11 and are not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
@@ -59,14 +59,18 @@ impl Protocol {
     /// The protocol in which to answer a request, whatever else is wrong with it. `None`: the head names none of them, so no OTLP client
     /// sent it; a person did, with a browser or a command, and reads text.
     pub(crate) fn of(head: &Parts) -> Option<Protocol> {
-        Protocol::named(&head.headers)
+        // A gRPC client reads its answer out of gRPC's headers whatever its messages are written in, and over HTTP/2 only.
+        match (Protocol::named(&head.headers), head.version >= Version::HTTP_2) {
+            (Some(Protocol::Grpc), false) => None,
+            (None, true) if of_grpc(&head.headers) => Some(Protocol::Grpc),
+            (named, _) => named,
+        }
     }
 
     /// The protocol that the content type names; its parameters do not matter (OTLP 1.11, "OTLP/HTTP Request"; gRPC over HTTP/2,
     /// "Content-Type").
     pub(crate) fn named(headers: &HeaderMap) -> Option<Protocol> {
-        let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-        let media_type = content_type.split(';').next()?.trim();
+        let media_type = media_type(headers)?;
         let is = |name: &str| media_type.eq_ignore_ascii_case(name);
         if is("application/grpc") || is("application/grpc+proto") {
             Some(Protocol::Grpc)
@@ -87,4 +91,16 @@ impl Protocol {
             Protocol::HttpJson => "http-json",
         }
     }
+}
+
+/// The content type without its parameters.
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(content_type.split(';').next()?.trim())
+}
+
+/// Whether a gRPC client sent this, with messages that may be written in something else than protobuf (`application/grpc+json`).
+fn of_grpc(headers: &HeaderMap) -> bool {
+    let start = "application/grpc+";
+    media_type(headers).and_then(|name| name.get(..start.len())).is_some_and(|found| found.eq_ignore_ascii_case(start))
 }

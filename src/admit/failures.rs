@@ -1,9 +1,10 @@
-//! Addresses that failed to authenticate: after so many failures in a minute, an address's next failures are answered
-//! with 429 and the time until the minute is over.
+//! Addresses that failed to authenticate: after so many failures in a minute, an address's next failures are answered as the first ones
+//! were, at once, and end their connection, unless that has shown a valid key.
 //!
-//! What "at once" saves, said honestly: the presented key was hashed and looked up before anybody asks here, for that is how a
-//! valid key from the same address gets through. That costs about a microsecond, so there is little left to save; what the 429 does is
-//! tell a client with a wrong key, which would drop its data at a 401 and go on at full speed, to wait.
+//! The presented key was hashed and looked up before anybody asks here, for that is how a valid key from the same address gets through. That
+//! costs about a microsecond, so that there is little to save; what a guess costs from here on is its sender's: a connection and a handshake for
+//! as many guesses as have streams in it, and an address has `listen.max_connections_per_ip` of them. An answer that may be retried (429) would
+//! bound nothing more, and would make clients with a wrong key wait and come again.
 //!
 //! Invariant: the table never holds more than [`MAX_ADDRESSES`] × 2 addresses, however many an attacker owns. There are two
 //! generations; a full or aged one replaces the older, which is how the least recent failures are forgotten without a scan.
@@ -49,16 +50,16 @@ impl Failures {
         }
     }
 
-    /// Counts a failed authentication. `Some(wait)`: the address is over its number; it starts afresh after `wait`.
-    pub(super) fn record(&self, peer: IpAddr, now: Instant) -> Option<Duration> {
+    /// Counts a failed authentication; whether the address is over its number, until a minute after its first one.
+    pub(super) fn record(&self, peer: IpAddr, now: Instant) -> bool {
         let network = Network::of(peer);
         let mut generations = self.generations.lock();
         let tally = generations.tally(network, now);
         if tally.count >= self.max_per_minute {
-            return Some((tally.since + WINDOW).saturating_duration_since(now));
+            return true;
         }
         tally.count += 1;
-        None
+        false
     }
 }
 
@@ -91,16 +92,16 @@ mod tests {
     }
 
     #[test]
-    fn the_next_ones_are_refused_until_the_minute_is_over() {
+    fn the_next_ones_are_too_many_until_the_minute_is_over() {
         let now = Instant::now();
         let failures = Failures::new(20, now);
         for _ in 0..20 {
-            assert_eq!(failures.record(ip(1), now), None);
+            assert!(!failures.record(ip(1), now));
         }
         let later = now + Duration::from_secs(50);
-        assert_eq!(failures.record(ip(1), later), Some(Duration::from_secs(10)));
-        assert_eq!(failures.record(ip(2), later), None);
-        assert_eq!(failures.record(ip(1), now + WINDOW), None);
+        assert!(failures.record(ip(1), later));
+        assert!(!failures.record(ip(2), later));
+        assert!(!failures.record(ip(1), now + WINDOW));
     }
 
     #[test]
@@ -108,12 +109,12 @@ mod tests {
         let now = Instant::now();
         let failures = Failures::new(1, now);
         let of = |text: &str| IpAddr::V6(text.parse::<Ipv6Addr>().unwrap());
-        assert_eq!(failures.record(of("2001:db8::1"), now), None);
-        assert!(failures.record(of("2001:db8::ffff:2"), now).is_some());
-        assert_eq!(failures.record(of("2001:db8:0:1::1"), now), None);
+        assert!(!failures.record(of("2001:db8::1"), now));
+        assert!(failures.record(of("2001:db8::ffff:2"), now));
+        assert!(!failures.record(of("2001:db8:0:1::1"), now));
         // An IPv4 client on an IPv6 socket is its IPv4 address.
-        assert_eq!(failures.record(of("::ffff:10.0.0.1"), now), None);
-        assert!(failures.record("10.0.0.1".parse().unwrap(), now).is_some());
+        assert!(!failures.record(of("::ffff:10.0.0.1"), now));
+        assert!(failures.record("10.0.0.1".parse().unwrap(), now));
     }
 
     #[test]
@@ -121,12 +122,12 @@ mod tests {
         let now = Instant::now();
         let failures = Failures::new(1, now);
         for address in 0..200_000 {
-            assert_eq!(failures.record(ip(address), now), None);
+            assert!(!failures.record(ip(address), now));
         }
         let generations = failures.generations.lock();
         assert!(generations.young.len() <= MAX_ADDRESSES && generations.old.len() <= MAX_ADDRESSES);
         drop(generations);
-        assert!(failures.record(ip(199_999), now).is_some());
+        assert!(failures.record(ip(199_999), now));
     }
 
     #[test]
@@ -135,6 +136,6 @@ mod tests {
         let failures = Failures::new(2, now);
         failures.record(ip(1), now + Duration::from_secs(59));
         failures.record(ip(1), now + Duration::from_secs(60));
-        assert!(failures.record(ip(1), now + Duration::from_secs(61)).is_some());
+        assert!(failures.record(ip(1), now + Duration::from_secs(61)));
     }
 }

@@ -13,7 +13,8 @@ use tower::ServiceExt;
 use crate::readiness::Readiness;
 use crate::reply::ReplyBody;
 
-const PREFIX: &str = "/grpc.health.v1.Health/";
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
 /// A service's name is all that is asked; nobody needs a key to ask.
 const MAX_REQUEST_BYTES: usize = 4096;
 /// The services whose health may be asked; the empty name is the whole process.
@@ -26,7 +27,7 @@ const SERVICES: [&str; 4] = [
 
 /// Whether this path is a method of the service.
 pub(super) fn is_asked(path: &str) -> bool {
-    path.starts_with(PREFIX)
+    path == CHECK || path == WATCH
 }
 
 /// The health service of the OTLP ports.
@@ -72,7 +73,7 @@ impl Health {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        if request.uri().path().ends_with("/Check")
+        if request.uri().path() == CHECK
             && let Some(readiness) = self.readiness.get()
         {
             readiness.refresh().await;

@@ -131,6 +131,11 @@ fn lanes(sink: &Arc<FakeSink>, metrics: &Arc<Metrics>) -> Arc<Lanes> {
 
 /// A gateway whose keys are `good`, `logs-only` and `small`, and the sink behind it.
 pub(super) fn gateway() -> (Arc<Gateway>, Arc<FakeSink>) {
+    gateway_bearing(1000)
+}
+
+/// The same, where an address may fail to authenticate so often in a minute.
+pub(super) fn gateway_bearing(failures: u32) -> (Arc<Gateway>, Arc<FakeSink>) {
     let limits = KeyLimits { requests_per_second: 1000, ..LIMITS };
     let small = KeyLimits { requests_per_second: 1, bytes_per_second: 4096, records_per_second: 5, ..LIMITS };
     let keys = [
@@ -139,7 +144,7 @@ pub(super) fn gateway() -> (Arc<Gateway>, Arc<FakeSink>) {
         KeyEntry { limits: small, ..entry("small") },
     ];
     let sink = Arc::new(FakeSink::default());
-    let admission = Admission::new(Arc::new(KeyRing::new(keys.into())), 1000, &REQUEST);
+    let admission = Admission::new(Arc::new(KeyRing::new(keys.into())), failures, &REQUEST);
     let metrics = Arc::new(Metrics::default());
     let lanes = lanes(&sink, &metrics);
     (Arc::new(Gateway::new(admission, lanes, REQUEST, AllowedOrigins::Any, metrics)), sink)
@@ -270,10 +275,10 @@ async fn every_refusal_is_answered_as_documented_and_leaves_nothing() {
             ("two keys", one().key("good").header("x-api-key", "wrong"), 401, Code::Unauthenticated, false),
             ("no key, garbage", garbage(), 401, Code::Unauthenticated, false),
             ("signal", one().key("traces-only"), 403, Code::PermissionDenied, false),
-            ("burst", ask(6).key("small"), 413, Code::ResourceExhausted, false),
+            ("burst", ask(6).key("small"), 413, Code::InvalidArgument, false),
             ("requests", one().key("small"), 429, Code::ResourceExhausted, true),
-            ("body", one().with_body(vec![b' '; (1 << 20) + 1]).key("good"), 413, Code::ResourceExhausted, false),
-            ("records", ask(1001).key("good"), 413, Code::ResourceExhausted, false),
+            ("body", one().with_body(vec![b' '; (1 << 20) + 1]).key("good"), 413, Code::InvalidArgument, false),
+            ("records", ask(1001).key("good"), 413, Code::InvalidArgument, false),
             ("malformed", garbage().key("good"), 400, Code::InvalidArgument, false),
             ("encoding", one().key("good").header(encoding, "br"), 415, Code::Unimplemented, false),
             ("path", one().key("good").to("/v1/profiles"), 404, Code::Unimplemented, false),

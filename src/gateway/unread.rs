@@ -25,15 +25,20 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// How long an HTTP/2 stream outlives its answer: time for the answer to arrive, and for the client to end or reset the stream itself.
 const OUTLIVES: Duration = Duration::from_secs(2);
 
-/// Reads what is left of `body` and throws it away, within limits; over HTTP/1.1, beyond them the answer says that the connection closes.
-pub(super) async fn discard<B>(head: &Parts, mut body: B, has_key: bool, answer: &mut HeaderMap)
+/// Reads what is left of `body` and throws it away, within limits. Over HTTP/1.1 the answer says that the connection closes: beyond them, and when
+/// it was `dismissed`.
+pub(super) async fn discard<B>(head: &Parts, mut body: B, has_key: bool, dismissed: bool, answer: &mut HeaderMap)
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
+    let http1 = head.version < Version::HTTP_2;
+    if dismissed && http1 {
+        answer.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if body.is_end_stream() {
         return;
     }
-    if head.version >= Version::HTTP_2 {
+    if !http1 {
         // Not waited for: the answer goes out now, and what the client still sends of this stream holds up no other.
         tokio::spawn(tokio::time::timeout(OUTLIVES, async move { while let Some(Ok(_)) = body.frame().await {} }));
         return;
@@ -77,7 +82,7 @@ mod tests {
         let head = request.body(()).unwrap().into_parts().0;
         let mut answer = HeaderMap::new();
         let body = Full::new(Bytes::from(vec![0; bytes]));
-        discard(&head, body, has_key, &mut answer).await;
+        discard(&head, body, has_key, false, &mut answer).await;
         answer.contains_key(header::CONNECTION)
     }
 

@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
-use super::tests::{FakeSink, gateway};
+use super::tests::{FakeSink, gateway, gateway_bearing};
 use super::*;
 use crate::{config, listen};
 
@@ -41,7 +41,10 @@ fn limits() -> config::Listen {
 }
 
 async fn serving() -> Serving {
-    let (gateway, sink) = gateway();
+    serving_at(gateway()).await
+}
+
+async fn serving_at((gateway, sink): (Arc<Gateway>, Arc<FakeSink>)) -> Serving {
     let bound = listen::bind(&limits(), &mut listen::Inherited::default(), None, Arc::default()).await.unwrap();
     let address = bound.addresses().unwrap()[0];
     let listeners = bound.serve(move |request| {
@@ -126,4 +129,56 @@ async fn an_http_2_stream_outlives_its_refusal_until_its_body_ends() {
         assert!(reset.is_pending(), "{reset:?}");
         body.send_data(Bytes::from(vec![0; bytes]), true).unwrap();
     }
+}
+
+/// The status of an answer to a request with this key over an open HTTP/2 connection.
+async fn over(client: &h2::client::SendRequest<Bytes>, key: &str) -> u16 {
+    let request = http::Request::post("http://localhost/v1/logs")
+        .header("content-type", "application/x-protobuf")
+        .header("x-api-key", key);
+    let mut client = client.clone().ready().await.unwrap();
+    let (response, _) = client.send_request(request.body(()).unwrap(), true).unwrap();
+    response.await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn after_too_many_failures_a_wrong_key_costs_the_connection_that_has_shown_no_other() {
+    let serving = serving_at(gateway_bearing(1)).await;
+    for (keys, ends) in [(&["wrong"][..], false), (&["wrong"], true), (&["good", "wrong", "wrong"], false)] {
+        let socket = tokio::net::TcpStream::connect(serving.address).await.unwrap();
+        let (client, connection) = h2::client::handshake(socket).await.unwrap();
+        let connection = tokio::spawn(connection);
+        for key in keys {
+            let status = if *key == "good" { 200 } else { 401 };
+            assert_eq!(over(&client, key).await, status, "{key}");
+        }
+        if ends {
+            tokio::time::timeout(Duration::from_secs(20), connection).await.unwrap().unwrap().unwrap();
+        } else {
+            assert_eq!(over(&client, "good").await, 200, "the connection is there still");
+        }
+    }
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    for (key, status, closes) in [("good", 200, false), ("wrong", 401, false)] {
+        let request = http::Request::post(format!("http://{}/v1/logs", serving.address))
+            .header("content-type", "application/x-protobuf")
+            .header("x-api-key", key);
+        let response = client.request(request.body(Full::default()).unwrap()).await.unwrap();
+        let found = (response.status().as_u16(), response.headers().contains_key("connection"));
+        assert_eq!(found, (status, closes), "{key} over a connection that has shown a valid key");
+    }
+    let socket = tokio::net::TcpStream::connect(serving.address).await.unwrap();
+    let (mut client, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(socket)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::post("/v1/logs")
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::<Bytes>::default());
+    let response = client.send_request(request.unwrap()).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["connection"]),
+        (401, &http::HeaderValue::from_static("close"))
+    );
+    connection.await.unwrap().unwrap();
 }

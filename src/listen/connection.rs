@@ -159,12 +159,16 @@ impl<'a> Watch<'a> {
             tokio::time::sleep_until(self.look_at).await;
             return self.after_bow();
         }
-        let stopping = tokio::select! {
-            () = tokio::time::sleep_until(self.look_at) => false,
+        let ends = tokio::select! {
+            () = tokio::time::sleep_until(self.look_at) => None,
+            () = self.place.connection.dismissal() => Some("failures"),
             // An error means that the listeners are gone, which is a stop too.
-            _ = self.stopping.wait_for(|stopping| *stopping) => true,
+            _ = self.stopping.wait_for(|stopping| *stopping) => Some("stopping"),
         };
-        if stopping { self.bow("stopping", None) } else { self.verdict() }
+        match ends {
+            Some(reason) => self.bow(reason, None),
+            None => self.verdict(),
+        }
     }
 
     fn verdict(&mut self) -> Next {

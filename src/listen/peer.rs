@@ -48,6 +48,15 @@ impl Peer {
         self.connection.mark_authenticated();
     }
 
+    /// Ends this connection in order with what is in flight, unless it has shown a valid key; whether it does.
+    pub(crate) fn dismiss(&self) -> bool {
+        let dismissed = !self.connection.activity.authenticated();
+        if dismissed {
+            self.connection.dismissal.notify_one();
+        }
+        dismissed
+    }
+
     /// Follows what becomes of this request's answer.
     pub(crate) fn answer(&self) -> Answer {
         Answer { connection: Arc::clone(&self.connection), written: Arc::clone(&self.written) }
@@ -115,6 +124,7 @@ pub(super) struct Connection {
     /// How many of them the client had acknowledged when it ended the connection in order; 0 while it has not.
     acknowledged: AtomicU64,
     eviction: Notify,
+    dismissal: Notify,
     has_place: AtomicBool,
     /// Bytes read since the last answer, counted only until a valid key was shown.
     unanswered_bytes: AtomicUsize,
@@ -132,6 +142,7 @@ impl Connection {
             written: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             eviction: Notify::new(),
+            dismissal: Notify::new(),
             has_place: AtomicBool::new(true),
             unanswered_bytes: AtomicUsize::new(0),
             reader: Mutex::new(None),
@@ -199,6 +210,11 @@ impl Connection {
     /// Waits until the connection is to end at once.
     pub(super) async fn eviction(&self) {
         self.eviction.notified().await;
+    }
+
+    /// Waits until the connection is to end in order.
+    pub(super) async fn dismissal(&self) {
+        self.dismissal.notified().await;
     }
 
     #[cfg(test)]

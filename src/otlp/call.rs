@@ -3,7 +3,7 @@
 
 use http::header::CONTENT_ENCODING;
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Version};
 
 use crate::reply::Refusal;
 use crate::signal::{Protocol, Signal};
@@ -44,11 +44,13 @@ impl Call {
     ///
     /// # Errors
     /// [`Refusal::UnknownPath`], [`Refusal::MethodNotAllowed`], [`Refusal::UnsupportedContentType`] and [`Refusal::UnknownCompression`], in
-    /// this order; over gRPC [`Refusal::UnknownMethod`] is the first.
+    /// this order; over gRPC [`Refusal::NotHttp2`] and [`Refusal::UnknownMethod`] are the first.
     pub(crate) fn of(head: &Parts) -> Result<Call, Refusal> {
         let named = Protocol::named(&head.headers);
         let path = head.uri.path();
         let signal = match (named, http_signal(path), grpc_signal(path)) {
+            // Its answer ends in trailers, which an HTTP/1.1 client does not get to see.
+            (Some(Protocol::Grpc), ..) if head.version < Version::HTTP_2 => return Err(Refusal::NotHttp2),
             (Some(Protocol::Grpc), _, Some(signal)) => signal,
             (Some(Protocol::Grpc), _, None) => return Err(Refusal::UnknownMethod),
             (_, Some(signal), _) => signal,
@@ -136,7 +138,7 @@ mod tests {
     use super::*;
 
     fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> Parts {
-        let mut request = http::Request::builder().method(method).uri(path);
+        let mut request = http::Request::builder().method(method).uri(path).version(Version::HTTP_2);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -208,6 +210,15 @@ mod tests {
     }
 
     #[test]
+    fn grpc_over_http_1_is_told_in_words() {
+        let logs = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+        let mut head = head("POST", logs, &[("content-type", "application/grpc")]);
+        head.version = Version::HTTP_11;
+        assert_eq!(Call::of(&head), Err(Refusal::NotHttp2));
+        assert_eq!(Protocol::of(&head), None);
+    }
+
+    #[test]
     fn grpc_has_encodings_of_its_own() {
         let logs = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
         let grpc = |encoding| {
@@ -221,7 +232,10 @@ mod tests {
     #[test]
     fn a_refusal_is_answered_in_the_protocol_of_the_request() {
         let of = |content_type| Protocol::of(&head("GET", "/", &[("content-type", content_type)]));
-        assert_eq!(of("application/grpc"), Some(Protocol::Grpc));
+        for grpc in ["application/grpc", "application/grpc+proto", "Application/gRPC+json; charset=utf-8"] {
+            assert_eq!(of(grpc), Some(Protocol::Grpc), "{grpc}");
+        }
+        assert_eq!(of("application/grpc-web+proto"), None);
         assert_eq!(of("application/json"), Some(Protocol::HttpJson));
         assert_eq!(of("text/html"), None);
     }

@@ -22,12 +22,10 @@ pub enum Refusal {
     /// No key, an unknown, expired or disabled key, or two keys that differ. The answer never says which.
     #[error("the ingestion key is missing or not valid")]
     Unauthenticated,
-    /// The address failed to authenticate too often; valid keys from it are never refused for this.
-    #[error("too many failed authentications from this address")]
-    TooManyFailures {
-        /// When the address may try again.
-        retry_after: Duration,
-    },
+    /// The same, from an address that failed to authenticate too often: its connection ends with the answer. Valid keys from it are never
+    /// refused for this.
+    #[error("the ingestion key is missing or not valid; too many failed authentications from this address")]
+    TooManyFailures,
     /// The key is valid and may not send this signal.
     #[error("this key may not send {0}")]
     SignalNotAllowed(Signal),
@@ -65,7 +63,7 @@ pub enum Refusal {
         known: &'static str,
     },
     /// A content type other than protobuf, JSON or gRPC.
-    #[error("unsupported content type; send application/x-protobuf or application/json")]
+    #[error("unsupported content type; send application/x-protobuf, application/json or, over gRPC, application/grpc")]
     UnsupportedContentType,
     /// No such path.
     #[error("no such path; OTLP/HTTP is POST /v1/traces, /v1/metrics and /v1/logs")]
@@ -73,8 +71,13 @@ pub enum Refusal {
     /// A known path with a method other than POST.
     #[error("method not allowed; use POST")]
     MethodNotAllowed,
+    /// gRPC over HTTP/1.1, whose clients could not read how their call ended.
+    #[error("gRPC needs HTTP/2")]
+    NotHttp2,
     /// A gRPC service or method that does not exist here.
-    #[error("unknown gRPC method")]
+    #[error(
+        "unknown gRPC method; OTLP/gRPC is Export of TraceService, MetricsService and LogsService in opentelemetry.proto.collector"
+    )]
     UnknownMethod,
     /// The body came slower than the limits allow, or the request took longer than its time.
     #[error("the request took too long to arrive")]

@@ -29,16 +29,19 @@ impl Refusal {
     /// Its row of the table.
     pub(crate) fn verdict(&self) -> ReplyStatus {
         let (status, code, retry_after) = match self {
-            Refusal::Unauthenticated => (StatusCode::UNAUTHORIZED, Code::Unauthenticated, None),
+            // However often: what may be retried would keep a client with a wrong key waiting, at its exit too.
+            Refusal::Unauthenticated | Refusal::TooManyFailures => {
+                (StatusCode::UNAUTHORIZED, Code::Unauthenticated, None)
+            }
             Refusal::SignalNotAllowed(_) | Refusal::OriginNotAllowed => {
                 (StatusCode::FORBIDDEN, Code::PermissionDenied, None)
             }
-            Refusal::TooManyFailures { retry_after } | Refusal::OverLimit { retry_after, .. } => {
+            Refusal::OverLimit { retry_after, .. } => {
                 let retry = Some(*retry_after);
                 (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted, retry)
             }
-            // tonic's own OUT_OF_RANGE would be retried for ever.
-            Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, None),
+            // tonic's own OUT_OF_RANGE would be retried, and by Python's and Java's exporters RESOURCE_EXHAUSTED too, advice or not.
+            Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidArgument, None),
             Refusal::Unavailable { retry_after, .. } => {
                 let retry = Some(*retry_after);
                 (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, retry)
@@ -52,6 +55,7 @@ impl Refusal {
             Refusal::UnknownCompression { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented, None),
             Refusal::UnsupportedContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, None),
             Refusal::UnknownPath | Refusal::UnknownMethod => (StatusCode::NOT_FOUND, Code::Unimplemented, None),
+            Refusal::NotHttp2 => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, Code::Unimplemented, None),
             Refusal::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, None),
         };
         ReplyStatus { status, code, retry_after }
@@ -61,7 +65,7 @@ impl Refusal {
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Refusal::Unauthenticated => "unauthenticated",
-            Refusal::TooManyFailures { .. } => "too_many_failures",
+            Refusal::TooManyFailures => "too_many_failures",
             Refusal::SignalNotAllowed(_) => "signal_not_allowed",
             Refusal::OverLimit { .. } => "over_limit",
             Refusal::TooLarge { .. } => "too_large",
@@ -72,6 +76,7 @@ impl Refusal {
             Refusal::UnknownPath => "unknown_path",
             Refusal::MethodNotAllowed => "method_not_allowed",
             Refusal::UnknownMethod => "unknown_method",
+            Refusal::NotHttp2 => "not_http2",
             Refusal::TooSlow => "too_slow",
             Refusal::OriginNotAllowed => "origin_not_allowed",
         }
@@ -91,17 +96,16 @@ mod tests {
         let over = |limit| Refusal::OverLimit { limit, retry_after: IN_3_S };
         let large = |limit| Refusal::TooLarge { limit, max: 1 };
         let away = |away| Refusal::Unavailable { away, retry_after: IN_3_S };
-        let too_many = Refusal::TooManyFailures { retry_after: IN_3_S };
         let compression = Refusal::UnknownCompression { known: "gzip" };
         vec![
             (Refusal::Unauthenticated, 401, Code::Unauthenticated, false),
-            (too_many, 429, Code::ResourceExhausted, true),
+            (Refusal::TooManyFailures, 401, Code::Unauthenticated, false),
             (Refusal::SignalNotAllowed(Signal::Logs), 403, Code::PermissionDenied, false),
             (over("requests_per_second"), 429, Code::ResourceExhausted, true),
             (over("bytes_per_second"), 429, Code::ResourceExhausted, true),
             (over("records_per_second"), 429, Code::ResourceExhausted, true),
-            (large("max_body_bytes"), 413, Code::ResourceExhausted, false),
-            (large("records_per_second"), 413, Code::ResourceExhausted, false),
+            (large("max_body_bytes"), 413, Code::InvalidArgument, false),
+            (large("records_per_second"), 413, Code::InvalidArgument, false),
             (away(Away::Memory), 503, Code::Unavailable, true),
             (away(Away::KeyMemory), 503, Code::Unavailable, true),
             (away(Away::Spool), 503, Code::Unavailable, true),
@@ -117,6 +121,7 @@ mod tests {
             (Refusal::UnknownPath, 404, Code::Unimplemented, false),
             (Refusal::MethodNotAllowed, 405, Code::Unimplemented, false),
             (Refusal::UnknownMethod, 404, Code::Unimplemented, false),
+            (Refusal::NotHttp2, 505, Code::Unimplemented, false),
             (Refusal::OriginNotAllowed, 403, Code::PermissionDenied, false),
         ]
     }
@@ -140,11 +145,12 @@ mod tests {
             let verdict = refusal.verdict();
             let by_status = matches!(verdict.status.as_u16(), 429 | 502 | 503 | 504);
             assert_eq!(by_status, verdict.retry_after.is_some(), "{refusal:?}");
-            // RESOURCE_EXHAUSTED is retryable with advice only; these are always.
+            // RESOURCE_EXHAUSTED is retryable with advice only, and for Python's and Java's exporters always, as these are for all.
             let always = matches!(
                 verdict.code,
                 Code::Cancelled
                     | Code::DeadlineExceeded
+                    | Code::ResourceExhausted
                     | Code::Aborted
                     | Code::OutOfRange
                     | Code::Unavailable

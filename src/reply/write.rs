@@ -269,7 +269,7 @@ mod tests {
 
         let large = Refusal::TooLarge { limit: "max_records", max: 1 };
         let response = answer(&large, Some(Protocol::Grpc));
-        assert_eq!(response.headers()[GRPC_STATUS], "8");
+        assert_eq!(response.headers()[GRPC_STATUS], "3");
         assert_eq!(response.headers()["grpc-message"], "larger%20than%20max_records%20allows%20(1)");
         assert!(!response.headers().contains_key("grpc-status-details-bin"));
     }

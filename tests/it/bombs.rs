@@ -1,4 +1,4 @@
-//! Requests that are small on the wire and huge inside cost bounded memory and get 413 / RESOURCE_EXHAUSTED.
+//! Requests that are small on the wire and huge inside cost bounded memory and get 413 / INVALID_ARGUMENT.
 
 use std::io::Read;
 
@@ -47,7 +47,7 @@ async fn bombs_cost_bounded_memory() {
 
 fn assert_too_large(protocol: Protocol, answer: &Answer) {
     if protocol == Protocol::Grpc {
-        assert_eq!(answer.grpc_status(), Some(8), "{answer:?}");
+        assert_eq!(answer.grpc_status(), Some(3), "{answer:?}");
         assert!(answer.text("grpc-status-details-bin").is_none(), "RetryInfo would have it sent for ever: {answer:?}");
     } else {
         assert_eq!(answer.status, 413, "{answer:?}");
