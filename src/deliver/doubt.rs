@@ -14,7 +14,7 @@
 //!   is taken for it when nothing else comes of many attempts.
 //! - An attempt that failed where the rows may be in all the same ([`Outcome::Doubtful`]) is looked for before what the sink said is
 //!   believed. One that may work next time is repeated under the same token a few times first, where the table keeps tokens: so what depends on the table
-//!   gets its share too.
+//!   gets its share too. What stays unknown is looked for every few attempts as well, for a view that never works must not keep its table's rows waiting.
 
 use std::time::Duration;
 
@@ -30,8 +30,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The sink's own advice is followed up to this.
 const MAX_ADVICE: Duration = Duration::from_secs(60);
 
-/// Failures in a row that prove nothing, after which a table that keeps tokens is looked at.
+/// Failures that prove nothing, after which a table that keeps tokens is looked at.
 const DOUBTFUL_REPEATS: u32 = 3;
+
+/// The same for outcomes that stay unknown: more, for the connection or the server may just be gone, and a repeat is as good as a look.
+const UNKNOWN_REPEATS: u32 = 6;
 
 /// An insert is divided when it was too much at once so often; what only may have been counts [`PERHAPS`].
 const PATIENCE: u32 = 3 * SURELY;
@@ -47,6 +50,7 @@ pub(super) struct Insert {
     pub(super) attempts: u32,
     failures: u32,
     doubtful: u32,
+    unknowns: u32,
     too_much: u32,
     unknown: Option<Unknown>,
     step: Step,
@@ -88,7 +92,8 @@ impl Insert {
     /// Not tried under the token of this generation.
     pub(super) fn new(generation: u32) -> Self {
         let (unknown, step, or_else) = (None, Step::Send, None);
-        Insert { generation, attempts: 0, failures: 0, doubtful: 0, too_much: 0, unknown, step, or_else }
+        let (attempts, failures, doubtful, unknowns, too_much) = (0, 0, 0, 0, 0);
+        Insert { generation, attempts, failures, doubtful, unknowns, too_much, unknown, step, or_else }
     }
 
     /// A piece of this one, which was too much at once: never sent, and no more patient than this one has become.
@@ -145,31 +150,32 @@ impl Insert {
             },
             Outcome::Unknown { .. } => {
                 self.is_unknown();
+                self.unknowns = self.unknowns.saturating_add(1);
+                let pause = self.pause(None);
                 self.step = Step::Send;
-                Verdict::Again(self.pause(None))
+                if rule.is_some() && self.unknowns.is_multiple_of(UNKNOWN_REPEATS) {
+                    self.look(Some(outcome));
+                }
+                Verdict::Again(pause)
             }
             // There is nothing to look for: it is taken at its word.
             Outcome::Doubtful { or_else } if rule.is_none() => self.take(*or_else, rule),
             Outcome::Doubtful { or_else } => {
                 self.is_unknown();
                 self.doubtful += 1;
-                match *or_else {
-                    Outcome::TooMuch { why, sure } => {
-                        self.count_too_much(sure);
-                        if rule != Some(AfterUnknown::Look) && self.too_much < PATIENCE {
-                            self.step = Step::Send;
-                            Verdict::Again(self.pause(None))
-                        } else {
-                            self.look(Some(Outcome::TooMuch { why, sure }))
-                        }
+                let (may_work, advice) = match &*or_else {
+                    Outcome::TooMuch { sure, .. } => {
+                        self.count_too_much(*sure);
+                        (self.too_much < PATIENCE, None)
                     }
-                    Outcome::Retry { after, .. }
-                        if rule != Some(AfterUnknown::Look) && self.doubtful < DOUBTFUL_REPEATS =>
-                    {
-                        self.step = Step::Send;
-                        Verdict::Again(self.pause(after))
-                    }
-                    or_else => self.look(Some(or_else)),
+                    Outcome::Retry { after, .. } => (true, *after),
+                    _ => (false, None),
+                };
+                if may_work && rule != Some(AfterUnknown::Look) && self.doubtful < DOUBTFUL_REPEATS {
+                    self.step = Step::Send;
+                    Verdict::Again(self.pause(advice))
+                } else {
+                    self.look(Some(*or_else))
                 }
             }
             Outcome::Retry { after, .. } => Verdict::Again(self.pause(after)),
@@ -193,6 +199,7 @@ impl Insert {
                 Some(
                     Outcome::Retry { why, .. }
                     | Outcome::TooMuch { why, .. }
+                    | Outcome::Unknown { why }
                     | Outcome::Hold { why }
                     | Outcome::Refused { why },
                 ) => Verdict::In { despite: Some(why) },
@@ -214,7 +221,7 @@ impl Insert {
             Look::Unclear { .. } => match self.or_else.as_deref() {
                 // Whoever mends that lets the look answer too; until then it is not sent.
                 Some(Outcome::Hold { why }) => Verdict::Held { why: why.clone() },
-                Some(Outcome::TooMuch { .. }) => {
+                Some(Outcome::TooMuch { .. } | Outcome::Unknown { .. }) => {
                     // Where tokens are kept a repeat may find a server that takes it, though the one that has to be asked is away.
                     self.step = Step::Send;
                     Verdict::Again(self.pause(None))
@@ -258,154 +265,4 @@ pub(super) fn jittered(pause: Duration) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WINDOW: Option<AfterUnknown> = Some(AfterUnknown::RepeatThenLook);
-    const NO_WINDOW: Option<AfterUnknown> = Some(AfterUnknown::Look);
-    const REPLICATED: Option<AfterUnknown> = Some(AfterUnknown::Repeat);
-    const IN: Verdict = Verdict::In { despite: None };
-    const AT_ONCE: Verdict = Verdict::Again(Duration::ZERO);
-
-    fn unknown() -> Outcome {
-        Outcome::Unknown { why: "cut".into() }
-    }
-
-    fn refused() -> Outcome {
-        Outcome::Refused { why: "no".into() }
-    }
-
-    fn hold() -> Outcome {
-        Outcome::Hold { why: "mend it".into() }
-    }
-
-    fn busy() -> Outcome {
-        Outcome::Retry { why: "busy".into(), after: None }
-    }
-
-    fn doubtful(or_else: Outcome) -> Outcome {
-        Outcome::Doubtful { or_else: Box::new(or_else) }
-    }
-
-    #[test]
-    fn a_yes_is_believed_only_while_nothing_was_unknown() {
-        let mut insert = Insert::new(0);
-        assert_eq!(insert.clone().sent(Outcome::Delivered, WINDOW), IN);
-        insert.sent(unknown(), WINDOW);
-        assert_eq!((insert.step(WINDOW), insert.generation), (Step::Send, 0));
-        assert_eq!(insert.sent(Outcome::Delivered, WINDOW), AT_ONCE);
-        assert_eq!(insert.step(WINDOW), Step::Look);
-        assert_eq!(insert.clone().looked(Look::Present), IN);
-        assert_eq!(insert.looked(Look::Absent), AT_ONCE);
-        assert_eq!((insert.step(WINDOW), insert.generation), (Step::Send, 1));
-        assert_eq!(insert.sent(Outcome::Delivered, WINDOW), IN);
-    }
-
-    #[test]
-    fn without_a_window_the_look_comes_first() {
-        let mut insert = Insert::new(0);
-        insert.sent(unknown(), NO_WINDOW);
-        assert_eq!(insert.step(NO_WINDOW), Step::Look);
-        let unclear = Look::Unclear { why: "away".into() };
-        assert!(matches!(insert.looked(unclear), Verdict::Again(_)));
-        assert_eq!(insert.step(NO_WINDOW), Step::Look);
-        assert_eq!(Insert::tried_before(3, None).step(NO_WINDOW), Step::Look);
-    }
-
-    #[test]
-    fn a_token_that_is_forgotten_meanwhile_is_not_repeated() {
-        let mut insert = Insert::new(0);
-        insert.sent(unknown(), REPLICATED);
-        assert_eq!(insert.step(REPLICATED), Step::Send);
-        // The table says another rule once the time is over.
-        assert_eq!(insert.step(NO_WINDOW), Step::Look);
-        assert_eq!(insert.looked(Look::Present), IN);
-    }
-
-    #[test]
-    fn the_time_of_an_earlier_process_counts_and_a_clock_set_back_does_not() {
-        let minute = Duration::from_secs(60);
-        assert_eq!(Insert::new(0).unknown_for(), Duration::ZERO);
-        let of = |at_ms| Insert::tried_before(0, at_ms).unknown_for();
-        let passed = of(Some(now_ms() - 60_000));
-        assert!((minute..2 * minute).contains(&passed), "{passed:?}");
-        assert_eq!(of(Some(now_ms() + 60_000)), Duration::MAX);
-        assert_eq!(of(None), Duration::MAX);
-        assert_eq!(Insert::unsure(0).step(REPLICATED), Step::Look);
-    }
-
-    #[test]
-    fn a_refusal_after_an_unknown_outcome_is_looked_at() {
-        for rule in [WINDOW, REPLICATED] {
-            let mut insert = Insert::new(0);
-            insert.sent(unknown(), rule);
-            assert_eq!(insert.sent(refused(), rule), AT_ONCE);
-            assert_eq!(insert.step(rule), Step::Look);
-            assert!(matches!(insert.looked(Look::Absent), Verdict::Refused { .. }));
-        }
-    }
-
-    #[test]
-    fn what_proves_nothing_is_looked_for_before_it_is_believed() {
-        for rule in [WINDOW, NO_WINDOW, REPLICATED] {
-            for (said, meant) in
-                [(refused(), Verdict::Refused { why: "no".into() }), (hold(), Verdict::Held { why: "mend it".into() })]
-            {
-                let mut insert = Insert::new(0);
-                assert_eq!(insert.sent(doubtful(said), rule), AT_ONCE);
-                assert!(!insert.known_absent());
-                assert_eq!(insert.step(rule), Step::Look);
-                assert!(matches!(insert.clone().looked(Look::Present), Verdict::In { despite: Some(_) }));
-                assert_eq!(insert.looked(Look::Absent), meant);
-                assert!(insert.known_absent());
-                assert_eq!((insert.step(rule), insert.generation), (Step::Send, 1));
-            }
-        }
-    }
-
-    #[test]
-    fn a_hold_whose_look_is_unclear_is_held_and_looked_for_again() {
-        let mut insert = Insert::new(0);
-        insert.sent(doubtful(hold()), WINDOW);
-        let unclear = Look::Unclear { why: "no such table".into() };
-        assert!(matches!(insert.looked(unclear), Verdict::Held { .. }));
-        assert_eq!(insert.step(WINDOW), Step::Look);
-    }
-
-    #[test]
-    fn what_may_work_next_time_is_repeated_a_few_times_where_tokens_are_kept() {
-        let mut insert = Insert::new(0);
-        for _ in 1..DOUBTFUL_REPEATS {
-            assert!(matches!(insert.sent(doubtful(busy()), WINDOW), Verdict::Again(_)));
-            assert_eq!(insert.step(WINDOW), Step::Send);
-        }
-        assert_eq!(insert.sent(doubtful(busy()), WINDOW), AT_ONCE);
-        assert_eq!(insert.step(WINDOW), Step::Look);
-        assert!(matches!(insert.clone().looked(Look::Present), Verdict::In { despite: Some(_) }));
-        assert!(matches!(insert.looked(Look::Absent), Verdict::Again(pause) if pause > Duration::ZERO));
-
-        let mut insert = Insert::new(0);
-        insert.sent(doubtful(busy()), NO_WINDOW);
-        assert_eq!(insert.step(NO_WINDOW), Step::Look);
-    }
-
-    #[test]
-    fn without_anything_to_look_for_the_sink_is_taken_at_its_word() {
-        let mut insert = Insert::new(0);
-        assert!(matches!(insert.sent(doubtful(refused()), None), Verdict::Refused { .. }));
-        insert.sent(unknown(), None);
-        assert_eq!(insert.step(None), Step::Send);
-        assert_eq!(insert.sent(Outcome::Delivered, None), IN);
-    }
-
-    #[test]
-    fn pauses_double_up_to_their_bound_and_follow_advice() {
-        let mut insert = Insert::new(0);
-        for expected in [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0] {
-            let pause = insert.pause(None).as_secs_f64();
-            assert!((expected * 0.75..expected * 1.25).contains(&pause));
-        }
-        let advised = insert.pause(Some(Duration::from_secs(3600))).as_secs();
-        assert!((45..75).contains(&advised));
-    }
-}
+mod tests;

@@ -60,7 +60,7 @@ impl Batch {
         self.count(false)
     }
 
-    /// As [`Batch::outcome`]; with `drop`, all rows that are not known to be in count as dropped.
+    /// As [`Batch::outcome`]; with `drop`, all rows that are not known to be in count as dropped, refused or not.
     fn count(&self, drop: bool) -> io::Result<(Totals, Vec<Remembered>)> {
         let known = match self.open() {
             Ok(Some(file)) => self.count_rows(file.as_ref(), drop),
@@ -155,14 +155,20 @@ impl Batch {
                 let scope = known.scope(retried, at.frame, rows(&part.rows_by_request));
                 let refused = known.refused_in(at.frame);
                 let mut counted = split(&meta, part, &scope, &refused);
-                outcome.lost.subtract(&counted.sum());
-                if drop && !known.is_in {
-                    let inside = known.settled_in(at.frame, rows(&part.rows_by_request));
-                    let stored = split(&meta, part, &inside, &refused).stored;
-                    counted.dropped = counted.sum();
-                    counted.dropped.subtract(&stored);
-                    counted.stored = stored;
-                    counted.quarantined = Counts::default();
+                let scoped = counted.sum();
+                outcome.lost.subtract(&scoped);
+                if drop {
+                    // The file goes away with what was refused: nothing of it stays in quarantine.
+                    let is_in = match known.is_in {
+                        true => std::mem::take(&mut counted.stored),
+                        false => {
+                            split(&meta, part, &known.settled_in(at.frame, rows(&part.rows_by_request)), &refused)
+                                .stored
+                        }
+                    };
+                    let mut dropped = scoped;
+                    dropped.subtract(&is_in);
+                    counted = Totals { stored: is_in, dropped, ..Totals::default() };
                 }
                 outcome.add(&counted);
             }
