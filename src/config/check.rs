@@ -42,7 +42,7 @@ pub(super) struct Checked {
 
 /// The whole file.
 pub(super) fn config(top: &Section<'_>) -> Checked {
-    let state_dir = top.or("state_dir", PathBuf::from(STATE_DIR), |text| top.reader.path(text));
+    let state_dir = top.optional("state_dir", |text| top.reader.path(text));
     let listen = top.section("listen", listen);
     let admin = top.section("admin", |section| admin(section, listen.admin));
     let tls = top.section("tls", |section| tls(section, &listen.otlp));
@@ -57,7 +57,8 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let sink = top.section("sink", |section| check_sink::sink(section, clickstack_transform));
     let with_spool = !top.is("spool", "none");
     let batch = top.section("batch", |section| batch(section, with_spool, request.timeout));
-    let spool = with_spool.then(|| top.section("spool", |section| spool(section, &batch, &state_dir)));
+    let spool = with_spool.then(|| top.section("spool", |section| spool(section, &batch, state_dir.as_deref())));
+    let state_dir = state_dir.unwrap_or_else(|| beside(spool.as_ref()));
     if !with_spool {
         top.warning("spool", NO_SPOOL);
     }
@@ -252,11 +253,17 @@ fn batch(s: &Section<'_>, with_spool: bool, request_timeout: Duration) -> Batch 
 const NO_SPOOL: &str = "none: a request is answered only after the sink said yes, so clients are refused while the sink is away; and nothing is \
      remembered when otelgate is killed, so that what a client then sends again may be stored twice";
 
-fn spool(s: &Section<'_>, batch: &Batch, state_dir: &Path) -> Spool {
+/// What else is kept lies beside the spool: the disk that is good for one is good for the other.
+fn beside(spool: Option<&Spool>) -> PathBuf {
+    let folder = spool.and_then(|spool| spool.dir.parent());
+    folder.map_or_else(|| PathBuf::from(STATE_DIR), Path::to_owned)
+}
+
+fn spool(s: &Section<'_>, batch: &Batch, state_dir: Option<&Path>) -> Spool {
     let dir = s.optional("dir", |text| s.reader.path(text));
     let max_bytes = s.or("max_bytes", 8 * GIB, positive_size);
     let spool = Spool {
-        dir: dir.unwrap_or_else(|| state_dir.join("spool")),
+        dir: dir.unwrap_or_else(|| state_dir.unwrap_or(Path::new(STATE_DIR)).join("spool")),
         max_bytes,
         max_bytes_per_key: s.or("max_bytes_per_key", max_bytes.div_ceil(2), positive_size),
         min_free_bytes: s.or("min_free_bytes", 512 * MIB, size),

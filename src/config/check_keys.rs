@@ -28,9 +28,11 @@ pub(super) fn keys(s: &Section<'_>, limits: KeyLimits, largest: Largest) -> Keys
     }
 }
 
-/// `None` after a mistake.
+/// `None` after a mistake, or where the address is a variable that may be absent and is.
 fn clickstack(s: &Section<'_>, limits: KeyLimits, largest: Largest) -> Option<ClickStackKeys> {
-    let url = s.required("url", "write for example http://hyperdx:4320, the app's OpAMP port", opamp_url);
+    let url = (!s.is_absent("url"))
+        .then(|| s.required("url", "write for example http://hyperdx:4320, the app's OpAMP port", opamp_url))
+        .flatten();
     let ca_file = s.optional("ca_file", |text| s.reader.path(text));
     if let Some(file) = &ca_file {
         tls_files::check_ca(s, "ca_file", file);

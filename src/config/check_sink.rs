@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::check_forward;
+use super::clickhouse_url::{Address, address};
 use super::rules::{is_loopback, secret, shorter};
 use super::section::Section;
 use super::value::{count, flag, positive_time, time, word};
@@ -32,7 +33,11 @@ fn clickhouse(s: &Section<'_>, clickstack_transform: bool) -> ClickHouse {
     if !s.has("url") {
         s.mistake("url", "is missing; write for example https://clickhouse:8443");
     }
-    let urls = s.list("url", url).unwrap_or_default();
+    let addresses = s.list("url", address).unwrap_or_default();
+    for Address { url, .. } in addresses.iter().filter(|address| address.was_native) {
+        s.warning("url", format!("names the native protocol, which otelgate does not speak; it uses the HTTP interface, {url}, and wants that written where it is another"));
+    }
+    let urls: Vec<Uri> = addresses.into_iter().map(|address| address.url).collect();
     if let Some(url) = urls.iter().find(|url| url.scheme_str() == Some("http") && !is_loopback(url)) {
         s.warning("url", format!("password and telemetry travel readable to {url}; use https"));
     }
@@ -83,25 +88,6 @@ fn password(s: &Section<'_>) -> Secret {
         s.mistake("password", "is missing; write \"${env:CLICKHOUSE_PASSWORD}\" or \"${file:…}\"");
     }
     secret(s, "password").unwrap_or_else(|| Secret::new(""))
-}
-
-fn url(text: &str) -> Result<Uri, String> {
-    let wrong = || "is not a URL; write for example https://clickhouse:8443".to_owned();
-    let url: Uri = text.parse().map_err(|_| wrong())?;
-    let authority = url.authority().ok_or_else(wrong)?;
-    if authority.as_str().contains('@') {
-        return Err("holds a user or password; write them as `user` and `password`".to_owned());
-    }
-    if !matches!(url.scheme_str(), Some("http" | "https")) {
-        return Err("is neither http:// nor https://; ClickHouse's HTTP interface is meant, usually port 8123 or 8443"
-            .to_owned());
-    }
-    if url.path() != "/" || url.query().is_some() {
-        return Err(
-            "holds a path or query; write scheme, host and port only, and the database as `database`".to_owned()
-        );
-    }
-    Ok(url)
 }
 
 fn identifier(text: &str) -> Result<String, String> {

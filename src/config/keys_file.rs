@@ -52,14 +52,22 @@ fn keys(top: &Section<'_>, defaults: KeyLimits, largest: Largest) -> Vec<KeyEntr
         key
     });
     if keys.is_empty() && top.has("keys") {
-        top.warning("keys", "no key is listed, so every request is refused");
+        top.warning("keys", NO_KEY);
     }
     keys.into_iter().flatten().collect()
 }
 
+/// What is said of a file whose entries are all absent, where there is no other source.
+pub(super) fn no_key(file: &Path) -> Remark {
+    let mark = super::yaml::Mark { line: 1, column: 1 };
+    Remark { file: file.display().to_string(), mark, path: "keys".to_owned(), message: NO_KEY.to_owned() }
+}
+
+const NO_KEY: &str = "no key is listed, so every request is refused that has no key of another source";
+
 const HOW: &str = "`otelgate keys new --name NAME` prints a key and its entry";
 
-/// `None` after a mistake that leaves nothing to compare with the other keys.
+/// `None` after a mistake that leaves nothing to compare with the other keys, or where the key is a variable that may be absent and is.
 fn key(s: &Section<'_>, defaults: KeyLimits, largest: Largest) -> Option<KeyEntry> {
     let name = s.required("name", "it stands in logs and metrics instead of the key", name);
     let sha256 = sha256(s);
@@ -96,6 +104,9 @@ fn sha256(s: &Section<'_>) -> Option<[u8; 32]> {
 }
 
 fn value(s: &Section<'_>) -> Option<[u8; 32]> {
+    if s.is_absent("value") {
+        return None;
+    }
     let text = s.text("value")?;
     if !is_reference(&text.written) {
         s.mistake(

@@ -66,8 +66,12 @@ pub fn load(file: &Path, surroundings: &dyn Surroundings) -> Result<Loaded, Mist
     if let Some(checked) = &checked
         && let Some(file) = &checked.keys.file
     {
-        let (keys, of_keys) = keys_file::check(file, checked.limits, checked.largest, surroundings);
+        let (keys, mut of_keys) = keys_file::check(file, checked.limits, checked.largest, surroundings);
         entries = keys;
+        // Every entry's key may be a variable that is absent.
+        if entries.is_empty() && checked.keys.clickstack.is_none() && of_keys.mistakes.is_empty() {
+            of_keys.warnings = vec![keys_file::no_key(file)];
+        }
         remarks.append(of_keys);
     }
     let (config, faults, warnings) = remarks.into_result(checked.and_then(|checked| checked.config))?;

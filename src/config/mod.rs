@@ -10,6 +10,7 @@ mod check;
 mod check_forward;
 mod check_keys;
 mod check_sink;
+mod clickhouse_url;
 mod keys_file;
 mod load;
 mod origin;

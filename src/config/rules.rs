@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::section::Section;
+use super::substitute::has_default;
 use super::value::{count, positive_size, positive_time, show_size, show_time};
 use super::{KeyLimits, Largest, Secret};
 
@@ -97,7 +98,8 @@ pub(super) fn secret(s: &Section<'_>, name: &'static str) -> Option<Secret> {
     if text.resolved.contains(char::is_control) {
         s.mistake(name, "holds a line break or another control character");
     }
-    if text.written == text.resolved && !text.written.is_empty() && s.reader.is_readable_by_others() {
+    let literal = text.written == text.resolved || has_default(&text.written);
+    if literal && !text.written.is_empty() && s.reader.is_readable_by_others() {
         s.warning(name, "stands in a file that every user of this machine can read; chmod 600, or write a reference");
     }
     Some(Secret::new(text.resolved))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::Surroundings;
 use super::remark::{Remark, Remarks};
-use super::substitute::substitute;
+use super::substitute::{may_be_absent, substitute};
 use super::yaml::{self, Field, Kind, Mark, Node};
 
 /// One file while it is read.
@@ -159,6 +159,15 @@ impl<'r> Section<'r> {
     /// Whether the field was written, with a value or without.
     pub(super) fn has(&self, name: &'static str) -> bool {
         self.field(name).is_some()
+    }
+
+    /// Whether the field is a reference that says by its default of nothing that it may be absent, and is: `${env:NAME:-}`.
+    pub(super) fn is_absent(&self, name: &'static str) -> bool {
+        let written = match self.field(name).map(|field| &field.value.kind) {
+            Some(Kind::Scalar(written)) if may_be_absent(written) => written,
+            _ => return false,
+        };
+        substitute(written, &self.reader.dir, self.reader.surroundings).is_ok_and(|resolved| resolved.is_empty())
     }
 
     /// Whether the field is this one word, in the place of a section.

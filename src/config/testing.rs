@@ -23,6 +23,11 @@ impl Fake {
         self
     }
 
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
     pub(crate) fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.insert(path.into(), content.into());
         self

@@ -52,6 +52,33 @@ async fn check_names_every_mistake_with_its_line_and_the_remedy() {
     assert_eq!(serve.status.code(), Some(2), "serve starts with mistakes");
 }
 
+/// The example for ClickStack is ready as it ships: only the certificate is somebody's own.
+#[tokio::test]
+async fn the_example_for_clickstack_takes_clickstacks_own_values() {
+    let folder = tempfile::tempdir().expect("a folder");
+    Certificates::in_folder(folder.path()).expect("certificates");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples");
+    let example = |name: &str| fs::read_to_string(examples.join(name)).expect("shipped");
+    fs::write(folder.path().join("clickstack-keys.yaml"), example("clickstack-keys.yaml")).expect("written");
+    let file = folder.path().join("clickstack.yaml");
+    fs::write(&file, example("clickstack.yaml").replace("/etc/otelgate/tls", "server")).expect("written");
+    let check = |endpoint: &'static str| {
+        let mut command = tokio::process::Command::new(stack::binary("otelgate").expect("built"));
+        command.args(["check", "--config"]).arg(&file).env_clear().envs([
+            ("OPAMP_SERVER_URL", "http://app:4320"),
+            ("CLICKHOUSE_ENDPOINT", endpoint),
+            ("HYPERDX_OTEL_EXPORTER_CLICKHOUSE_DATABASE", "default"),
+        ]);
+        async move { command.output().await.expect("runs") }
+    };
+    let good = check("tcp://ch-server:9000?dial_timeout=10s").await;
+    assert_eq!(good.status.code(), Some(0), "{}", said(&good));
+    assert!(said(&good).contains("http://ch-server:8123/"), "{}", said(&good));
+    let strange = check("tcp://ch-server:19000").await;
+    assert_eq!(strange.status.code(), Some(2), "{}", said(&strange));
+    assert!(said(&strange).contains("clickstack.yaml:12:10: sink.clickhouse.url: "), "{}", said(&strange));
+}
+
 #[tokio::test]
 async fn a_private_key_that_others_can_read_is_a_warning() {
     let folder = tempfile::tempdir().expect("a folder");
