@@ -140,8 +140,8 @@ impl Gateway {
             let of = OfKeyName { key: key.entry.name.as_str().into() };
             self.metrics.vanished_key_uses.get_or_create(&of).inc();
         }
-        // May it send this now: its signals, its requests a second, memory to begin with; and room for what it will bring.
-        let admitted = self.admission.admit(authenticated, call.signal)?;
+        // May it send this now: from this page, its signals, its requests a second, memory to begin with; and room for what it will bring.
+        let admitted = self.admission.admit(authenticated, call.signal, &head.headers)?;
         self.lanes.room(key)?;
         // The body: gathered, inflated and transcoded within limits, every byte counted as it arrives.
         let limits = BodyLimits { max_bytes: self.limits.max_body_bytes, min_rate: self.limits.min_body_rate };

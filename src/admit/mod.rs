@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
+use http::header::ORIGIN;
 
-use crate::config::RequestLimits;
+use crate::config::{AllowedOrigins, RequestLimits};
 use crate::keys::{Key, KeyRing};
 use crate::reply::{Away, Refusal};
 use crate::signal::Signal;
@@ -95,13 +96,22 @@ impl Admission {
         }
     }
 
-    /// Step 4: the key may send this signal, there is memory for it to begin, and it is within its requests a second.
+    /// Step 4: the key may be used from where the request comes, it may send this signal, there is memory for it to begin, and it is within its
+    /// requests a second.
     ///
     /// # Errors
-    /// [`Refusal::SignalNotAllowed`], [`Refusal::Unavailable`] (memory), [`Refusal::OverLimit`], checked in this order: a
-    /// refusal that costs the key nothing comes first.
-    pub(crate) fn admit(&self, authenticated: Authenticated, signal: Signal) -> Result<Admitted, Refusal> {
+    /// [`Refusal::KeyOfOtherOrigins`], [`Refusal::SignalNotAllowed`], [`Refusal::Unavailable`] (memory), [`Refusal::OverLimit`], checked in this
+    /// order: a refusal that costs the key nothing comes first.
+    pub(crate) fn admit(
+        &self,
+        authenticated: Authenticated,
+        signal: Signal,
+        headers: &HeaderMap,
+    ) -> Result<Admitted, Refusal> {
         let Authenticated { key } = authenticated;
+        if !comes_from(&key.entry.origins, headers) {
+            return Err(Refusal::KeyOfOtherOrigins);
+        }
         if !key.entry.signals.contains(&signal) {
             return Err(Refusal::SignalNotAllowed(signal));
         }
@@ -158,6 +168,18 @@ impl crate::memory::Memory for Admitted {
     }
 }
 
+/// A key with a list of origins is one that stands in web pages, where everybody can read it. Its requests say their origin, once, as browsers do.
+fn comes_from(origins: &AllowedOrigins, headers: &HeaderMap) -> bool {
+    if *origins == AllowedOrigins::Any {
+        return true;
+    }
+    let mut written = headers.get_all(ORIGIN).iter();
+    match (written.next(), written.next()) {
+        (Some(origin), None) => origin.to_str().is_ok_and(|origin| origins.allow(origin)),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use sha2::{Digest, Sha256};
@@ -192,6 +214,7 @@ pub(crate) mod tests {
             signals: Signal::ALL.into(),
             expires: None,
             resource: std::collections::BTreeMap::new(),
+            origins: AllowedOrigins::Any,
             enabled: true,
             limits: LIMITS,
         }
@@ -243,18 +266,45 @@ pub(crate) mod tests {
         let traces_only = KeyEntry { signals: [Signal::Traces].into(), ..entry("good") };
         let admission = admission(vec![traces_only]);
         let who = || admission.authenticate(&headers("good"), PEER).unwrap();
-        assert_eq!(admission.admit(who(), Signal::Logs).unwrap_err(), Refusal::SignalNotAllowed(Signal::Logs));
-        let mut first = admission.admit(who(), Signal::Traces).unwrap();
+        assert_eq!(
+            admission.admit(who(), Signal::Logs, &HeaderMap::new()).unwrap_err(),
+            Refusal::SignalNotAllowed(Signal::Logs)
+        );
+        let mut first = admission.admit(who(), Signal::Traces, &HeaderMap::new()).unwrap();
         assert_eq!(admission.memory().used(), REQUEST_OVERHEAD);
         first.memory.grow(REQUEST.max_memory_per_key - REQUEST_OVERHEAD).unwrap();
-        assert!(matches!(admission.admit(who(), Signal::Traces), Err(Refusal::Unavailable { .. })));
+        assert!(matches!(admission.admit(who(), Signal::Traces, &HeaderMap::new()), Err(Refusal::Unavailable { .. })));
         drop(first);
-        admission.admit(who(), Signal::Traces).unwrap();
+        admission.admit(who(), Signal::Traces, &HeaderMap::new()).unwrap();
         assert!(matches!(
-            admission.admit(who(), Signal::Traces),
+            admission.admit(who(), Signal::Traces, &HeaderMap::new()),
             Err(Refusal::OverLimit { limit: "requests_per_second", .. })
         ));
         assert_eq!(admission.memory().used(), 0);
+    }
+
+    #[test]
+    fn a_key_of_web_pages_is_good_from_its_own_pages_only() {
+        let origins = crate::config::testing::origins(&["https://shop.example", "https://*.pages.example"]);
+        let limits = KeyLimits { requests_per_second: 100, ..LIMITS };
+        let admission = admission(vec![KeyEntry { origins, limits, ..entry("page") }]);
+        let from = |origins: &[&str]| {
+            let mut headers = headers("page");
+            for origin in origins {
+                headers.append(ORIGIN, origin.parse().unwrap());
+            }
+            let who = admission.authenticate(&headers, PEER).unwrap();
+            admission.admit(who, Signal::Logs, &headers).map(drop)
+        };
+        for own in ["https://shop.example", "HTTPS://Shop.example:443", "https://a.pages.example"] {
+            assert_eq!(from(&[own]), Ok(()), "{own}");
+        }
+        let shop = "https://shop.example";
+        for others in
+            [&["https://evil.example"][..], &["null"], &[""], &[], &[shop, "https://evil.example"], &[shop, shop]]
+        {
+            assert_eq!(from(others), Err(Refusal::KeyOfOtherOrigins), "{others:?}");
+        }
     }
 
     #[test]

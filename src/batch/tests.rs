@@ -64,7 +64,7 @@ impl Path {
         let mut headers = http::HeaderMap::new();
         headers.insert("authorization", "good".parse().unwrap());
         let who = self.admission.authenticate(&headers, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
-        let admitted = self.admission.admit(who, Signal::Logs)?;
+        let admitted = self.admission.admit(who, Signal::Logs, &http::HeaderMap::new())?;
         let call = Call { protocol: Protocol::HttpProtobuf, signal: Signal::Logs, compression: None };
         let request = Bytes::copy_from_slice(request.as_bytes());
         Ok(self.lanes.recognise(Received { admitted, call, request, dropped: 0 }, answer))

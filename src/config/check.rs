@@ -11,8 +11,8 @@ use super::rules::{DEFAULT_LIMITS, at_most, key_limits, never_admitted, secret, 
 use super::section::Section;
 use super::value::{address, count, flag, positive_size, positive_time, show_size, size, time, word};
 use super::{
-    Admin, AllowedOrigins, Batch, Config, Cors, KeyLimits, Keys, Largest, Listen, Log, RequestLimits, Shutdown, Spool,
-    Tls, check_keys, check_sink, tls_files,
+    Admin, AllowedOrigins, Batch, Config, Cors, KeyRules, Keys, Listen, Log, RequestLimits, Shutdown, Spool, Tls,
+    check_keys, check_sink, tls_files,
 };
 use crate::certificate::Purpose;
 
@@ -30,12 +30,10 @@ const STATE_DIR: &str = "/var/lib/otelgate";
 pub(super) struct Checked {
     /// Where keys.yaml is, to be checked too.
     pub(super) keys: Keys,
-    /// The limits of a key there that sets none.
-    pub(super) limits: KeyLimits,
+    /// What the keys there are read by.
+    pub(super) rules: KeyRules,
     /// What is good whatever is wrong elsewhere.
     pub(super) places: Places,
-    /// What its keys' limits are compared with.
-    pub(super) largest: Largest,
     /// Everything; `None` only after a mistake.
     pub(super) config: Option<Config>,
 }
@@ -52,7 +50,9 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
         // Then it is `request` that does not fit the defaults.
         never_admitted(&limits, request.largest()).into_iter().for_each(|(_, never)| top.warning("request", never));
     }
-    let keys = top.section("keys", |section| check_keys::keys(section, limits, request.largest()));
+    let cors = top.section("cors", cors);
+    let rules = KeyRules { limits, largest: request.largest(), pages: cors.allowed_origins.clone() };
+    let keys = top.section("keys", |section| check_keys::keys(section, &rules));
     let clickstack_transform = top.section("logs", |section| section.or("clickstack_transform", true, flag));
     let sink = top.section("sink", |section| check_sink::sink(section, clickstack_transform));
     let with_spool = !top.is("spool", "none");
@@ -62,7 +62,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     if !with_spool {
         top.warning("spool", NO_SPOOL);
     }
-    let (cors, shutdown, log) = (top.section("cors", cors), top.section("shutdown", shutdown), top.section("log", log));
+    let (shutdown, log) = (top.section("shutdown", shutdown), top.section("log", log));
     let places = Places { listener: listen.admin, admin: admin.clone(), spool: spool.clone() };
     let config = sink.map(|sink| Config {
         state_dir,
@@ -79,7 +79,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
         shutdown,
         log,
     });
-    Checked { keys, limits, places, largest: request.largest(), config }
+    Checked { keys, rules, places, config }
 }
 
 fn listen(s: &Section<'_>) -> Listen {

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use http::Uri;
 
+use super::origin::Origin;
 use super::rules::{is_loopback, key_limits};
 use super::section::Section;
 use super::value::{count, flag, positive_time, time};
-use super::{ClickStackKeys, KeyDefaults, KeyLimits, Keys, Largest, tls_files};
+use super::{AllowedOrigins, ClickStackKeys, KeyDefaults, KeyRules, Keys, tls_files};
 use crate::signal::Signal;
 
 /// The path of every OpAMP server that names none.
 const OPAMP_PATH: &str = "/v1/opamp";
 
-/// `limits` are those of section `limits`.
-pub(super) fn keys(s: &Section<'_>, limits: KeyLimits, largest: Largest) -> Keys {
+/// The whole section.
+pub(super) fn keys(s: &Section<'_>, rules: &KeyRules) -> Keys {
     let path = |text: &str| s.reader.path(text);
-    let clickstack =
-        s.has("clickstack").then(|| s.section("clickstack", |section| clickstack(section, limits, largest)));
+    let clickstack = s.has("clickstack").then(|| s.section("clickstack", |section| clickstack(section, rules)));
     // A configuration that names no source means the file beside it.
     let default = if clickstack.is_some() { None } else { path("keys.yaml").ok() };
     Keys {
@@ -29,7 +29,7 @@ pub(super) fn keys(s: &Section<'_>, limits: KeyLimits, largest: Largest) -> Keys
 }
 
 /// `None` after a mistake, or where the address is a variable that may be absent and is.
-fn clickstack(s: &Section<'_>, limits: KeyLimits, largest: Largest) -> Option<ClickStackKeys> {
+fn clickstack(s: &Section<'_>, rules: &KeyRules) -> Option<ClickStackKeys> {
     let url = (!s.is_absent("url"))
         .then(|| s.required("url", "write for example http://hyperdx:4320, the app's OpAMP port", opamp_url))
         .flatten();
@@ -48,18 +48,36 @@ fn clickstack(s: &Section<'_>, limits: KeyLimits, largest: Largest) -> Option<Cl
         poll_interval: s.or("poll_interval", Duration::from_secs(30), positive_time),
         grace: s.or("grace", Duration::from_secs(600), time),
         open_ingestion: s.or("open_ingestion", false, flag),
-        defaults: key_defaults(s, limits, largest),
+        defaults: key_defaults(s, rules),
         url: url?,
     })
 }
 
 /// What a source says for those of its keys that say nothing of it themselves.
-fn key_defaults(s: &Section<'_>, limits: KeyLimits, largest: Largest) -> KeyDefaults {
+fn key_defaults(s: &Section<'_>, rules: &KeyRules) -> KeyDefaults {
     KeyDefaults {
-        limits: s.section("limits", |section| key_limits(section, limits, largest)),
+        limits: s.section("limits", |section| key_limits(section, rules.limits, rules.largest)),
         signals: signals(s),
         resource: resource(s),
+        origins: origins(s, &rules.pages),
     }
+}
+
+/// The origins of the web pages that a key is for; any when nothing is said. `pages` are those that may send at all.
+pub(super) fn origins(s: &Section<'_>, pages: &AllowedOrigins) -> AllowedOrigins {
+    let origin = |text: &str| {
+        Origin::parse(text).ok_or_else(|| {
+            "is not an origin; write for example https://shop.example, or https://*.shop.example for every host below".to_owned()
+        })
+    };
+    let Some(origins) = s.list("origins", origin) else { return AllowedOrigins::Any };
+    for origin in origins.iter().filter(|origin| !pages.meet(origin)) {
+        s.warning(
+            "origins",
+            format!("names {origin}, whose pages cors.allowed_origins keeps from sending anything; name it there too"),
+        );
+    }
+    AllowedOrigins::List(origins)
 }
 
 /// What a key may send; everything when nothing is said.

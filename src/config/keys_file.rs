@@ -7,47 +7,41 @@ use std::time::SystemTime;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use sha2::{Digest, Sha256};
 
-use super::check_keys::{resource, signals};
+use super::check_keys::{origins, resource, signals};
 use super::remark::{Mistakes, Remark, Remarks};
 use super::rules::key_limits;
 use super::section::{Reader, Section};
 use super::substitute::is_reference;
 use super::value::{flag, name};
-use super::{KeyEntry, KeyLimits, Largest, Surroundings};
+use super::{KeyEntry, KeyRules, Surroundings};
 
-/// Reads keys.yaml; `defaults` are the limits of a key that sets none, `largest` is what those of the others are compared with.
+/// Reads keys.yaml by `rules`.
 ///
 /// # Errors
 /// Every mistake at once, each with its line.
 pub(crate) fn read_keys(
     file: &Path,
-    defaults: KeyLimits,
-    largest: Largest,
+    rules: &KeyRules,
     surroundings: &dyn Surroundings,
 ) -> Result<(Vec<KeyEntry>, Vec<Remark>), Mistakes> {
-    let (keys, remarks) = check(file, defaults, largest, surroundings);
+    let (keys, remarks) = check(file, rules, surroundings);
     let (keys, _, warnings) = remarks.into_result(keys)?;
     Ok((keys, warnings))
 }
 
-pub(super) fn check(
-    file: &Path,
-    defaults: KeyLimits,
-    largest: Largest,
-    surroundings: &dyn Surroundings,
-) -> (Vec<KeyEntry>, Remarks) {
+pub(super) fn check(file: &Path, rules: &KeyRules, surroundings: &dyn Surroundings) -> (Vec<KeyEntry>, Remarks) {
     let reader = Reader::new(file, surroundings);
-    let keys = reader.document(&format!("; {HOW}"), |top| keys(top, defaults, largest));
+    let keys = reader.document(&format!("; {HOW}"), |top| keys(top, rules));
     (keys.unwrap_or_default(), reader.into_remarks())
 }
 
-fn keys(top: &Section<'_>, defaults: KeyLimits, largest: Largest) -> Vec<KeyEntry> {
+fn keys(top: &Section<'_>, rules: &KeyRules) -> Vec<KeyEntry> {
     if !top.has("keys") {
         top.mistake("keys", format!("is missing; {HOW}"));
     }
     let mut seen = Seen::default();
     let keys = top.sections("keys", |section| {
-        let key = key(section, defaults, largest);
+        let key = key(section, rules);
         seen.check(section, key.as_ref());
         key
     });
@@ -68,14 +62,15 @@ const NO_KEY: &str = "no key is listed, so every request is refused that has no 
 const HOW: &str = "`otelgate keys new --name NAME` prints a key and its entry";
 
 /// `None` after a mistake that leaves nothing to compare with the other keys, or where the key is a variable that may be absent and is.
-fn key(s: &Section<'_>, defaults: KeyLimits, largest: Largest) -> Option<KeyEntry> {
+fn key(s: &Section<'_>, rules: &KeyRules) -> Option<KeyEntry> {
     let name = s.required("name", "it stands in logs and metrics instead of the key", name);
     let sha256 = sha256(s);
     let signals = signals(s);
     let expires = s.optional("expires", expires);
     let enabled = s.or("enabled", true, flag);
-    let limits = s.section("limits", |section| key_limits(section, defaults, largest));
-    Some(KeyEntry { name: name?, sha256: sha256?, signals, expires, enabled, limits, resource: resource(s) })
+    let limits = s.section("limits", |section| key_limits(section, rules.limits, rules.largest));
+    let (origins, resource) = (origins(s, &rules.pages), resource(s));
+    Some(KeyEntry { name: name?, sha256: sha256?, signals, expires, enabled, limits, resource, origins })
 }
 
 /// The digest, written or made of a value that stands elsewhere. Neither is ever shown: what stands here may be a key.

@@ -66,7 +66,7 @@ pub fn load(file: &Path, surroundings: &dyn Surroundings) -> Result<Loaded, Mist
     if let Some(checked) = &checked
         && let Some(file) = &checked.keys.file
     {
-        let (keys, mut of_keys) = keys_file::check(file, checked.limits, checked.largest, surroundings);
+        let (keys, mut of_keys) = keys_file::check(file, &checked.rules, surroundings);
         entries = keys;
         // Every entry's key may be a variable that is absent.
         if entries.is_empty() && checked.keys.clickstack.is_none() && of_keys.mistakes.is_empty() {

@@ -172,6 +172,27 @@ pub(crate) struct KeyDefaults {
     pub(crate) signals: BTreeSet<Signal>,
     /// Resource attributes that their telemetry gets.
     pub(crate) resource: BTreeMap<String, String>,
+    /// The origins of the web pages that they are for; any, and none, when nothing is said.
+    pub(crate) origins: AllowedOrigins,
+}
+
+/// What the keys of a source are read by, besides what it says itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KeyRules {
+    /// Limits of a key that sets none: those of section `limits`.
+    pub(crate) limits: KeyLimits,
+    /// What its limits are compared with.
+    pub(crate) largest: Largest,
+    /// `cors.allowed_origins`, with which its origins are compared.
+    pub(crate) pages: AllowedOrigins,
+}
+
+impl Config {
+    /// What its keys are read by.
+    pub(crate) fn key_rules(&self) -> KeyRules {
+        let pages = self.cors.allowed_origins.clone();
+        KeyRules { limits: self.limits, largest: self.request.largest(), pages }
+    }
 }
 
 impl KeyDefaults {
@@ -185,6 +206,7 @@ impl KeyDefaults {
             enabled: true,
             limits: self.limits,
             resource: self.resource.clone(),
+            origins: self.origins.clone(),
         }
     }
 }
@@ -431,4 +453,6 @@ pub struct KeyEntry {
     pub(crate) limits: KeyLimits,
     /// Resource attributes that its telemetry gets, whatever the client sent.
     pub(crate) resource: BTreeMap<String, String>,
+    /// The origins of the web pages that it is for: a request of another, or of none, is refused. Any: it is not for pages.
+    pub(crate) origins: AllowedOrigins,
 }

@@ -1,5 +1,7 @@
 //! Origins of web pages: scheme, host and port (RFC 6454), in the one form in which they can be compared.
 
+use std::fmt;
+
 /// An origin that may send: `https://app.example.com`, or every host below one: `https://*.example.com`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Origin {
@@ -67,6 +69,35 @@ impl AllowedOrigins {
     }
 }
 
+impl AllowedOrigins {
+    /// Whether some page of this origin may send.
+    pub(super) fn meet(&self, origin: &Origin) -> bool {
+        let AllowedOrigins::List(list) = self else { return true };
+        let below = |host: &str, above: &str| {
+            host.strip_suffix(above).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        list.iter().any(|allowed| {
+            let hosts = match (allowed.below, origin.below) {
+                (_, false) => return allowed.covers(origin),
+                (false, true) => allowed.host != origin.host && below(&allowed.host, &origin.host),
+                (true, true) => below(&allowed.host, &origin.host) || below(&origin.host, &allowed.host),
+            };
+            hosts && allowed.scheme == origin.scheme && allowed.port == origin.port
+        })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Origin { scheme, host, port, below } = self;
+        write!(f, "{scheme}://{}{host}", if *below { "*." } else { "" })?;
+        match (port, scheme.as_str()) {
+            (None, _) | (Some(443), "https") | (Some(80), "http") => Ok(()),
+            (Some(port), _) => write!(f, ":{port}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +137,28 @@ mod tests {
             "https://*.example.com",
         ] {
             assert!(!allowed(&list, origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn two_origins_meet_where_one_page_is_of_both() {
+        let origin = |text: &str| Origin::parse(text).unwrap();
+        for (allowed, other, meet) in [
+            ("https://a.b.c", "https://a.b.c:443", true),
+            ("https://*.b.c", "https://a.b.c", true),
+            ("https://a.b.c", "https://*.b.c", true),
+            ("https://*.c", "https://*.b.c", true),
+            ("https://*.a.b.c", "https://*.b.c", true),
+            ("https://b.c", "https://*.b.c", false),
+            ("https://*.b.c", "https://b.c", false),
+            ("https://*.ab.c", "https://*.b.c", false),
+            ("http://*.b.c", "https://*.b.c", false),
+        ] {
+            assert_eq!(AllowedOrigins::List(vec![origin(allowed)]).meet(&origin(other)), meet, "{allowed} {other}");
+        }
+        assert!(AllowedOrigins::Any.meet(&origin("https://a")));
+        for text in ["https://*.b.c", "http://[::1]:3000", "capacitor://localhost", "https://b.c"] {
+            assert_eq!(origin(text).to_string(), text);
         }
     }
 

@@ -54,6 +54,12 @@ impl Surroundings for Fake {
     }
 }
 
+/// What keys are read by where nothing is configured.
+pub(crate) fn key_rules() -> super::KeyRules {
+    let (limits, pages) = (super::rules::DEFAULT_LIMITS, super::AllowedOrigins::Any);
+    super::KeyRules { limits, largest: super::Largest { body_bytes: 64 << 20, records: 200_000 }, pages }
+}
+
 /// A list of allowed origins.
 pub(crate) fn origins(list: &[&str]) -> super::AllowedOrigins {
     super::AllowedOrigins::List(

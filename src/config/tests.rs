@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::testing::Fake;
+use super::testing::{Fake, key_rules};
 use super::*;
 
 const SINK: &str = "sink: { clickhouse: { url: 'https://c:8443', password: '${env:PW}' } }\n";
@@ -432,11 +432,8 @@ fn files_that_cannot_be_read() {
 }
 
 fn keys_of(text: &str) -> Result<(Vec<KeyEntry>, Vec<Remark>), Mistakes> {
-    read_keys(Path::new("/o/k.yaml"), rules::DEFAULT_LIMITS, LARGEST, &surroundings().file("/o/k.yaml", text))
+    read_keys(Path::new("/o/k.yaml"), &key_rules(), &surroundings().file("/o/k.yaml", text))
 }
-
-/// What the limits of the keys that tests read are compared with: the defaults.
-const LARGEST: Largest = Largest { body_bytes: 64 << 20, records: 200_000 };
 
 #[test]
 fn a_limit_that_can_never_be_used_is_named_where_it_was_written() {
@@ -460,6 +457,32 @@ fn a_limit_that_can_never_be_used_is_named_where_it_was_written() {
     assert_eq!(of_keys(", limits: { requests_per_second: 5 }"), Vec::<String>::new());
     let small = of_keys(", limits: { bytes_per_second: 1MiB, records_per_second: 400000 }");
     assert!(small.len() == 1 && small[0].starts_with("2 keys[0].limits.bytes_per_second: "), "{small:#?}");
+}
+
+#[test]
+fn keys_of_web_pages_name_origins_that_may_send() {
+    let entry =
+        |origins: &str| format!("keys: [{{ name: page, value: '${{env:BROWSER_KEY}}', origins: {origins} }}]\n");
+    let (keys, warnings) = keys_of(&entry("['https://shop.example', 'https://*.pages.example']")).unwrap();
+    assert!(keys[0].origins.allow("https://a.pages.example") && !keys[0].origins.allow("https://evil.example"));
+    assert!(warnings.is_empty());
+    for (origins, remedy) in
+        [("'*'", "is not an origin"), ("'https://shop.example/'", "is not an origin"), ("[]", "empty")]
+    {
+        let found = lines(keys_of(&entry(origins)).unwrap_err().0);
+        assert!(found.len() == 1 && found[0].contains(remedy), "{found:#?}");
+    }
+    let fake = surroundings().file("/o/keys.yaml", entry("['https://shop.example', 'https://*.pages.example']"));
+    let text = format!(
+        "cors: {{ allowed_origins: ['https://shop.example'] }}\n{FILES}{SINK}\
+         keys: {{ file: keys.yaml, clickstack: {{ url: 'https://app', origins: 'https://app.example' }} }}\n"
+    );
+    let loaded = load_with(fake, &text).unwrap();
+    assert!(loaded.config.keys.clickstack.unwrap().defaults.origins.allow("https://app.example"));
+    let warnings = lines(loaded.warnings);
+    assert_eq!(warnings.len(), 2, "{warnings:#?}");
+    assert!(warnings[0].starts_with("4 keys.clickstack.origins: names https://app.example, "), "{warnings:#?}");
+    assert!(warnings[1].starts_with("1 keys[0].origins: names https://*.pages.example, "), "{warnings:#?}");
 }
 
 #[test]

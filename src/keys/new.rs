@@ -54,11 +54,10 @@ impl fmt::Display for NewKey {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::time::Duration;
 
     use super::*;
-    use crate::config::testing::Fake;
-    use crate::config::{KeyLimits, Largest, read_keys};
+    use crate::config::read_keys;
+    use crate::config::testing::{Fake, key_rules};
     use crate::keys::KeyRing;
 
     #[test]
@@ -67,14 +66,8 @@ mod tests {
         let key = printed.lines().find_map(|line| line.strip_prefix("key: ")).unwrap();
         let entry = &printed[printed.find("  - name").unwrap()..];
         assert!(key.starts_with("otg_") && key.len() == 68 && !entry.contains(key));
-        let limits = KeyLimits {
-            requests_per_second: 1,
-            bytes_per_second: 1024,
-            records_per_second: 1,
-            burst: Duration::from_secs(1),
-        };
         let file = Fake::new().file("/keys.yaml", format!("keys:\n{entry}"));
-        let (entries, _) = read_keys(Path::new("/keys.yaml"), limits, Largest::default(), &file).unwrap();
+        let (entries, _) = read_keys(Path::new("/keys.yaml"), &key_rules(), &file).unwrap();
         assert_eq!(KeyRing::new(entries).find(key.as_bytes()).unwrap().entry.name, "checkout");
     }
 

@@ -14,7 +14,7 @@ use tracing::{error, warn};
 
 use super::{KeyRing, Source};
 use crate::blocking;
-use crate::config::{KeyLimits, Largest, Surroundings, read_keys};
+use crate::config::{KeyRules, Surroundings, read_keys};
 use crate::metrics::{Metrics, Outcome};
 
 /// How often the file is looked at.
@@ -24,8 +24,7 @@ const POLL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct KeysFile {
     path: PathBuf,
-    defaults: KeyLimits,
-    largest: Largest,
+    rules: KeyRules,
     seen: Option<[u8; 32]>,
     metrics: Arc<Metrics>,
 }
@@ -33,8 +32,8 @@ pub(crate) struct KeysFile {
 impl KeysFile {
     /// The file that the ring's keys were read from; the first look compares with what stands there by then, and loads
     /// it.
-    pub(crate) fn new(path: PathBuf, defaults: KeyLimits, largest: Largest, metrics: Arc<Metrics>) -> Self {
-        KeysFile { path, defaults, largest, seen: None, metrics }
+    pub(crate) fn new(path: PathBuf, rules: KeyRules, metrics: Arc<Metrics>) -> Self {
+        KeysFile { path, rules, seen: None, metrics }
     }
 
     /// Replaces the ring's keys by the file's, if the file is not the one last seen (`force`: even then). A file with a
@@ -45,7 +44,7 @@ impl KeysFile {
             return;
         }
         self.seen = digest;
-        let outcome = match read_keys(&self.path, self.defaults, self.largest, surroundings) {
+        let outcome = match read_keys(&self.path, &self.rules, surroundings) {
             Ok((entries, warnings)) => {
                 warnings.iter().for_each(|warning| warn!("{warning}"));
                 ring.replace(Source::File, entries.into());
@@ -99,13 +98,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-
-    const LIMITS: KeyLimits = KeyLimits {
-        requests_per_second: 5,
-        bytes_per_second: 1 << 20,
-        records_per_second: 1000,
-        burst: Duration::from_secs(1),
-    };
+    use crate::config::testing::key_rules;
 
     /// One file whose text a test changes.
     #[derive(Clone, Default)]
@@ -134,7 +127,7 @@ mod tests {
     #[test]
     fn a_good_file_replaces_and_a_bad_one_does_not() {
         let (disk, ring) = (Changing::default(), KeyRing::default());
-        let mut file = KeysFile::new("keys.yaml".into(), LIMITS, Largest::default(), Arc::default());
+        let mut file = KeysFile::new("keys.yaml".into(), key_rules(), Arc::default());
         *disk.0.lock() = text(&["a", "b"]);
         file.look(&ring, &disk, false);
         let used = ring.find(b"a").unwrap();

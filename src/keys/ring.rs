@@ -214,6 +214,7 @@ mod tests {
             signals: Signal::ALL.into(),
             expires: None,
             resource: std::collections::BTreeMap::new(),
+            origins: crate::config::AllowedOrigins::Any,
             enabled: true,
             limits: KeyLimits {
                 requests_per_second,

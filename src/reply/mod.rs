@@ -85,6 +85,9 @@ pub enum Refusal {
     /// A browser's origin that is not in `cors.allowed_origins`.
     #[error("origin not allowed")]
     OriginNotAllowed,
+    /// The key has `origins`, and the request comes from none of them.
+    #[error("this key is for web pages of other origins")]
+    KeyOfOtherOrigins,
 }
 
 /// What is missing when a well-formed, permitted request cannot be kept now.

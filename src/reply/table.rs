@@ -33,7 +33,7 @@ impl Refusal {
             Refusal::Unauthenticated | Refusal::TooManyFailures => {
                 (StatusCode::UNAUTHORIZED, Code::Unauthenticated, None)
             }
-            Refusal::SignalNotAllowed(_) | Refusal::OriginNotAllowed => {
+            Refusal::SignalNotAllowed(_) | Refusal::OriginNotAllowed | Refusal::KeyOfOtherOrigins => {
                 (StatusCode::FORBIDDEN, Code::PermissionDenied, None)
             }
             Refusal::OverLimit { retry_after, .. } => {
@@ -79,6 +79,7 @@ impl Refusal {
             Refusal::NotHttp2 => "not_http2",
             Refusal::TooSlow => "too_slow",
             Refusal::OriginNotAllowed => "origin_not_allowed",
+            Refusal::KeyOfOtherOrigins => "key_of_other_origins",
         }
     }
 }
@@ -123,6 +124,7 @@ mod tests {
             (Refusal::UnknownMethod, 404, Code::Unimplemented, false),
             (Refusal::NotHttp2, 505, Code::Unimplemented, false),
             (Refusal::OriginNotAllowed, 403, Code::PermissionDenied, false),
+            (Refusal::KeyOfOtherOrigins, 403, Code::PermissionDenied, false),
         ]
     }
 

@@ -30,8 +30,7 @@ impl KeySources {
         metrics: &Arc<Metrics>,
     ) -> Result<KeySources, OpenError> {
         let ring = Arc::new(KeyRing::new(entries));
-        let largest = config.request.largest();
-        let file = config.keys.file.clone().map(|file| KeysFile::new(file, config.limits, largest, metrics.clone()));
+        let file = config.keys.file.clone().map(|file| KeysFile::new(file, config.key_rules(), metrics.clone()));
         let clickstack = match config.keys.clickstack.clone() {
             Some(source) => Some(ClickStackKeys::open(source, config.state_dir.clone(), &ring, metrics.clone()).await?),
             None => None,

@@ -2,10 +2,10 @@
 
 use otelgate::signal::Signal;
 
-use crate::support::clickhouse;
 use crate::support::client::{Call, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};
 use crate::support::requests::numbered;
+use crate::support::{clickhouse, get_text};
 
 const SHOP: &str = "https://shop.example";
 
@@ -67,5 +67,38 @@ async fn any_origin_may_send_by_default() {
         assert!(answer.status < 300, "{answer:?}");
         assert_eq!(answer.text("access-control-allow-origin"), Some("*"), "{answer:?}");
     }
+    edge.stop().await;
+}
+
+/// What a page holds everybody can read, so what it is good for is all that protects it.
+#[tokio::test]
+async fn a_key_of_web_pages_is_refused_anywhere_else() {
+    let clickhouse = clickhouse().await;
+    let keys =
+        [("page-9c41d7e2", "origins: [\"https://shop.example\", \"https://*.pages.example\"]\nsignals: [traces]")];
+    let edge = Edge::start(clickhouse, Setup { name: "page_keys", keys: &keys, ..Setup::default() }).await;
+    let (key, _) = keys[0];
+    for client in [edge.client(false), edge.client(true)] {
+        for own in [SHOP, "HTTPS://shop.example:443", "https://a.pages.example"] {
+            assert_eq!(client.send(preflight(own)).await.status, 204, "{own}");
+            let answer = client.send(from(own, key)).await;
+            assert_eq!((answer.status, answer.text("access-control-allow-origin")), (200, Some("*")), "{answer:?}");
+        }
+        for other in ["https://evil.example", "https://pages.example", "http://shop.example", "null"] {
+            // The preflight shows no key, so it tells nothing of one; the page can read why it is refused then.
+            assert_eq!(client.send(preflight(other)).await.status, 204, "{other}");
+            let answer = client.send(from(other, key)).await;
+            assert_eq!((answer.status, answer.text("access-control-allow-origin")), (403, Some("*")), "{answer:?}");
+            assert_eq!(client.send(from(other, KEY)).await.status, 200, "another key is not for pages");
+        }
+        for protocol in Protocol::ALL {
+            let body = numbered(Signal::Traces, protocol, "server", 0, 1);
+            let answer = client.try_send(Call::export(protocol, Signal::Traces, key, body)).await.expect("an answer");
+            let refused = answer.status == 403 || answer.grpc_status() == Some(7);
+            assert!(refused, "{protocol:?}: {answer:?}");
+        }
+    }
+    let (_, metrics) = get_text(&edge.gateway.admin, "/metrics").await;
+    assert!(metrics.contains("otelgate_refusals_total{reason=\"key_of_other_origins\"}"), "{metrics}");
     edge.stop().await;
 }
