@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -106,19 +107,24 @@ async fn handshake(shared: &Shared, tcp: TcpStream, place: &Place) -> Option<Str
             let stream = Watched::new(Stream::Plain(tcp), Arc::clone(&place.connection));
             // Whether the client hears it is its business.
             let _ = plain_http::refuse(stream, spoken).await;
-            return Err(("plain_http", "the client speaks HTTP without TLS".to_owned()));
+            return Err(("plain_http", "the client speaks HTTP without TLS".to_owned(), None));
         }
-        let accept = TlsAcceptor::from(tls.current()).accept(tcp).await;
-        accept.map_err(|error| ("failed", error.to_string()))
+        let accept = TlsAcceptor::from(tls.current()).accept(tcp).into_fallible().await;
+        accept.map_err(|(error, tcp)| ("failed", error.to_string(), Some(tcp)))
     };
     let handshake = tokio::time::timeout(shared.limits.handshake_timeout, handshake).await;
-    let (reason, error) = match handshake.unwrap_or_else(|_| Err(("timeout", "no handshake in time".to_owned()))) {
+    let handshake = handshake.unwrap_or_else(|_| Err(("timeout", "no handshake in time".to_owned(), None)));
+    let (reason, error, tcp) = match handshake {
         Ok(stream) => return Some(Stream::Tls(Box::new(stream))),
         Err(failure) => failure,
     };
     let failed = &shared.metrics.handshakes_failed;
     failed.get_or_create(&Reason { reason }).inc();
     limited!(info, ip = %place.connection.ip, error, "connection refused: TLS handshake");
+    if let Some(tcp) = tcp {
+        // The alert that says why was written; a reset, for what the client sent meanwhile, would destroy it on its way.
+        let _ = Watched::new(Stream::Plain(tcp), Arc::clone(&place.connection)).shutdown().await;
+    }
     None
 }
 

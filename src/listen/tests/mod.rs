@@ -104,6 +104,28 @@ async fn a_client_certificate_is_asked_for_when_configured() {
 }
 
 #[tokio::test]
+async fn a_missing_client_certificate_is_told_whatever_the_client_had_sent() {
+    let (dir, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
+    let gateway = Gateway::start(limits(), ca.write(dir.path(), true)).await;
+    let head = "POST /read HTTP/1.1\r\nhost: gateway\r\ncontent-length: 4194304\r\n\r\n";
+    for (own, bytes, alert) in [
+        (None, 0, "CertificateRequired"),
+        (None, 100, "CertificateRequired"),
+        (None, 4 << 20, "CertificateRequired"),
+        (Some(Ca::new().sign()), 100, "fatal alert"),
+    ] {
+        let mut stream = ca.connect(&gateway, &["http/1.1"], own).await.expect("done before the server has looked");
+        let request = [head.as_bytes(), &vec![b'x'; bytes]].concat();
+        // What does not go out any more is no matter, as long as the reason comes in.
+        let _ = stream.write_all(&request).await;
+        let error = stream.read_to_end(&mut Vec::new()).await.expect_err("refused").to_string();
+        assert!(error.contains(alert), "{bytes}: {error}");
+    }
+    let failed = &gateway.metrics.handshakes_failed;
+    eventually(|| failed.get_or_create(&Reason { reason: "failed" }).get() == 4).await;
+}
+
+#[tokio::test]
 async fn a_new_certificate_is_shown_without_a_restart() {
     let (dir, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
     let gateway = Gateway::start(limits(), ca.write(dir.path(), false)).await;
