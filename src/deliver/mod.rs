@@ -46,7 +46,7 @@ use crate::metrics::{Metrics, OfSignal};
 use crate::signal::Signal;
 use crate::sink::{AfterUnknown, Sink};
 use crate::spool::{Batch, Counts, Summary};
-use part::{Job, Turn};
+use part::{Context, Job, Turn};
 use shipment::Shipment;
 use table::{Rank, Standing, Stuck, Table};
 use watch::{Report, Watch};
@@ -279,7 +279,8 @@ impl Deliveries {
             // Whatever waits for a person is not waited for by its lane while it tries again.
             stuck.set(job.held.is_some());
             let pace = this.with_table(&name, signal, |table| table.pace.clone());
-            let turn = job.turn(this.sink.as_ref(), &this.watch, &pace, &stuck).await;
+            let context = Context { sink: this.sink.as_ref(), watch: &this.watch, pace: &pace, stuck: &stuck };
+            let turn = job.turn(context).await;
             drop(stuck);
             (job, turn)
         });

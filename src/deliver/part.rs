@@ -3,6 +3,8 @@
 //! Invariants: an attempt is noted before it is made, a division before its pieces are sent, and a piece that is in before the next piece is
 //! sent. So a restart knows of every piece that may be in, looks for it or repeats it under the same token, and sends no other again.
 
+mod disk;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +12,12 @@ use tokio::time::Instant;
 
 use super::doubt::{Insert, Step, Verdict};
 use super::pace::{Pace, Pass};
-use super::piece::{Piece, cuts, rows};
+use super::piece::{Piece, rows};
 use super::shipment::Shipment;
 use super::table::{Standing, Stuck};
 use super::watch::{Report, Watch};
-use crate::blocking;
 use crate::sink::{AfterUnknown, Outcome, PartDelivery, Sink};
-use crate::spool::{BatchPart, Contents, Extent, Note, Refused};
-
-/// Longest wait between attempts at something that the disk refuses.
-const DISK_PAUSE: Duration = Duration::from_secs(5);
+use crate::spool::{BatchPart, Contents, Note};
 
 /// Requests in a row that are too much for the sink alone: then it takes nothing now, and the rest waits as it is.
 const TOO_MUCH_ALONE: u32 = 2;
@@ -40,6 +38,15 @@ pub(super) struct Job {
     pub(super) held: Option<Arc<str>>,
     /// How it stands with its table's workers, in this turn.
     pub(super) standing: Arc<Standing>,
+}
+
+/// What a part's turn works with.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) sink: &'a dyn Sink,
+    pub(super) watch: &'a Watch,
+    pub(super) pace: &'a Arc<Pace>,
+    pub(super) stuck: &'a Stuck<'a>,
 }
 
 /// How a turn ended.
@@ -85,7 +92,7 @@ impl Job {
     }
 
     /// Delivers until the part is settled or held.
-    pub(super) async fn turn(&mut self, sink: &dyn Sink, watch: &Watch, pace: &Arc<Pace>, stuck: &Stuck<'_>) -> Turn {
+    pub(super) async fn turn(&mut self, context: Context<'_>) -> Turn {
         if self.shipment.is_given_up() {
             return Turn::Settled;
         }
@@ -94,18 +101,18 @@ impl Job {
         };
         let mut pieces = match self.pieces.take() {
             Some(pieces) => pieces,
-            None => self.first_pieces(sink, &contents).await,
+            None => self.first_pieces(context.sink, &contents).await,
         };
         let (mut aside, mut alone) = (Vec::new(), 0);
         while let Some(mut piece) = pieces.pop() {
-            match self.settle(&mut piece, &contents, sink, watch, pace, stuck).await {
+            match self.settle(&mut piece, &contents, context).await {
                 Settled::In => {
                     alone = 0;
                     self.shipment.is_in(self.place);
                     self.is_in(&piece);
                 }
                 Settled::Divide(why) => {
-                    watch.report(&self.part.name.table, Report::Refused(&why));
+                    context.watch.report(&self.part.name.table, Report::Refused(&why));
                     match piece.halves(&contents) {
                         Some(halves) => pieces.extend(self.divide(&piece, halves).await),
                         None => self.quarantine(&piece, &contents, &why).await,
@@ -119,7 +126,7 @@ impl Job {
                     Some(halves) => pieces.extend(self.divide(&piece, halves).await),
                     None => {
                         // It keeps none of the others waiting, unless they fare no better.
-                        self.held = Some(self.is_too_much_alone(&piece, &contents, &why, watch));
+                        self.held = Some(self.is_too_much_alone(&piece, &contents, &why, context.watch));
                         aside.push(piece);
                         alone += 1;
                         if alone == TOO_MUCH_ALONE {
@@ -152,127 +159,82 @@ impl Job {
         Turn::Settled
     }
 
-    async fn read(&self) -> Option<Contents> {
-        let (batch, part) = (self.shipment.batch.clone(), self.part.id);
-        self.until_it_works("read", move || {
-            let batch = batch.clone();
-            blocking::run_io(move || batch.read(part))
-        })
-        .await
-    }
-
-    /// What is still to be delivered, the next piece last; as an earlier process left it.
-    async fn first_pieces(&mut self, sink: &dyn Sink, contents: &Contents) -> Vec<Piece> {
-        let (batch, id) = (self.shipment.batch.clone(), self.part.id);
-        let mut state = batch.state(id);
-        if let Some(notes) = cuts(id, &state, contents) {
-            self.owed.extend(notes);
-            self.settle_owed().await;
-            state = batch.state(id);
-        }
-        let open = state.pieces.iter().rev().filter(|piece| !piece.is_in);
-        let pieces: Vec<Piece> = open.map(|piece| Piece::known(piece, state.split)).collect();
-        for piece in pieces.iter().filter(|piece| !piece.insert.known_absent()) {
-            sink.tried_before(&piece.delivery(&batch, &self.part, contents));
-        }
-        pieces
-    }
-
-    async fn settle(
-        &mut self,
-        piece: &mut Piece,
-        contents: &Contents,
-        sink: &dyn Sink,
-        watch: &Watch,
-        pace: &Arc<Pace>,
-        stuck: &Stuck<'_>,
-    ) -> Settled {
-        let table = self.part.name.table.clone();
+    /// Sends, looks and waits until it is known what becomes of the piece.
+    async fn settle(&mut self, piece: &mut Piece, contents: &Contents, context: Context<'_>) -> Settled {
         loop {
             let delivery = piece.delivery(&self.shipment.batch, &self.part, contents);
             if delivery.rows == 0 {
                 // All of it is damaged.
                 return Settled::In;
             }
-            let is_too_large = |piece: &Piece| {
-                let more = |limit: u64| delivery.rows_sent() > limit;
-                piece.is_fresh() && pace.limit().is_some_and(more) && piece.smaller(contents).is_some()
+            let unknown_for = piece.insert.unknown_for();
+            let rule = delivery.can_be_found().then(|| context.sink.after_unknown(&self.part.name.table, unknown_for));
+            let pass = match self.begin(piece, &delivery, contents, rule, context).await {
+                Ok(pass) => pass,
+                Err(settled) => return settled,
             };
-            if is_too_large(piece) {
-                return Settled::Smaller;
-            }
-            let rule = delivery.can_be_found().then(|| sink.after_unknown(&table, piece.insert.unknown_for()));
-            let pass = match piece.insert.step(rule) {
-                Step::Look => None,
-                Step::Send => tokio::select! {
-                    pass = pace.admit(delivery.rows_sent()) => Some(pass),
-                    () = self.shipment.given_up() => return Settled::GivenUp,
-                },
-            };
-            // It may have waited for others that were too much.
-            if is_too_large(piece) {
-                return Settled::Smaller;
-            }
-            if !self.shipment.may_send(self.place) {
-                return Settled::GivenUp;
-            }
-            if let Some(note) = piece.announce(self.part.id) {
-                self.owed.push(note);
-                if self.shipment.note(self.owed.clone()).await.is_err() {
-                    // Nothing is under way while the disk fails.
-                    drop(pass);
-                    if !self.settle_owed().await {
-                        return Settled::GivenUp;
-                    }
-                    continue;
+            if !self.announce(piece).await {
+                // Nothing is under way while the disk fails.
+                drop(pass);
+                match self.settle_owed().await {
+                    true => continue,
+                    false => return Settled::GivenUp,
                 }
-                self.owed.clear();
             }
             let verdict = match pass {
-                Some(pass) => self.send(&mut piece.insert, &delivery, rule, sink, watch, &pass).await,
-                None => {
-                    let look = sink.look(&delivery).await;
-                    watch.report(&table, Report::Looked(&look));
-                    piece.insert.looked(look)
-                }
+                Some(pass) => self.send(&mut piece.insert, &delivery, rule, &pass, context).await,
+                None => self.look(&mut piece.insert, &delivery, context).await,
             };
-            if piece.insert.known_absent() && !matches!(verdict, Verdict::In { .. }) {
-                self.shipment.absent(self.place);
-            }
-            match verdict {
-                Verdict::In { despite } => {
-                    stuck.set(false);
-                    watch.report(&table, Report::In(&delivery));
-                    watch.report(&table, Report::Without(&sink.columns_gone(&delivery), delivery.rows_sent()));
-                    if let Some(why) = despite {
-                        watch.report(&table, Report::InDespite(&why));
-                    }
-                    return Settled::In;
-                }
-                Verdict::Again(pause) => {
-                    stuck.set(!pause.is_zero());
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = self.shipment.given_up() => return Settled::GivenUp,
-                    }
-                }
-                Verdict::TooMuch { why, pause } => {
-                    stuck.set(true);
-                    // One request alone waits longer than that.
-                    let pause = piece.smaller(contents).map_or(Duration::ZERO, |_| pause);
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = self.shipment.given_up() => return Settled::GivenUp,
-                    }
-                    return Settled::TooMuch(why.into());
-                }
-                Verdict::Held { why } => {
-                    watch.report(&table, Report::Held(&why));
-                    return Settled::Held(why.into());
-                }
-                Verdict::Refused { why } => return Settled::Divide(why.into()),
+            if let Some(settled) = self.follow(verdict, piece, &delivery, contents, context).await {
+                return settled;
             }
         }
+    }
+
+    /// Waits until the piece may be sent; without a pass it is to be looked for. `Err`: it is not sent as it is.
+    async fn begin(
+        &self,
+        piece: &Piece,
+        delivery: &PartDelivery,
+        contents: &Contents,
+        rule: Option<AfterUnknown>,
+        context: Context<'_>,
+    ) -> Result<Option<Pass>, Settled> {
+        let is_too_large = || {
+            let more = |limit: u64| delivery.rows_sent() > limit;
+            piece.is_fresh() && context.pace.limit().is_some_and(more) && piece.smaller(contents).is_some()
+        };
+        if is_too_large() {
+            return Err(Settled::Smaller);
+        }
+        let pass = match piece.insert.step(rule) {
+            Step::Look => None,
+            Step::Send => tokio::select! {
+                pass = context.pace.admit(delivery.rows_sent()) => Some(pass),
+                () = self.shipment.given_up() => return Err(Settled::GivenUp),
+            },
+        };
+        // It may have waited for others that were too much.
+        if is_too_large() {
+            return Err(Settled::Smaller);
+        }
+        match self.shipment.may_send(self.place) {
+            true => Ok(pass),
+            false => Err(Settled::GivenUp),
+        }
+    }
+
+    /// Notes the attempt before it is made, where that is not known yet. False when the disk refused: the note is owed.
+    async fn announce(&mut self, piece: &mut Piece) -> bool {
+        let Some(note) = piece.announce(self.part.id) else {
+            return true;
+        };
+        self.owed.push(note);
+        let noted = self.shipment.note(self.owed.clone()).await.is_ok();
+        if noted {
+            self.owed.clear();
+        }
+        noted
     }
 
     /// An attempt, and what the table may be given from now on.
@@ -281,13 +243,12 @@ impl Job {
         insert: &mut Insert,
         delivery: &PartDelivery,
         rule: Option<AfterUnknown>,
-        sink: &dyn Sink,
-        watch: &Watch,
         pass: &Pass,
+        context: Context<'_>,
     ) -> Verdict {
-        let table = &delivery.name.table;
+        let (table, watch) = (&delivery.name.table, context.watch);
         let began = Instant::now();
-        let outcome = sink.deliver(delivery).await;
+        let outcome = context.sink.deliver(delivery).await;
         watch.report(table, Report::Sent(&outcome, began.elapsed()));
         match &outcome {
             Outcome::Delivered => pass.was_taken(),
@@ -305,10 +266,57 @@ impl Job {
         insert.sent(outcome, rule)
     }
 
-    /// A piece is in. Its note is synced with that of the next attempt, before it is made.
-    fn is_in(&mut self, piece: &Piece) {
-        if piece.extent != Extent::Whole {
-            self.owed.push(Note::PieceIn { part: self.part.id, extent: piece.extent });
+    async fn look(&self, insert: &mut Insert, delivery: &PartDelivery, context: Context<'_>) -> Verdict {
+        let look = context.sink.look(delivery).await;
+        context.watch.report(&delivery.name.table, Report::Looked(&look));
+        insert.looked(look)
+    }
+
+    /// What a verdict means for the piece, after the pause that it asks for; `None`: its next step is due.
+    async fn follow(
+        &self,
+        verdict: Verdict,
+        piece: &Piece,
+        delivery: &PartDelivery,
+        contents: &Contents,
+        context: Context<'_>,
+    ) -> Option<Settled> {
+        let (table, watch) = (&delivery.name.table, context.watch);
+        if piece.insert.known_absent() && !matches!(verdict, Verdict::In { .. }) {
+            self.shipment.absent(self.place);
+        }
+        match verdict {
+            Verdict::In { despite } => {
+                context.stuck.set(false);
+                watch.report(table, Report::In(delivery));
+                watch.report(table, Report::Without(&context.sink.columns_gone(delivery), delivery.rows_sent()));
+                if let Some(why) = despite {
+                    watch.report(table, Report::InDespite(&why));
+                }
+                Some(Settled::In)
+            }
+            Verdict::Again(pause) => {
+                context.stuck.set(!pause.is_zero());
+                self.pause(pause).await
+            }
+            Verdict::TooMuch { why, pause } => {
+                context.stuck.set(true);
+                // One request alone waits longer than that.
+                let pause = piece.smaller(contents).map_or(Duration::ZERO, |_| pause);
+                self.pause(pause).await.or(Some(Settled::TooMuch(why.into())))
+            }
+            Verdict::Held { why } => {
+                watch.report(table, Report::Held(&why));
+                Some(Settled::Held(why.into()))
+            }
+            Verdict::Refused { why } => Some(Settled::Divide(why.into())),
+        }
+    }
+
+    async fn pause(&self, pause: Duration) -> Option<Settled> {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => None,
+            () = self.shipment.given_up() => Some(Settled::GivenUp),
         }
     }
 
@@ -321,72 +329,5 @@ impl Job {
         );
         watch.report(&self.part.name.table, Report::Held(&why));
         why.into()
-    }
-
-    /// A piece goes as its halves from now on, the first of them next.
-    async fn divide(&mut self, piece: &Piece, halves: [Piece; 2]) -> impl Iterator<Item = Piece> + use<> {
-        let into = halves.iter().map(|half| half.extent).collect();
-        // A record of its own: should it be lost, the pieces' own notes tell that they were.
-        self.note(Note::Divided { part: self.part.id, extent: piece.extent, into }).await;
-        halves.into_iter().rev()
-    }
-
-    /// The rows of one request are refused for good.
-    async fn quarantine(&mut self, piece: &Piece, contents: &Contents, why: &Arc<str>) {
-        let Some((segment, (start, rows))) = rows(piece.extent, contents) else {
-            return;
-        };
-        let place = contents.segments.iter().position(|one| one.frame == segment.frame);
-        let refused = Refused { part: self.part.id, frame: segment.frame, start, rows, why: why.clone() };
-        self.is_in(piece);
-        self.note(Note::Refused(refused)).await;
-        self.shipment.refused(&self.part, place.unwrap_or(0), (start, rows), why);
-        let (table, partition) = (&self.part.name.table, self.part.name.partition);
-        tracing::warn!(%table, partition, rows, %why, "the sink refuses rows of one request for good");
-    }
-
-    /// A note comes before what it announces, so there is nothing to do but to wait for the disk. False when the batch was given up meanwhile.
-    async fn note(&mut self, note: Note) -> bool {
-        self.owed.push(note);
-        self.settle_owed().await
-    }
-
-    async fn settle_owed(&mut self) -> bool {
-        let notes = std::mem::take(&mut self.owed);
-        notes.is_empty() || self.until_it_works("note", || self.shipment.note(notes.clone())).await.is_some()
-    }
-
-    /// Waits for the disk as long as it takes; `None` when the batch was given up meanwhile. What fails more than once concerns this batch's file,
-    /// as far as can be told: its table's other jobs do not wait for it.
-    async fn until_it_works<T, F>(&self, what: &'static str, work: impl Fn() -> F) -> Option<T>
-    where
-        F: Future<Output = std::io::Result<T>>,
-    {
-        let batch = self.shipment.batch.sequence();
-        let mut failures = 0u32;
-        loop {
-            let error = match work().await {
-                Ok(done) if failures == 0 => return Some(done),
-                Ok(done) => {
-                    tracing::info!(batch, what, "a spool file can be used again; its delivery goes on");
-                    return Some(done);
-                }
-                Err(error) => error,
-            };
-            failures = failures.saturating_add(1);
-            match failures {
-                1 => {
-                    tracing::error!(batch, what, %error, "a spool file cannot be used; its delivery waits until it can")
-                }
-                _ => {
-                    tracing::debug!(batch, what, %error, failures, "a spool file cannot be used yet");
-                    self.standing.step_aside();
-                }
-            }
-            tokio::select! {
-                () = tokio::time::sleep(DISK_PAUSE) => {}
-                () = self.shipment.given_up() => return None,
-            }
-        }
     }
 }
