@@ -19,7 +19,7 @@ mod wire_tests;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -32,7 +32,7 @@ use crate::config::{AllowedOrigins, RequestLimits};
 use crate::keys::Key;
 use crate::limited;
 use crate::listen::Peer;
-use crate::metrics::{Metrics, OfKey, OfKeyName, OfRequest, OfSignal, Reason};
+use crate::metrics::{Metrics, OfKey, OfKeyName, OfRefusal, OfRequest, OfSignal, Reason};
 use crate::otlp::{self, BodyLimits, Call};
 use crate::readiness::Readiness;
 use crate::reply::{self, Away, PartialSuccess, Refusal, ReplyBody};
@@ -136,10 +136,7 @@ impl Gateway {
         let authenticated = self.admission.authenticate(&head.headers, peer.ip)?;
         peer.mark_authenticated();
         let key = seen.key.insert(authenticated.key().clone());
-        if key.vanished {
-            let of = OfKeyName { key: key.entry.name.as_str().into() };
-            self.metrics.vanished_key_uses.get_or_create(&of).inc();
-        }
+        let of_key = self.count(key);
         // May it send this now: from this page, its signals, its requests a second, memory to begin with; and room for what it will bring.
         let admitted = self.admission.admit(authenticated, call.signal, &head.headers)?;
         self.lanes.room(key)?;
@@ -163,7 +160,7 @@ impl Gateway {
         };
         let kept = deadline.wait(keeping.kept()).await.ok_or(nobody_knows())??;
 
-        let labels = OfKey { key: key.entry.name.as_str().into(), signal: call.signal.name() };
+        let labels = OfKey { key: of_key.key, signal: call.signal.name() };
         self.metrics.received_bytes.get_or_create(&labels).inc_by(size.0);
         self.metrics.received_records.get_or_create(&labels).inc_by(size.1);
         let partial = kept
@@ -172,12 +169,27 @@ impl Gateway {
         Ok((call, partial))
     }
 
+    /// A request with this key came.
+    fn count(&self, key: &Key) -> OfKeyName {
+        let of = OfKeyName { key: key.entry.name.as_str().into() };
+        key.state.seen(SystemTime::now());
+        self.metrics.key_requests.get_or_create(&of).inc();
+        if key.vanished {
+            self.metrics.vanished_key_uses.get_or_create(&of).inc();
+        }
+        of
+    }
+
     /// Every refusal ends here: counted, logged (never with a key, and a flood of them in a few lines), answered from the one table.
     async fn rescue<B>(&self, head: &Parts, body: B, seen: &Seen, refusal: &Refusal) -> Response<ReplyBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         self.metrics.refusals.get_or_create(&Reason { reason: refusal.name() }).inc();
+        if let Some(key) = &seen.key {
+            let of = OfRefusal { key: key.entry.name.as_str().into(), reason: refusal.name() };
+            self.metrics.key_refusals.get_or_create(&of).inc();
+        }
         if matches!(refusal, Refusal::Unauthenticated | Refusal::TooManyFailures) {
             self.metrics.authentication_failures.inc();
         }

@@ -11,8 +11,8 @@
 //! batch | shutdown                           group, repeat, close
 //! listen                                     accept, TLS, peers
 //! admit                                      may this request enter, and what does it pay
-//! keys                                       entries, their limiter and state, where they come from
 //! admin                                      the listener for people and probes; only serve sees it
+//! keys                                       entries, their limiter and state, where they come from
 //! deliver                                    from the spool to the sink, until in or refused
 //! spool | sink/clickhouse | sink/collector   keep until delivered | where to
 //! sink                                       what every sink is; the spool does not see it

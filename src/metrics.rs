@@ -52,6 +52,15 @@ pub(crate) struct OfKeyName {
     pub(crate) key: Arc<str>,
 }
 
+/// Labels of a refusal of a key's request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfRefusal {
+    /// The key's name, never the key.
+    pub(crate) key: Arc<str>,
+    /// One of a few words of this code.
+    pub(crate) reason: &'static str,
+}
+
 /// Labels of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OfSource {
@@ -166,6 +175,9 @@ families! {
     requests_in_flight: Gauge = "Requests being served now";
     refusals: Family<Reason, Counter> = "Requests refused, by reason";
     request_seconds: SecondsBy<OfSignal> = "From a request's header to its answer, in seconds", Family::new_with_constructor(Seconds);
+    key_requests: Family<OfKeyName, Counter> = "Requests with a valid key, whatever became of them, by key";
+    key_refusals: Family<OfRefusal, Counter> = "Requests with a valid key refused, by key and reason";
+    key_last_used_seconds: Family<OfKeyName, Gauge> = "When a key was used last, in seconds since 1970, by key";
     received_bytes: Family<OfKey, Counter> = "Uncompressed bytes accepted, by key and signal";
     received_records: Family<OfKey, Counter> = "Spans, log records and data points accepted, by key and signal";
     memory_held_bytes: Gauge = "Memory that requests hold now";

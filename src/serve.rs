@@ -105,8 +105,9 @@ pub async fn serve(
         let socket = bind_admin_socket(path, inherited.has_predecessor(), config.shutdown.deadline).await?;
         beside.spawn(until_it_fails("the admin socket ended", admin::serve_socket(socket, router)));
     }
+    let keys = KeySources::open(&config, keys, &metrics).await?;
     // The routes were there before what they show was: they say that the process is starting until now. Nobody else sets it.
-    let _ = behind.set(store.sources());
+    let _ = behind.set(store.sources(keys.ring().clone()));
     beside.spawn(Sources::follow(behind, metrics.clone()));
     // A connection is a file. Where the system allows too few, fewer connections are better than a spool that can open no file.
     let mut limits = config.listen.clone();
@@ -114,7 +115,6 @@ pub async fn serve(
     let bound = listen::bind(&limits, &mut inherited, tls.clone(), metrics.clone()).await?.offering(admin_offer);
     let addresses = Ready::new(&bound.addresses()?, tls.is_some(), admin_address);
 
-    let keys = KeySources::open(&config, keys, &metrics).await?;
     let gateway = Arc::new(gateway(&config, keys.ring(), &store, &metrics));
     beside.spawn(gateway.follow(readiness.clone()));
     let sources = keys.follow(surroundings, &readiness, &mut beside);

@@ -3,6 +3,7 @@
 //! The equation that it shows, by key and by table, over all processes that the spool has seen:
 //! accepted = stored + waiting + held + quarantined + lost + dropped.
 
+mod keys;
 #[cfg(test)]
 mod tests;
 
@@ -19,9 +20,11 @@ use serde::Serialize;
 
 use crate::blocking;
 use crate::deliver::Deliveries;
+use crate::keys::KeyRing;
 use crate::metrics::{Metrics, OfRows, OfTable};
 use crate::sink::Sink;
 use crate::spool::{Counts, Spool};
+use keys::KeyStatus;
 
 /// How often the metrics of rows and of the spool are brought up to date.
 const EVERY: Duration = Duration::from_secs(2);
@@ -37,6 +40,8 @@ pub(crate) struct Sources {
     pub(crate) deliveries: Arc<Deliveries>,
     /// Takes them.
     pub(crate) sink: Arc<dyn Sink>,
+    /// Whose they are.
+    pub(crate) keys: Arc<KeyRing>,
 }
 
 /// Everything that `/status` says.
@@ -46,8 +51,8 @@ pub(crate) struct Status {
     pub(crate) rows: Account,
     /// All requests; those of a batch of which only some rows were refused count as stored.
     pub(crate) requests: Account,
-    /// Rows by key.
-    pub(crate) keys: BTreeMap<String, Account>,
+    /// Rows by key, and what the keys of that name are now.
+    pub(crate) keys: BTreeMap<String, KeyStatus>,
     /// Rows by table, and how its deliveries go.
     pub(crate) tables: BTreeMap<String, TableStatus>,
     /// Rows by key, then table.
@@ -159,13 +164,13 @@ impl Sources {
     /// What is true now. Blocks.
     pub(crate) fn status(&self) -> Status {
         let (accounts, requests) = self.accounts();
-        let mut keys: BTreeMap<String, Account> = BTreeMap::new();
+        let mut keys = keys::of(&self.keys);
         let mut by_both: BTreeMap<String, BTreeMap<String, Account>> = BTreeMap::new();
         let (mut rows, mut tables) = (Account::default(), self.tables());
         for ((key, table), account) in accounts {
             let (key, table) = (key.to_string(), table.to_string());
             rows.add(&account);
-            keys.entry(key.clone()).or_default().add(&account);
+            keys.entry(key.clone()).or_default().rows.add(&account);
             tables.entry(table.clone()).or_default().rows.add(&account);
             by_both.entry(key).or_default().insert(table, account);
         }

@@ -6,40 +6,54 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::Serialize;
 
 use super::rate::{Rate, Short};
 use crate::config::KeyLimits;
 use crate::reply::Refusal;
+
+/// The rates, in the order in which [`KeyLimiter`] keeps them.
+const NAMES: [&str; 3] = ["requests_per_second", "bytes_per_second", "records_per_second"];
+const REQUESTS: usize = 0;
+const BYTES: usize = 1;
+const RECORDS: usize = 2;
+
+/// So many of what the three rates count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Amounts {
+    /// Requests.
+    pub(crate) requests: u64,
+    /// Uncompressed bytes.
+    pub(crate) bytes: u64,
+    /// Spans, log records and data points.
+    pub(crate) records: u64,
+}
 
 /// The three rates of one key.
 pub(crate) struct KeyLimiter {
     limits: KeyLimits,
     /// What the rates' times count from.
     made: Instant,
-    requests: Rate,
-    bytes: Rate,
-    records: Rate,
+    rates: [Rate; 3],
     used: Mutex<Used>,
 }
 
-/// How far each rate is used, as [`Rate`] says it.
 #[derive(Default)]
 struct Used {
-    requests: Duration,
-    bytes: Duration,
-    records: Duration,
+    /// How far each rate is used, as [`Rate`] says it.
+    until: [Duration; 3],
+    /// What was charged since the start.
+    total: [u64; 3],
 }
 
 impl KeyLimiter {
     /// Nothing used yet. What a burst saves up is one at least.
     pub(crate) fn new(limits: &KeyLimits) -> Self {
-        let rate = |per_second| Rate::new(per_second, limits.burst);
+        let per_second = [limits.requests_per_second.into(), limits.bytes_per_second, limits.records_per_second.into()];
         KeyLimiter {
             limits: *limits,
             made: Instant::now(),
-            requests: rate(u64::from(limits.requests_per_second)),
-            bytes: rate(limits.bytes_per_second),
-            records: rate(u64::from(limits.records_per_second)),
+            rates: per_second.map(|per_second| Rate::new(per_second, limits.burst)),
             used: Mutex::default(),
         }
     }
@@ -62,29 +76,66 @@ impl KeyLimiter {
         self.charge_volume_at(self.made.elapsed(), bytes, records)
     }
 
+    /// What would fit now.
+    pub(crate) fn left(&self) -> Amounts {
+        let (now, used) = (self.made.elapsed(), self.used.lock());
+        amounts(std::array::from_fn(|rate| self.rates[rate].left(used.until[rate], now)))
+    }
+
+    /// What was charged since the key has these limits.
+    pub(crate) fn total(&self) -> Amounts {
+        amounts(self.used.lock().total)
+    }
+
+    /// Of the rate that is used most, its name and how much of it these amounts are over this time, in percent.
+    pub(super) fn percent(&self, used: &Amounts, over: Duration) -> (&'static str, u64) {
+        let used = [used.requests, used.bytes, used.records];
+        let percent = |rate: usize| (NAMES[rate], self.rates[rate].percent(used[rate], over));
+        [REQUESTS, BYTES, RECORDS].map(percent).into_iter().max_by_key(|(_, percent)| *percent).unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub(super) fn count_for_tests(&self, records: u64) {
+        self.used.lock().total[RECORDS] += records;
+    }
+
     fn charge_request_at(&self, now: Duration) -> Result<(), Refusal> {
-        let mut used = self.used.lock();
-        used.requests =
-            self.requests.take(1, used.requests, now).map_err(|short| refusal("requests_per_second", short))?;
-        Ok(())
+        self.charge(now, [(REQUESTS, 1)])
     }
 
     fn charge_volume_at(&self, now: Duration, bytes: u64, records: u64) -> Result<(), Refusal> {
+        self.charge(now, [(BYTES, bytes), (RECORDS, records)])
+    }
+
+    /// Charges all of them or none; of several that do not fit, the longest wait is told, and of equal ones the first.
+    fn charge<const N: usize>(&self, now: Duration, counts: [(usize, u64); N]) -> Result<(), Refusal> {
         let mut used = self.used.lock();
-        let bytes = self.bytes.take(bytes, used.bytes, now);
-        let records = self.records.take(records, used.records, now);
-        match (bytes, records) {
-            (Ok(bytes), Ok(records)) => {
-                used.bytes = bytes;
-                used.records = records;
-                Ok(())
-            }
-            (Err(short), Ok(_)) => Err(refusal("bytes_per_second", short)),
-            (Ok(_), Err(short)) => Err(refusal("records_per_second", short)),
-            (Err(bytes), Err(records)) if records > bytes => Err(refusal("records_per_second", records)),
-            (Err(bytes), Err(_)) => Err(refusal("bytes_per_second", bytes)),
+        let taken = counts.map(|(rate, count)| self.rates[rate].take(count, used.until[rate], now));
+        let short = std::iter::zip(counts, taken).rev().filter_map(|((rate, _), taken)| Some((taken.err()?, rate)));
+        if let Some((short, rate)) = short.max_by_key(|(short, _)| *short) {
+            return Err(refusal(NAMES[rate], short));
+        }
+        for ((rate, count), until) in std::iter::zip(counts, taken) {
+            used.until[rate] = until.unwrap_or(used.until[rate]);
+            used.total[rate] += count;
+        }
+        Ok(())
+    }
+}
+
+impl Amounts {
+    /// How much more this is; nothing where counting began anew.
+    pub(super) fn since(&self, before: &Amounts) -> Amounts {
+        Amounts {
+            requests: self.requests.saturating_sub(before.requests),
+            bytes: self.bytes.saturating_sub(before.bytes),
+            records: self.records.saturating_sub(before.records),
         }
     }
+}
+
+fn amounts([requests, bytes, records]: [u64; 3]) -> Amounts {
+    Amounts { requests, bytes, records }
 }
 
 impl std::fmt::Debug for KeyLimiter {

@@ -5,11 +5,14 @@
 
 mod clickstack;
 mod limiter;
+mod near;
 mod new;
 mod rate;
 mod reload;
 mod ring;
 mod state;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,6 +22,8 @@ use crate::metrics::{Metrics, OfSource};
 use crate::otlp::Stamp;
 
 pub(crate) use clickstack::{ClickStackKeys, OpenError};
+pub(crate) use limiter::Amounts;
+pub(crate) use near::look_after;
 pub use new::{NewKey, NewKeyError};
 pub(crate) use reload::{KeysFile, watch};
 pub(crate) use ring::{KeyRing, Offer, Source};
@@ -54,16 +59,20 @@ impl Key {
     pub(crate) fn is_valid(&self, now: SystemTime) -> bool {
         self.entry.enabled && self.entry.expires.is_none_or(|expires| now < expires)
     }
+
+    /// What it is at this time, in a word: `valid`, `vanished` or `refused`.
+    pub(crate) fn word(&self, now: SystemTime) -> &'static str {
+        match self.is_valid(now) {
+            false => "refused",
+            true if self.vanished => "vanished",
+            true => "valid",
+        }
+    }
 }
 
 /// Counts the keys of a ring for the metrics.
 fn count(ring: &KeyRing, metrics: &Metrics) {
     let (now, keys) = (SystemTime::now(), ring.all());
-    let state = |key: &Key| match key.is_valid(now) {
-        false => "refused",
-        true if key.vanished => "vanished",
-        true => "valid",
-    };
     let count = |matches: &dyn Fn(&Key) -> bool| {
         i64::try_from(keys.iter().filter(|key| matches(key)).count()).unwrap_or(i64::MAX)
     };
@@ -71,7 +80,7 @@ fn count(ring: &KeyRing, metrics: &Metrics) {
     for source in Source::ALL {
         for name in ["valid", "vanished", "refused"] {
             let of = OfSource { source: source.name(), state: name };
-            metrics.keys.get_or_create(&of).set(count(&|key| key.source == source && state(key) == name));
+            metrics.keys.get_or_create(&of).set(count(&|key| key.source == source && key.word(now) == name));
         }
     }
 }

@@ -52,6 +52,19 @@ impl Rate {
             _ => Ok(paid),
         }
     }
+
+    /// How much of the rate `count` is over a time, in percent.
+    pub(super) fn percent(&self, count: u64, over: Duration) -> u64 {
+        let percent = takes(count, self.per_second).as_nanos().saturating_mul(100) / over.as_nanos().max(1);
+        u64::try_from(percent).unwrap_or(u64::MAX)
+    }
+
+    /// How much fits now.
+    pub(super) fn left(&self, used: Duration, now: Duration) -> u64 {
+        let free = self.tolerance.saturating_sub(used.saturating_sub(now));
+        let count = free.as_nanos().saturating_mul(u128::from(self.per_second)) / SECOND_NS;
+        u64::try_from(count).unwrap_or(u64::MAX).min(self.capacity)
+    }
 }
 
 /// How long `count` takes at a rate, rounded up, so that rounding lets nothing through too early.
@@ -74,6 +87,8 @@ mod tests {
         assert_eq!(rate.take(0, used, NOW), Ok(used));
         assert_eq!(rate.take(7, Duration::ZERO, NOW), Err(Short::Never { max: 6 }));
         assert_eq!(rate.take(6, used, NOW + Duration::from_secs(2)), Ok(used + Duration::from_secs(2)));
+        let left = [Duration::ZERO, used].map(|used| rate.left(used, NOW));
+        assert_eq!((left, rate.left(used, NOW + Duration::from_millis(334))), ([6, 0], 1));
     }
 
     #[test]

@@ -81,8 +81,6 @@ pub(crate) async fn watch(
         let (ring, surroundings) = (ring.clone(), surroundings.clone());
         let look = move || {
             file.look(&ring, &surroundings, force);
-            // Keys expire without anybody touching the file.
-            super::count(&ring, &file.metrics);
             file
         };
         // Reading a file can take long (a network file system), and must not hold up a reactor.

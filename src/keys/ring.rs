@@ -204,26 +204,7 @@ impl Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::KeyLimits;
-    use crate::signal::Signal;
-
-    fn entry(name: &str, key: &str, requests_per_second: u32) -> KeyEntry {
-        KeyEntry {
-            name: name.to_owned(),
-            sha256: Sha256::digest(key).into(),
-            signals: Signal::ALL.into(),
-            expires: None,
-            resource: std::collections::BTreeMap::new(),
-            origins: crate::config::AllowedOrigins::Any,
-            enabled: true,
-            limits: KeyLimits {
-                requests_per_second,
-                bytes_per_second: 1 << 20,
-                records_per_second: 1000,
-                burst: std::time::Duration::from_secs(1),
-            },
-        }
-    }
+    use crate::keys::testing::entry;
 
     #[test]
     fn a_reload_keeps_what_an_unchanged_key_has_used() {

@@ -1,6 +1,7 @@
-//! What a key has used: its rates, and the memory of its requests.
+//! What a key has used: its rates, the memory of its requests, and when it was seen last.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::limiter::KeyLimiter;
 use crate::config::KeyLimits;
@@ -12,12 +13,25 @@ pub(crate) struct KeyState {
     pub(crate) limiter: KeyLimiter,
     /// Bytes of memory that its requests hold now.
     pub(crate) memory: Counter,
+    /// In milliseconds since 1970; 0: never.
+    seen_ms: AtomicU64,
 }
 
 impl KeyState {
     /// Nothing used yet.
     pub(crate) fn new(limits: &KeyLimits) -> Self {
-        KeyState { limiter: KeyLimiter::new(limits), memory: Counter::default() }
+        KeyState { limiter: KeyLimiter::new(limits), memory: Counter::default(), seen_ms: AtomicU64::new(0) }
+    }
+
+    /// A request with this key came, whatever becomes of it.
+    pub(crate) fn seen(&self, now: SystemTime) {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.seen_ms.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When a request with this key came last, in milliseconds since 1970, as far as this process knows.
+    pub(crate) fn last_seen_ms(&self) -> Option<u64> {
+        Some(self.seen_ms.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::until_it_fails;
 use crate::config::{Config, KeyEntry, Surroundings};
-use crate::keys::{ClickStackKeys, KeyRing, KeysFile, OpenError, watch};
+use crate::keys::{ClickStackKeys, KeyRing, KeysFile, OpenError, look_after, watch};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 
@@ -17,6 +17,7 @@ pub(super) struct KeySources {
     ring: Arc<KeyRing>,
     file: Option<KeysFile>,
     clickstack: Option<ClickStackKeys>,
+    metrics: Arc<Metrics>,
 }
 
 /// What has to hear of a stop.
@@ -35,7 +36,7 @@ impl KeySources {
             Some(source) => Some(ClickStackKeys::open(source, config.state_dir.clone(), &ring, metrics.clone()).await?),
             None => None,
         };
-        Ok(KeySources { ring, file, clickstack })
+        Ok(KeySources { ring, file, clickstack, metrics: metrics.clone() })
     }
 
     pub(super) fn ring(&self) -> &Arc<KeyRing> {
@@ -49,7 +50,8 @@ impl KeySources {
         readiness: &Readiness,
         beside: &mut JoinSet<()>,
     ) -> Followed {
-        let KeySources { ring, file, clickstack } = self;
+        let KeySources { ring, file, clickstack, metrics } = self;
+        beside.spawn(look_after(ring.clone(), metrics));
         if let Some(file) = file {
             beside.spawn(until_it_fails("keys.yaml is no longer reread", watch(file, ring.clone(), surroundings)));
         }

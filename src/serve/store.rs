@@ -19,6 +19,7 @@ use crate::blocking;
 use crate::config::{self, Config, SinkConfig};
 use crate::deliver::Deliveries;
 use crate::https;
+use crate::keys::KeyRing;
 use crate::metrics::{Metrics, Reason};
 use crate::readiness::{Check, Readiness, State};
 use crate::sink::clickhouse::ClickHouse;
@@ -82,8 +83,8 @@ impl Store {
     }
 
     /// What people may see of it.
-    pub(super) fn sources(&self) -> Sources {
-        Sources { spool: self.spool.clone(), deliveries: self.deliveries.clone(), sink: self.sink.clone() }
+    pub(super) fn sources(&self, keys: Arc<KeyRing>) -> Sources {
+        Sources { spool: self.spool.clone(), deliveries: self.deliveries.clone(), sink: self.sink.clone(), keys }
     }
 
     pub(super) fn lanes(&self) -> &Arc<Lanes> {

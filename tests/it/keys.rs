@@ -2,10 +2,10 @@
 
 use otelgate::signal::Signal;
 
-use crate::support::clickhouse;
 use crate::support::client::{Answer, Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};
 use crate::support::requests::numbered;
+use crate::support::{clickhouse, eventually, get_text};
 
 async fn send(client: &Client, protocol: Protocol, key: &str) -> Answer {
     client.send(Call::export(protocol, Signal::Logs, key, numbered(Signal::Logs, protocol, "keys", 0, 1))).await
@@ -64,5 +64,23 @@ async fn one_keys_excess_is_refused_and_another_keys_requests_all_pass() {
     };
     let (refused, ()) = tokio::join!(excess, steady);
     assert!(refused > 0, "nothing was over the limit");
+    // What each did is seen by name.
+    let (_, metrics) = get_text(&edge.gateway.admin, "/metrics").await;
+    for line in [
+        "otelgate_key_requests_total{key=\"noisy\"} 160".to_owned(),
+        format!("otelgate_key_refusals_total{{key=\"noisy\",reason=\"over_limit\"}} {refused}"),
+        "otelgate_key_requests_total{key=\"quiet\"} 20".to_owned(),
+        "otelgate_received_records_total{key=\"quiet\",signal=\"logs\"} 20".to_owned(),
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "no {line} in {metrics}");
+    }
+    assert!(!metrics.contains("otelgate_key_refusals_total{key=\"quiet\""), "{metrics}");
+    let used =
+        async || get_text(&edge.gateway.admin, "/metrics").await.1.contains("key_last_used_seconds{key=\"quiet\"} 1");
+    assert!(eventually(true, used).await);
+    let (_, status) = get_text(&edge.gateway.admin, "/status").await;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let quiet = &status["keys"]["quiet"]["entries"][0];
+    assert_eq!((&quiet["used"]["requests"], &quiet["source"]), (&20.into(), &"file".into()), "{quiet}");
     edge.stop().await;
 }

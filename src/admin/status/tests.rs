@@ -8,6 +8,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::admin::right::{Caller, Right};
+use crate::keys::testing::entry;
 use crate::signal::Signal;
 use crate::sink::Outcome;
 use crate::sink::fake::{Act, FakeSink};
@@ -28,8 +29,9 @@ impl World {
         let dyn_sink: Arc<dyn Sink> = sink.clone();
         let deliveries = Deliveries::new(dyn_sink.clone(), 2, Arc::default());
         let behind = Behind::default();
+        let keys = Arc::new(KeyRing::new(vec![entry("checkout", "a", 5)]));
         let router = crate::admin::people(behind.clone(), Right::default());
-        assert!(behind.set(Sources { spool: Arc::new(spool), deliveries, sink: dyn_sink }).is_ok());
+        assert!(behind.set(Sources { spool: Arc::new(spool), deliveries, sink: dyn_sink, keys }).is_ok());
         World { sink, behind, router }
     }
 
@@ -89,6 +91,7 @@ async fn every_accepted_row_is_somewhere() {
     assert_eq!(shown["tables"]["b"]["last_error"], "no such table");
     assert_eq!(shown["tables"]["b"]["parts_held"], 1);
     assert_eq!(shown["rows_by_key_and_table"]["k"]["b"]["held"], 2);
+    assert_eq!(shown["keys"]["k"]["held"], 2);
     world.sink.always("b", None);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(world.rows().await, [6, 0, 0, 4, 0]);
@@ -103,6 +106,23 @@ async fn every_accepted_row_is_somewhere() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!(world.rows().await, [6, 0, 0, 0, 4]);
     assert_eq!(world.ask("POST", "/spool/1/drop").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_key_shows_what_is_left_of_it_and_never_itself() {
+    let world = World::new();
+    let key = world.sources().keys.find(b"a").unwrap();
+    let entry = async || world.ask("GET", "/status").await.1["keys"]["checkout"]["entries"][0].clone();
+    let rested = entry().await;
+    assert_eq!((&rested["source"], &rested["state"]), (&"file".into(), &"valid".into()));
+    assert_eq!((&rested["left"]["records"], &rested["last_used_ms"]), (&1000.into(), &serde_json::Value::Null));
+    key.state.seen(SystemTime::now());
+    key.state.limiter.charge_volume(7, 900).unwrap();
+    let used = entry().await;
+    assert!(used["left"]["records"].as_u64().unwrap() < 1000 && used["last_used_ms"].as_u64().is_some());
+    assert_eq!((&used["used"]["bytes"], &used["used"]["records"]), (&7.into(), &900.into()));
+    let digest = data_encoding::HEXLOWER.encode(&key.entry.sha256);
+    assert!(!used.to_string().contains(&digest), "{used}");
 }
 
 #[tokio::test(start_paused = true)]
