@@ -3,15 +3,20 @@
 //!
 //! Whether a chain can be trusted is for the other side to decide. Here is said only what everybody who looks at it will see.
 
+mod name;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+pub(crate) use name::CertificateName;
 
 /// A certificate that ends within this time is a warning: time enough for whoever renews by hand.
 const SOON: Duration = Duration::from_secs(14 * DAY);
@@ -89,6 +94,39 @@ pub(crate) fn authorities(all: &[CertificateDer<'_>], now: SystemTime) -> Findin
     }
     found.warnings.extend(each.warnings);
     found
+}
+
+/// Looks at revocation lists: one that should have been replaced by now knows nothing of what was revoked since, and a CA without a list
+/// revokes nobody.
+pub(crate) fn revocations(
+    lists: &[CertificateRevocationListDer<'_>],
+    authorities: &[CertificateDer<'_>],
+    now: SystemTime,
+) -> Findings {
+    let mut found = Findings::default();
+    let parsed: Result<Vec<_>, _> = lists.iter().map(|one| CertificateRevocationList::from_der(one)).collect();
+    let Ok(parsed) = parsed else {
+        found.faults.push("holds something that is no X.509 revocation list".to_owned());
+        return found;
+    };
+    for (_, list) in &parsed {
+        let due = list.next_update().map(|due| due.timestamp()).filter(|due| *due < seconds(now));
+        found.warnings.extend(due.map(|due| {
+            format!("was to be replaced on {} ({}); who was revoked since is let in", day(due), list.issuer())
+        }));
+    }
+    for (_, authority) in authorities.iter().filter_map(|one| X509Certificate::from_der(one).ok()) {
+        if !parsed.iter().any(|(_, list)| list.issuer().as_raw() == authority.subject().as_raw()) {
+            found.warnings.push(format!("holds no list of {}: what that CA revoked is let in", authority.subject()));
+        }
+    }
+    found
+}
+
+/// When the first of some revocation lists is to be replaced, in seconds since 1970.
+pub(crate) fn revocations_end(lists: &[CertificateRevocationListDer<'_>]) -> Option<i64> {
+    let parsed = lists.iter().filter_map(|one| CertificateRevocationList::from_der(one).ok());
+    parsed.filter_map(|(_, list)| Some(list.next_update()?.timestamp())).min()
 }
 
 /// When the first of a chain's certificates ends, in seconds since 1970.

@@ -133,7 +133,8 @@ impl Gateway {
         // Path, method, content type and compression cost nothing to look at; a wrong one is told so, key or not.
         let call = *seen.call.insert(Call::of(head)?);
         // The key, before a byte of the body is read. From here on the connection is worth keeping.
-        let authenticated = self.admission.authenticate(&head.headers, peer.ip)?;
+        let certificate = peer.certificate().map_err(|_no_longer_good| Refusal::Unauthenticated)?;
+        let authenticated = self.admission.authenticate(&head.headers, certificate, peer.ip)?;
         peer.mark_authenticated();
         let key = seen.key.insert(authenticated.key().clone());
         let of_key = self.count(key);

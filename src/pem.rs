@@ -2,7 +2,7 @@
 //! own do: a key whose line breaks were lost is one line, and they quote lines.
 
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 /// What a file does not hold, in words that go on after its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +10,9 @@ pub enum Lack {
     /// No certificate, or one that is cut or broken.
     #[error("holds no PEM certificate (BEGIN CERTIFICATE)")]
     Certificate,
+    /// No revocation list, or one that is cut or broken.
+    #[error("holds no PEM revocation list (BEGIN X509 CRL)")]
+    RevocationList,
     /// No private key, or one that takes a passphrase.
     #[error("holds no PEM private key without a passphrase (BEGIN PRIVATE KEY)")]
     PrivateKey,
@@ -19,6 +22,12 @@ pub enum Lack {
 pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Lack> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     all.ok().filter(|all| !all.is_empty()).ok_or(Lack::Certificate)
+}
+
+/// All revocation lists, in their order; one at least.
+pub(crate) fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Lack> {
+    let all: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    all.ok().filter(|all| !all.is_empty()).ok_or(Lack::RevocationList)
 }
 
 /// The first private key.
@@ -42,6 +51,7 @@ mod tests {
             assert_eq!(certificates(none.as_bytes()), Err(Lack::Certificate));
         }
         assert_eq!(private_key(certificate.as_bytes()), Err(Lack::PrivateKey));
+        assert_eq!(revocation_lists(certificate.as_bytes()), Err(Lack::RevocationList));
         // Its line breaks were lost on the way, in a variable say.
         assert_eq!(private_key(key.replace('\n', "").as_bytes()), Err(Lack::PrivateKey));
     }

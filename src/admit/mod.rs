@@ -24,7 +24,7 @@ use crate::signal::Signal;
 
 use failures::Failures;
 pub(crate) use memory::{MemoryAccount, Reservation};
-use presented::presented;
+use presented::{Presented, presented};
 
 /// Memory that a request costs before its body arrives, in bytes: its head, its task and the connection's buffers.
 const REQUEST_OVERHEAD: u64 = 8 * 1024;
@@ -76,14 +76,25 @@ impl Admission {
         &self.memory
     }
 
-    /// Step 3: the headers name a valid key. A valid key is never refused because of its address.
+    /// Step 3: the headers name a valid key, or there is none in them and the client's certificate belongs to one; `certificate` are its names.
+    /// A key in the headers decides alone, whatever certificate comes with it: a wrong one is a mistake to be heard, not to be covered.
+    /// A valid key is never refused because of its address.
     ///
     /// # Errors
     /// [`Refusal::Unauthenticated`], the same for no, an unknown, an expired and a disabled key and for two keys that differ;
     /// [`Refusal::TooManyFailures`] when the address (an IPv6 /64 counts as one) failed too often in this minute; [`Refusal::Unavailable`]
     /// while a source of keys has never had one, since an unknown key may turn out to be valid.
-    pub(crate) fn authenticate(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Authenticated, Refusal> {
-        let presented = presented(headers).and_then(|presented| self.keys.find(presented));
+    pub(crate) fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        certificate: &[[u8; 32]],
+        peer: IpAddr,
+    ) -> Result<Authenticated, Refusal> {
+        let presented = match presented(headers) {
+            Presented::Key(key) => self.keys.find(key),
+            Presented::Nothing => self.keys.find_certificate(certificate),
+            Presented::Unclear => None,
+        };
         let (known, valid) = (presented.is_some(), presented.filter(|key| key.is_valid(SystemTime::now())));
         // A key that is known and no longer valid stays refused, whoever else may come in.
         match valid.or_else(|| self.keys.anonymous().filter(|_| !known)) {
@@ -185,6 +196,7 @@ pub(crate) mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
+    use crate::certificate::CertificateName;
     use crate::config::{KeyEntry, KeyLimits};
     use crate::keys::{Offer, Source};
 
@@ -212,6 +224,7 @@ pub(crate) mod tests {
             name: format!("name of {value}"),
             sha256: Sha256::digest(value).into(),
             signals: Signal::ALL.into(),
+            certificate: None,
             expires: None,
             resource: std::collections::BTreeMap::new(),
             origins: AllowedOrigins::Any,
@@ -230,6 +243,8 @@ pub(crate) mod tests {
         headers
     }
 
+    const NONE: &[[u8; 32]] = &[];
+
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     #[test]
@@ -243,10 +258,10 @@ pub(crate) mod tests {
         ]);
         for (peer, value) in ["unknown", "expired", "disabled"].iter().enumerate() {
             let peer = IpAddr::from([10, 0, 0, u8::try_from(peer).unwrap()]);
-            let refusal = admission.authenticate(&headers(value), peer).unwrap_err();
+            let refusal = admission.authenticate(&headers(value), NONE, peer).unwrap_err();
             assert_eq!(refusal, Refusal::Unauthenticated);
         }
-        let good = admission.authenticate(&headers("Bearer good"), PEER).unwrap();
+        let good = admission.authenticate(&headers("Bearer good"), NONE, PEER).unwrap();
         assert_eq!(good.key().entry.name, "name of good");
     }
 
@@ -254,18 +269,18 @@ pub(crate) mod tests {
     fn a_valid_key_gets_through_from_an_address_that_failed_too_often() {
         let admission = admission(vec![entry("good")]);
         for _ in 0..3 {
-            let refusal = admission.authenticate(&headers("bad"), PEER).unwrap_err();
+            let refusal = admission.authenticate(&headers("bad"), NONE, PEER).unwrap_err();
             assert_eq!(refusal, Refusal::Unauthenticated);
         }
-        assert_eq!(admission.authenticate(&HeaderMap::new(), PEER).unwrap_err(), Refusal::TooManyFailures);
-        admission.authenticate(&headers("good"), PEER).unwrap();
+        assert_eq!(admission.authenticate(&HeaderMap::new(), NONE, PEER).unwrap_err(), Refusal::TooManyFailures);
+        admission.authenticate(&headers("good"), NONE, PEER).unwrap();
     }
 
     #[test]
     fn admit_checks_signal_memory_and_requests() {
         let traces_only = KeyEntry { signals: [Signal::Traces].into(), ..entry("good") };
         let admission = admission(vec![traces_only]);
-        let who = || admission.authenticate(&headers("good"), PEER).unwrap();
+        let who = || admission.authenticate(&headers("good"), NONE, PEER).unwrap();
         assert_eq!(
             admission.admit(who(), Signal::Logs, &HeaderMap::new()).unwrap_err(),
             Refusal::SignalNotAllowed(Signal::Logs)
@@ -293,7 +308,7 @@ pub(crate) mod tests {
             for origin in origins {
                 headers.append(ORIGIN, origin.parse().unwrap());
             }
-            let who = admission.authenticate(&headers, PEER).unwrap();
+            let who = admission.authenticate(&headers, NONE, PEER).unwrap();
             admission.admit(who, Signal::Logs, &headers).map(drop)
         };
         for own in ["https://shop.example", "HTTPS://Shop.example:443", "https://a.pages.example"] {
@@ -313,11 +328,11 @@ pub(crate) mod tests {
         let admission = Admission::new(ring.clone(), 3, &REQUEST);
         ring.replace(Source::ClickStack, Offer { waiting: true, ..Offer::default() });
         for _ in 0..10 {
-            let refusal = admission.authenticate(&headers("unknown"), PEER).unwrap_err();
+            let refusal = admission.authenticate(&headers("unknown"), NONE, PEER).unwrap_err();
             assert!(matches!(refusal, Refusal::Unavailable { away: Away::Keys, .. }));
         }
-        admission.authenticate(&headers("good"), PEER).unwrap();
-        assert_eq!(admission.authenticate(&headers("disabled"), PEER).unwrap_err(), Refusal::Unauthenticated);
+        admission.authenticate(&headers("good"), NONE, PEER).unwrap();
+        assert_eq!(admission.authenticate(&headers("disabled"), NONE, PEER).unwrap_err(), Refusal::Unauthenticated);
     }
 
     #[test]
@@ -325,10 +340,33 @@ pub(crate) mod tests {
         let ring = Arc::new(KeyRing::new(vec![KeyEntry { enabled: false, ..entry("disabled") }, entry("good")]));
         let admission = Admission::new(ring.clone(), 3, &REQUEST);
         ring.replace(Source::ClickStack, Offer { anonymous: Some(entry("nobody's")), ..Offer::default() });
-        let name = |headers: &HeaderMap| admission.authenticate(headers, PEER).map(|who| who.key().entry.name.clone());
+        let name =
+            |headers: &HeaderMap| admission.authenticate(headers, NONE, PEER).map(|who| who.key().entry.name.clone());
         assert_eq!(name(&HeaderMap::new()).unwrap(), "name of nobody's");
         assert_eq!(name(&headers("unknown")).unwrap(), "name of nobody's");
         assert_eq!(name(&headers("good")).unwrap(), "name of good");
         assert_eq!(name(&headers("disabled")).unwrap_err(), Refusal::Unauthenticated);
+    }
+
+    #[test]
+    fn a_certificate_counts_only_without_a_key_in_the_headers_and_never_as_one() {
+        let name = |text: &str| CertificateName::parse(text).unwrap();
+        let of = |text: &str| KeyEntry { certificate: Some(name(text)), sha256: name(text).digest(), ..entry(text) };
+        let admission = admission(vec![of("spiffe://td/a"), of("DNS:b.example"), entry("good")]);
+        let shown = [name("DNS:c.example").digest(), name("DNS:b.example").digest(), name("spiffe://td/a").digest()];
+        let who = |headers: &HeaderMap, shown: &[[u8; 32]]| {
+            admission.authenticate(headers, shown, PEER).map(|who| who.key().entry.name.clone())
+        };
+        assert_eq!(who(&HeaderMap::new(), &shown).unwrap(), "name of DNS:b.example");
+        assert_eq!(who(&headers("good"), &shown).unwrap(), "name of good");
+        for (headers, shown) in [
+            (headers("bad"), &shown[..]),
+            (headers(""), &shown),
+            (HeaderMap::new(), &shown[..1]),
+            (headers("spiffe://td/a"), NONE),
+            (headers("DNS:b.example"), NONE),
+        ] {
+            assert!(who(&headers, shown).is_err(), "{headers:?}");
+        }
     }
 }

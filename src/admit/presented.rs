@@ -8,15 +8,29 @@ use crate::keys::is_presentable;
 /// The header that carries nothing but a key.
 pub(super) const X_API_KEY: &str = "x-api-key";
 
+/// What the headers say of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presented<'h> {
+    /// There is no such header.
+    Nothing,
+    /// Two that differ, or one that no key can be: empty, longer than 1 KiB, or not visible ASCII.
+    Unclear,
+    /// This, and perhaps more than once.
+    Key(&'h [u8]),
+}
+
 /// The presented key: `authorization: <key>`, `authorization: Bearer <key>` (RFC 6750; the scheme in any case) or
-/// `x-api-key: <key>`. `None` when there is none, when two differ, or when one is empty, longer than 1 KiB or not visible ASCII.
-pub(super) fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+/// `x-api-key: <key>`.
+pub(super) fn presented(headers: &HeaderMap) -> Presented<'_> {
     let authorization = headers.get_all(AUTHORIZATION).iter();
     let authorization = authorization.map(|value| without_scheme(value.as_bytes()));
     let x_api_key = headers.get_all(X_API_KEY).iter();
     let mut keys = authorization.chain(x_api_key.map(|value| value.as_bytes()));
-    let key = keys.next()?;
-    (keys.all(|other| other == key) && is_presentable(key)).then_some(key)
+    match keys.next() {
+        None => Presented::Nothing,
+        Some(key) if keys.all(|other| other == key) && is_presentable(key) => Presented::Key(key),
+        Some(_) => Presented::Unclear,
+    }
 }
 
 fn without_scheme(value: &[u8]) -> &[u8] {
@@ -37,7 +51,11 @@ mod tests {
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_bytes(value).unwrap());
         }
-        presented(&headers).map(|key| String::from_utf8(key.to_vec()).unwrap())
+        match presented(&headers) {
+            Presented::Key(key) => Some(String::from_utf8(key.to_vec()).unwrap()),
+            Presented::Nothing => Some("nothing".to_owned()),
+            Presented::Unclear => None,
+        }
     }
 
     #[test]
@@ -58,9 +76,9 @@ mod tests {
     fn what_is_not_one_clear_key_is_none() {
         let (auth, api) = ("authorization", "x-api-key");
         let long = vec![b'a'; 1025];
+        assert_eq!(key_of(&[]).as_deref(), Some("nothing"));
         for lines in [
-            &[][..],
-            &[(auth, &b""[..])],
+            &[(auth, &b""[..])][..],
             &[(auth, b"Bearer ")],
             &[(auth, b"Basic abc")],
             &[(auth, b"ab c")],

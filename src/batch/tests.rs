@@ -63,7 +63,7 @@ impl Path {
     fn recognise(&self, request: &str, answer: Answer) -> Result<Recognised, Refusal> {
         let mut headers = http::HeaderMap::new();
         headers.insert("authorization", "good".parse().unwrap());
-        let who = self.admission.authenticate(&headers, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        let who = self.admission.authenticate(&headers, &[], IpAddr::V4(Ipv4Addr::LOCALHOST))?;
         let admitted = self.admission.admit(who, Signal::Logs, &http::HeaderMap::new())?;
         let call = Call { protocol: Protocol::HttpProtobuf, signal: Signal::Logs, compression: None };
         let request = Bytes::copy_from_slice(request.as_bytes());

@@ -138,8 +138,9 @@ fn tls(s: &Section<'_>, otlp: &[SocketAddr]) -> Tls {
     let cert_file = s.optional("cert_file", |text| s.reader.path(text));
     let key_file = s.optional("key_file", |text| s.reader.path(text));
     let client_ca_file = s.optional("client_ca_file", |text| s.reader.path(text));
+    let client_crl_file = s.optional("client_crl_file", |text| s.reader.path(text));
     let allow_public = s.or("allow_public_plaintext", false, flag);
-    let any_file = ["cert_file", "key_file", "client_ca_file"].into_iter().find(|name| s.has(name));
+    let any_file = ["cert_file", "key_file", "client_ca_file", "client_crl_file"].into_iter().find(|name| s.has(name));
     if s.or("plaintext", false, flag) {
         if let Some(name) = any_file {
             s.mistake("plaintext", format!("is true and `{name}` is set too; keep one of them"));
@@ -150,10 +151,16 @@ fn tls(s: &Section<'_>, otlp: &[SocketAddr]) -> Tls {
     match (cert_file, key_file) {
         (Some(cert_file), Some(key_file)) => {
             tls_files::check(s, &cert_file, &key_file, Purpose::Server(otlp));
-            if let Some(file) = &client_ca_file {
-                tls_files::check_ca(s, "client_ca_file", file);
+            let authorities = client_ca_file.as_ref().and_then(|file| tls_files::check_ca(s, "client_ca_file", file));
+            match (&client_crl_file, &client_ca_file) {
+                (Some(_), None) => s.mistake(
+                    "client_crl_file",
+                    "says who is refused of those that `client_ca_file` lets in; set that too",
+                ),
+                (Some(file), Some(_)) => tls_files::check_revocations(s, file, &authorities.unwrap_or_default()),
+                (None, _) => {}
             }
-            return Tls::Files { cert_file, key_file, client_ca_file };
+            return Tls::Files { cert_file, key_file, client_ca_file, client_crl_file };
         }
         _ if s.has("cert_file") && !s.has("key_file") => {
             s.mistake("key_file", "is missing; name the private key of `cert_file`");

@@ -14,6 +14,7 @@ use super::section::{Reader, Section};
 use super::substitute::is_reference;
 use super::value::{flag, name};
 use super::{KeyEntry, KeyRules, Surroundings};
+use crate::certificate::CertificateName;
 
 /// Reads keys.yaml by `rules`.
 ///
@@ -64,13 +65,25 @@ const HOW: &str = "`otelgate keys new --name NAME` prints a key and its entry";
 /// `None` after a mistake that leaves nothing to compare with the other keys, or where the key is a variable that may be absent and is.
 fn key(s: &Section<'_>, rules: &KeyRules) -> Option<KeyEntry> {
     let name = s.required("name", "it stands in logs and metrics instead of the key", name);
-    let sha256 = sha256(s);
+    let certificate = certificate(s);
+    let sha256 = if s.has("certificate") { certificate.as_ref().map(CertificateName::digest) } else { sha256(s) };
     let signals = signals(s);
     let expires = s.optional("expires", expires);
     let enabled = s.or("enabled", true, flag);
     let limits = s.section("limits", |section| key_limits(section, rules.limits, rules.largest));
     let (origins, resource) = (origins(s, &rules.pages), resource(s));
-    Some(KeyEntry { name: name?, sha256: sha256?, signals, expires, enabled, limits, resource, origins })
+    Some(KeyEntry { name: name?, sha256: sha256?, certificate, signals, expires, enabled, limits, resource, origins })
+}
+
+/// The client certificate to which the entry belongs instead of to who presents a key.
+fn certificate(s: &Section<'_>) -> Option<CertificateName> {
+    if let Some(other) = ["sha256", "value"].into_iter().find(|name| s.has("certificate") && s.has(name)) {
+        // Asked for once more, so that it is known.
+        s.mistake("certificate", format!("and `{other}` are both set; keep one"));
+    }
+    // What stands there may be a key, so it is not repeated.
+    let text = s.text("certificate")?;
+    CertificateName::parse(&text.resolved).map_err(|wrong| s.mistake("certificate", wrong)).ok()
 }
 
 /// The digest, written or made of a value that stands elsewhere. Neither is ever shown: what stands here may be a key.
@@ -81,7 +94,7 @@ fn sha256(s: &Section<'_>) -> Option<[u8; 32]> {
             None
         }
         (false, false) => {
-            s.mistake_here(format!("has neither `sha256` nor `value`; {HOW}"));
+            s.mistake_here(format!("has none of `sha256`, `value` and `certificate`; {HOW}"));
             None
         }
         (true, false) => {
@@ -142,7 +155,8 @@ impl Seen {
             s.mistake("name", format!("`{}` is also the name of the key in line {first}", key.name));
         }
         if let Some(first) = self.digests.get(&key.sha256) {
-            s.mistake("sha256", format!("is the same key as the one in line {first}"));
+            let name = if key.certificate.is_some() { "certificate" } else { "sha256" };
+            s.mistake(name, format!("is the same key as the one in line {first}"));
         }
         self.names.entry(key.name.clone()).or_insert(line);
         self.digests.entry(key.sha256).or_insert(line);

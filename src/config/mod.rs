@@ -48,6 +48,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::certificate::CertificateName;
 use crate::signal::Signal;
 
 /// A configuration in which every value is valid.
@@ -130,6 +131,8 @@ pub(crate) enum Tls {
         key_file: PathBuf,
         /// When set, clients must show a certificate signed by one of these (mTLS).
         client_ca_file: Option<PathBuf>,
+        /// What these have revoked.
+        client_crl_file: Option<PathBuf>,
     },
     /// No TLS: said aloud in the configuration, and loopback only unless that was said too.
     Plaintext,
@@ -201,6 +204,7 @@ impl KeyDefaults {
         KeyEntry {
             name,
             sha256,
+            certificate: None,
             signals: self.signals.clone(),
             expires: None,
             enabled: true,
@@ -441,8 +445,10 @@ pub struct Log {
 pub struct KeyEntry {
     /// Appears in logs, metrics and `/status`.
     pub(crate) name: String,
-    /// SHA-256 of the key.
+    /// SHA-256 of the key, or what stands for the certificate's name among digests.
     pub(crate) sha256: [u8; 32],
+    /// The client certificate that it belongs to, instead of a key.
+    pub(crate) certificate: Option<CertificateName>,
     /// What the key may send.
     pub(crate) signals: BTreeSet<Signal>,
     /// Not valid from then on.

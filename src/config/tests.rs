@@ -54,7 +54,7 @@ fn only(text: &str, at: &str, remedy: &str) {
 fn the_example_shows_every_default() {
     let example = load_text(include_str!("../../otelgate.example.yaml")).unwrap();
     assert_eq!(lines(example.warnings), Vec::<String>::new());
-    assert_eq!(example.keys.len(), 2);
+    assert_eq!(example.keys.len(), 3);
     let least = format!(
         "{FILES}sink: {{ clickhouse: {{ url: 'https://clickhouse.example:8443', password: '${{env:PW}}' }} }}\n\
          spool: {{}}\n"
@@ -64,7 +64,8 @@ fn the_example_shows_every_default() {
     let keys = include_str!("../../keys.example.yaml");
     assert!(keys.contains("limits: { requests_per_second: 50 }"));
     assert_eq!(example.keys[0].limits, KeyLimits { requests_per_second: 50, ..least.config.limits });
-    assert_eq!(example.keys[1].signals, BTreeSet::from([Signal::Traces]));
+    assert_eq!(example.keys[2].signals, BTreeSet::from([Signal::Traces]));
+    assert!(example.keys[1].certificate.is_some());
     assert_eq!(example.keys[0].resource.keys().collect::<Vec<_>>(), ["tenant"]);
     assert!(example.keys[1].resource.is_empty());
 }
@@ -508,7 +509,7 @@ fn keys_are_digests_or_stand_elsewhere() {
     for expected in [
         "2 keys[0].value: is a plain key; replace it by `sha256` (`otelgate keys new --name NAME`",
         "3 keys[1].value: and `sha256` are both set",
-        "4 keys[2]: has neither `sha256` nor `value`; `otelgate keys new",
+        "4 keys[2]: has none of `sha256`, `value` and `certificate`; `otelgate keys new",
         "5 keys[3].sha256: is not the 64 hex digits",
         "6 keys[4].key: unknown field",
         "8 keys[6].name: `a` is also the name of the key in line 7",
@@ -549,6 +550,22 @@ fn a_password_that_everybody_can_read_is_warned_of() {
     assert!(lines(literal.warnings)[0].contains("chmod 600"));
     assert!(load_with(public(), &sink("${env:PW}")).unwrap().warnings.is_empty());
     assert!(load_text(&sink("hunter2")).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_certificate_stands_in_the_place_of_a_key() {
+    let found = keys_of(
+        "keys:\n\
+         - { name: a, certificate: 'spiffe://td/a' }\n\
+         - { name: b, certificate: nonsense }\n\
+         - { name: c, certificate: 'DNS:c.example', value: '${env:PW}' }\n\
+         - { name: d, certificate: 'spiffe://td/a' }\n",
+    );
+    let lines = lines(found.unwrap_err().0);
+    assert!(lines[0].starts_with("3 keys[1].certificate: is not a certificate's name"), "{lines:#?}");
+    assert_eq!(lines[1], "4 keys[2].certificate: and `value` are both set; keep one");
+    assert_eq!(lines[2], "5 keys[3].certificate: is the same key as the one in line 2");
+    assert_eq!(lines.len(), 3, "{lines:#?}");
 }
 
 proptest::proptest! {

@@ -32,16 +32,28 @@ pub(super) fn check(s: &Section<'_>, cert_file: &Path, key_file: &Path, purpose:
     }
 }
 
-/// Reports a CA file without a certificate that can be trusted, or with some that are over.
-pub(super) fn check_ca(s: &Section<'_>, name: &'static str, file: &Path) {
-    let Some(all) = certificates(s, name, file) else {
-        return;
-    };
+/// Reports a CA file without a certificate that can be trusted, or with some that are over; its certificates.
+pub(super) fn check_ca(s: &Section<'_>, name: &'static str, file: &Path) -> Option<Vec<CertificateDer<'static>>> {
+    let all = certificates(s, name, file)?;
     report(s, name, file, certificate::authorities(&all, s.reader.surroundings.now()));
-    for certificate in all {
-        if let Err(error) = rustls::RootCertStore::empty().add(certificate) {
+    for certificate in &all {
+        if let Err(error) = rustls::RootCertStore::empty().add(certificate.clone()) {
             s.mistake(name, format!("{} cannot be used as a CA: {error}", file.display()));
         }
+    }
+    Some(all)
+}
+
+/// Reports a file without a revocation list, and lists that are old or are not those of the `authorities`.
+pub(super) fn check_revocations(s: &Section<'_>, file: &Path, authorities: &[CertificateDer<'_>]) {
+    const NAME: &str = "client_crl_file";
+    let Some(pem) = read(s, NAME, file) else { return };
+    match pem::revocation_lists(&pem) {
+        Ok(lists) => {
+            let found = certificate::revocations(&lists, authorities, s.reader.surroundings.now());
+            report(s, NAME, file, found);
+        }
+        Err(lack) => s.mistake(NAME, format!("{} {lack}", file.display())),
     }
 }
 

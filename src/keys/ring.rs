@@ -106,6 +106,12 @@ impl KeyRing {
         self.current.load().keys.get(&digest).cloned()
     }
 
+    /// The key of the first of these names of a client certificate that has one. Each is a digest that no key can have.
+    pub(crate) fn find_certificate(&self, names: &[[u8; 32]]) -> Option<Arc<Key>> {
+        let current = self.current.load();
+        names.iter().find_map(|name| current.keys.get(name).cloned())
+    }
+
     /// Whose requests are that present no known key; `None`: nobody's, they are refused.
     pub(crate) fn anonymous(&self) -> Option<Arc<Key>> {
         self.current.load().anonymous.clone()

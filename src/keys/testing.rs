@@ -14,6 +14,7 @@ pub(crate) fn entry(name: &str, key: &str, requests_per_second: u32) -> KeyEntry
         name: name.to_owned(),
         sha256: Sha256::digest(key).into(),
         signals: Signal::ALL.into(),
+        certificate: None,
         expires: None,
         resource: BTreeMap::new(),
         origins: AllowedOrigins::Any,

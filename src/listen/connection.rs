@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Times, Verdict};
+use super::client::ClientCertificate;
 use super::registry::Place;
 use super::stream::{Stream, Watched};
 use super::tls::Tls;
@@ -109,8 +110,16 @@ async fn handshake(shared: &Shared, tcp: TcpStream, place: &Place) -> Option<Str
             let _ = plain_http::refuse(stream, spoken).await;
             return Err(("plain_http", "the client speaks HTTP without TLS".to_owned(), None));
         }
+        // Before what is in use: it can only be older than that.
+        let generation = tls.generation();
         let accept = TlsAcceptor::from(tls.current()).accept(tcp).into_fallible().await;
-        accept.map_err(|(error, tcp)| ("failed", error.to_string(), Some(tcp)))
+        let stream = accept.map_err(|(error, tcp)| ("failed", error.to_string(), Some(tcp)))?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        if let Some(certificate) = ClientCertificate::new(chain, tls, generation) {
+            // Nobody else sets it.
+            let _ = place.connection.certificate.set(certificate);
+        }
+        Ok(stream)
     };
     let handshake = tokio::time::timeout(shared.limits.handshake_timeout, handshake).await;
     let handshake = handshake.unwrap_or_else(|_| Err(("timeout", "no handshake in time".to_owned(), None)));

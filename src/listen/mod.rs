@@ -10,6 +10,7 @@
 
 mod accept;
 mod activity;
+mod client;
 mod connection;
 mod inherit;
 mod open_files;

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::activity::Activity;
+use super::client::{ClientCertificate, NoLongerGood};
 use super::registry::{self, Registry};
 
 /// Bytes that a connection without a valid key may have sent since its last request was answered; more stay in the
@@ -55,6 +56,14 @@ impl Peer {
             self.connection.dismissal.notify_one();
         }
         dismissed
+    }
+
+    /// What stands for the names of the client's certificate; nothing where none was shown.
+    ///
+    /// # Errors
+    /// It was good when the connection began, and no longer is.
+    pub(crate) fn certificate(&self) -> Result<&[[u8; 32]], NoLongerGood> {
+        self.connection.certificate.get().map_or(Ok(&[]), ClientCertificate::names)
     }
 
     /// Follows what becomes of this request's answer.
@@ -117,6 +126,8 @@ pub(super) struct Connection {
     /// Grows with each connection accepted.
     pub(super) number: u64,
     pub(super) activity: Activity,
+    /// What the client showed in the handshake.
+    pub(super) certificate: OnceLock<ClientCertificate>,
     registry: Weak<Registry>,
     closed: AtomicBool,
     /// Bytes of HTTP that were written.
@@ -137,6 +148,7 @@ impl Connection {
             ip: ip.to_canonical(),
             number,
             activity: Activity::new(),
+            certificate: OnceLock::new(),
             registry,
             closed: AtomicBool::new(false),
             written: AtomicU64::new(0),

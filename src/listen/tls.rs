@@ -7,11 +7,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwap;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
@@ -67,6 +69,10 @@ pub enum TlsError {
 pub(crate) struct Tls {
     files: Files,
     current: ArcSwap<ServerConfig>,
+    /// Who is let in; none: anybody, without a certificate.
+    clients: ArcSwapOption<Clients>,
+    /// Grows with each change of what is in use.
+    generation: AtomicU64,
     metrics: Arc<Metrics>,
 }
 
@@ -75,6 +81,7 @@ struct Files {
     cert: PathBuf,
     key: PathBuf,
     client_ca: Option<PathBuf>,
+    client_crl: Option<PathBuf>,
     /// Where the certificate is shown.
     listeners: Vec<SocketAddr>,
 }
@@ -84,7 +91,13 @@ struct Loaded {
     config: ServerConfig,
     chain: Vec<CertificateDer<'static>>,
     client_cas: Vec<CertificateDer<'static>>,
+    revocations: Vec<CertificateRevocationListDer<'static>>,
+    clients: Option<Arc<Clients>>,
 }
+
+/// What looks at clients' certificates.
+#[derive(Debug)]
+struct Clients(Arc<dyn ClientCertVerifier>);
 
 impl Tls {
     /// Loads the files, which are shown on `listeners`; `None` when the configuration says plaintext. A certificate that is over is no error
@@ -94,20 +107,34 @@ impl Tls {
         listeners: &[SocketAddr],
         metrics: Arc<Metrics>,
     ) -> Result<Option<Arc<Self>>, TlsError> {
-        let config::Tls::Files { cert_file, key_file, client_ca_file } = tls else {
+        let config::Tls::Files { cert_file, key_file, client_ca_file, client_crl_file } = tls else {
             return Ok(None);
         };
-        let (cert, key, client_ca) = (cert_file.clone(), key_file.clone(), client_ca_file.clone());
-        let files = Files { cert, key, client_ca, listeners: listeners.to_vec() };
+        let (cert, key) = (cert_file.clone(), key_file.clone());
+        let (client_ca, client_crl) = (client_ca_file.clone(), client_crl_file.clone());
+        let files = Files { cert, key, client_ca, client_crl, listeners: listeners.to_vec() };
         let loaded = files.load()?;
         loaded.measure(&metrics);
-        let current = ArcSwap::from_pointee(loaded.config);
-        Ok(Some(Arc::new(Tls { files, current, metrics })))
+        let (current, clients) = (ArcSwap::from_pointee(loaded.config), ArcSwapOption::new(loaded.clients));
+        Ok(Some(Arc::new(Tls { files, current, clients, generation: AtomicU64::new(0), metrics })))
     }
 
     /// What the next handshake uses.
     pub(super) fn current(&self) -> Arc<ServerConfig> {
         self.current.load_full()
+    }
+
+    /// Changes whenever what [`Tls::trusts`] says may have changed.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Whether a client that shows this chain, leaf first, is let in at this time.
+    pub(super) fn trusts(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        match (&*self.clients.load(), chain) {
+            (Some(clients), [leaf, rest @ ..]) => clients.0.verify_client_cert(leaf, rest, now).is_ok(),
+            _ => false,
+        }
     }
 
     /// Loads the files again whenever they change, and at SIGHUP; never ends.
@@ -155,7 +182,9 @@ impl Tls {
                 tracing::info!(cert_file = %self.files.cert.display(), "certificate loaded again");
                 loaded.say(&self.files);
                 loaded.measure(&self.metrics);
+                self.clients.store(loaded.clients);
                 self.current.store(Arc::new(loaded.config));
+                self.generation.fetch_add(1, Ordering::AcqRel);
             }
             Err(error) if complain => {
                 tracing::error!(%error, "changed TLS files cannot be used; the old certificate stays");
@@ -180,7 +209,9 @@ impl Loaded {
         let now = SystemTime::now();
         let chain = certificate::chain(&self.chain, Purpose::Server(&files.listeners), now);
         let cas = files.client_ca.as_deref().map(|file| (file, certificate::authorities(&self.client_cas, now)));
-        [(files.cert.as_path(), chain)].into_iter().chain(cas).collect()
+        let revoked = || certificate::revocations(&self.revocations, &self.client_cas, now);
+        let crl = files.client_crl.as_deref().map(|file| (file, revoked()));
+        [(files.cert.as_path(), chain)].into_iter().chain(cas).chain(crl).collect()
     }
 
     /// Refuses files that nobody accepts: whatever is in use is no worse.
@@ -198,6 +229,7 @@ impl Loaded {
     fn measure(&self, metrics: &Metrics) {
         metrics.certificate_ends("tls.cert_file", certificate::chain_ends(&self.chain));
         metrics.certificate_ends("tls.client_ca_file", certificate::authorities_end(&self.client_cas));
+        metrics.certificate_ends("tls.client_crl_file", certificate::revocations_end(&self.revocations));
     }
 }
 
@@ -206,18 +238,12 @@ impl Files {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
-        let mut client_cas = Vec::new();
-        let builder = match &self.client_ca {
+        let client_cas = self.client_ca.as_deref().map_or(Ok(Vec::new()), certificates)?;
+        let revocations = self.client_crl.as_deref().map_or(Ok(Vec::new()), revocation_lists)?;
+        let clients = if client_cas.is_empty() { None } else { Some(verifier(&client_cas, &revocations, provider)?) };
+        let builder = match &clients {
             None => builder.with_no_client_auth(),
-            Some(path) => {
-                let mut roots = RootCertStore::empty();
-                client_cas = certificates(path)?;
-                for certificate in &client_cas {
-                    roots.add(certificate.clone())?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                builder.with_client_cert_verifier(verifier.build()?)
-            }
+            Some(clients) => builder.with_client_cert_verifier(clients.clone()),
         };
         warn_if_others_may_read(&self.key);
         let key = read(&self.key)?;
@@ -227,12 +253,13 @@ impl Files {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Clients that come back resume without a signature, and without a cache in this process.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
-        Ok(Loaded { config, chain, client_cas })
+        let clients = clients.map(|clients| Arc::new(Clients(clients)));
+        Ok(Loaded { config, chain, client_cas, revocations, clients })
     }
 
     /// What tells that a file was changed or replaced.
     fn stamps(&self) -> Vec<FileStamp> {
-        let files = [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()];
+        let files = [Some(&self.cert), Some(&self.key), self.client_ca.as_ref(), self.client_crl.as_ref()];
         stamps(files.into_iter().flatten().map(PathBuf::as_path))
     }
 }
@@ -243,6 +270,25 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     pem::certificates(&read(path)?).map_err(|lack| TlsError::Pem { path: path.to_owned(), lack })
+}
+
+fn revocation_lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    pem::revocation_lists(&read(path)?).map_err(|lack| TlsError::Pem { path: path.to_owned(), lack })
+}
+
+/// Whoever shows a certificate that one of the CAs signed and none of the lists revokes. A CA without a list revokes nobody, and a list that should
+/// have been replaced counts on: that it is late must not lock everybody out.
+fn verifier(
+    client_cas: &[CertificateDer<'static>],
+    revocations: &[CertificateRevocationListDer<'static>],
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in client_cas {
+        roots.add(certificate.clone())?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    Ok(verifier.with_crls(revocations.iter().cloned()).allow_unknown_revocation_status().build()?)
 }
 
 fn warn_if_others_may_read(path: &Path) {
@@ -262,7 +308,7 @@ mod tests {
         let (cert_file, key_file) = (dir.join("cert.pem"), dir.join("key.pem"));
         std::fs::write(&cert_file, cert.pem()).expect("written");
         std::fs::write(&key_file, signing_key.serialize_pem()).expect("written");
-        config::Tls::Files { cert_file, key_file, client_ca_file: None }
+        config::Tls::Files { cert_file, key_file, client_ca_file: None, client_crl_file: None }
     }
 
     #[test]

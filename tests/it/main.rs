@@ -7,6 +7,7 @@ mod answers;
 mod arrives;
 mod bombs;
 mod browser;
+mod certificates;
 mod clickhouse;
 mod clickstack_keys;
 mod command;

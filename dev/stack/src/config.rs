@@ -77,6 +77,15 @@ impl Config {
         self
     }
 
+    /// More settings of section `tls`; nothing adds nothing. After [`Config::tls`].
+    #[must_use]
+    pub fn tls_setting(mut self, settings: &str) -> Config {
+        if !settings.is_empty() {
+            self.tls = self.tls.replace(" }", &format!(", {settings} }}"));
+        }
+        self
+    }
+
     /// Knows this key too.
     #[must_use]
     pub fn key(mut self, key: &Key) -> Config {

@@ -255,6 +255,7 @@ impl Ca {
             cert_file: path("cert.pem"),
             key_file: path("key.pem"),
             client_ca_file: ask_clients.then(|| path("ca.pem")),
+            client_crl_file: None,
         }
     }
 

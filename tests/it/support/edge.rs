@@ -39,6 +39,8 @@ pub struct Setup<'a> {
     pub ports: (u16, u16),
     /// Another source of keys, as a line of section `keys`.
     pub key_source: &'a str,
+    /// More of section `tls`, after a comma.
+    pub tls: &'a str,
     /// What its standard error is; the file `log` when none.
     pub stderr: Option<Stdio>,
 }
@@ -55,6 +57,7 @@ impl Default for Setup<'_> {
             max_failures: 1000,
             ports: (0, 0),
             key_source: "",
+            tls: "",
             stderr: None,
         }
     }
@@ -86,7 +89,7 @@ impl Edge {
         let user = setup.user.unwrap_or((&clickhouse.user, &clickhouse.password));
         // Rows are kept: the tests' records are of a fixed day.
         let config = Config::new(folder.path(), "");
-        let config = if tls { config.tls(&certificates) } else { config };
+        let config = if tls { config.tls(&certificates).tls_setting(setup.tls) } else { config };
         let config = config
             .max_failures(setup.max_failures)
             .key_source(setup.key_source)
