@@ -9,7 +9,10 @@
 mod cors;
 mod deadline;
 mod greeting;
+#[cfg(test)]
+mod grpc_tests;
 mod health;
+mod reflection;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -40,6 +43,7 @@ use crate::signal::Protocol;
 
 use deadline::Deadline;
 use health::Health;
+pub(crate) use reflection::Reflection;
 
 /// All that a request meets on its way.
 pub(crate) struct Gateway {
@@ -48,6 +52,7 @@ pub(crate) struct Gateway {
     limits: RequestLimits,
     allowed_origins: AllowedOrigins,
     health: Health,
+    reflection: Option<Reflection>,
     metrics: Arc<Metrics>,
 }
 
@@ -67,7 +72,13 @@ impl Gateway {
         allowed_origins: AllowedOrigins,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Gateway { admission, lanes, limits, allowed_origins, health: Health::new(), metrics }
+        Gateway { admission, lanes, limits, allowed_origins, health: Health::new(), reflection: None, metrics }
+    }
+
+    /// The same, which tells gRPC clients what it serves.
+    #[must_use]
+    pub(crate) fn reflecting(self, reflection: Option<Reflection>) -> Self {
+        Gateway { reflection, ..self }
     }
 
     /// Keeps the answers of the gRPC health service in step with `readiness`, for as long as it is polled.
@@ -84,6 +95,11 @@ impl Gateway {
         // Who asks how the process is has no key, and needs none.
         if health::is_asked(request.uri().path()) {
             return self.health.answer(request).await;
+        }
+        if let Some(reflection) = &self.reflection
+            && Reflection::is_asked(request.uri().path())
+        {
+            return reflection.answer(request).await;
         }
         let (head, body) = request.into_parts();
         if greeting::is_asked(&head) {
@@ -127,7 +143,7 @@ impl Gateway {
         B: Body<Data = Bytes> + Unpin,
     {
         let peer = peer_of(head);
-        let deadline = Deadline::of(&head.headers, self.limits.timeout);
+        let deadline = Deadline::of(head, self.limits.timeout);
         // A page of another origin is turned away whatever key it holds.
         cors::check(&self.allowed_origins, &head.headers)?;
         // Path, method, content type and compression cost nothing to look at; a wrong one is told so, key or not.
@@ -144,7 +160,7 @@ impl Gateway {
         // The body: gathered, inflated and transcoded within limits, every byte counted as it arrives.
         let limits = BodyLimits { max_bytes: self.limits.max_body_bytes, min_rate: self.limits.min_body_rate };
         let receiving = otlp::receive(admitted, &call, body, limits);
-        let received = deadline.wait(receiving).await.ok_or(Refusal::TooSlow)??;
+        let received = deadline.wait(receiving).await.ok_or(deadline.over(Refusal::TooSlow))??;
         let mut size = (0, 0);
         let keeping = match self.lanes.recognise(received, peer.answer()) {
             // The same bytes again, after an answer that may not have arrived: they join what was kept, and cost nothing more.
@@ -155,11 +171,15 @@ impl Gateway {
                 // What it costs its key. Refused, the chunk is as it was before.
                 let paid = self.admission.charge(key, encoded.bytes(), encoded.records())?;
                 size = (paid.bytes(), paid.records());
+                // A client that no longer waits is not to find its records there.
+                if deadline.is_over() {
+                    return Err(deadline.over(Refusal::TooSlow));
+                }
                 // Committed, and from here on kept or known not to be: on disk with a spool, in the sink without.
                 self.lanes.keep(encoded, paid)
             }
         };
-        let kept = deadline.wait(keeping.kept()).await.ok_or(nobody_knows())??;
+        let kept = deadline.wait(keeping.kept()).await.ok_or(deadline.over(nobody_knows()))??;
 
         let labels = OfKey { key: of_key.key, signal: call.signal.name() };
         self.metrics.received_bytes.get_or_create(&labels).inc_by(size.0);

@@ -23,7 +23,7 @@ use crate::admin::status::{Behind, Sources};
 use crate::admin::{self, AdminSocket};
 use crate::admit::Admission;
 use crate::config::{self, Config, Loaded, Surroundings};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Reflection};
 use crate::keys::{KeyRing, OpenError as KeysError};
 use crate::listen::{self, Inherited};
 use crate::metrics::Metrics;
@@ -61,6 +61,9 @@ pub enum ServeError {
     /// What lies in the spool.
     #[error(transparent)]
     Spool(#[from] OpenError),
+    /// What is told of gRPC's services.
+    #[error(transparent)]
+    Reflection(#[from] tonic_reflection::server::Error),
     /// An address, or the disk.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -115,7 +118,7 @@ pub async fn serve(
     let bound = listen::bind(&limits, &mut inherited, tls.clone(), metrics.clone()).await?.offering(admin_offer);
     let addresses = Ready::new(&bound.addresses()?, tls.is_some(), admin_address);
 
-    let gateway = Arc::new(gateway(&config, keys.ring(), &store, &metrics));
+    let gateway = Arc::new(gateway(&config, keys.ring(), &store, &metrics)?);
     beside.spawn(gateway.follow(readiness.clone()));
     let sources = keys.follow(surroundings, &readiness, &mut beside);
     if let Some(tls) = tls {
@@ -166,10 +169,16 @@ async fn bind_admin_socket(path: &Path, predecessor: bool, soon: Duration) -> io
     }
 }
 
-fn gateway(config: &Config, ring: &Arc<KeyRing>, store: &Store, metrics: &Arc<Metrics>) -> Gateway {
+fn gateway(
+    config: &Config,
+    ring: &Arc<KeyRing>,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+) -> Result<Gateway, tonic_reflection::server::Error> {
     let admission = Admission::new(ring.clone(), config.keys.max_failures_per_minute, &config.request);
     let origins = config.cors.allowed_origins.clone();
-    Gateway::new(admission, store.lanes().clone(), config.request, origins, metrics.clone())
+    let reflection = config.listen.grpc_reflection.then(Reflection::new).transpose()?;
+    Ok(Gateway::new(admission, store.lanes().clone(), config.request, origins, metrics.clone()).reflecting(reflection))
 }
 
 async fn until_it_fails(what: &'static str, task: impl Future<Output = io::Result<()>>) {

@@ -99,6 +99,7 @@ fn listen(s: &Section<'_>) -> Listen {
         connection_age_grace: s.or("connection_age_grace", Duration::from_secs(30), positive_time),
         max_concurrent_streams: s.or("max_concurrent_streams", 128, count),
         handover: s.or("handover", Duration::from_secs(30), time),
+        grpc_reflection: s.or("grpc_reflection", false, flag),
     };
     let mut seen = vec![listen.admin];
     for address in &listen.otlp {

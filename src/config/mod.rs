@@ -109,6 +109,8 @@ pub struct Listen {
     pub(crate) max_concurrent_streams: u32,
     /// How long a start waits for another otelgate that has its ports to stop and hand them over.
     pub(crate) handover: Duration,
+    /// Whether gRPC's reflection is served.
+    pub(crate) grpc_reflection: bool,
 }
 
 /// Section `admin`.

@@ -1,25 +1,43 @@
-//! How long a request may take: the configuration's time, or the client's own when that is shorter.
+//! How long a request may take: the configuration's time, or a gRPC client's own when that is shorter.
 
 use std::future::Future;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::request::Parts;
 use tokio::time::Instant;
+
+use crate::reply::Refusal;
+use crate::signal::Protocol;
 
 /// The moment after which nobody waits for the answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline(Instant);
+pub(super) struct Deadline {
+    at: Instant,
+    /// Whether it is the client's own.
+    asked: bool,
+}
 
 impl Deadline {
-    /// `longest` from now, or the request's `grpc-timeout` when that is shorter.
-    pub(super) fn of(headers: &HeaderMap, longest: Duration) -> Self {
-        let asked = headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()));
-        Deadline(Instant::now() + asked.map_or(longest, |asked| asked.min(longest)))
+    /// `longest` from now, or a gRPC request's `grpc-timeout` when that is shorter.
+    pub(super) fn of(head: &Parts, longest: Duration) -> Self {
+        let value = head.headers.get("grpc-timeout").filter(|_| Protocol::of(head) == Some(Protocol::Grpc));
+        let asked = value.and_then(|value| grpc_timeout(value.as_bytes())).filter(|asked| *asked < longest);
+        Deadline { at: Instant::now() + asked.unwrap_or(longest), asked: asked.is_some() }
     }
 
     /// What `future` says, or `None` when the time was over before.
     pub(super) async fn wait<F: Future>(self, future: F) -> Option<F::Output> {
-        tokio::time::timeout_at(self.0, future).await.ok()
+        tokio::time::timeout_at(self.at, future).await.ok()
+    }
+
+    /// Whether the time is over.
+    pub(super) fn is_over(self) -> bool {
+        Instant::now() >= self.at
+    }
+
+    /// What a request is told whose time is over: what the client knows already when the time was its own, otherwise `refusal`.
+    pub(super) fn over(self, refusal: Refusal) -> Refusal {
+        if self.asked { Refusal::DeadlineExceeded } else { refusal }
     }
 }
 
@@ -62,13 +80,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_shorter_time_counts() {
-        let headers = HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), "1S".parse().unwrap())]);
-        let short = Deadline::of(&headers, Duration::from_secs(60));
-        let pause = tokio::time::sleep(Duration::from_secs(2));
-        assert_eq!(short.wait(pause).await, None);
-        let long = Deadline::of(&HeaderMap::new(), Duration::from_secs(60));
-        let pause = tokio::time::sleep(Duration::from_secs(2));
-        assert_eq!(long.wait(pause).await, Some(()));
+    async fn the_shorter_time_counts_and_a_clients_own_is_named() {
+        let of = |content_type: &str, longest| {
+            let request = http::Request::post("/").version(http::Version::HTTP_2).header("content-type", content_type);
+            let head = request.header("grpc-timeout", "1S").body(()).unwrap().into_parts().0;
+            Deadline::of(&head, Duration::from_secs(longest))
+        };
+        for (content_type, longest, in_time, refusal) in [
+            ("application/grpc", 60, false, Refusal::DeadlineExceeded),
+            ("application/grpc", 1, false, Refusal::TooSlow),
+            ("application/json", 60, true, Refusal::TooSlow),
+        ] {
+            let deadline = of(content_type, longest);
+            let pause = tokio::time::sleep(Duration::from_secs(2));
+            assert_eq!(deadline.wait(pause).await.is_some(), in_time, "{content_type} {longest}");
+            assert_eq!((deadline.is_over(), deadline.over(Refusal::TooSlow)), (!in_time, refusal));
+        }
     }
 }

@@ -18,7 +18,7 @@ const WATCH: &str = "/grpc.health.v1.Health/Watch";
 /// A service's name is all that is asked; nobody needs a key to ask.
 const MAX_REQUEST_BYTES: usize = 4096;
 /// The services whose health may be asked; the empty name is the whole process.
-const SERVICES: [&str; 4] = [
+pub(super) const SERVICES: [&str; 4] = [
     "",
     "opentelemetry.proto.collector.trace.v1.TraceService",
     "opentelemetry.proto.collector.metrics.v1.MetricsService",

@@ -26,7 +26,7 @@ use crate::spool::Spool;
 /// Takes logs and counts their rows.
 #[derive(Default)]
 pub(super) struct FakeSink {
-    away: AtomicBool,
+    pub(super) away: AtomicBool,
     rows: AtomicU64,
 }
 

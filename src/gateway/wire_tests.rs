@@ -16,9 +16,9 @@ use super::tests::{FakeSink, gateway, gateway_bearing};
 use super::*;
 use crate::{config, listen};
 
-struct Serving {
-    address: std::net::SocketAddr,
-    sink: Arc<FakeSink>,
+pub(super) struct Serving {
+    pub(super) address: std::net::SocketAddr,
+    pub(super) sink: Arc<FakeSink>,
     _listeners: listen::Listeners,
 }
 
@@ -37,14 +37,15 @@ fn limits() -> config::Listen {
         connection_age_grace: long,
         max_concurrent_streams: 16,
         handover: std::time::Duration::ZERO,
+        grpc_reflection: false,
     }
 }
 
-async fn serving() -> Serving {
+pub(super) async fn serving() -> Serving {
     serving_at(gateway()).await
 }
 
-async fn serving_at((gateway, sink): (Arc<Gateway>, Arc<FakeSink>)) -> Serving {
+pub(super) async fn serving_at((gateway, sink): (Arc<Gateway>, Arc<FakeSink>)) -> Serving {
     let bound = listen::bind(&limits(), &mut listen::Inherited::default(), None, Arc::default()).await.unwrap();
     let address = bound.addresses().unwrap()[0];
     let listeners = bound.serve(move |request| {

@@ -41,7 +41,7 @@ impl Bounds {
             false => None,
         };
         if total.is_some_and(|total| len(start) > total) {
-            return Err(Refusal::Malformed("more than one gRPC message".to_owned()));
+            return Err(Refusal::NotOneMessage);
         }
         Ok(total)
     }

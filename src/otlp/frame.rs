@@ -30,51 +30,44 @@ pub(super) fn total(start: &[u8], max: u64) -> Result<Option<u64>, Refusal> {
 /// The one message of a whole body, and how it is compressed.
 ///
 /// # Errors
-/// [`Refusal::Malformed`] when there is no message, more than one or a part of one, and when the message is compressed but the head did not
-/// say how.
+/// [`Refusal::NotOneMessage`]; [`Refusal::Framing`] when there is a part of one, and when the message is compressed but the head did not say how.
 pub fn message(mut body: Bytes, compression: Option<Compression>) -> Result<(Bytes, Option<Compression>), Refusal> {
-    let whole = total(&body, u64::MAX)?;
-    if whole != Some(len(&body)) {
-        return Err(malformed("the body is not exactly one gRPC message"));
+    match total(&body, u64::MAX)? {
+        None if body.is_empty() => return Err(Refusal::NotOneMessage),
+        Some(whole) if whole < len(&body) => return Err(Refusal::NotOneMessage),
+        Some(whole) if whole == len(&body) => {}
+        _ => return Err(Refusal::Framing("it is cut short")),
     }
     let compression = match (body.first(), compression) {
         (Some(0), _) => None,
         (Some(1), Some(compression)) => Some(compression),
-        (Some(1), None) => return Err(malformed("a compressed gRPC message without grpc-encoding")),
-        _ => return Err(malformed("the gRPC message's first byte is neither 0 nor 1")),
+        (Some(1), None) => return Err(Refusal::Framing("it is compressed, and grpc-encoding does not say how")),
+        _ => return Err(Refusal::Framing("its first byte is neither 0 nor 1")),
     };
     Ok((body.split_off(PREFIX), compression))
-}
-
-fn malformed(why: &str) -> Refusal {
-    Refusal::Malformed(why.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn split(body: &'static [u8], compression: Option<Compression>) -> Option<(Vec<u8>, bool)> {
-        let (message, compression) = message(Bytes::from_static(body), compression).ok()?;
-        Some((message.to_vec(), compression.is_some()))
+    fn split(body: &'static [u8], compression: Option<Compression>) -> Result<(Vec<u8>, bool), Option<Refusal>> {
+        let (message, compression) = message(Bytes::from_static(body), compression)
+            .map_err(|refusal| (refusal == Refusal::NotOneMessage).then_some(refusal))?;
+        Ok((message.to_vec(), compression.is_some()))
     }
 
     #[test]
     fn one_message_is_taken_and_nothing_else() {
         let gzip = Some(Compression::Gzip);
-        assert_eq!(split(b"\0\0\0\0\x02ab", None), Some((b"ab".to_vec(), false)));
-        assert_eq!(split(b"\0\0\0\0\0", gzip), Some((vec![], false)));
-        assert_eq!(split(b"\x01\0\0\0\x01a", gzip), Some((b"a".to_vec(), true)));
-        for wrong in [
-            &b""[..],
-            b"\0\0\0\0",
-            b"\0\0\0\0\x02a",
-            b"\0\0\0\0\x01ab",
-            b"\0\0\0\0\0\0\0\0\0\0",
-            b"\x02\0\0\0\0",
-            b"\x01\0\0\0\0",
-        ] {
-            assert_eq!(split(wrong, None), None, "{wrong:?}");
+        assert_eq!(split(b"\0\0\0\0\x02ab", None), Ok((b"ab".to_vec(), false)));
+        assert_eq!(split(b"\0\0\0\0\0", gzip), Ok((vec![], false)));
+        assert_eq!(split(b"\x01\0\0\0\x01a", gzip), Ok((b"a".to_vec(), true)));
+        for wrong in [&b""[..], b"\0\0\0\0\x01ab", b"\0\0\0\0\0\0\0\0\0\0"] {
+            assert_eq!(split(wrong, None), Err(Some(Refusal::NotOneMessage)), "{wrong:?}");
+        }
+        for wrong in [&b"\0\0\0\0"[..], b"\0\0\0\0\x02a", b"\x02\0\0\0\0", b"\x01\0\0\0\0"] {
+            assert_eq!(split(wrong, None), Err(None), "{wrong:?}");
         }
     }
 

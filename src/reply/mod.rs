@@ -16,7 +16,7 @@ pub(crate) use table::ReplyStatus;
 pub(crate) use write::{PartialSuccess, accepted, answer, text};
 
 /// Why a request is refused. Nothing of a refused request was kept, whatever the reason
-/// (the one exception is [`Away::Unknown`]).
+/// (the exceptions are [`Away::Unknown`] and [`Refusal::DeadlineExceeded`]).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No key, an unknown, expired or disabled key, or two keys that differ. The answer never says which.
@@ -56,6 +56,15 @@ pub enum Refusal {
     /// The compressed bytes, the protobuf or the JSON are not well-formed.
     #[error("malformed request: {0}")]
     Malformed(String),
+    /// The body is no message of gRPC: cut short, or marked as compressed in a way that it cannot be.
+    #[error("malformed gRPC message: {0}")]
+    Framing(&'static str),
+    /// No gRPC message, or more than one, where a call has exactly one.
+    #[error("the call is to have exactly one gRPC message")]
+    NotOneMessage,
+    /// The time that a gRPC client gave its call (`grpc-timeout`) is over. Something may have been kept when its records were being kept by then.
+    #[error("the time that the client gave this call (grpc-timeout) is over")]
+    DeadlineExceeded,
     /// A content encoding (HTTP) or message encoding (gRPC) that is not known.
     #[error("unknown compression; known are {known}")]
     UnknownCompression {

@@ -51,7 +51,11 @@ impl Refusal {
                 let retry = Some(TOO_SLOW_RETRY);
                 (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, retry)
             }
+            Refusal::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded, Some(TOO_SLOW_RETRY)),
             Refusal::Malformed(_) => (StatusCode::BAD_REQUEST, Code::InvalidArgument, None),
+            // gRPC's own documents on status codes and on compression name these two.
+            Refusal::Framing(_) => (StatusCode::BAD_REQUEST, Code::Internal, None),
+            Refusal::NotOneMessage => (StatusCode::BAD_REQUEST, Code::Unimplemented, None),
             Refusal::UnknownCompression { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented, None),
             Refusal::UnsupportedContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, None),
             Refusal::UnknownPath | Refusal::UnknownMethod => (StatusCode::NOT_FOUND, Code::Unimplemented, None),
@@ -71,6 +75,9 @@ impl Refusal {
             Refusal::TooLarge { .. } => "too_large",
             Refusal::Unavailable { .. } => "unavailable",
             Refusal::Malformed(_) => "malformed",
+            Refusal::Framing(_) => "framing",
+            Refusal::NotOneMessage => "not_one_message",
+            Refusal::DeadlineExceeded => "deadline_exceeded",
             Refusal::UnknownCompression { .. } => "unknown_compression",
             Refusal::UnsupportedContentType => "unsupported_content_type",
             Refusal::UnknownPath => "unknown_path",
@@ -116,7 +123,10 @@ mod tests {
             (away(Away::Keys), 503, Code::Unavailable, true),
             (away(Away::Stopping), 503, Code::Unavailable, true),
             (Refusal::TooSlow, 503, Code::Unavailable, true),
+            (Refusal::DeadlineExceeded, 504, Code::DeadlineExceeded, true),
             (Refusal::Malformed("x".into()), 400, Code::InvalidArgument, false),
+            (Refusal::Framing("x"), 400, Code::Internal, false),
+            (Refusal::NotOneMessage, 400, Code::Unimplemented, false),
             (compression, 415, Code::Unimplemented, false),
             (Refusal::UnsupportedContentType, 415, Code::InvalidArgument, false),
             (Refusal::UnknownPath, 404, Code::Unimplemented, false),

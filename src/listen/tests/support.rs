@@ -49,6 +49,7 @@ pub(super) fn limits() -> config::Listen {
         connection_age_grace: SOON,
         max_concurrent_streams: 128,
         handover: Duration::ZERO,
+        grpc_reflection: false,
         admin: SocketAddr::from(([127, 0, 0, 1], 0)),
     }
 }

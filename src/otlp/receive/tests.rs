@@ -141,8 +141,9 @@ async fn what_is_too_large_is_refused_as_soon_as_that_is_known() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_or_does_not_fit_its_frame_is_malformed() {
-    let malformed = |result| matches!(result, Err(Refusal::Malformed(_)));
+async fn a_body_that_breaks_off_or_does_not_fit_its_frame_is_refused() {
+    let malformed =
+        |result| matches!(result, Err(Refusal::Malformed(_) | Refusal::Framing(_) | Refusal::NotOneMessage));
     let mut body = Script::of([b"abc"]);
     body.pieces.push_back(Err("reset"));
     assert!(malformed(received(Protocol::HttpProtobuf, body).await));
@@ -206,5 +207,5 @@ async fn a_grpc_message_says_itself_whether_it_is_compressed() {
     let zstd = Some(Compression::Zstd);
     assert_eq!(receive(zstd, frame(1, &compressed)).await.unwrap(), "abc");
     assert_eq!(receive(zstd, frame(0, b"abc")).await.unwrap(), "abc");
-    assert!(matches!(receive(None, frame(1, &compressed)).await, Err(Refusal::Malformed(_))));
+    assert!(matches!(receive(None, frame(1, &compressed)).await, Err(Refusal::Framing(_))));
 }
