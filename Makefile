@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run run-forward test test-faults test-cluster test-mutants bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc fuzz lint-docker sbom release reproducible
+.PHONY: help run run-forward test test-clients test-faults test-cluster test-mutants bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc fuzz lint-docker sbom release reproducible
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,6 +21,10 @@ run-forward: clickhouse ## the same with a real collector between otelgate and C
 test: clickhouse ## all tests, against a real ClickHouse
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+
+test-clients: clickhouse ## real SDKs (Python, Node, Go, …) through restarts, limits and refusals; writes the table of docs/clients.md (QUICK=1: the cheap part)
+	$(CARGO) build --workspace --bins
+	target/debug/otelgate-clients $(if $(QUICK),--quick,--page docs/clients.md)
 
 test-faults: clickhouse ## kill, cut, fill and flip everything while clients send, and count the records (SEED=… repeats a run)
 	$(CARGO) build --workspace --bins

@@ -61,11 +61,14 @@ impl Inherited {
             match received.map_err(|_| still_there(address, wait))? {
                 Ok(socket) => {
                     inherited.sockets.insert(address, socket);
-                    inherited.predecessor = true;
                 }
-                // It ended, or closed the port, without handing over: the port is free.
-                Err(error) => info!(%address, %error, "the other otelgate handed nothing over"),
+                Err(error) => {
+                    info!(%address, %error, "the other otelgate handed nothing over");
+                    let freed = tokio::time::timeout_at(deadline, bind_once_free(address)).await;
+                    inherited.sockets.insert(address, freed.map_err(|_| still_there(address, wait))??);
+                }
             }
+            inherited.predecessor = true;
         }
         Ok(inherited)
     }
@@ -103,6 +106,18 @@ impl Inherited {
             }
         }
         Ok(())
+    }
+}
+
+/// Opens a port that an otelgate had which stops: some of its ports are closed at once, others when it ends.
+async fn bind_once_free(address: SocketAddr) -> io::Result<TcpListener> {
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            bound => return bound,
+        }
     }
 }
 
@@ -155,6 +170,8 @@ impl Offer {
             }
         };
         let successor = tokio::select! {
+            // Without a drain delay both come at once, and who waits goes before.
+            biased;
             successor = asked => successor,
             _ = closed.wait_for(|closed| *closed) => return false,
         };
@@ -323,6 +340,37 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(50)).await;
         stop.send_replace(true);
         assert!(gathering.await.unwrap().unwrap().take(address).is_some() && handing.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_successor_that_waits_is_given_the_port_though_the_old_one_closes_it_at_once() {
+        for _ in 0..50 {
+            let (old, address) = listener().await;
+            let (stop, stopping) = watch::channel(false);
+            let (close, closed) = watch::channel(false);
+            let offer = Offer::of(&old).unwrap();
+            let successor = connect(address).unwrap().unwrap();
+            let handing = tokio::spawn(offer.hand_over(stopping, closed));
+            tokio::task::yield_now().await;
+            stop.send_replace(true);
+            close.send_replace(true);
+            assert!(handing.await.unwrap());
+            drop(receive(&successor).await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_not_handed_over_is_opened_once_the_old_one_has_closed_it() {
+        let (old, address) = listener().await;
+        let rendezvous = net::UnixListener::bind_addr(&name(address).unwrap()).unwrap();
+        let gathering = tokio::spawn(async move { Inherited::gather(&[address], Duration::from_secs(30)).await });
+        // It ends the conversation, and keeps the port for a while.
+        tokio::task::spawn_blocking(move || drop(rendezvous.accept().unwrap())).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!gathering.is_finished());
+        drop(old);
+        let mut inherited = gathering.await.unwrap().unwrap();
+        assert!(inherited.has_predecessor() && inherited.take(address).is_some());
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use crate::{Certificates, ClickHouse, Key, keys_yaml};
 pub struct Config {
     files: Files,
     ports: [u16; 2],
+    listen: String,
     tls: String,
     keys: Vec<Key>,
     max_failures: Option<u32>,
@@ -52,6 +53,7 @@ impl Config {
                 password: String::new(),
             },
             ports: [0, 0],
+            listen: String::new(),
             tls: "{ plaintext: true }".to_owned(),
             keys: Vec::new(),
             max_failures: None,
@@ -67,6 +69,13 @@ impl Config {
     #[must_use]
     pub fn ports(mut self, otlp: u16, admin: u16) -> Config {
         self.ports = [otlp, admin];
+        self
+    }
+
+    /// Another setting of section `listen`, `idle_timeout: 1s` say.
+    #[must_use]
+    pub fn listen(mut self, setting: &str) -> Config {
+        self.listen += &format!(", {setting}");
         self
     }
 
@@ -178,9 +187,10 @@ impl Config {
         let failures = self.max_failures.map_or_else(String::new, |max| format!(", max_failures_per_minute: {max}"));
         let source = if self.key_source.is_empty() { String::new() } else { format!(", {}", self.key_source) };
         format!(
-            "{}listen: {{ otlp: [\"127.0.0.1:{otlp}\"], admin: \"127.0.0.1:{admin}\" }}\ntls: {}\nkeys: {{ file: {}{failures}{source} }}\n\
+            "{}listen: {{ otlp: [\"127.0.0.1:{otlp}\"], admin: \"127.0.0.1:{admin}\"{} }}\ntls: {}\nkeys: {{ file: {}{failures}{source} }}\n\
              sink:\n{}{}{}",
             self.state,
+            self.listen,
             self.tls,
             self.files.keys.display(),
             self.sink,

@@ -1,0 +1,123 @@
+//! Which clients there are, what each can speak, and what it adds to what it is told to send.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+/// A program of `dev/clients/FOLDER`, made with one SDK.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// What the page calls it.
+    pub(crate) name: &'static str,
+    /// Its folder.
+    pub(crate) folder: &'static str,
+    /// Programs without which it cannot be installed or run.
+    pub(crate) needs: &'static [&'static str],
+    /// What it speaks.
+    pub(crate) variants: &'static [Variant],
+    /// Whether it is cheap enough for every submission.
+    pub(crate) quick: bool,
+    /// Beginnings of the attributes that the SDK adds by itself.
+    pub(crate) adds: &'static [&'static str],
+}
+
+/// One way to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Variant {
+    /// As `OTEL_EXPORTER_OTLP_PROTOCOL` names it.
+    pub(crate) protocol: &'static str,
+    /// As `OTEL_EXPORTER_OTLP_COMPRESSION` names it.
+    pub(crate) compression: &'static str,
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.protocol, self.compression)
+    }
+}
+
+const fn variant(protocol: &'static str, compression: &'static str) -> Variant {
+    Variant { protocol, compression }
+}
+
+const GRPC: Variant = variant("grpc", "none");
+const GRPC_GZIP: Variant = variant("grpc", "gzip");
+const PROTOBUF: Variant = variant("http/protobuf", "none");
+const PROTOBUF_GZIP: Variant = variant("http/protobuf", "gzip");
+
+const JSON: Variant = variant("http/json", "none");
+const JSON_GZIP: Variant = variant("http/json", "gzip");
+
+/// What an SDK without OTLP/JSON speaks.
+const WITHOUT_JSON: &[Variant] = &[GRPC, GRPC_GZIP, PROTOBUF, PROTOBUF_GZIP];
+
+/// All of them, in the page's order.
+pub(crate) const CLIENTS: &[Client] = &[
+    Client { name: "Python", folder: "python", needs: &["python3"], variants: WITHOUT_JSON, quick: true, adds: &[] },
+    Client {
+        name: "Node",
+        folder: "node",
+        needs: &["node", "npm"],
+        variants: &[GRPC, GRPC_GZIP, PROTOBUF, PROTOBUF_GZIP, JSON, JSON_GZIP],
+        quick: true,
+        adds: &[],
+    },
+    Client { name: "Go", folder: "go", needs: &["go"], variants: WITHOUT_JSON, quick: true, adds: &[] },
+];
+
+impl Client {
+    /// What is missing on this machine.
+    pub(crate) fn missing(&self) -> Option<&'static str> {
+        let paths: Vec<PathBuf> =
+            std::env::var_os("PATH").map(|paths| std::env::split_paths(&paths).collect()).unwrap_or_default();
+        self.needs.iter().copied().find(|program| !paths.iter().any(|path| path.join(program).is_file()))
+    }
+
+    /// Installs it once, into a folder of the cache that is named after its files, so that changed ones are installed anew. Answers its program.
+    ///
+    /// # Errors
+    /// Its `install.sh` fails.
+    pub(crate) async fn install(&self) -> Result<PathBuf> {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.folder);
+        let cache = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+            (Some(cache), _) => PathBuf::from(cache),
+            (None, Some(home)) => PathBuf::from(home).join(".cache"),
+            (None, None) => bail!("neither XDG_CACHE_HOME nor HOME is set"),
+        };
+        let folder = cache.join("otelgate").join(format!("client-{}-{}", self.folder, fingerprint(&sources)?));
+        let (program, done) = (folder.join("client"), folder.join("installed"));
+        if done.exists() {
+            return Ok(program);
+        }
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
+        let mut command = Command::new(sources.join("install.sh"));
+        let status = command.arg(&folder).stdin(Stdio::null()).status().await.context("cannot run install.sh")?;
+        if !status.success() {
+            bail!("installing the client for {} failed: {status}", self.name);
+        }
+        std::fs::write(done, "")?;
+        Ok(program)
+    }
+}
+
+/// A digest of a folder's files.
+fn fingerprint(folder: &Path) -> Result<String> {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .with_context(|| format!("cannot read {}", folder.display()))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.sort();
+    let mut digest = Sha256::new();
+    for file in files.iter().filter(|path| path.is_file()) {
+        digest.update(file.as_os_str().as_encoded_bytes());
+        digest.update(std::fs::read(file)?);
+    }
+    Ok(digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+}

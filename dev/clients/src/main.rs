@@ -1,0 +1,127 @@
+//! `otelgate-clients`, behind `make test-clients`: real SDKs against a real otelgate, through restarts, limits and refusals. Every record is numbered, so
+//! that what is lost, doubled or different is seen, and the table of `docs/clients.md` is what the run found.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+
+mod catalogue;
+mod page;
+mod program;
+mod rig;
+mod rows;
+mod scenario;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+
+use catalogue::{CLIENTS, Client};
+use page::Line;
+use rig::Rig;
+use scenario::Scenario;
+
+/// Runs the SDKs' exporters against otelgate and compares what arrived with what was sent.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Only the clients and scenarios that are cheap enough for every submission.
+    #[arg(long)]
+    quick: bool,
+    /// Only these clients, by their folders in dev/clients: python,node.
+    #[arg(long, value_delimiter = ',')]
+    clients: Vec<String>,
+    /// Only these scenarios: rows,stop,kill,age,idle,limit,wrong-key,mutual.
+    #[arg(long, value_delimiter = ',')]
+    scenarios: Vec<String>,
+    /// The page whose table is written anew, when everything ran.
+    #[arg(long)]
+    page: Option<PathBuf>,
+    /// Keeps the folder with logs and tables; it is kept anyhow when something is broken.
+    #[arg(long)]
+    keep: bool,
+}
+
+impl Args {
+    fn has(&self, client: &Client) -> bool {
+        (!self.quick || client.quick)
+            && (self.clients.is_empty() || self.clients.iter().any(|name| name == client.folder))
+    }
+
+    fn scenarios(&self) -> Vec<Scenario> {
+        let wanted = |scenario: &Scenario| {
+            (!self.quick || scenario.is_quick())
+                && (self.scenarios.is_empty() || self.scenarios.iter().any(|name| name == scenario.name()))
+        };
+        Scenario::ALL.into_iter().filter(wanted).collect()
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match start(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("FAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(args: Args) -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("otelgate-clients-").tempdir()?.keep();
+    let mut rig = Rig::start(&folder).await?;
+    let result = all(&args, &rig).await;
+    let result = result.and(rig.clickhouse.stop(false).await);
+    if result.is_ok() && !args.keep {
+        std::fs::remove_dir_all(&folder)?;
+    } else {
+        println!("logs and tables are in {}", folder.display());
+    }
+    result
+}
+
+async fn all(args: &Args, rig: &Rig) -> Result<()> {
+    let (mut lines, mut skipped) = (Vec::new(), 0);
+    for client in CLIENTS.iter().filter(|client| args.has(client)) {
+        match client.missing() {
+            None => lines.extend(of(args, rig, client).await?),
+            // On a machine of CI nobody would miss what is skipped.
+            Some(missing) if args.quick && std::env::var("CI").is_ok_and(|ci| ci == "true") => {
+                bail!("{missing} is missing, which the client for {} needs", client.name)
+            }
+            Some(missing) => {
+                println!("SKIPPED: {}, because {missing} is missing", client.name);
+                skipped += 1;
+            }
+        }
+    }
+    println!("\n{}", page::table(&lines));
+    let broken: Vec<&String> =
+        lines.iter().flat_map(|line| &line.outcomes).flat_map(|(_, outcome)| &outcome.broken).collect();
+    if !broken.is_empty() {
+        broken.iter().for_each(|what| println!("{what}"));
+        bail!("{} promises are broken", broken.len());
+    }
+    match &args.page {
+        Some(_) if skipped > 0 => println!("the page stays as it is, since {skipped} clients were skipped"),
+        Some(path) => page::write(path, &page::table(&lines))?,
+        None => {}
+    }
+    Ok(())
+}
+
+/// Every scenario with one client.
+async fn of(args: &Args, rig: &Rig, client: &'static Client) -> Result<Vec<Line>> {
+    let program = client.install().await?;
+    let mut lines: Vec<Line> =
+        client.variants.iter().map(|variant| Line { client, variant: *variant, outcomes: Vec::new() }).collect();
+    for scenario in args.scenarios() {
+        for (line, outcome) in lines.iter_mut().zip(scenario::run(rig, client, &program, scenario).await?) {
+            println!("{} ({}), {}: {}", client.name, line.variant, scenario.name(), outcome.text);
+            line.outcomes.push((scenario, outcome));
+        }
+    }
+    Ok(lines)
+}

@@ -1,0 +1,139 @@
+//! A client's program, running: what it is told, how it ended, what it said.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use stack::Certificates;
+use tokio::process::Command;
+
+use crate::catalogue::Variant;
+
+/// No program takes as long; the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// What every client is told: endpoint, protocol, header with the key, CA, compression.
+pub(crate) const SETTINGS: &[&str] = &[
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+];
+/// What a client is told that shows a certificate.
+pub(crate) const WITH_CERTIFICATE: &[&str] =
+    &["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY"];
+/// Variables of the machine that would decide which CA counts: Python's `requests` prefers them to `OTEL_EXPORTER_OTLP_CERTIFICATE`.
+const ELSEWHERE: [&str; 5] = [
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+];
+
+/// Numbered records, in portions with pauses between them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    /// Spans, and as many log records.
+    pub(crate) records: u64,
+    /// Sent at once.
+    pub(crate) portion: u64,
+    /// Between two portions.
+    pub(crate) pause: Duration,
+}
+
+/// What a program is told.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Its name in the tables (`service.name`), unlike every other one's.
+    pub(crate) service: String,
+    pub(crate) variant: Variant,
+    pub(crate) endpoint: String,
+    pub(crate) key: String,
+    pub(crate) certificates: Certificates,
+    /// Whether it shows a certificate.
+    pub(crate) shows_certificate: bool,
+    /// Time of the first record, nanoseconds since 1970.
+    pub(crate) start: u64,
+    pub(crate) load: Load,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) took: Duration,
+    /// Everything that it said.
+    pub(crate) said: String,
+    /// Where that lies.
+    pub(crate) log: PathBuf,
+}
+
+impl Order {
+    /// Where what it says is written.
+    pub(crate) fn log(&self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}.log", self.service))
+    }
+
+    /// Runs `program` to its end.
+    ///
+    /// # Errors
+    /// It does not start, or does not end.
+    pub(crate) async fn run(&self, program: &Path, folder: &Path) -> Result<Ended> {
+        let log = self.log(folder);
+        let output = std::fs::File::create(&log)?;
+        let began = Instant::now();
+        let mut command = Command::new(program);
+        for name in ELSEWHERE {
+            command.env_remove(name);
+        }
+        let mut child = command
+            .envs(self.environment())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let Ok(status) = tokio::time::timeout(PATIENCE, child.wait()).await else {
+            bail!("{} did not end within {PATIENCE:?}; it said {}", self.service, log.display())
+        };
+        let took = began.elapsed();
+        let said = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
+        Ok(Ended { status: status?, took, said, log })
+    }
+
+    /// The settings, under the names that OpenTelemetry's specification gives them.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let Order { certificates, load, .. } = self;
+        let path = |path: &Path| path.display().to_string();
+        let settings = [
+            self.endpoint.clone(),
+            self.variant.protocol.to_owned(),
+            format!("authorization={}", self.key),
+            path(&certificates.ca),
+            self.variant.compression.to_owned(),
+        ];
+        let mut all: Vec<_> = SETTINGS.iter().copied().zip(settings).collect();
+        // Python's gRPC exporter does not know the word.
+        all.retain(|(_, value)| value != "none");
+        all.extend([
+            ("OTEL_SERVICE_NAME", self.service.clone()),
+            ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=matrix".to_owned()),
+            ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
+            ("OTEL_BLRP_SCHEDULE_DELAY", "200".to_owned()),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "3600000".to_owned()),
+            ("MATRIX_START", self.start.to_string()),
+            ("MATRIX_RECORDS", load.records.to_string()),
+            ("MATRIX_PORTION", load.portion.to_string()),
+            ("MATRIX_PAUSE", load.pause.as_millis().to_string()),
+        ]);
+        if self.shows_certificate {
+            let shown = [&certificates.client_certificate, &certificates.client_key];
+            all.extend(WITH_CERTIFICATE.iter().copied().zip(shown.map(|shown| path(shown))));
+        }
+        all
+    }
+}

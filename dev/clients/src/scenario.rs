@@ -1,0 +1,308 @@
+//! What happens to the clients, and what must come of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use stack::{Config, Key};
+use tokio::task::JoinSet;
+
+use crate::catalogue::{Client, Variant};
+use crate::program::{Ended, Load, Order};
+use crate::rig::{Edge, Rig};
+use crate::rows::{Count, Rows};
+
+/// A program that sends with a key that is not known must have ended by then. It takes a second or two; the machine may be busy.
+const QUICKLY: Duration = Duration::from_secs(20);
+
+/// One column of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    /// A few records, compared field by field.
+    Rows,
+    /// The next otelgate takes over three times under a steady stream.
+    Stop,
+    /// SIGKILL three times under a steady stream, while a supervisor keeps the socket.
+    Kill,
+    /// Connections live for 5 s.
+    Age,
+    /// Connections are closed when they are idle, between portions.
+    Idle,
+    /// A burst beyond what the key may send.
+    Limit,
+    /// The key is not known.
+    WrongKey,
+    /// Clients must show a certificate.
+    Mutual,
+}
+
+/// What a scenario found out about one client.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// What the page says.
+    pub(crate) text: String,
+    /// What breaks a promise.
+    pub(crate) broken: Vec<String>,
+}
+
+impl Scenario {
+    /// In the page's order.
+    pub(crate) const ALL: [Scenario; 8] = [
+        Scenario::Rows,
+        Scenario::Stop,
+        Scenario::Kill,
+        Scenario::Age,
+        Scenario::Idle,
+        Scenario::Limit,
+        Scenario::WrongKey,
+        Scenario::Mutual,
+    ];
+
+    /// What `--scenarios` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Scenario::Rows => "rows",
+            Scenario::Stop => "stop",
+            Scenario::Kill => "kill",
+            Scenario::Age => "age",
+            Scenario::Idle => "idle",
+            Scenario::Limit => "limit",
+            Scenario::WrongKey => "wrong-key",
+            Scenario::Mutual => "mutual",
+        }
+    }
+
+    /// What the page calls it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Scenario::Rows => "rows",
+            Scenario::Stop => "three restarts",
+            Scenario::Kill => "three SIGKILLs",
+            Scenario::Age => "`max_connection_age: 5s`",
+            Scenario::Idle => "idle closes",
+            Scenario::Limit => "over the key's limit",
+            Scenario::WrongKey => "wrong key",
+            Scenario::Mutual => "mTLS",
+        }
+    }
+
+    /// Whether it is among what every submission runs.
+    pub(crate) fn is_quick(self) -> bool {
+        matches!(self, Scenario::Rows | Scenario::Stop | Scenario::WrongKey)
+    }
+
+    fn load(self) -> Load {
+        let load = |records, portion, pause| Load { records, portion, pause: Duration::from_millis(pause) };
+        match self {
+            Scenario::Rows | Scenario::Mutual => load(60, 60, 0),
+            // 150 spans and 150 log records a second.
+            Scenario::Stop | Scenario::Kill => load(1800, 15, 100),
+            Scenario::Age => load(2100, 15, 100),
+            Scenario::Idle => load(60, 15, 7000),
+            Scenario::Limit => load(1000, 1000, 0),
+            Scenario::WrongKey => load(10, 10, 0),
+        }
+    }
+
+    fn configured(self, rig: &Rig, config: Config) -> Config {
+        match self {
+            Scenario::Age => config.listen("max_connection_age: 5s"),
+            Scenario::Idle => config.listen("idle_timeout: 1s"),
+            Scenario::Mutual => config.tls_setting(&format!("client_ca_file: {}", rig.certificates.ca.display())),
+            Scenario::Rows | Scenario::Stop | Scenario::Kill | Scenario::Limit | Scenario::WrongKey => config,
+        }
+    }
+
+    /// The key of a client: one for each, so that limits are their own.
+    fn key(self, service: &str) -> Key {
+        let key = Key::known(service, &format!("key-of-{service}"));
+        match self {
+            Scenario::Limit => key.with("limits: { records_per_second: 500 }"),
+            _ => key.unlimited(),
+        }
+    }
+}
+
+/// One client in a scenario, before and after.
+struct Part {
+    variant: Variant,
+    order: Order,
+    ended: Ended,
+}
+
+/// Runs every variant of a client at once; answers in their order.
+///
+/// # Errors
+/// Something does not start or end.
+pub(crate) async fn run(rig: &Rig, client: &Client, program: &Path, scenario: Scenario) -> Result<Vec<Outcome>> {
+    let name = format!("{}-{}", client.folder, scenario.name());
+    let services: Vec<String> = client.variants.iter().map(|variant| service(&name, variant)).collect();
+    let keys: Vec<Key> = services.iter().map(|service| scenario.key(service)).collect();
+    let mut edge =
+        rig.gateway(&name, &keys, scenario == Scenario::Kill, |config| scenario.configured(rig, config)).await?;
+    let start = now();
+    let orders = client.variants.iter().zip(&services).zip(&keys).map(|((variant, service), key)| Order {
+        service: service.clone(),
+        variant: *variant,
+        endpoint: edge.endpoint(),
+        key: if scenario == Scenario::WrongKey { "nobody-knows-it".to_owned() } else { key.key.clone() },
+        certificates: rig.certificates.clone(),
+        shows_certificate: scenario == Scenario::Mutual,
+        start,
+        load: scenario.load(),
+    });
+    let orders: Vec<Order> = orders.collect();
+    let logs = orders.iter().map(|order| order.log(&rig.folder)).collect::<Vec<_>>();
+    let (parts, disturbed) = tokio::join!(all(program, &rig.folder, orders), disturb(scenario, &mut edge, &logs));
+    disturbed.with_context(|| format!("{} ({})", client.name, scenario.name()))?;
+    let mut outcomes = Vec::new();
+    for part in parts? {
+        outcomes.push(judge(rig, client, scenario, &part).await?);
+    }
+    if scenario == Scenario::Mutual {
+        without_certificate(rig, client, program, &edge, &mut outcomes).await?;
+    }
+    edge.stop().await?;
+    Ok(outcomes)
+}
+
+fn service(name: &str, variant: &Variant) -> String {
+    format!("{name}-{}-{}", variant.protocol.replace('/', "-"), variant.compression)
+}
+
+fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or_default()
+}
+
+/// Runs all of them to their ends.
+async fn all(program: &Path, folder: &Path, orders: Vec<Order>) -> Result<Vec<Part>> {
+    let mut running = JoinSet::new();
+    for (place, order) in orders.into_iter().enumerate() {
+        let (program, folder) = (program.to_owned(), folder.to_owned());
+        running.spawn(async move {
+            let ended = order.run(&program, &folder).await?;
+            anyhow::Ok((place, Part { variant: order.variant, order, ended }))
+        });
+    }
+    let mut parts = Vec::new();
+    while let Some(part) = running.join_next().await {
+        parts.push(part??);
+    }
+    parts.sort_by_key(|(place, _)| *place);
+    Ok(parts.into_iter().map(|(_, part)| part).collect())
+}
+
+/// What happens to otelgate, once every client sends.
+async fn disturb(scenario: Scenario, edge: &mut Edge, logs: &[PathBuf]) -> Result<()> {
+    if !matches!(scenario, Scenario::Stop | Scenario::Kill) {
+        return Ok(());
+    }
+    for _ in 0..600 {
+        let sends = |log: &PathBuf| std::fs::read_to_string(log).is_ok_and(|said| said.contains("span 0 "));
+        if logs.iter().all(sends) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        match scenario {
+            Scenario::Stop => edge.take_over().await?,
+            _ => edge.kill().await?,
+        }
+    }
+    Ok(())
+}
+
+async fn judge(rig: &Rig, client: &Client, scenario: Scenario, part: &Part) -> Result<Outcome> {
+    let Part { variant, order, ended } = part;
+    let rows = Rows { clickhouse: &rig.clickhouse, database: rig.database, service: &order.service };
+    let wanted = if scenario == Scenario::WrongKey { 0 } else { order.load.records };
+    let found = rows.arrived(wanted).await?;
+    let mut broken = Vec::new();
+    if found.iter().any(|count| count.rows > count.records) {
+        broken.push(format!("doubled: {found:?}"));
+    }
+    let text = match scenario {
+        Scenario::WrongKey => refused(ended, found, &["401", "unauthenticated", "unauthorized"], &mut broken),
+        Scenario::Limit => format!("{}, {:.0} s", lost(order.load.records, found), ended.took.as_secs_f64()),
+        Scenario::Kill => lost(order.load.records, found),
+        Scenario::Rows => {
+            let differences = rows.differences(order.start, order.load.records, &ended.said, client.adds).await?;
+            let told = differences.iter().take(3).cloned();
+            let text =
+                if differences.is_empty() { "equal".to_owned() } else { format!("{} differ", differences.len()) };
+            broken.extend(told);
+            text
+        }
+        Scenario::Stop | Scenario::Age | Scenario::Idle | Scenario::Mutual => {
+            if found.iter().any(|count| count.records < order.load.records) {
+                broken.push(format!("{} of {} of each", lost(order.load.records, found), order.load.records));
+            }
+            lost(order.load.records, found)
+        }
+    };
+    if scenario == Scenario::WrongKey && ended.took > QUICKLY {
+        broken.push(format!("took {:?}", ended.took));
+    }
+    if !ended.status.success() && scenario != Scenario::WrongKey {
+        broken.push(format!("the program ended with {}", ended.status));
+    }
+    let broken = broken
+        .into_iter()
+        .map(|what| format!("{} ({variant}), {}: {what}; see {}", client.name, scenario.name(), ended.log.display()))
+        .collect();
+    Ok(Outcome { text, broken })
+}
+
+/// Spans and log records that did not arrive.
+fn lost(sent: u64, found: [Count; 2]) -> String {
+    let lost: u64 = found.iter().map(|count| sent - count.records.min(sent)).sum();
+    if lost == 0 { "0 lost".to_owned() } else { format!("{lost} lost ({:.1} %)", lost as f64 * 50.0 / sent as f64) }
+}
+
+/// A program that nobody lets in: its log says why.
+fn refused(ended: &Ended, found: [Count; 2], reasons: &[&str], broken: &mut Vec<String>) -> String {
+    if found.iter().any(|count| count.rows > 0) {
+        broken.push(format!("stored: {found:?}"));
+    }
+    let said = ended.said.to_lowercase();
+    let told = reasons.iter().any(|reason| said.contains(reason));
+    if !told {
+        broken.push("the reason is not in its log".to_owned());
+    }
+    format!("{}{:.0} s", if told { "told, " } else { "not told, " }, ended.took.as_secs_f64())
+}
+
+/// The same clients without a certificate.
+async fn without_certificate(
+    rig: &Rig,
+    client: &Client,
+    program: &Path,
+    edge: &Edge,
+    outcomes: &mut [Outcome],
+) -> Result<()> {
+    let name = format!("{}-no-certificate", client.folder);
+    let orders = client.variants.iter().map(|variant| Order {
+        service: service(&name, variant),
+        variant: *variant,
+        endpoint: edge.endpoint(),
+        key: "nobody-asks-for-it".to_owned(),
+        certificates: rig.certificates.clone(),
+        shows_certificate: false,
+        start: now(),
+        load: Load { records: 10, portion: 10, pause: Duration::ZERO },
+    });
+    for (part, outcome) in all(program, &rig.folder, orders.collect()).await?.iter().zip(outcomes) {
+        let mut broken = Vec::new();
+        let reasons = ["certificate required", "certificate_required"];
+        let text = refused(&part.ended, [Count::default(); 2], &reasons, &mut broken);
+        outcome.text += &format!("; without: {text}");
+        let Part { variant, ended, .. } = part;
+        outcome.broken.extend(broken.iter().map(|what| {
+            format!("{} ({variant}), without a certificate: {what}; see {}", client.name, ended.log.display())
+        }));
+    }
+    Ok(())
+}
