@@ -1,5 +1,6 @@
 //! The command line: what can be asked of otelgate, and the exit codes of its answers.
 
+mod admin;
 mod arenas;
 mod check;
 mod keys;
@@ -16,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use keys::KeysFile;
 use otelgate::config::{self, Loaded, Mistakes, Remark};
 use otelgate::sink::clickhouse::schema::Version;
 use spool::Order;
@@ -49,7 +51,7 @@ enum Command {
     /// Names every mistake of the configuration and of keys.yaml at once, as file:line:column, and exits 2. Also tries
     /// whether certificate and key can be read and belong together. Opens no socket and asks no server.
     Check(ConfigFile),
-    /// Make ingestion keys
+    /// Make, list, replace and revoke ingestion keys
     #[command(subcommand)]
     Keys(Keys),
     /// Show or create the tables in ClickHouse
@@ -98,8 +100,47 @@ enum Keys {
         /// What logs and metrics call the key: up to 64 letters, digits, `.`, `_`, `-`
         #[arg(long, value_parser = config::key_name)]
         name: String,
+        /// Write the entry into keys.yaml, and print the key only
+        #[arg(long)]
+        write: bool,
+        #[command(flatten)]
+        file: KeysFile,
     },
+    /// List keys: name, source, state, signals, limits, expiry, last use
+    ///
+    /// Asks the running process through its admin listener; when nothing listens there, keys.yaml.
+    List(ConfigFile),
+    /// Disable a key in keys.yaml
+    ///
+    /// The entry stays with `enabled: false`, so that the key is refused whichever other source has it too.
+    Revoke {
+        /// The key's name
+        #[arg(value_parser = config::key_name)]
+        name: String,
+        #[command(flatten)]
+        file: KeysFile,
+    },
+    /// Give a name in keys.yaml a new key, and print it once; the old one is good for a while longer
+    ///
+    /// The old key goes on as NAME.old-1 with the same settings, so that logs and metrics say who still uses it.
+    Rotate {
+        /// The key's name
+        #[arg(value_parser = config::key_name)]
+        name: String,
+        /// How long the old key is good: `24h`, `10m`, `0s`
+        #[arg(long, default_value = "24h", value_parser = config::time)]
+        grace: Duration,
+        #[command(flatten)]
+        file: KeysFile,
+    },
+    /// Read a key from standard input and print its SHA-256, as keys.yaml has it
+    Hash,
 }
+
+/// A mistake in what was asked for; exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
 
 #[derive(Debug, Subcommand)]
 enum Schema {
@@ -124,7 +165,11 @@ pub(crate) fn run() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(file) => serve::run(&file.config),
         Command::Check(file) => check::run(&file.config),
-        Command::Keys(Keys::New { name }) => keys::new(&name),
+        Command::Keys(Keys::New { name, write, file }) => keys::new(&name, write, &file),
+        Command::Keys(Keys::List(file)) => keys::list(&file.config),
+        Command::Keys(Keys::Revoke { name, file }) => keys::revoke(&name, &file),
+        Command::Keys(Keys::Rotate { name, grace, file }) => keys::rotate(&name, grace, &file),
+        Command::Keys(Keys::Hash) => keys::hash(),
         Command::Schema(Schema::Print { file, server_version }) => schema::print(&file.config, server_version),
         Command::Schema(Schema::Apply(file)) => schema::apply(&file.config),
         Command::Spool(Spool::List(file)) => spool::run(&file.config, Order::List),
@@ -142,7 +187,7 @@ pub(crate) fn run() -> ExitCode {
         }
         None => {
             say(format_args!("otelgate: {}", in_words(&error)));
-            ExitCode::FAILURE
+            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

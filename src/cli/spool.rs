@@ -1,19 +1,14 @@
 //! `otelgate spool list|show|retry|drop`: asks the running process through its admin listener, or looks into the folder of one that
 //! does not run.
 
-use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context, bail};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper_util::rt::TokioIo;
+use anyhow::Context;
 use otelgate::config::{self, Places};
 use otelgate::spool::orders::StoppedSpool;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+
+use super::admin;
 
 /// What a person asks for.
 #[derive(Debug, Clone, Copy)]
@@ -26,9 +21,7 @@ pub(super) enum Order {
 
 pub(super) fn run(file: &Path, order: Order) -> anyhow::Result<()> {
     let config = config::load_places(file, &config::Process)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    let answer = match runtime.block_on(ask(&config, order))? {
+    let answer = match admin::block_on(ask(&config, order))? {
         Some(answer) => answer,
         None => {
             look(config.spool.as_ref().context("nothing listens there, and the configuration has no spool")?, order)?
@@ -43,7 +36,7 @@ pub(super) fn run(file: &Path, order: Order) -> anyhow::Result<()> {
     }
 }
 
-/// The running process's answer, over the admin socket where there is one, else over the admin address; `None` when nothing listens.
+/// The running process's answer; `None` when nothing listens.
 async fn ask(config: &Places, order: Order) -> anyhow::Result<Option<Value>> {
     let (method, path) = match order {
         Order::List => ("GET", "/spool".to_owned()),
@@ -51,38 +44,7 @@ async fn ask(config: &Places, order: Order) -> anyhow::Result<Option<Value>> {
         Order::Retry(sequence) => ("POST", format!("/spool/{sequence}/retry")),
         Order::Drop(sequence) => ("POST", format!("/spool/{sequence}/drop")),
     };
-    let request = http::Request::builder().method(method).uri(path);
-    if let Some(socket) = &config.admin.socket
-        && let Ok(stream) = UnixStream::connect(socket).await
-    {
-        let request = request.header(http::header::HOST, "localhost").body(Empty::new())?;
-        return send(stream, request).await.map(Some);
-    }
-    let address: SocketAddr = config.listener;
-    let stream = match TcpStream::connect(address).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
-        stream => stream.with_context(|| format!("cannot reach the admin listener at {address}"))?,
-    };
-    let mut request = request.header(http::header::HOST, address.to_string());
-    if let Some(token) = &config.admin.token {
-        request = request.header(http::header::AUTHORIZATION, format!("Bearer {}", token.expose()));
-    }
-    send(stream, request.body(Empty::new())?).await.map(Some)
-}
-
-async fn send(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: http::Request<Empty<Bytes>>,
-) -> anyhow::Result<Value> {
-    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let answer = client.send_request(request).await?;
-    let status = answer.status();
-    let body = answer.into_body().collect().await?.to_bytes();
-    if !status.is_success() {
-        bail!("{}", String::from_utf8_lossy(&body).trim_end());
-    }
-    Ok(serde_json::from_slice(&body)?)
+    admin::ask(config, method, &path).await
 }
 
 /// The same in the folder of a process that does not run. Who only looks writes nothing.

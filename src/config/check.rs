@@ -63,7 +63,8 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
         top.warning("spool", NO_SPOOL);
     }
     let (shutdown, log) = (top.section("shutdown", shutdown), top.section("log", log));
-    let places = Places { listener: listen.admin, admin: admin.clone(), spool: spool.clone() };
+    let places =
+        Places { listener: listen.admin, admin: admin.clone(), spool: spool.clone(), keys_file: keys.file.clone() };
     let config = sink.map(|sink| Config {
         state_dir,
         listen,

@@ -1,7 +1,7 @@
 //! The way in: a file's path becomes a [`Config`] and the keys it names, or every mistake of both files at once.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::remark::{Mistakes, Remark};
 use super::section::Reader;
@@ -21,7 +21,7 @@ pub struct Loaded {
     pub warnings: Vec<Remark>,
 }
 
-/// Where a running process is asked for its spool, and where the spool is.
+/// Where a running process is asked, and where its files are.
 #[derive(Debug, Clone)]
 pub struct Places {
     /// `listen.admin`.
@@ -30,23 +30,39 @@ pub struct Places {
     pub admin: Admin,
     /// The spool; none where the configuration says so.
     pub spool: Option<Spool>,
+    /// `keys.file`; none where keys come from elsewhere only.
+    pub keys_file: Option<PathBuf>,
 }
 
-/// What [`Places`] are read from; what is wrong elsewhere, or cannot be read by who asks, is nothing to them.
-const SECTIONS_OF_PLACES: [&str; 4] = ["listen", "spool", "state_dir", "batch"];
+/// What the spool's place is read from; what is wrong elsewhere, or cannot be read by who asks, is nothing to it.
+const OF_THE_SPOOL: &[&str] = &["listen", "spool", "state_dir", "batch"];
+/// The same for keys.yaml.
+const OF_THE_KEYS: &[&str] = &["listen", "keys.file"];
 
 /// Reads where the spool is, for whoever may read the configuration: no other file is needed, and no variable that the spool's place does not name.
 ///
 /// # Errors
 /// Every mistake of the sections that say so.
 pub fn load_places(file: &Path, surroundings: &dyn Surroundings) -> Result<Places, Mistakes> {
+    places(file, surroundings, OF_THE_SPOOL)
+}
+
+/// As [`load_places`], for keys.yaml.
+///
+/// # Errors
+/// Every mistake of what says where it is.
+pub fn load_keys_place(file: &Path, surroundings: &dyn Surroundings) -> Result<Places, Mistakes> {
+    places(file, surroundings, OF_THE_KEYS)
+}
+
+fn places(file: &Path, surroundings: &dyn Surroundings, matter: &[&str]) -> Result<Places, Mistakes> {
     let reader = Reader::new(file, surroundings);
     let checked = reader.document("", check::config);
     let mut mistakes = reader.into_remarks().mistakes;
-    mistakes.retain(|mistake| {
-        let section = mistake.path.split(['.', '[']).next().unwrap_or_default();
-        checked.is_none() || SECTIONS_OF_PLACES.contains(&section)
-    });
+    let within = |path: &str, section: &&str| {
+        path.strip_prefix(*section).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    mistakes.retain(|mistake| checked.is_none() || matter.iter().any(|section| within(&mistake.path, section)));
     match checked {
         Some(checked) if mistakes.is_empty() => Ok(checked.places),
         _ => Err(Mistakes(mistakes)),

@@ -11,6 +11,8 @@ mod check_forward;
 mod check_keys;
 mod check_sink;
 mod clickhouse_url;
+mod key_entry;
+mod keys_edit;
 mod keys_file;
 mod load;
 mod origin;
@@ -28,8 +30,11 @@ mod tls_files;
 mod value;
 mod yaml;
 
+pub(crate) use key_entry::KeyRules;
+pub use keys_edit::EditError;
+pub(crate) use keys_edit::KeysText;
 pub(crate) use keys_file::read_keys;
-pub use load::{Loaded, Places, load, load_places};
+pub use load::{Loaded, Places, load, load_keys_place, load_places};
 pub(crate) use origin::AllowedOrigins;
 pub use remark::{Mistakes, Remark};
 pub use secret::Secret;
@@ -41,6 +46,14 @@ pub use surroundings::{Process, Surroundings};
 /// What is wrong with it, in words.
 pub fn key_name(name: &str) -> Result<String, String> {
     value::name(name)
+}
+
+/// A time as the configuration has them: `24h`, `10m`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn time(text: &str) -> Result<Duration, String> {
+    value::time(text)
 }
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -179,25 +192,6 @@ pub(crate) struct KeyDefaults {
     pub(crate) resource: BTreeMap<String, String>,
     /// The origins of the web pages that they are for; any, and none, when nothing is said.
     pub(crate) origins: AllowedOrigins,
-}
-
-/// What the keys of a source are read by, besides what it says itself.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct KeyRules {
-    /// Limits of a key that sets none: those of section `limits`.
-    pub(crate) limits: KeyLimits,
-    /// What its limits are compared with.
-    pub(crate) largest: Largest,
-    /// `cors.allowed_origins`, with which its origins are compared.
-    pub(crate) pages: AllowedOrigins,
-}
-
-impl Config {
-    /// What its keys are read by.
-    pub(crate) fn key_rules(&self) -> KeyRules {
-        let pages = self.cors.allowed_origins.clone();
-        KeyRules { limits: self.limits, largest: self.request.largest(), pages }
-    }
 }
 
 impl KeyDefaults {
@@ -440,6 +434,11 @@ pub(crate) struct Shutdown {
 pub struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter of tracing-subscriber.
     pub level: String,
+}
+
+/// A size as one writes it in the configuration.
+pub fn show_size(bytes: u64) -> String {
+    value::show_size(bytes)
 }
 
 /// An entry of keys.yaml.

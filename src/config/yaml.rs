@@ -5,6 +5,7 @@
 //! scalars stay the text that was written.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput};
 
@@ -27,6 +28,8 @@ impl From<Marker> for Mark {
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) mark: Mark,
+    /// Its first character in the text, and the one after its last; spaces and a comment may stand behind what is in quotes.
+    pub(super) chars: Range<usize>,
     pub(super) kind: Kind,
 }
 
@@ -59,6 +62,8 @@ impl Kind {
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) mark: Mark,
+    /// The name's characters in the text.
+    pub(super) chars: Range<usize>,
     pub(super) value: Node,
 }
 
@@ -77,71 +82,88 @@ pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
     let mut events = Events(Parser::new_from_str(text));
     let mut document = None;
     loop {
-        let (event, mark) = events.next()?;
+        let (event, span) = events.next()?;
         match event {
             Event::StreamEnd => break,
             Event::DocumentStart(_) if document.is_some() => {
-                return Err(unreadable(mark, "a second document; write one document a file"));
+                return Err(unreadable(span, "a second document; write one document a file"));
             }
             Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => {}
-            event => document = Some(node(&mut events, event, mark, 0)?),
+            event => document = Some(node(&mut events, event, span, 0)?),
         }
     }
-    Ok(document.unwrap_or(Node { mark: Mark { line: 1, column: 1 }, kind: Kind::Null }))
+    Ok(document.unwrap_or(Node { mark: Mark { line: 1, column: 1 }, chars: 0..0, kind: Kind::Null }))
 }
 
 struct Events<'t>(Parser<'t, StrInput<'t>>);
 
 impl<'t> Events<'t> {
-    fn next(&mut self) -> Result<(Event<'t>, Mark), Unreadable> {
+    fn next(&mut self) -> Result<(Event<'t>, Span), Unreadable> {
         match self.0.next_event() {
-            Some(Ok((event, Span { start, .. }))) => Ok((event, start.into())),
-            Some(Err(error)) => Err(unreadable((*error.marker()).into(), format!("not YAML: {}", error.info()))),
-            None => Ok((Event::StreamEnd, Mark::default())),
+            Some(Ok(found)) => Ok(found),
+            Some(Err(error)) => Err(unreadable(Span::empty(*error.marker()), format!("not YAML: {}", error.info()))),
+            None => Ok((Event::StreamEnd, Span::default())),
         }
     }
 }
 
-fn unreadable(mark: Mark, why: impl Into<String>) -> Unreadable {
-    Unreadable { mark, why: why.into() }
+fn unreadable(span: Span, why: impl Into<String>) -> Unreadable {
+    Unreadable { mark: span.start.into(), why: why.into() }
 }
 
-fn node<'t>(events: &mut Events<'t>, event: Event<'t>, mark: Mark, depth: usize) -> Result<Node, Unreadable> {
+fn node<'t>(events: &mut Events<'t>, event: Event<'t>, span: Span, depth: usize) -> Result<Node, Unreadable> {
     if depth > MAX_DEPTH {
-        return Err(unreadable(mark, "nested too deeply"));
+        return Err(unreadable(span, "nested too deeply"));
     }
-    let kind = match event {
-        Event::Scalar(text, style, ..) => scalar(text, style),
+    let (kind, end) = match event {
+        Event::Scalar(text, style, ..) => (scalar(text, style), span.end.index()),
         Event::SequenceStart(..) => {
             let mut items = Vec::new();
             loop {
                 match events.next()? {
-                    (Event::SequenceEnd, _) => break Kind::List(items),
-                    (event, mark) => items.push(node(events, event, mark, depth + 1)?),
+                    (Event::SequenceEnd, end) => {
+                        let end = end_of(end, items.last(), span);
+                        break (Kind::List(items), end);
+                    }
+                    (event, span) => items.push(node(events, event, span, depth + 1)?),
                 }
             }
         }
-        Event::MappingStart(..) => Kind::Map(fields(events, depth)?),
-        Event::Alias(_) => {
-            return Err(unreadable(mark, "an alias (`*name`); write the value again"));
+        Event::MappingStart(..) => {
+            let (fields, end) = fields(events, depth)?;
+            let end = end_of(end, fields.last().map(|field| &field.value), span);
+            (Kind::Map(fields), end)
         }
-        _ => return Err(unreadable(mark, "not YAML")),
+        Event::Alias(_) => {
+            return Err(unreadable(span, "an alias (`*name`); write the value again"));
+        }
+        _ => return Err(unreadable(span, "not YAML")),
     };
-    Ok(Node { mark, kind })
+    Ok(Node { mark: span.start.into(), chars: span.start.index()..end, kind })
 }
 
-fn fields(events: &mut Events<'_>, depth: usize) -> Result<Vec<Field>, Unreadable> {
+/// A list or section in brackets ends with them, another one with the last that is in it.
+fn end_of(end: Span, last: Option<&Node>, begin: Span) -> usize {
+    match (end.is_empty(), last) {
+        // The parser's end is behind what follows the bracket.
+        (false, _) => end.start.index() + 1,
+        (true, Some(last)) => last.chars.end,
+        (true, None) => begin.end.index(),
+    }
+}
+
+fn fields(events: &mut Events<'_>, depth: usize) -> Result<(Vec<Field>, Span), Unreadable> {
     let mut fields = Vec::new();
     loop {
-        let (event, mark) = events.next()?;
+        let (event, span) = events.next()?;
         let name = match event {
-            Event::MappingEnd => return Ok(fields),
+            Event::MappingEnd => return Ok((fields, span)),
             Event::Scalar(name, ..) => name.into_owned(),
-            _ => return Err(unreadable(mark, "a field's name must be a plain word")),
+            _ => return Err(unreadable(span, "a field's name must be a plain word")),
         };
-        let (event, value_mark) = events.next()?;
-        let value = node(events, event, value_mark, depth + 1)?;
-        fields.push(Field { name, mark, value });
+        let (event, value_span) = events.next()?;
+        let value = node(events, event, value_span, depth + 1)?;
+        fields.push(Field { name, mark: span.start.into(), chars: span.start.index()..span.end.index(), value });
     }
 }
 

@@ -4,6 +4,7 @@
 //! once, no other source's, and takes away nothing from a key that stayed the same; a source that has nothing good to say replaces nothing.
 
 mod clickstack;
+mod file;
 mod limiter;
 mod near;
 mod new;
@@ -22,9 +23,10 @@ use crate::metrics::{Metrics, OfSource};
 use crate::otlp::Stamp;
 
 pub(crate) use clickstack::{ClickStackKeys, OpenError};
+pub use file::{ChangeError, KeysYaml, Rotated};
 pub(crate) use limiter::Amounts;
 pub(crate) use near::look_after;
-pub use new::{NewKey, NewKeyError};
+pub use new::{NewKey, NewKeyError, digest_of};
 pub(crate) use reload::{KeysFile, watch};
 pub(crate) use ring::{KeyRing, Offer, Source};
 pub(crate) use state::Counter;
@@ -57,7 +59,7 @@ pub(crate) struct Key {
 impl Key {
     /// Whether it may be used at this time.
     pub(crate) fn is_valid(&self, now: SystemTime) -> bool {
-        self.entry.enabled && self.entry.expires.is_none_or(|expires| now < expires)
+        self.entry.is_valid(now)
     }
 
     /// What it is at this time, in a word: `valid`, `vanished` or `refused`.

@@ -40,6 +40,34 @@ impl NewKey {
     }
 }
 
+impl NewKey {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The key itself, to be shown once.
+    pub fn expose(&self) -> &str {
+        self.key.expose()
+    }
+
+    /// What keys.yaml holds of it.
+    pub(super) fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(self.key.expose()).into()
+    }
+}
+
+/// What keys.yaml holds of a key that somebody has: the hex digits of its SHA-256.
+///
+/// # Errors
+/// It is not one that a request could present, or is short enough to be guessed.
+pub fn digest_of(key: &str) -> Result<String, String> {
+    if !super::is_presentable(key.as_bytes()) || key.len() < 16 {
+        return Err("is not a key: 16 to 1024 visible ASCII characters without spaces".to_owned());
+    }
+    Ok(HEXLOWER.encode(&Sha256::digest(key)))
+}
+
 impl fmt::Display for NewKey {
     /// The entry's lines are indented as keys.yaml wants them under its `keys:`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

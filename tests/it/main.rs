@@ -18,6 +18,7 @@ mod documents;
 mod forward;
 mod handover;
 mod keys;
+mod keys_command;
 mod outage;
 mod readiness;
 mod reload;

@@ -1,0 +1,52 @@
+//! What a key may do, as it was written, and what the keys of all sources are read by.
+
+use std::time::{Duration, SystemTime};
+
+use super::{AllowedOrigins, Config, KeyEntry, KeyLimits, Largest};
+
+/// What the keys of a source are read by, besides what it says itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KeyRules {
+    /// Limits of a key that sets none: those of section `limits`.
+    pub(crate) limits: KeyLimits,
+    /// What its limits are compared with.
+    pub(crate) largest: Largest,
+    /// `cors.allowed_origins`, with which its origins are compared.
+    pub(crate) pages: AllowedOrigins,
+}
+
+impl Config {
+    /// What its keys are read by.
+    pub(crate) fn key_rules(&self) -> KeyRules {
+        let pages = self.cors.allowed_origins.clone();
+        KeyRules { limits: self.limits, largest: self.request.largest(), pages }
+    }
+}
+
+impl KeyEntry {
+    /// What logs and metrics call the key.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it may be used at this time.
+    pub fn is_valid(&self, now: SystemTime) -> bool {
+        self.enabled && self.expires.is_none_or(|expires| now < expires)
+    }
+
+    /// When it is no longer valid.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires
+    }
+
+    /// What it may send.
+    pub fn signals(&self) -> impl Iterator<Item = &'static str> {
+        self.signals.iter().map(|signal| signal.name())
+    }
+
+    /// Its requests, bytes and records a second, and its burst.
+    pub fn rates(&self) -> ((u64, u64, u64), Duration) {
+        let KeyLimits { requests_per_second, bytes_per_second, records_per_second, burst } = self.limits;
+        ((requests_per_second.into(), bytes_per_second, records_per_second.into()), burst)
+    }
+}
