@@ -8,6 +8,7 @@
 
 mod cors;
 mod deadline;
+mod form;
 mod greeting;
 #[cfg(test)]
 mod grpc_tests;
@@ -92,16 +93,20 @@ impl Gateway {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
+        let (head, body) = request.into_parts();
+        // Whom it is for and where it ends, in one way only: what follows on the connection would be another's guess.
+        if let Err(refusal) = form::check(&head, &peer_of(&head)) {
+            return self.rescue(&head, body, &Seen::default(), &refusal, true).await;
+        }
         // Who asks how the process is has no key, and needs none.
-        if health::is_asked(request.uri().path()) {
-            return self.health.answer(request).await;
+        if health::is_asked(head.uri.path()) {
+            return self.health.answer(Request::from_parts(head, body)).await;
         }
         if let Some(reflection) = &self.reflection
-            && Reflection::is_asked(request.uri().path())
+            && Reflection::is_asked(head.uri.path())
         {
-            return reflection.answer(request).await;
+            return reflection.answer(Request::from_parts(head, body)).await;
         }
-        let (head, body) = request.into_parts();
         if greeting::is_asked(&head) {
             return greeting::answer();
         }
@@ -109,7 +114,7 @@ impl Gateway {
         let mut response = match cors::is_preflight(&head) {
             true => match cors::check(&self.allowed_origins, &head.headers) {
                 Ok(()) => cors::preflight(&head.headers),
-                Err(refusal) => self.rescue(&head, body, &Seen::default(), &refusal).await,
+                Err(refusal) => self.rescue(&head, body, &Seen::default(), &refusal, false).await,
             },
             false => self.measure(&head, body).await,
         };
@@ -128,7 +133,7 @@ impl Gateway {
         self.measured(&seen, began, &outcome);
         match outcome {
             Ok((call, partial)) => reply::accepted(call.protocol, call.signal, partial.as_ref()),
-            Err(refusal) => self.rescue(head, body, &seen, &refusal).await,
+            Err(refusal) => self.rescue(head, body, &seen, &refusal, false).await,
         }
     }
 
@@ -201,8 +206,9 @@ impl Gateway {
         of
     }
 
-    /// Every refusal ends here: counted, logged (never with a key, and a flood of them in a few lines), answered from the one table.
-    async fn rescue<B>(&self, head: &Parts, body: B, seen: &Seen, refusal: &Refusal) -> Response<ReplyBody>
+    /// Every refusal ends here: counted, logged (never with a key, and a flood of them in a few lines), answered from the one table. Over
+    /// HTTP/1.1 the connection ends with it when `last`.
+    async fn rescue<B>(&self, head: &Parts, body: B, seen: &Seen, refusal: &Refusal, last: bool) -> Response<ReplyBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
@@ -217,8 +223,8 @@ impl Gateway {
         let peer = peer_of(head);
         log(peer.ip, seen, refusal);
         let mut response = reply::answer(refusal, Protocol::of(head));
-        let dismissed = *refusal == Refusal::TooManyFailures && peer.dismiss();
-        unread::discard(head, body, seen.key.is_some(), dismissed, response.headers_mut()).await;
+        let last = last || (*refusal == Refusal::TooManyFailures && peer.dismiss());
+        unread::discard(head, body, seen.key.is_some(), last, response.headers_mut()).await;
         response
     }
 

@@ -172,7 +172,7 @@ impl Ask {
             Protocol::HttpJson => ("/v1/logs", "application/json", serde_json::to_vec(&request).unwrap()),
         };
         let version = if protocol == Protocol::Grpc { Version::HTTP_2 } else { Version::HTTP_11 };
-        let head = Request::post(path).version(version).header("content-type", content_type);
+        let head = Request::post(path).version(version).header("host", "gateway").header("content-type", content_type);
         Ask { protocol, head, body: Bytes::new() }.with_body(body)
     }
 
@@ -323,7 +323,7 @@ async fn a_person_with_a_browser_reads_words() {
         ("POST", "/", 404, "/v1/traces"),
         ("POST", "/v1/traces", 415, "application/x-protobuf"),
     ] {
-        let request = Request::builder().method(method).uri(path).body(Empty::new()).unwrap();
+        let request = Request::builder().method(method).uri(path).header("host", "gateway").body(Empty::new()).unwrap();
         let response = gateway.serve(request).await;
         assert_eq!(response.status().as_u16(), status, "{method} {path}");
         assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8", "{method} {path}");
@@ -336,6 +336,7 @@ async fn a_person_with_a_browser_reads_words() {
 async fn a_browser_asks_without_a_key_and_may_read_every_answer() {
     let (gateway, _) = gateway();
     let request = Request::options("/v1/logs")
+        .header("host", "gateway")
         .header("origin", "https://page.example")
         .header("access-control-request-method", "POST")
         .header("access-control-request-headers", "authorization,content-type");
@@ -361,6 +362,7 @@ async fn health_needs_no_key_and_follows_readiness() {
         check.set(state);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let request = Request::post("/grpc.health.v1.Health/Check")
+            .header("host", "gateway")
             .version(Version::HTTP_2)
             .header("content-type", "application/grpc");
         let response = gateway.serve(request.body(Full::new(Bytes::from_static(&[0; 5]))).unwrap()).await;

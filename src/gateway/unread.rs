@@ -26,13 +26,13 @@ const LONGEST: Duration = Duration::from_millis(500);
 const OUTLIVES: Duration = Duration::from_secs(2);
 
 /// Reads what is left of `body` and throws it away, within limits. Over HTTP/1.1 the answer says that the connection closes: beyond them, and when
-/// it was `dismissed`.
-pub(super) async fn discard<B>(head: &Parts, mut body: B, has_key: bool, dismissed: bool, answer: &mut HeaderMap)
+/// this answer is the `last`.
+pub(super) async fn discard<B>(head: &Parts, mut body: B, has_key: bool, last: bool, answer: &mut HeaderMap)
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     let http1 = head.version < Version::HTTP_2;
-    if dismissed && http1 {
+    if last && http1 {
         answer.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if body.is_end_stream() {

@@ -1,5 +1,7 @@
 //! The page behind real sockets, with clients that are not ours: what they make of an answer is what counts.
 
+mod form;
+
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};

@@ -85,14 +85,20 @@ impl Activity {
         self.idle_since.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Bytes were read.
-    pub(super) fn bytes_came(&self) {
+    /// Bytes were read; whether they begin a header of HTTP/1.1.
+    pub(super) fn bytes_came(&self) -> bool {
         let header_begins = self.in_flight.load(Ordering::Relaxed) == 0
             && !self.http2.load(Ordering::Relaxed)
             && self.header_since.load(Ordering::Relaxed) == 0;
         if header_begins {
             self.header_since.store(self.now(), Ordering::Relaxed);
         }
+        header_begins
+    }
+
+    /// Whether requests come over HTTP/2, as far as one came.
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
     }
 
     /// A request's header is complete.
@@ -139,11 +145,13 @@ impl Activity {
     /// What is to be done now.
     pub(super) fn verdict(&self, times: &Times, now: Instant) -> Verdict {
         let first_key = (!self.authenticated()).then_some(self.accepted);
+        let header_comes = self.header_since.load(Ordering::Relaxed) != 0;
         let rules = [
             (self.since(&self.write_blocked_since), STALLED, Verdict::Close("stalled")),
             (self.since(&self.header_since), times.header, Verdict::Close("header")),
             (first_key, times.first_key, Verdict::Bow("no_key", NO_KEY_GRACE)),
-            (self.quiet_since(), times.idle, Verdict::Bow("idle", times.age_grace)),
+            // A header of HTTP/1.1 that has begun to come is no silence.
+            (self.quiet_since().filter(|_| !header_comes), times.idle, Verdict::Bow("idle", times.age_grace)),
             (Some(self.accepted), times.age, Verdict::Bow("age", times.age_grace)),
         ];
         // A header and a blocked write can begin at any moment, so the next look is never far.
@@ -213,9 +221,10 @@ mod tests {
         activity.request_ends();
         pass(299).await;
         assert!(waits(&activity), "silence is not a header");
-        activity.bytes_came();
         pass(1).await;
         assert_eq!(verdict(&activity), Verdict::Bow("idle", TIMES.age_grace));
+        assert!(activity.bytes_came());
+        assert!(waits(&activity), "a header has begun");
         activity.request_begins(Version::HTTP_11);
         activity.request_ends();
         activity.bytes_came();

@@ -10,8 +10,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -38,7 +37,7 @@ pub(crate) const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
 /// What every connection is served with.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) builder: Builder<TokioExecutor>,
+    pub(super) builders: protocol::Builders,
     pub(super) limits: config::Listen,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) metrics: Arc<Metrics>,
@@ -70,8 +69,9 @@ where
         let answer = protocol::serve(connection, request, handler);
         async move { Ok::<_, Infallible>(answer.await) }
     });
+    let builder = shared.builders.of(stream.alpn());
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
-    let mut serving = pin!(shared.builder.serve_connection(io, service));
+    let mut serving = pin!(builder.serve_connection(io, service));
     let mut watch = Watch::new(&shared, &place);
     loop {
         tokio::select! {
@@ -196,6 +196,13 @@ impl<'a> Watch<'a> {
             Verdict::Close(reason) => {
                 self.record(reason);
                 Next::Close
+            }
+            // Nothing is in flight that could say `Connection: close`, and a request may be on its way: the next answer says it.
+            Verdict::Bow("age", _) if !activity.is_http2() && activity.quiet_since().is_some() => {
+                self.record("age");
+                self.times.age = Duration::MAX;
+                self.place.connection.answer_once_more();
+                Next::Look
             }
             Verdict::Bow(reason, grace) => self.bow(reason, Instant::now().checked_add(grace)),
         }

@@ -13,6 +13,7 @@ mod activity;
 mod client;
 mod connection;
 mod inherit;
+mod length;
 mod open_files;
 mod peer;
 mod plain_http;
@@ -114,7 +115,7 @@ impl Bound {
         let registry =
             Registry::new(self.limits.max_connections, self.limits.max_connections_per_ip, Arc::clone(&self.metrics));
         let shared = Arc::new(Shared {
-            builder: protocol::builder(self.limits.max_concurrent_streams),
+            builders: protocol::Builders::new(self.limits.max_concurrent_streams),
             limits: self.limits,
             tls: self.tls,
             metrics: self.metrics,

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::activity::Activity;
 use super::client::{ClientCertificate, NoLongerGood};
+use super::length::LengthSearch;
 use super::registry::{self, Registry};
 
 /// Bytes that a connection without a valid key may have sent since its last request was answered; more stay in the
@@ -23,6 +24,7 @@ pub(crate) struct Peer {
     pub(crate) ip: IpAddr,
     connection: Arc<Connection>,
     written: Arc<Written>,
+    said_length: bool,
 }
 
 /// How far an answer has come.
@@ -36,7 +38,8 @@ struct Written {
 
 impl Peer {
     pub(super) fn new(connection: &Arc<Connection>) -> Self {
-        Peer { ip: connection.ip, connection: Arc::clone(connection), written: Arc::default() }
+        let said_length = connection.length.lock().is_said();
+        Peer { ip: connection.ip, connection: Arc::clone(connection), written: Arc::default(), said_length }
     }
 
     /// A peer without a connection, for a request that did not come over one; its answer never counts as arrived.
@@ -64,6 +67,12 @@ impl Peer {
     /// It was good when the connection began, and no longer is.
     pub(crate) fn certificate(&self) -> Result<&[[u8; 32]], NoLongerGood> {
         self.connection.certificate.get().map_or(Ok(&[]), ClientCertificate::names)
+    }
+
+    /// Whether this request's head over HTTP/1.1 had a `Content-Length`, as far as it came after the answer before it: hyper hides the one that stands
+    /// beside a `Transfer-Encoding`.
+    pub(crate) fn said_length(&self) -> bool {
+        self.said_length
     }
 
     /// Follows what becomes of this request's answer.
@@ -140,6 +149,10 @@ pub(super) struct Connection {
     /// Bytes read since the last answer, counted only until a valid key was shown.
     unanswered_bytes: AtomicUsize,
     reader: Mutex<Option<Waker>>,
+    /// Looks for a length in HTTP/1.1's heads.
+    length: Mutex<LengthSearch>,
+    /// Over HTTP/1.1 the next answer is the last.
+    last_answer: AtomicBool,
 }
 
 impl Connection {
@@ -158,6 +171,8 @@ impl Connection {
             has_place: AtomicBool::new(true),
             unanswered_bytes: AtomicUsize::new(0),
             reader: Mutex::new(None),
+            length: Mutex::default(),
+            last_answer: AtomicBool::new(false),
         }
     }
 
@@ -181,12 +196,29 @@ impl Connection {
         may()
     }
 
-    /// `count` bytes were read.
-    pub(super) fn bytes_came(&self, count: usize) {
+    /// These bytes were read.
+    pub(super) fn bytes_came(&self, bytes: &[u8]) {
         if !self.activity.authenticated() {
-            self.unanswered_bytes.fetch_add(count, Ordering::AcqRel);
+            self.unanswered_bytes.fetch_add(bytes.len(), Ordering::AcqRel);
         }
-        self.activity.bytes_came();
+        let begins = self.activity.bytes_came();
+        if !self.activity.is_http2() {
+            let mut length = self.length.lock();
+            if begins {
+                *length = LengthSearch::default();
+            }
+            length.read(bytes);
+        }
+    }
+
+    /// The next answer is the last one, if the connection is HTTP/1.1.
+    pub(super) fn answer_once_more(&self) {
+        self.last_answer.store(true, Ordering::Release);
+    }
+
+    /// Whether the answer that is about to be written is the last one.
+    pub(super) fn is_last_answer(&self) -> bool {
+        self.last_answer.load(Ordering::Acquire)
     }
 
     /// A request was answered, or nobody waits for its answer any more; what it had sent is no longer held.
@@ -290,14 +322,14 @@ mod tests {
         let peer = Peer::unconnected(IP);
         let connection = &peer.connection;
         let may_read = || connection.may_read(Waker::noop());
-        connection.bytes_came(BYTES_WITHOUT_KEY - 1);
+        connection.bytes_came(&[0; BYTES_WITHOUT_KEY - 1]);
         assert!(may_read());
-        connection.bytes_came(1);
+        connection.bytes_came(&[0]);
         assert!(!may_read());
         connection.activity.request_begins(http::Version::HTTP_2);
         connection.request_ends();
         assert!(may_read());
-        connection.bytes_came(BYTES_WITHOUT_KEY);
+        connection.bytes_came(&[0; BYTES_WITHOUT_KEY]);
         assert!(!may_read());
         peer.mark_authenticated();
         assert!(may_read());

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -38,7 +38,30 @@ const HTTP2_RESET_HERE: usize = 128;
 const HTTP2_PING: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
 
 /// What serves every connection.
-pub(super) fn builder(max_streams: u32) -> Builder<TokioExecutor> {
+#[derive(Debug)]
+pub(super) struct Builders {
+    either: Builder<TokioExecutor>,
+    http1: Builder<TokioExecutor>,
+    http2: Builder<TokioExecutor>,
+}
+
+impl Builders {
+    pub(super) fn new(max_streams: u32) -> Self {
+        let builder = || builder(max_streams);
+        Builders { either: builder(), http1: builder().http1_only(), http2: builder().http2_only() }
+    }
+
+    /// What ALPN chose is what is spoken, and nothing else (RFC 7301 section 3.2); without it the first bytes choose.
+    pub(super) fn of(&self, alpn: Option<&[u8]>) -> &Builder<TokioExecutor> {
+        match alpn {
+            Some(b"h2") => &self.http2,
+            Some(_) => &self.http1,
+            None => &self.either,
+        }
+    }
+}
+
+fn builder(max_streams: u32) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -76,9 +99,13 @@ where
 {
     let peer = Peer::new(&connection);
     connection.activity.request_begins(request.version());
-    let _in_flight = InFlight(connection);
+    let http1 = request.version() < Version::HTTP_2;
+    let in_flight = InFlight(connection);
     request.extensions_mut().insert(peer.clone());
-    let answer = handler(request).await;
+    let mut answer = handler(request).await;
+    if http1 && in_flight.0.is_last_answer() {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     peer.answer_ends();
     answer.map(|body| Answering { body, complete: false, peer })
 }

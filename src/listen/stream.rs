@@ -37,6 +37,14 @@ impl Stream {
         }
     }
 
+    /// What ALPN chose, if anything.
+    pub(super) fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => tls.get_ref().1.alpn_protocol(),
+        }
+    }
+
     /// Bytes that were written and not acknowledged; all that there can be when the system does not tell.
     fn unacknowledged(&self) -> usize {
         let tcp = match self {
@@ -118,7 +126,7 @@ impl AsyncRead for Watched {
         let result = self.stream.transport().poll_read(context, buffer);
         let count = buffer.filled().len() - before;
         match &result {
-            _ if count > 0 => self.connection.bytes_came(count),
+            _ if count > 0 => self.connection.bytes_came(buffer.filled().get(before..).unwrap_or_default()),
             Poll::Ready(Ok(())) if buffer.remaining() > 0 => self.client_ended(),
             // A FIN without TLS' goodbye before it, as many clients do it.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.client_ended(),

@@ -71,6 +71,9 @@ pub enum Refusal {
         /// The encodings that are taken here, for `grpc-accept-encoding` and the message.
         known: &'static str,
     },
+    /// A transfer coding other than `chunked` (RFC 9112 section 6.1).
+    #[error("unknown transfer coding; chunked is the only one here")]
+    UnknownTransferCoding,
     /// A content type other than protobuf, JSON or gRPC.
     #[error("unsupported content type; send application/x-protobuf, application/json or, over gRPC, application/grpc")]
     UnsupportedContentType,

@@ -1,12 +1,13 @@
 //! The listeners on real sockets.
 
+mod http;
 mod support;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ::http::{StatusCode, Version};
 use bytes::Bytes;
-use http::{StatusCode, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -81,7 +82,7 @@ async fn plain_http_to_a_tls_port_is_told_so() {
     assert!(answer.contains("content-type: text/plain"), "{answer}");
 
     let (mut client, connection) = h2::client::handshake(gateway.connect().await).await.expect("a preface");
-    let request = http::Request::post("http://gateway/v1/logs").body(()).expect("a request");
+    let request = ::http::Request::post("http://gateway/v1/logs").body(()).expect("a request");
     let (sent, ended) = tokio::join!(async { client.send_request(request, true)?.0.await }, connection);
     let error = sent.err().or(ended.err()).expect("no answer").to_string();
     assert!(error.contains("this port speaks TLS"), "{error}");
