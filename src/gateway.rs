@@ -162,12 +162,13 @@ impl Gateway {
         // May it send this now: from this page, its signals, its requests a second, memory to begin with; and room for what it will bring.
         let admitted = self.admission.admit(authenticated, call.signal, &head.headers)?;
         self.lanes.room(key)?;
+        let coming = self.lanes.expect(call.signal);
         // The body: gathered, inflated and transcoded within limits, every byte counted as it arrives.
         let limits = BodyLimits { max_bytes: self.limits.max_body_bytes, min_rate: self.limits.min_body_rate };
         let receiving = otlp::receive(admitted, &call, body, limits);
         let received = deadline.wait(receiving).await.ok_or(deadline.over(Refusal::TooSlow))??;
         let mut size = (0, 0);
-        let keeping = match self.lanes.recognise(received, peer.answer()) {
+        let keeping = match self.lanes.recognise(coming, received, peer.answer()) {
             // The same bytes again, after an answer that may not have arrived: they join what was kept, and cost nothing more.
             Recognised::Repeat(ticket) => ticket,
             Recognised::Fresh(fresh) => {

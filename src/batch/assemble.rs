@@ -81,15 +81,17 @@ impl Assembler {
         let mut rest = group.drain(..).peekable();
         while rest.peek().is_some() {
             let mut current = open.take().unwrap_or_else(|| self.open());
-            let (mut frames, mut waiting) = (Vec::new(), Vec::new());
+            let (mut frames, mut waiting, mut under_way) = (Vec::new(), Vec::new(), Vec::new());
             while !self.is_full(&current.size)
                 && let Some(sealed) = rest.next()
             {
                 current.size.add(&sealed.frame);
                 frames.push(sealed.frame);
                 waiting.push(sealed.waiting);
+                under_way.push(sealed.under_way);
             }
             open = self.write(current, frames, waiting).await;
+            drop(under_way);
             if open.as_ref().is_some_and(|open| self.is_full(&open.size)) {
                 self.seal(open.take()).await;
             }

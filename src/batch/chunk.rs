@@ -4,11 +4,11 @@
 //! encoder panics is gone with its owner, and those who waited for it are refused.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::company::UnderWay;
 use crate::chunk::ChunkEncoder;
 use crate::signal::Signal;
 use crate::sink::Sink;
@@ -37,6 +37,8 @@ pub(super) struct OpenChunk {
 pub(super) struct Sealed {
     pub(super) frame: Frame,
     pub(super) waiting: Vec<Waiting>,
+    /// Until it is written.
+    pub(super) under_way: UnderWay,
 }
 
 impl OpenChunk {
@@ -44,16 +46,12 @@ impl OpenChunk {
         OpenChunk { encoder, requests: Vec::new(), waiting: Vec::new(), due: None, grown: false }
     }
 
-    /// Commits what the encoder was given last. True when it is the first of this chunk.
-    pub(super) fn commit(&mut self, note: FrameRequest, waiting: Waiting, interval: Duration) -> bool {
+    /// Commits what the encoder was given last. Its first request decides when it is due.
+    pub(super) fn commit(&mut self, note: FrameRequest, waiting: Waiting, due: Instant) {
         self.encoder.commit();
         self.requests.push(note);
         self.waiting.push(waiting);
-        let first = self.due.is_none();
-        if first {
-            self.due = Some(Instant::now() + interval);
-        }
-        first
+        self.due.get_or_insert(due);
     }
 
     /// A request of this size was appended and not kept.
@@ -66,6 +64,11 @@ impl OpenChunk {
         self.due
     }
 
+    /// Rows in it.
+    pub(super) fn rows(&self) -> u64 {
+        self.encoder.size().rows
+    }
+
     /// Whether it is to be sealed without waiting for its time.
     pub(super) fn full(&self, max_rows: u64) -> bool {
         let size = self.encoder.size();
@@ -73,14 +76,14 @@ impl OpenChunk {
     }
 
     /// Seals it and gives the encoder back, unless its buffers grew too large to be kept. CPU-heavy.
-    pub(super) fn seal(mut self) -> (Sealed, Option<Box<dyn ChunkEncoder>>) {
+    pub(super) fn seal(mut self, under_way: UnderWay) -> (Sealed, Option<Box<dyn ChunkEncoder>>) {
         let spare = !self.grown && self.encoder.size().column_bytes <= MAX_SPARE_BYTES;
         let frame = Frame::new(self.requests, self.encoder.seal());
         let (before, after) = (frame.uncompressed(), frame.bytes());
         for waiting in &mut self.waiting {
             waiting.compressed(before, after);
         }
-        let sealed = Sealed { frame, waiting: self.waiting };
+        let sealed = Sealed { frame, waiting: self.waiting, under_way };
         (sealed, spare.then_some(self.encoder))
     }
 }

@@ -1,8 +1,9 @@
 //! A signal's open chunks, from a request's bytes to a sealed frame.
 //!
 //! An open chunk is taken off the stack while a request is encoded and put back after: cores that encode at the same time each
-//! work on a chunk of their own, and when requests come one at a time they share the topmost. A chunk is sealed `commit_interval`
-//! after its first request, or when it is full, always off the reactor: sealing sorts dictionaries and compresses.
+//! work on a chunk of their own, and when requests come one at a time they share the topmost. A chunk is sealed when it is full, at once when its requests
+//! have no [`company`](super::company) to wait for, and `commit_interval` after its first request in any case; always off the reactor: sealing sorts
+//! dictionaries and compresses.
 //!
 //! A request is encoded where it is, on the reactor's thread: handing it to another costs more than the some 100 µs that 100 KiB take, and
 //! requests of 640 KB that moved the thread's other tasks away first cost an eighth more CPU, twice the context switches and a third
@@ -17,6 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::chunk::{Encoders, OpenChunk, Sealed};
+use super::company::{Coming, Company, UnderWay};
 use super::repeat::Repeats;
 use super::ticket::Ticket;
 use crate::admit::Admitted;
@@ -35,6 +37,9 @@ use crate::waiting::{Pending, Rejected, Waiting};
 /// Requests above this are encoded with the reactor out of the way.
 pub(super) const INLINE_BYTES: usize = 1 << 20;
 
+/// Fewer rows than this are sealed no more often than every `commit_interval`, alone or not: ClickHouse pays for each block of a few rows.
+const WORTH_A_BLOCK: u64 = 500;
+
 /// What is said of records that are left out.
 const TOO_DEEP: &str = "nest too deep";
 
@@ -44,7 +49,11 @@ pub(super) struct Lane {
     max_chunk_rows: u64,
     encoders: Encoders,
     open: Mutex<OpenChunks>,
-    first_request: Notify,
+    pub(super) company: Company,
+    /// Somebody waits for a chunk to be written, and not for its batch.
+    hurries: bool,
+    /// The lane's clock has something to look at.
+    wake: Notify,
     stopping: AtomicBool,
     frames: mpsc::UnboundedSender<Sealed>,
     pending: Arc<Pending>,
@@ -55,22 +64,27 @@ struct OpenChunks {
     chunks: Vec<OpenChunk>,
     /// Chunks that are being encoded into, and so are missing from the stack.
     out: usize,
+    /// When the last one was sealed.
+    sealed_at: Option<Instant>,
+    /// The clock looks when one of the chunks is due.
+    watched: bool,
 }
 
 /// A request whose records lie in an open chunk, uncommitted. Dropped, it leaves no trace.
 pub(crate) struct Encoded<'a> {
     chunk: Uncommitted<'a>,
-    fresh: Fresh,
+    fresh: Fresh<'a>,
     appended: Appended,
     left_out: Option<Rejected>,
 }
 
 /// A request that repeats no other one whose answer may not have arrived.
-pub(crate) struct Fresh {
+pub(crate) struct Fresh<'a> {
     pub(super) received: Received<Admitted>,
     pub(super) key: Arc<str>,
     pub(super) digest: Digest,
     pub(super) answer: Answer,
+    pub(super) coming: Coming<'a>,
 }
 
 /// A chunk whose encoder holds a request that is not committed: rolled back and open again when dropped. One whose encoder panicked is never
@@ -78,7 +92,7 @@ pub(crate) struct Fresh {
 struct Uncommitted<'a> {
     chunk: Option<OpenChunk>,
     column_bytes: u64,
-    /// After the chunk, so that the lane's clock always sees one of the two.
+    /// After the chunk, so that whoever looks always sees one of the two.
     out: Out<'a>,
 }
 
@@ -90,6 +104,7 @@ struct Out<'a> {
 impl Drop for Out<'_> {
     fn drop(&mut self) {
         self.lane.open.lock().out -= 1;
+        self.lane.look();
     }
 }
 
@@ -98,6 +113,7 @@ impl Lane {
         signal: Signal,
         sink: Arc<dyn Sink>,
         rules: &config::Batch,
+        hurries: bool,
         pending: Arc<Pending>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Sealed>) {
         let (frames, receiver) = mpsc::unbounded_channel();
@@ -107,7 +123,9 @@ impl Lane {
             max_chunk_rows: rules.max_chunk_rows,
             encoders: Encoders::new(sink, signal, 2 * threads),
             open: Mutex::default(),
-            first_request: Notify::new(),
+            company: Company::default(),
+            hurries,
+            wake: Notify::new(),
             stopping: AtomicBool::new(false),
             frames,
             pending,
@@ -117,7 +135,11 @@ impl Lane {
     }
 
     /// Appends a request's records to an open chunk, and counts the columns against its memory.
-    pub(super) fn encode(self: &Arc<Self>, mut fresh: Fresh, growth: &Growth) -> Result<Encoded<'_>, Refusal> {
+    pub(super) fn encode<'l>(
+        self: &'l Arc<Self>,
+        mut fresh: Fresh<'l>,
+        growth: &Growth,
+    ) -> Result<Encoded<'l>, Refusal> {
         let mut outcome = self.append(&mut fresh, None, growth)?;
         if let Err(EncodeError::TooDeep { .. }) = outcome {
             // The request once more, without the records that nest so deep.
@@ -147,7 +169,7 @@ impl Lane {
     /// Appends what the request holds, or `instead` of it, to an open chunk.
     fn append<'l>(
         self: &'l Arc<Self>,
-        fresh: &mut Fresh,
+        fresh: &mut Fresh<'_>,
         instead: Option<&[u8]>,
         growth: &Growth,
     ) -> Result<Result<(Uncommitted<'l>, Appended), EncodeError>, Refusal> {
@@ -207,9 +229,10 @@ impl Lane {
     }
 
     fn seal(self: &Arc<Self>, chunk: OpenChunk) {
-        let lane = self.clone();
+        self.open.lock().sealed_at = Some(Instant::now());
+        let (lane, under_way) = (self.clone(), UnderWay::of(self));
         tokio::task::spawn_blocking(move || {
-            let (sealed, encoder) = chunk.seal();
+            let (sealed, encoder) = chunk.seal(under_way);
             if let Some(encoder) = encoder {
                 lane.encoders.give_back(encoder);
             }
@@ -218,13 +241,27 @@ impl Lane {
         });
     }
 
-    /// The lane's clock: wakes with a chunk's first request and sleeps until the earliest open chunk is due. A chunk that is being
-    /// encoded into at that moment is sealed by its owner instead.
+    /// Seals what is open when it waits for nobody, and has the clock look at it otherwise.
+    pub(super) fn look(self: &Arc<Self>) {
+        let mut open = self.open.lock();
+        if !open.chunks.iter().any(|chunk| chunk.due().is_some()) {
+            return;
+        }
+        if self.hurries && open.out == 0 && self.company.is_none() && open.may_seal(self.commit_interval) {
+            let chunks: Vec<OpenChunk> = open.chunks.extract_if(.., |chunk| chunk.due().is_some()).collect();
+            drop(open);
+            chunks.into_iter().for_each(|chunk| self.seal(chunk));
+        } else if !std::mem::replace(&mut open.watched, true) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The lane's clock: sleeps until the earliest open chunk is due. A chunk that is being encoded into at that moment is sealed by its owner instead.
     async fn seal_what_is_due(self: Arc<Self>) {
         loop {
-            match self.next_look() {
+            match self.next_due() {
                 Some(due) => tokio::time::sleep_until(due).await,
-                None => self.first_request.notified().await,
+                None => self.wake.notified().await,
             }
             let now = Instant::now();
             let due = |chunk: &mut OpenChunk| chunk.due().is_some_and(|due| due <= now);
@@ -235,11 +272,27 @@ impl Lane {
         }
     }
 
-    /// When an open chunk may be due; `None`: not before somebody commits a chunk's first request.
-    fn next_look(&self) -> Option<Instant> {
-        let open = self.open.lock();
+    /// When the earliest open chunk is due; `None`: not before somebody looks.
+    fn next_due(&self) -> Option<Instant> {
+        let mut open = self.open.lock();
         let earliest = open.chunks.iter().filter_map(OpenChunk::due).min();
-        earliest.or_else(|| (open.out > 0).then(|| Instant::now() + self.commit_interval))
+        open.watched = earliest.is_some();
+        earliest
+    }
+}
+
+impl OpenChunks {
+    /// Whether what is open is worth a block of its own, or it is long enough since the last one.
+    fn may_seal(&self, interval: Duration) -> bool {
+        let rows: u64 = self.chunks.iter().map(OpenChunk::rows).sum();
+        rows >= WORTH_A_BLOCK || self.sealed_at.is_none_or(|at| at.elapsed() >= interval)
+    }
+
+    /// When a chunk whose first request came now is to be sealed.
+    fn due(&self, interval: Duration) -> Instant {
+        let now = Instant::now();
+        let since_last = self.sealed_at.map(|at| at + interval);
+        since_last.filter(|due| *due > now).unwrap_or(now + interval)
     }
 }
 
@@ -260,7 +313,7 @@ impl Encoded<'_> {
         if appended.records == 0 {
             return Ticket::nothing_to_keep();
         }
-        let Fresh { received, key, digest, answer } = fresh;
+        let Fresh { received, key, digest, answer, coming } = fresh;
         let Received { mut admitted, request, .. } = received;
         let note = FrameRequest { key: key.clone(), bytes: request.len() as u64, digest };
         admitted.shrink(note.bytes);
@@ -268,6 +321,8 @@ impl Encoded<'_> {
         let (waiting, fate) =
             Waiting::new(Box::new(admitted), appended.column_bytes, left_out, &chunk.out.lane.pending);
         let followed = repeats.follow(key, digest, answer, fate.clone());
+        // Nobody waits for this one any more, itself least of all.
+        drop(coming);
         chunk.commit(note, waiting);
         Ticket::of(fate, followed)
     }
@@ -279,12 +334,10 @@ impl Uncommitted<'_> {
         let Some(chunk) = &mut self.chunk else {
             return;
         };
-        let first = chunk.commit(note, waiting, lane.commit_interval);
+        let due = lane.open.lock().due(lane.commit_interval);
+        chunk.commit(note, waiting, due);
         if let Some(chunk) = self.chunk.take() {
             lane.put_back(chunk);
-        }
-        if first {
-            lane.first_request.notify_one();
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod assemble;
 mod chunk;
+mod company;
 mod lane;
 mod repeat;
 mod ticket;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub(crate) use company::Coming;
 pub(crate) use lane::{Encoded, Fresh};
 pub(crate) use ticket::Ticket;
 
@@ -71,11 +73,11 @@ pub(crate) struct Lanes {
 }
 
 /// What a received request turned out to be.
-pub(crate) enum Recognised {
+pub(crate) enum Recognised<'a> {
     /// The same bytes came before from the same key, and the answer may not have arrived: the ticket is that request's.
     Repeat(Ticket),
     /// Any other request.
-    Fresh(Fresh),
+    Fresh(Fresh<'a>),
 }
 
 impl Lanes {
@@ -91,8 +93,10 @@ impl Lanes {
     ) -> Self {
         let stopping = watch::Sender::new(false);
         let pending = Arc::new(Pending::default());
+        // Otherwise a request waits for its batch, however early its chunk is sealed.
+        let hurries = spool.is_durable() || rules.max_age.is_zero();
         let lanes = Signal::ALL.map(|signal| {
-            let (lane, frames) = Lane::start(signal, sink.clone(), &rules, pending.clone());
+            let (lane, frames) = Lane::start(signal, sink.clone(), &rules, hurries, pending.clone());
             let assembler = Assembler {
                 signal,
                 rules,
@@ -121,9 +125,19 @@ impl Lanes {
         self.spool.room(&key.entry.name).map_err(unavailable)
     }
 
+    /// Before step 5: a request is on its way, and others may wait for its company, for as long as this lives or the request is not kept.
+    pub(crate) fn expect(&self, signal: Signal) -> Coming<'_> {
+        Coming::to(&self.lanes[signal.index()])
+    }
+
     /// Between steps 5 and 6: whether this is the repeat of a request whose answer may not have reached its client. Costs a hash of
     /// the request.
-    pub(crate) fn recognise(&self, received: Received<Admitted>, answer: Answer) -> Recognised {
+    pub(crate) fn recognise<'a>(
+        &self,
+        coming: Coming<'a>,
+        received: Received<Admitted>,
+        answer: Answer,
+    ) -> Recognised<'a> {
         let digest = blocking::in_place(received.request.len() > INLINE_BYTES, || Digest::of(&received.request));
         let key: Arc<str> = received.admitted.key().entry.name.as_str().into();
         match self.repeats.find(&key, digest) {
@@ -132,7 +146,7 @@ impl Lanes {
                 let followed = self.repeats.follow(key, digest, answer, fate.clone());
                 Recognised::Repeat(Ticket::joining(fate, followed))
             }
-            None => Recognised::Fresh(Fresh { received, key, digest, answer }),
+            None => Recognised::Fresh(Fresh { received, key, digest, answer, coming }),
         }
     }
 
@@ -141,7 +155,7 @@ impl Lanes {
     ///
     /// # Errors
     /// [`Refusal::Malformed`], [`Refusal::TooLarge`], or [`Refusal::Unavailable`] when the columns find no room in memory.
-    pub(crate) fn encode(&self, fresh: Fresh) -> Result<Encoded<'_>, Refusal> {
+    pub(crate) fn encode<'a>(&'a self, fresh: Fresh<'a>) -> Result<Encoded<'a>, Refusal> {
         let lane = &self.lanes[fresh.received.call.signal.index()];
         lane.encode(fresh, &self.growth)
     }

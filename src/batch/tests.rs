@@ -20,7 +20,7 @@ use crate::sink::fake::{Act, FakeSink};
 use crate::spool::disk::faulty::FaultyDisk;
 use crate::spool::{Batch, Limits, Settings};
 
-const RULES: config::Batch = config::Batch {
+pub(super) const RULES: config::Batch = config::Batch {
     max_rows: 1000,
     max_bytes: 1 << 20,
     max_uncompressed_bytes: 1 << 22,
@@ -33,19 +33,27 @@ const RULES: config::Batch = config::Batch {
 
 /// The production path from an admitted request on, over a sink in memory.
 pub(super) struct Path {
-    sink: Arc<FakeSink>,
+    pub(super) sink: Arc<FakeSink>,
     admission: Admission,
     pub(super) deliveries: Arc<Deliveries>,
     pub(super) lanes: Lanes,
 }
 
 impl Path {
-    fn new(spool: Spool) -> Self {
-        Path::open(&FakeSink::new(), spool, Vec::new(), Left::default())
+    pub(super) fn new(spool: Spool) -> Self {
+        Path::with(RULES, spool)
+    }
+
+    pub(super) fn with(rules: config::Batch, spool: Spool) -> Self {
+        Path::ruled(rules, &FakeSink::new(), spool, Vec::new(), Left::default())
     }
 
     /// As at a start: what was recovered is delivered.
     pub(super) fn open(sink: &Arc<FakeSink>, spool: Spool, recovered: Vec<Batch>, left: Left) -> Self {
+        Path::ruled(RULES, sink, spool, recovered, left)
+    }
+
+    fn ruled(rules: config::Batch, sink: &Arc<FakeSink>, spool: Spool, recovered: Vec<Batch>, left: Left) -> Self {
         let mut limits = entry("good");
         limits.limits.requests_per_second = 1_000_000;
         limits.limits.records_per_second = 1_000_000;
@@ -56,28 +64,29 @@ impl Path {
         for batch in recovered {
             deliveries.take(batch, None);
         }
-        let lanes = Lanes::start(&dyn_sink, &Arc::new(spool), &deliveries, RULES, &REQUEST, &metrics, left);
+        let lanes = Lanes::start(&dyn_sink, &Arc::new(spool), &deliveries, rules, &REQUEST, &metrics, left);
         Path { sink: sink.clone(), admission: Admission::new(keys, 3, &REQUEST), deliveries, lanes }
     }
 
-    fn recognise(&self, request: &str, answer: Answer) -> Result<Recognised, Refusal> {
+    fn recognise(&self, request: &str, answer: Answer) -> Result<Recognised<'_>, Refusal> {
         let mut headers = http::HeaderMap::new();
         headers.insert("authorization", "good".parse().unwrap());
         let who = self.admission.authenticate(&headers, &[], IpAddr::V4(Ipv4Addr::LOCALHOST))?;
         let admitted = self.admission.admit(who, Signal::Logs, &http::HeaderMap::new())?;
         let call = Call { protocol: Protocol::HttpProtobuf, signal: Signal::Logs, compression: None };
         let request = Bytes::copy_from_slice(request.as_bytes());
-        Ok(self.lanes.recognise(Received { admitted, call, request, dropped: 0 }, answer))
+        let coming = self.lanes.expect(Signal::Logs);
+        Ok(self.lanes.recognise(coming, Received { admitted, call, request, dropped: 0 }, answer))
     }
 
-    fn charge(&self, request: &str) -> Result<(Encoded<'_>, Paid), Refusal> {
+    pub(super) fn charge(&self, request: &str) -> Result<(Encoded<'_>, Paid), Refusal> {
         match self.recognise(request, alive().0)? {
             Recognised::Fresh(fresh) => self.pay(fresh),
             Recognised::Repeat(_) => panic!("{request} was taken for a repeat"),
         }
     }
 
-    fn pay(&self, fresh: Fresh) -> Result<(Encoded<'_>, Paid), Refusal> {
+    fn pay<'a>(&'a self, fresh: Fresh<'a>) -> Result<(Encoded<'a>, Paid), Refusal> {
         let key = fresh.received.admitted.key().clone();
         let encoded = self.lanes.encode(fresh)?;
         let paid = self.admission.charge(&key, encoded.bytes(), encoded.records())?;
@@ -85,7 +94,7 @@ impl Path {
     }
 
     /// A request over a connection that lives on.
-    fn send(&self, request: &str) -> impl Future<Output = Result<ticket::Kept, Refusal>> + use<> {
+    pub(super) fn send(&self, request: &str) -> impl Future<Output = Result<ticket::Kept, Refusal>> + use<> {
         let (encoded, paid) = self.charge(request).unwrap();
         self.lanes.keep(encoded, paid).kept()
     }
@@ -326,7 +335,7 @@ async fn a_batch_of_which_some_is_in_is_not_pursued_for_ever() {
 }
 
 /// A spool on a disk in memory: requests are answered when their frame is kept.
-fn durable() -> Spool {
+pub(super) fn durable() -> Spool {
     let settings = Settings { limits: Limits::NONE, digest_ttl: Duration::from_secs(600) };
     Spool::open(Box::new(FaultyDisk::new(0)), &settings).unwrap().0
 }

@@ -11,8 +11,8 @@ use super::rules::{DEFAULT_LIMITS, at_most, key_limits, never_admitted, secret, 
 use super::section::Section;
 use super::value::{address, count, flag, positive_size, positive_time, show_size, size, time, word};
 use super::{
-    Admin, AllowedOrigins, Batch, Config, Cors, KeyRules, Keys, Listen, Log, RequestLimits, Shutdown, Spool, Tls,
-    check_keys, check_sink, tls_files,
+    Admin, AllowedOrigins, Batch, Config, Cors, KeyRules, Keys, Listen, Log, RequestLimits, Shutdown, SinkConfig,
+    Spool, Tls, check_keys, check_sink, tls_files,
 };
 use crate::certificate::Purpose;
 
@@ -56,7 +56,8 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let clickstack_transform = top.section("logs", |section| section.or("clickstack_transform", true, flag));
     let sink = top.section("sink", |section| check_sink::sink(section, clickstack_transform));
     let with_spool = !top.is("spool", "none");
-    let batch = top.section("batch", |section| batch(section, with_spool, request.timeout));
+    let forwards = matches!(sink, Some(SinkConfig::Forward(_)));
+    let batch = top.section("batch", |section| batch(section, with_spool, forwards, request.timeout));
     let spool = with_spool.then(|| top.section("spool", |section| spool(section, &batch, state_dir.as_deref())));
     let state_dir = state_dir.unwrap_or_else(|| beside(spool.as_ref()));
     if !with_spool {
@@ -233,9 +234,14 @@ fn request(s: &Section<'_>) -> RequestLimits {
     request
 }
 
-/// `with_spool`: nobody waits for a batch then, so that it may grow older.
-fn batch(s: &Section<'_>, with_spool: bool, request_timeout: Duration) -> Batch {
-    let max_age = Duration::from_secs(if with_spool { 5 } else { 1 });
+/// `with_spool`: nobody waits for a batch then, so that it may grow older. Without, a collector takes small batches as cheaply as large ones, and they
+/// gather only while an export is under way.
+fn batch(s: &Section<'_>, with_spool: bool, forwards: bool, request_timeout: Duration) -> Batch {
+    let max_age = match (with_spool, forwards) {
+        (true, _) => Duration::from_secs(5),
+        (false, false) => Duration::from_secs(1),
+        (false, true) => Duration::ZERO,
+    };
     let batch = Batch {
         max_rows: s.or("max_rows", 100_000, count),
         max_bytes: s.or("max_bytes", 32 * MIB, positive_size),
@@ -250,7 +256,9 @@ fn batch(s: &Section<'_>, with_spool: bool, request_timeout: Duration) -> Batch 
         s.mistake("max_chunk_rows", format!("is more than max_rows ({})", batch.max_rows));
     }
     at_most(s, "max_bytes", batch.max_bytes, "max_uncompressed_bytes", batch.max_uncompressed_bytes);
-    shorter(s, "commit_interval", batch.commit_interval, "max_age", batch.max_age);
+    if !batch.max_age.is_zero() {
+        shorter(s, "commit_interval", batch.commit_interval, "max_age", batch.max_age);
+    }
     if !with_spool {
         shorter(s, "max_age", batch.max_age, "deadline", batch.deadline);
         shorter(s, "deadline", batch.deadline, "request.timeout", request_timeout);

@@ -163,17 +163,17 @@ impl Insert {
             Outcome::Doubtful { or_else } => {
                 self.is_unknown();
                 self.doubtful += 1;
-                let (may_work, advice) = match &*or_else {
+                let (may_work, busy, advice) = match &*or_else {
                     Outcome::TooMuch { sure, .. } => {
                         self.count_too_much(*sure);
-                        (self.too_much < PATIENCE, None)
+                        (self.too_much < PATIENCE, *sure, None)
                     }
-                    Outcome::Retry { after, .. } => (true, *after),
-                    _ => (false, None),
+                    Outcome::Retry { after, .. } => (true, after.is_some(), *after),
+                    _ => (false, false, None),
                 };
                 if may_work && rule != Some(AfterUnknown::Look) && self.doubtful < DOUBTFUL_REPEATS {
                     self.step = Step::Send;
-                    Verdict::Again(self.pause(advice))
+                    Verdict::Again(if busy { self.pause(advice) } else { self.short_pause() })
                 } else {
                     self.look(Some(*or_else))
                 }
@@ -256,6 +256,12 @@ impl Insert {
         self.failures = self.failures.saturating_add(1);
         let pause = advice.map_or(doubled.min(MAX_PAUSE), |advice| advice.min(MAX_ADVICE));
         jittered(pause)
+    }
+
+    /// The same for a sink that answered, and whose next answer may be followed by a look: however long the inserts before this one had to wait.
+    fn short_pause(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        jittered(FIRST_PAUSE.saturating_mul(1 << self.doubtful.min(4)))
     }
 }
 

@@ -1,0 +1,156 @@
+//! Who else is on the way to a lane: whether it is worth it for a chunk to wait.
+//!
+//! As PostgreSQL's `commit_siblings`: a request waits for company only while there is some. Nobody is coming when no other request of the lane is
+//! being received or encoded; what was sealed before is out of the way when it is written, for until then the next ones gather behind it.
+//!
+//! Invariant: whoever leaves looks, so nothing waits for somebody who has come, given up or panicked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::lane::Lane;
+
+/// What a lane is waiting for.
+#[derive(Default)]
+pub(super) struct Company {
+    /// Requests that are being received or encoded.
+    coming: AtomicUsize,
+    /// Sealed chunks that are not written yet.
+    under_way: AtomicUsize,
+}
+
+impl Company {
+    pub(super) fn is_none(&self) -> bool {
+        self.coming.load(Ordering::Acquire) == 0 && self.under_way.load(Ordering::Acquire) == 0
+    }
+}
+
+/// A request that is on its way to its lane, for as long as this lives.
+pub(crate) struct Coming<'a> {
+    lane: &'a Arc<Lane>,
+}
+
+impl<'a> Coming<'a> {
+    pub(super) fn to(lane: &'a Arc<Lane>) -> Self {
+        lane.company.coming.fetch_add(1, Ordering::AcqRel);
+        Coming { lane }
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        if self.lane.company.coming.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.lane.look();
+        }
+    }
+}
+
+/// A sealed chunk on its way to the spool, for as long as this lives.
+pub(super) struct UnderWay(Arc<Lane>);
+
+impl UnderWay {
+    pub(super) fn of(lane: &Arc<Lane>) -> Self {
+        lane.company.under_way.fetch_add(1, Ordering::AcqRel);
+        UnderWay(lane.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.0.company.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.look();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::super::tests::{Path, RULES, durable};
+    use crate::signal::Signal;
+    use crate::spool::Spool;
+
+    /// As many rows as a request needs to be worth a block of its own.
+    const LARGE: &str = "large a=500";
+
+    /// A lane whose chunks are never full.
+    fn path() -> Path {
+        Path::with(crate::config::Batch { max_chunk_rows: 1_000_000, ..RULES }, durable())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_alone_does_not_wait() {
+        let path = path();
+        let began = Instant::now();
+        for _ in 0..3 {
+            path.send(LARGE).await.unwrap();
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn small_ones_are_sealed_no_more_often_than_the_interval() {
+        let path = path();
+        path.send("r1 a=1").await.unwrap();
+        let began = Instant::now();
+        for request in ["r2 a=1", "r3 a=1"] {
+            path.send(request).await.unwrap();
+        }
+        let took = began.elapsed();
+        assert!((RULES.commit_interval..=3 * RULES.commit_interval).contains(&took), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_company_waits_for_it_and_never_longer_than_the_interval() {
+        let path = path();
+        let began = Instant::now();
+        let coming = path.lanes.expect(Signal::Logs);
+        path.send(LARGE).await.unwrap();
+        let took = began.elapsed();
+        assert!((RULES.commit_interval..2 * RULES.commit_interval).contains(&took), "{took:?}");
+
+        let (began, waits) = (Instant::now(), path.send(LARGE));
+        drop(coming);
+        waits.await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO, "who was waited for has gone away");
+
+        let (other, began) = (path.lanes.expect(Signal::Traces), Instant::now());
+        path.send(LARGE).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO, "another lane is no company");
+        drop(other);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_refused_or_panics_keeps_nobody_waiting() {
+        let path = path();
+        let uncommitted = path.charge("dropped a=5").unwrap();
+        let (began, waits) = (Instant::now(), path.send(LARGE));
+        drop(uncommitted);
+        waits.await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+
+        let append = std::panic::AssertUnwindSafe(|| path.charge("panic a=1").map(drop));
+        assert!(std::panic::catch_unwind(append).is_err());
+        path.send(LARGE).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_spool_a_batch_may_wait_for_nobody_but_those_before_it() {
+        let rules = crate::config::Batch { max_age: Duration::ZERO, ..RULES };
+        let path = Path::with(rules, Spool::in_memory());
+        path.sink.always("a", Some(crate::sink::fake::Act::Wait(Duration::from_secs(1))));
+        let began = Instant::now();
+        let first = path.send("r1 a=1");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let (second, third) = (path.send("r2 a=1"), path.send("r3 a=1"));
+        first.await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+        second.await.unwrap();
+        third.await.unwrap();
+        assert_eq!((began.elapsed(), path.sink.tokens("a").len()), (Duration::from_secs(2), 2));
+    }
+}
