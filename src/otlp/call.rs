@@ -13,6 +13,10 @@ const HTTP_ENCODINGS: &str = "gzip, zstd, deflate, zlib, snappy, lz4";
 /// `grpc-encoding` values that OTLP/gRPC takes, in the form of `grpc-accept-encoding`.
 const GRPC_ENCODINGS: &str = "identity,gzip,zstd,snappy";
 
+/// Where OTLP 1.10 takes profiles, over HTTP and gRPC.
+const PROFILES: [&str; 2] =
+    ["/v1development/profiles", "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export"];
+
 /// How a request's bytes are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
@@ -43,11 +47,14 @@ impl Call {
     /// Reads a head.
     ///
     /// # Errors
-    /// [`Refusal::UnknownPath`], [`Refusal::MethodNotAllowed`], [`Refusal::UnsupportedContentType`] and [`Refusal::UnknownCompression`], in
+    /// [`Refusal::NoProfiles`], [`Refusal::UnknownPath`], [`Refusal::MethodNotAllowed`], [`Refusal::UnsupportedContentType`] and [`Refusal::UnknownCompression`], in
     /// this order; over gRPC [`Refusal::NotHttp2`] and [`Refusal::UnknownMethod`] are the first.
     pub(crate) fn of(head: &Parts) -> Result<Call, Refusal> {
         let named = Protocol::named(&head.headers);
         let path = head.uri.path();
+        if PROFILES.contains(&path) {
+            return Err(Refusal::NoProfiles);
+        }
         let signal = match (named, http_signal(path), grpc_signal(path)) {
             // Its answer ends in trailers, which an HTTP/1.1 client does not get to see.
             (Some(Protocol::Grpc), ..) if head.version < Version::HTTP_2 => return Err(Refusal::NotHttp2),
@@ -207,6 +214,16 @@ mod tests {
         assert_eq!(http(&["br"]), unknown);
         assert_eq!(http(&["gzip, gzip"]), unknown);
         assert_eq!(http(&["gzip", "gzip"]), unknown);
+    }
+
+    #[test]
+    fn profiles_are_named() {
+        let json = [("content-type", "application/json")];
+        let grpc = [("content-type", "application/grpc")];
+        for (path, headers) in PROFILES.into_iter().zip([&json, &grpc]) {
+            assert_eq!(call("POST", path, headers), Err(Refusal::NoProfiles));
+        }
+        assert!(Refusal::NoProfiles.to_string().contains("profiles"));
     }
 
     #[test]

@@ -80,6 +80,9 @@ pub enum Refusal {
     /// No such path.
     #[error("no such path; OTLP/HTTP is POST /v1/traces, /v1/metrics and /v1/logs")]
     UnknownPath,
+    /// OTLP's fourth signal, which nothing behind this gateway has a place for.
+    #[error("this gateway takes no profiles: ClickStack has no table for them; it takes traces, metrics and logs")]
+    NoProfiles,
     /// A known path with a method other than POST.
     #[error("method not allowed; use POST")]
     MethodNotAllowed,

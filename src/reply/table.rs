@@ -59,7 +59,9 @@ impl Refusal {
             Refusal::UnknownCompression { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented, None),
             Refusal::UnknownTransferCoding => (StatusCode::NOT_IMPLEMENTED, Code::Unimplemented, None),
             Refusal::UnsupportedContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, None),
-            Refusal::UnknownPath | Refusal::UnknownMethod => (StatusCode::NOT_FOUND, Code::Unimplemented, None),
+            Refusal::UnknownPath | Refusal::UnknownMethod | Refusal::NoProfiles => {
+                (StatusCode::NOT_FOUND, Code::Unimplemented, None)
+            }
             Refusal::NotHttp2 => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, Code::Unimplemented, None),
             Refusal::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, None),
         };
@@ -85,6 +87,7 @@ impl Refusal {
             Refusal::UnknownPath => "unknown_path",
             Refusal::MethodNotAllowed => "method_not_allowed",
             Refusal::UnknownMethod => "unknown_method",
+            Refusal::NoProfiles => "no_profiles",
             Refusal::NotHttp2 => "not_http2",
             Refusal::TooSlow => "too_slow",
             Refusal::OriginNotAllowed => "origin_not_allowed",
@@ -135,6 +138,7 @@ mod tests {
             (Refusal::UnknownPath, 404, Code::Unimplemented, false),
             (Refusal::MethodNotAllowed, 405, Code::Unimplemented, false),
             (Refusal::UnknownMethod, 404, Code::Unimplemented, false),
+            (Refusal::NoProfiles, 404, Code::Unimplemented, false),
             (Refusal::NotHttp2, 505, Code::Unimplemented, false),
             (Refusal::OriginNotAllowed, 403, Code::PermissionDenied, false),
             (Refusal::KeyOfOtherOrigins, 403, Code::PermissionDenied, false),

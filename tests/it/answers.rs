@@ -130,6 +130,13 @@ fn rows(protocol: Protocol) -> Vec<(&'static str, Call, Expected)> {
     wrong_path.path =
         if grpc { "/opentelemetry.proto.collector.trace.v1.TraceService/Import".into() } else { "/v1/spans".into() };
     rows.push(("wrong path", wrong_path, refused(404, 12)));
+    let mut profiles = with(KEY);
+    profiles.path = if grpc {
+        "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export".into()
+    } else {
+        "/v1development/profiles".into()
+    };
+    rows.push(("profiles", profiles, refused(404, 12)));
     let mut wrong_method = with(KEY);
     wrong_method.method = http::Method::PUT;
     rows.push(("wrong method", wrong_method, refused(405, 12)));
@@ -173,6 +180,7 @@ fn check(name: &str, protocol: Protocol, answer: &Answer, expected: &Expected) {
         let limits = ["max_body_bytes", "max_records", "records_per_second", "bytes_per_second"];
         assert!(limits.iter().any(|limit| message.contains(limit)), "the answer names no limit: {context}");
     }
+    assert_eq!(name == "profiles", message.contains("profiles"), "{context}");
     if name == "unknown encoding" && protocol == Protocol::Grpc {
         assert!(answer.text("grpc-accept-encoding").is_some_and(|known| known.contains("gzip")), "{context}");
     }
