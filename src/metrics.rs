@@ -64,7 +64,7 @@ pub(crate) struct OfRefusal {
 /// Labels of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OfSource {
-    /// `file`, `clickstack`.
+    /// `file`, `clickstack`, `oidc`.
     pub(crate) source: &'static str,
     /// `valid`, `vanished` or `refused`.
     pub(crate) state: &'static str,
@@ -188,6 +188,8 @@ families! {
     keys: Family<OfSource, Gauge> = "Keys, by source and state: valid, vanished (their source no longer has them; good for its time of grace), refused (expired or disabled)";
     vanished_key_uses: Family<OfKeyName, Counter> = "Requests with a key that its source no longer has, by key";
     key_polls: Family<Outcome, Counter> = "Questions to ClickStack's app for its keys, by outcome";
+    oidc_fetches: Family<Outcome, Counter> = "Fetches of OpenID Connect issuers' keys, by outcome";
+    token_refusals: Family<Reason, Counter> = "Tokens refused, by reason";
     key_reloads: Family<Outcome, Counter> = "Attempts to load changed keys, by outcome";
     authentication_failures: Counter = "Requests without a valid key";
 

@@ -83,7 +83,7 @@ impl Admission {
     /// # Errors
     /// [`Refusal::Unauthenticated`], the same for no, an unknown, an expired and a disabled key and for two keys that differ;
     /// [`Refusal::TooManyFailures`] when the address (an IPv6 /64 counts as one) failed too often in this minute; [`Refusal::Unavailable`]
-    /// while a source of keys has never had one, since an unknown key may turn out to be valid.
+    /// while a source of keys has never had one, or a token's issuer's keys are not here yet, since it may turn out to be valid.
     pub(crate) fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -91,7 +91,7 @@ impl Admission {
         peer: IpAddr,
     ) -> Result<Authenticated, Refusal> {
         let presented = match presented(headers) {
-            Presented::Key(key) => self.keys.find(key),
+            Presented::Key(key) => self.keys.look_up(key).map_err(|_awaited| waiting())?,
             Presented::Nothing => self.keys.find_certificate(certificate),
             Presented::Unclear => None,
         };
@@ -99,9 +99,7 @@ impl Admission {
         // A key that is known and no longer valid stays refused, whoever else may come in.
         match valid.or_else(|| self.keys.anonymous().filter(|_| !known)) {
             Some(key) => Ok(Authenticated { key }),
-            None if !known && self.keys.is_waiting() => {
-                Err(Refusal::Unavailable { away: Away::Keys, retry_after: NO_KEYS_RETRY })
-            }
+            None if !known && self.keys.is_waiting() => Err(waiting()),
             None if self.failures.record(peer, Instant::now()) => Err(Refusal::TooManyFailures),
             None => Err(Refusal::Unauthenticated),
         }
@@ -141,6 +139,11 @@ impl Admission {
         key.state.limiter.charge_volume(bytes, records)?;
         Ok(Paid { bytes, records })
     }
+}
+
+/// It may turn out to be valid.
+fn waiting() -> Refusal {
+    Refusal::Unavailable { away: Away::Keys, retry_after: NO_KEYS_RETRY }
 }
 
 impl Paid {

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::keys::is_presentable;
+use crate::keys::MAX_TOKEN_BYTES;
 
 /// The header that carries nothing but a key.
 pub(super) const X_API_KEY: &str = "x-api-key";
@@ -13,7 +13,7 @@ pub(super) const X_API_KEY: &str = "x-api-key";
 pub(super) enum Presented<'h> {
     /// There is no such header.
     Nothing,
-    /// Two that differ, or one that no key can be: empty, longer than 1 KiB, or not visible ASCII.
+    /// Two that differ, or one that is neither a key nor a token: empty, longer than 8 KiB, or not visible ASCII.
     Unclear,
     /// This, and perhaps more than once.
     Key(&'h [u8]),
@@ -28,9 +28,13 @@ pub(super) fn presented(headers: &HeaderMap) -> Presented<'_> {
     let mut keys = authorization.chain(x_api_key.map(|value| value.as_bytes()));
     match keys.next() {
         None => Presented::Nothing,
-        Some(key) if keys.all(|other| other == key) && is_presentable(key) => Presented::Key(key),
+        Some(key) if keys.all(|other| other == key) && is_whole(key) => Presented::Key(key),
         Some(_) => Presented::Unclear,
     }
+}
+
+fn is_whole(key: &[u8]) -> bool {
+    !key.is_empty() && key.len() <= MAX_TOKEN_BYTES && key.iter().all(u8::is_ascii_graphic)
 }
 
 fn without_scheme(value: &[u8]) -> &[u8] {
@@ -75,7 +79,7 @@ mod tests {
     #[test]
     fn what_is_not_one_clear_key_is_none() {
         let (auth, api) = ("authorization", "x-api-key");
-        let long = vec![b'a'; 1025];
+        let long = vec![b'a'; MAX_TOKEN_BYTES + 1];
         assert_eq!(key_of(&[]).as_deref(), Some("nothing"));
         for lines in [
             &[(auth, &b""[..])][..],

@@ -9,7 +9,7 @@ use super::origin::Origin;
 use super::rules::{is_loopback, key_limits};
 use super::section::Section;
 use super::value::{count, flag, positive_time, time};
-use super::{AllowedOrigins, ClickStackKeys, KeyDefaults, KeyRules, Keys, tls_files};
+use super::{AllowedOrigins, ClickStackKeys, KeyDefaults, KeyRules, Keys, check_oidc, tls_files};
 use crate::signal::Signal;
 
 /// The path of every OpAMP server that names none.
@@ -19,11 +19,13 @@ const OPAMP_PATH: &str = "/v1/opamp";
 pub(super) fn keys(s: &Section<'_>, rules: &KeyRules) -> Keys {
     let path = |text: &str| s.reader.path(text);
     let clickstack = s.has("clickstack").then(|| s.section("clickstack", |section| clickstack(section, rules)));
+    let oidc = check_oidc::issuers(s, rules);
     // A configuration that names no source means the file beside it.
-    let default = if clickstack.is_some() { None } else { path("keys.yaml").ok() };
+    let default = if clickstack.is_some() || !oidc.is_empty() { None } else { path("keys.yaml").ok() };
     Keys {
         file: s.optional("file", path).or(default),
         clickstack: clickstack.flatten(),
+        oidc,
         max_failures_per_minute: s.or("max_failures_per_minute", 20, count),
     }
 }
@@ -54,7 +56,7 @@ fn clickstack(s: &Section<'_>, rules: &KeyRules) -> Option<ClickStackKeys> {
 }
 
 /// What a source says for those of its keys that say nothing of it themselves.
-fn key_defaults(s: &Section<'_>, rules: &KeyRules) -> KeyDefaults {
+pub(super) fn key_defaults(s: &Section<'_>, rules: &KeyRules) -> KeyDefaults {
     KeyDefaults {
         limits: s.section("limits", |section| key_limits(section, rules.limits, rules.largest)),
         signals: signals(s),

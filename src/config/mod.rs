@@ -9,6 +9,7 @@
 mod check;
 mod check_forward;
 mod check_keys;
+mod check_oidc;
 mod check_sink;
 mod clickhouse_url;
 mod key_entry;
@@ -160,6 +161,8 @@ pub(crate) struct Keys {
     pub(crate) file: Option<PathBuf>,
     /// ClickStack's app, which hands out its ingestion keys.
     pub(crate) clickstack: Option<ClickStackKeys>,
+    /// Issuers of tokens that are keys.
+    pub(crate) oidc: Vec<OidcIssuer>,
     /// Failed authentications a minute after which an address's next ones are refused at once.
     pub(crate) max_failures_per_minute: u32,
 }
@@ -179,6 +182,46 @@ pub(crate) struct ClickStackKeys {
     pub(crate) open_ingestion: bool,
     /// What its keys may do.
     pub(crate) defaults: KeyDefaults,
+}
+
+/// An entry of section `keys.oidc`.
+#[derive(Debug, Clone)]
+pub(crate) struct OidcIssuer {
+    /// Its address, to the letter as its tokens have it.
+    pub(crate) issuer: String,
+    /// A token must be meant for one of these.
+    pub(crate) audience: Vec<String>,
+    /// PEM file of the CA that signed the issuer's certificate; the public CAs when absent.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The claim that names a token's bearer.
+    pub(crate) name_claim: String,
+    /// What the names of its keys begin with.
+    pub(crate) name_prefix: String,
+    /// How many bearers get a key of their own; the others share one.
+    pub(crate) max_names: usize,
+    /// How far the issuer's clock may differ.
+    pub(crate) leeway: Duration,
+    /// How often its keys are fetched.
+    pub(crate) refresh_interval: Duration,
+    /// How long fetched keys count while the issuer is away.
+    pub(crate) keys_max_age: Duration,
+    /// What a token may do to which none of the rules fits.
+    pub(crate) defaults: KeyDefaults,
+    /// The first that fits counts.
+    pub(crate) rules: Vec<OidcRule>,
+}
+
+/// What tokens with a certain claim may do.
+#[derive(Debug, Clone)]
+pub(crate) struct OidcRule {
+    /// The claim's name.
+    pub(crate) claim: String,
+    /// What it is, lists, or has among its words.
+    pub(crate) value: String,
+    /// What they may send.
+    pub(crate) signals: BTreeSet<Signal>,
+    /// Their limits.
+    pub(crate) limits: KeyLimits,
 }
 
 /// What the keys of a source may do that say nothing of it themselves.

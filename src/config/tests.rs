@@ -79,6 +79,8 @@ fn every_field_is_in_the_example() {
         "sink: { forward: { NEW } }",
         "sink: { clickhouse: { ttl: { NEW } } }",
         "keys: { clickstack: { NEW } }",
+        "keys: { oidc: [ { NEW } ] }",
+        "keys: { oidc: [ { rules: [ { NEW } ] } ] }",
     ];
     let sections =
         ["listen", "admin", "tls", "keys", "limits", "request", "logs", "batch", "spool", "cors", "shutdown", "log"];

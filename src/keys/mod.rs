@@ -8,6 +8,7 @@ mod file;
 mod limiter;
 mod near;
 mod new;
+mod oidc;
 mod rate;
 mod reload;
 mod ring;
@@ -27,6 +28,7 @@ pub use file::{ChangeError, KeysYaml, Rotated};
 pub(crate) use limiter::Amounts;
 pub(crate) use near::look_after;
 pub use new::{NewKey, NewKeyError, digest_of};
+pub(crate) use oidc::{MAX_TOKEN_BYTES, Tokens};
 pub(crate) use reload::{KeysFile, watch};
 pub(crate) use ring::{KeyRing, Offer, Source};
 pub(crate) use state::Counter;
@@ -36,7 +38,7 @@ pub(crate) use state::KeyState;
 const MAX_KEY_BYTES: usize = 1024;
 
 /// Whether a request can present these bytes as a key: 1 to 1024 visible ASCII characters.
-pub(crate) fn is_presentable(key: &[u8]) -> bool {
+fn is_presentable(key: &[u8]) -> bool {
     !key.is_empty() && key.len() <= MAX_KEY_BYTES && key.iter().all(u8::is_ascii_graphic)
 }
 

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
-use super::{Key, KeyState};
+use super::oidc::{KeysAwaited, Tokens};
+use super::{Key, KeyState, is_presentable};
 use crate::config::KeyEntry;
 use crate::otlp::Stamp;
 
@@ -19,17 +21,20 @@ pub(crate) enum Source {
     File,
     /// ClickStack's app.
     ClickStack,
+    /// Tokens of OpenID Connect issuers.
+    Oidc,
 }
 
 impl Source {
     /// Every source, the one that decides first.
-    pub(crate) const ALL: [Source; 2] = [Source::File, Source::ClickStack];
+    pub(crate) const ALL: [Source; 3] = [Source::File, Source::ClickStack, Source::Oidc];
 
     /// The word for it in the configuration, logs and metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Source::File => "file",
             Source::ClickStack => "clickstack",
+            Source::Oidc => "oidc",
         }
     }
 }
@@ -63,6 +68,7 @@ type ByDigest = HashMap<[u8; 32], Arc<Key>>;
 pub(crate) struct KeyRing {
     current: ArcSwap<Current>,
     offers: Mutex<Offers>,
+    tokens: Option<Tokens>,
 }
 
 /// What requests see; replaced as a whole.
@@ -93,15 +99,39 @@ pub(crate) struct Changes {
 
 impl KeyRing {
     /// A ring of the keys of keys.yaml, with nothing used.
+    #[cfg(test)]
     pub(crate) fn new(entries: Vec<KeyEntry>) -> Self {
         let ring = KeyRing::default();
         ring.replace(Source::File, entries.into());
         ring
     }
 
-    /// The key whose digest is that of the presented bytes. Whether it is enabled and not expired is the caller's to
-    /// check.
+    /// A ring without a key yet, in which tokens are keys too.
+    pub(crate) fn taking(tokens: Option<Tokens>) -> Self {
+        KeyRing { tokens, ..KeyRing::default() }
+    }
+
+    /// The tokens that are keys.
+    pub(crate) fn tokens(&self) -> Option<&Tokens> {
+        self.tokens.as_ref()
+    }
+
+    /// Whose the presented bytes are: a key's, or a token's bearer. Whether it is enabled and not expired is the caller's to check.
+    ///
+    /// # Errors
+    /// A token whose issuer's keys are not here yet.
+    pub(crate) fn look_up(&self, presented: &[u8]) -> Result<Option<Arc<Key>>, KeysAwaited> {
+        match (self.find(presented), &self.tokens) {
+            (None, Some(tokens)) => tokens.find(presented, SystemTime::now()),
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// The key whose digest is that of the presented bytes.
     pub(crate) fn find(&self, presented: &[u8]) -> Option<Arc<Key>> {
+        if !is_presentable(presented) {
+            return None;
+        }
         let digest: [u8; 32] = Sha256::digest(presented).into();
         self.current.load().keys.get(&digest).cloned()
     }
@@ -125,7 +155,8 @@ impl KeyRing {
     /// Every key, in no order.
     pub(crate) fn all(&self) -> Vec<Arc<Key>> {
         let current = self.current.load();
-        current.keys.values().chain(&current.anonymous).cloned().collect()
+        let of_tokens = self.tokens.as_ref().map(Tokens::all).unwrap_or_default();
+        current.keys.values().chain(&current.anonymous).cloned().chain(of_tokens).collect()
     }
 
     /// Replaces all keys of a source, and logs what that changed. What a request already holds stays valid until it ends.
@@ -204,6 +235,11 @@ impl Key {
         let same = old.filter(|old| old.entry.name == entry.name && old.entry.limits == entry.limits);
         let state = same.map_or_else(|| Arc::new(KeyState::new(&entry.limits)), |old| old.state.clone());
         Arc::new(Key { entry: entry.clone(), source, vanished, stamp: Stamp::new(&entry.resource), state })
+    }
+
+    /// A key that was not there before.
+    pub(super) fn new(entry: KeyEntry, source: Source) -> Arc<Key> {
+        Key::after(None, &entry, source, false)
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::until_it_fails;
 use crate::config::{Config, KeyEntry, Surroundings};
-use crate::keys::{ClickStackKeys, KeyRing, KeysFile, OpenError, look_after, watch};
+use crate::keys::{ClickStackKeys, KeyRing, KeysFile, OpenError, Source, Tokens, look_after, watch};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 
@@ -30,7 +30,11 @@ impl KeySources {
         entries: Vec<KeyEntry>,
         metrics: &Arc<Metrics>,
     ) -> Result<KeySources, OpenError> {
-        let ring = Arc::new(KeyRing::new(entries));
+        let oidc = config.keys.oidc.clone();
+        let tokens =
+            if oidc.is_empty() { None } else { Some(Tokens::new(oidc, metrics.clone()).map_err(OpenError::Oidc)?) };
+        let ring = Arc::new(KeyRing::taking(tokens));
+        ring.replace(Source::File, entries.into());
         let file = config.keys.file.clone().map(|file| KeysFile::new(file, config.key_rules(), metrics.clone()));
         let clickstack = match config.keys.clickstack.clone() {
             Some(source) => Some(ClickStackKeys::open(source, config.state_dir.clone(), &ring, metrics.clone()).await?),
@@ -52,6 +56,11 @@ impl KeySources {
     ) -> Followed {
         let KeySources { ring, file, clickstack, metrics } = self;
         beside.spawn(look_after(ring.clone(), metrics));
+        if let Some(tokens) = ring.tokens() {
+            tokens.follow().for_each(|issuer| {
+                beside.spawn(issuer);
+            });
+        }
         if let Some(file) = file {
             beside.spawn(until_it_fails("keys.yaml is no longer reread", watch(file, ring.clone(), surroundings)));
         }

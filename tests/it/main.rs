@@ -19,6 +19,7 @@ mod forward;
 mod handover;
 mod keys;
 mod keys_command;
+mod oidc;
 mod outage;
 mod readiness;
 mod reload;

@@ -43,6 +43,9 @@ pub enum OpenError {
     /// The certificates of `keys.clickstack.ca_file`.
     #[error("keys.clickstack: {0}")]
     Tls(#[from] https::SetupError),
+    /// The certificates of a `ca_file` of `keys.oidc`.
+    #[error("keys.oidc: {0}")]
+    Oidc(https::SetupError),
     /// The state folder.
     #[error("{path}: {source}; otelgate keeps the digests of ClickStack's keys there (state_dir)")]
     State {
