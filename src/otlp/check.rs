@@ -62,22 +62,10 @@ fn find<'m>(known: &'m [FieldDescriptor], number: u32, last: &mut usize) -> Opti
 }
 
 fn number_field(kind: FieldKind, field: Field<'_>, repeated: bool, fields: &Fields<'_>) -> Result<(), Fault> {
-    let width = match kind {
-        FieldKind::Double | FieldKind::Fixed64 | FieldKind::Sfixed64 => 8,
-        FieldKind::Fixed32 => 4,
-        FieldKind::Bool
-        | FieldKind::Uint32
-        | FieldKind::Uint64
-        | FieldKind::Int64
-        | FieldKind::Sint32
-        | FieldKind::Int32
-        | FieldKind::Enum(_) => 0,
-        FieldKind::Message(_) | FieldKind::Text | FieldKind::Base64 | FieldKind::Hex(_) => return fields.wrong_type(),
-    };
-    match (width, field) {
-        (8, Field::Fixed64(_)) | (4, Field::Fixed32(_)) | (0, Field::Varint(_)) => Ok(()),
+    match (kind.wire_type(), field) {
+        (1, Field::Fixed64(_)) | (5, Field::Fixed32(_)) | (0, Field::Varint(_)) => Ok(()),
         (0, Field::Len(packed)) if repeated => super::wire::packed_varints(packed, |_| ()),
-        (8, Field::Len(packed)) if repeated => super::wire::packed_fixed64(packed).map(drop),
+        (1, Field::Len(packed)) if repeated => super::wire::packed_fixed64(packed).map(drop),
         _ => fields.wrong_type(),
     }
 }

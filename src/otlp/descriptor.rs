@@ -51,6 +51,24 @@ pub(crate) enum FieldKind {
     Message(&'static MessageDescriptor),
 }
 
+impl FieldKind {
+    /// How one value is framed in protobuf (encoding guide, "Message Structure"): 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes.
+    pub(crate) const fn wire_type(self) -> u8 {
+        match self {
+            FieldKind::Bool
+            | FieldKind::Uint32
+            | FieldKind::Uint64
+            | FieldKind::Int64
+            | FieldKind::Sint32
+            | FieldKind::Int32
+            | FieldKind::Enum(_) => 0,
+            FieldKind::Double | FieldKind::Fixed64 | FieldKind::Sfixed64 => 1,
+            FieldKind::Text | FieldKind::Hex(_) | FieldKind::Base64 | FieldKind::Message(_) => 2,
+            FieldKind::Fixed32 => 5,
+        }
+    }
+}
+
 /// The names of an enum's values.
 pub(crate) type Names = &'static [(&'static str, i32)];
 

@@ -143,8 +143,8 @@ impl ClickStackKeys {
         };
         if news {
             self.say();
-            self.changed(ring).await;
-        } else if self.agent.instance() != instance {
+        }
+        if news || self.agent.instance() != instance {
             self.changed(ring).await;
         }
         self.config.poll_interval

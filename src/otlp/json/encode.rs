@@ -37,20 +37,8 @@ impl<M: Memory> Encoder<M> {
 
     /// Writes a field's tag; packed numbers have one together.
     pub(super) fn tag(&mut self, field: &FieldDescriptor, packed: bool) -> Result<(), Stop> {
-        let wire_type = match field.kind {
-            _ if packed => 2,
-            FieldKind::Double | FieldKind::Fixed64 | FieldKind::Sfixed64 => 1,
-            FieldKind::Fixed32 => 5,
-            FieldKind::Text | FieldKind::Hex(_) | FieldKind::Base64 | FieldKind::Message(_) => 2,
-            FieldKind::Bool
-            | FieldKind::Uint32
-            | FieldKind::Uint64
-            | FieldKind::Int64
-            | FieldKind::Sint32
-            | FieldKind::Int32
-            | FieldKind::Enum(_) => 0,
-        };
-        self.varint(u64::from(field.number) << 3 | wire_type)
+        let wire_type = if packed { 2 } else { field.kind.wire_type() };
+        self.varint(u64::from(field.number) << 3 | u64::from(wire_type))
     }
 
     /// Begins a value that is preceded by its length.
