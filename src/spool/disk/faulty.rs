@@ -1,9 +1,10 @@
 //! A disk for tests: after a crash, what was not synced is there, partly there, or not; names that were not synced may vanish;
 //! writes end short, the disk is full or has no inode left, syncs fail, reads fail, files vanish or may not be opened, and a bit may flip.
 
+mod inode;
+
 use std::collections::HashMap;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,8 +13,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{Disk, DiskFile};
-
-const SECTOR: usize = 512;
+use inode::Inode;
 
 /// How likely each call fails.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,17 +51,6 @@ struct Platter {
     synced_names: HashMap<String, usize>,
     /// Changes of names that no `sync_dir` has covered, in order.
     unsynced: Vec<Vec<(String, Option<usize>)>>,
-}
-
-#[derive(Default)]
-struct Inode {
-    current: Vec<u8>,
-    synced: Vec<u8>,
-    /// Both agree up to here at least.
-    common: usize,
-    /// A sync of these bytes failed: what `synced` has of them stays, whatever a later sync says.
-    limbo: Range<usize>,
-    flipped: bool,
 }
 
 struct FaultyFile {
@@ -175,60 +164,6 @@ impl FaultyDisk {
         platter.inodes[inode].synced[at] ^= 1 << bit;
         platter.inodes[inode].flipped = true;
         Some(format!("{name} at {at} of {len}"))
-    }
-}
-
-impl Inode {
-    /// One of the contents that a crash may leave.
-    fn survivor(&self, rng: &mut StdRng) -> Vec<u8> {
-        let all = self.after_sync();
-        match rng.random_range(0..4) {
-            0 => self.synced.clone(),
-            1 => all,
-            2 => {
-                let keep = rng.random_range(self.common..=all.len().max(self.common));
-                all[..keep.min(all.len())].to_vec()
-            }
-            _ => {
-                let mut torn = all;
-                let mut at = self.common;
-                while at < torn.len() {
-                    let end = ((at / SECTOR + 1) * SECTOR).min(torn.len());
-                    if rng.random() {
-                        torn[at..end].fill(0);
-                    }
-                    at = end;
-                }
-                torn
-            }
-        }
-    }
-
-    /// What a sync that succeeds leaves.
-    fn after_sync(&self) -> Vec<u8> {
-        let mut all = self.current.clone();
-        for at in self.limbo.clone() {
-            all[at] = self.synced.get(at).copied().unwrap_or(0);
-        }
-        all
-    }
-
-    fn sync(&mut self) {
-        self.synced = self.after_sync();
-        self.common = self.synced.len();
-    }
-
-    fn fail_sync(&mut self, rng: &mut StdRng) {
-        self.synced = self.survivor(rng);
-        let start = if self.limbo.is_empty() { self.common } else { self.limbo.start.min(self.common) };
-        self.limbo = start..self.current.len();
-        self.common = self.common.min(self.synced.len());
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.current.truncate(len);
-        self.common = self.common.min(len);
-        self.limbo = self.limbo.start.min(len)..self.limbo.end.min(len);
     }
 }
 
