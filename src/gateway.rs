@@ -156,7 +156,7 @@ impl Gateway {
         // The key, before a byte of the body is read. From here on the connection is worth keeping.
         let certificate = peer.certificate().map_err(|_no_longer_good| Refusal::Unauthenticated)?;
         let authenticated = self.admission.authenticate(&head.headers, certificate, peer.ip)?;
-        peer.mark_authenticated();
+        peer.mark_authenticated(&authenticated.key().standing);
         let key = seen.key.insert(authenticated.key().clone());
         let of_key = self.count(key);
         // May it send this now: from this page, its signals, its requests a second, memory to begin with; and room for what it will bring.

@@ -181,6 +181,7 @@ families! {
     received_bytes: Family<OfKey, Counter> = "Uncompressed bytes accepted, by key and signal";
     received_records: Family<OfKey, Counter> = "Spans, log records and data points accepted, by key and signal";
     memory_held_bytes: Gauge = "Memory that requests hold now";
+    digests_remembered: Gauge = "Requests whose answer may not have arrived, by which a repeat is known";
 
     log_lines_dropped: Counter = "Lines of the log that could not be written: nothing waits for who reads it";
 

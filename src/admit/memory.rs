@@ -1,5 +1,8 @@
 //! Memory that requests hold: counted for the whole process and for each key, reserved as bytes arrive.
 //!
+//! Shares shrink as keys come: beside others, a key may hold no more than [`TIMES_FREE`] times what it leaves free. Alone it has its whole share; when a second
+//! and a third key come they find room, whatever the first ones hold, and as requests end all come to hold the same.
+//!
 //! Invariant: nobody ever waits for memory. What does not fit is refused and told to come again, so a full gateway
 //! holds no queue of requests that hold memory while they wait for more. What is reserved is given back when its
 //! [`Reservation`] is dropped, whatever ended the request.
@@ -13,6 +16,9 @@ use crate::reply::{Away, Refusal};
 /// Requests come and go within milliseconds; the shortest advice that HTTP can express is long enough.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// So many times what stays free may one key hold beside others. Keys that all take what they can get hold 2/5 each when they are two, 2/7 when they are three.
+const TIMES_FREE: u64 = 2;
+
 /// The whole process's account.
 #[derive(Debug)]
 pub(crate) struct MemoryAccount {
@@ -25,6 +31,14 @@ impl MemoryAccount {
     /// At most `max` bytes for all requests together, `max_per_key` of them for one key.
     pub(crate) fn new(max: u64, max_per_key: u64) -> Self {
         MemoryAccount { used: Counter::default(), max, max_per_key }
+    }
+
+    /// What a key may hold that is about to hold `held`, which is in the account already.
+    fn share(&self, held: u64) -> u64 {
+        let used = self.used();
+        let alone = used <= held;
+        let beside = self.max.saturating_sub(used).saturating_mul(TIMES_FREE);
+        if alone { self.max_per_key } else { beside.min(self.max_per_key) }
     }
 
     /// Bytes that requests hold now.
@@ -56,12 +70,12 @@ impl Reservation {
         if self.bytes.saturating_add(bytes) > self.memory.max_per_key {
             return Err(Refusal::TooLarge { limit: "request.max_memory_per_key", max: self.memory.max_per_key });
         }
-        if !self.key.memory.try_add(bytes, self.memory.max_per_key) {
-            return Err(full(Away::KeyMemory));
-        }
         if !self.memory.used.try_add(bytes, self.memory.max) {
-            self.key.memory.sub(bytes);
             return Err(full(Away::Memory));
+        }
+        if !self.key.memory.try_add(bytes, self.memory.share(self.key.memory.get().saturating_add(bytes))) {
+            self.memory.used.sub(bytes);
+            return Err(full(Away::KeyMemory));
         }
         self.bytes += bytes;
         Ok(())
@@ -113,10 +127,18 @@ mod tests {
         assert_eq!(away(beside.grow(1)), Away::KeyMemory);
         let mut second = Reservation::new(memory.clone(), two.clone());
         assert_eq!(away(second.grow(41)), Away::Memory);
-        second.grow(40).unwrap();
-        assert_eq!(memory.used(), 100);
+        assert_eq!(away(second.grow(27)), Away::KeyMemory);
+        second.grow(26).unwrap();
+        let third_key = key_state();
+        let mut third = Reservation::new(memory.clone(), third_key);
+        third.grow(9).unwrap();
+        assert_eq!(memory.used(), 95);
+        assert_eq!(away(third.grow(1)), Away::KeyMemory);
+        // What the first one gives back is there for all, and what it has left is more than its share beside two.
         first.shrink(20);
-        second.grow(20).unwrap();
+        third.grow(1).unwrap();
+        beside.grow(1).unwrap();
+        drop(third);
         drop((first, beside));
         drop(second);
         assert_eq!((memory.used(), one.memory.get(), two.memory.get()), (0, 0, 0));
@@ -129,7 +151,7 @@ mod tests {
         let mut reservation = Reservation::new(memory.clone(), key.clone());
         reservation.grow(10).unwrap();
         let mut beside = Reservation::new(memory.clone(), key);
-        assert_eq!(away(beside.grow(u64::MAX)), Away::KeyMemory);
+        assert_eq!(away(beside.grow(u64::MAX)), Away::Memory);
         reservation.shrink(u64::MAX);
         assert_eq!(memory.used(), 0);
     }

@@ -113,7 +113,7 @@ impl Lanes {
             max_column_bytes: limits.max_column_bytes,
             max_parts: limits.max_parts,
         };
-        let repeats = Repeats::start(left.digest_ttl, left.digests);
+        let repeats = Repeats::start(left.digest_ttl, left.digests, metrics.clone());
         Lanes { lanes, growth, spool: spool.clone(), pending, repeats, metrics: metrics.clone(), stopping }
     }
 

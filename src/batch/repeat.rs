@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::listen::{Answer, UNACKNOWLEDGED};
+use crate::metrics::Metrics;
 use crate::spool::{Digest, Digests, Remembered};
 use crate::waiting::Fate;
 
@@ -51,7 +52,7 @@ pub(super) struct Followed {
 
 impl Repeats {
     /// Remembers digests for `ttl`, and what an earlier process left.
-    pub(super) fn start(ttl: Duration, left: Vec<Remembered>) -> Arc<Self> {
+    pub(super) fn start(ttl: Duration, left: Vec<Remembered>, metrics: Arc<Metrics>) -> Arc<Self> {
         let remembered = Digests::new(ttl);
         remembered.restore(left);
         let repeats = Arc::new(Repeats { recent: Mutex::default(), answered: Mutex::default(), remembered });
@@ -61,7 +62,11 @@ impl Repeats {
             loop {
                 ticks.tick().await;
                 match sweeping.upgrade() {
-                    Some(repeats) => repeats.sweep(),
+                    Some(repeats) => {
+                        repeats.sweep();
+                        let remembered = i64::try_from(repeats.remembered.expire()).unwrap_or(i64::MAX);
+                        metrics.digests_remembered.set(remembered);
+                    }
                     None => return,
                 }
             }
@@ -72,7 +77,7 @@ impl Repeats {
     /// The request that this one repeats, if its answer may not have arrived: what became of it, or will.
     pub(super) fn find(&self, key: &Arc<str>, digest: Digest) -> Option<Outcome> {
         while let Some(remembered) = self.remembered.take(key, digest) {
-            // Without an outcome it is on disk: an earlier process kept it.
+            // Without an outcome it is kept already.
             let outcome = remembered.unwrap_or_else(|| watch::Sender::new(Fate::Kept(None)).subscribe());
             if !matches!(*outcome.borrow(), Fate::Refused(_)) {
                 return Some(outcome);
@@ -136,7 +141,9 @@ impl Repeats {
     fn lost(&self, entry: &Arc<Entry>) {
         if self.forget(entry) {
             let (digest, key) = &entry.id;
-            self.remembered.remember(key, *digest, entry.outcome.clone());
+            // What is kept for good needs nothing to wait for, and is remembered in much less.
+            let kept = matches!(*entry.outcome.borrow(), Fate::Kept(None));
+            self.remembered.remember(key, *digest, (!kept).then(|| entry.outcome.clone()));
         }
     }
 

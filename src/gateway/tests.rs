@@ -129,17 +129,18 @@ fn lanes(sink: &Arc<FakeSink>, metrics: &Arc<Metrics>) -> Arc<Lanes> {
     Arc::new(Lanes::start(&sink, &spool, &deliveries, RULES, &REQUEST, metrics, crate::batch::Left::default()))
 }
 
-/// A gateway whose keys are `good`, `logs-only` and `small`, and the sink behind it.
+/// A gateway whose keys are `good`, `other`, `traces-only` and `small`, and the sink behind it.
 pub(super) fn gateway() -> (Arc<Gateway>, Arc<FakeSink>) {
     gateway_bearing(1000)
 }
 
 /// The same, where an address may fail to authenticate so often in a minute.
 pub(super) fn gateway_bearing(failures: u32) -> (Arc<Gateway>, Arc<FakeSink>) {
-    let limits = KeyLimits { requests_per_second: 1000, ..LIMITS };
+    let limits = KeyLimits { requests_per_second: 1000, bytes_per_second: 64 << 20, ..LIMITS };
     let small = KeyLimits { requests_per_second: 1, bytes_per_second: 4096, records_per_second: 5, ..LIMITS };
     let keys = [
         KeyEntry { limits, ..entry("good") },
+        KeyEntry { limits, ..entry("other") },
         KeyEntry { signals: [Signal::Traces].into(), limits, ..entry("traces-only") },
         KeyEntry { limits: small, ..entry("small") },
     ];

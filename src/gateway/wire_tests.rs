@@ -1,6 +1,7 @@
 //! The page behind real sockets, with clients that are not ours: what they make of an answer is what counts.
 
 mod form;
+mod shares;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::{config, listen};
 pub(super) struct Serving {
     pub(super) address: std::net::SocketAddr,
     pub(super) sink: Arc<FakeSink>,
+    gateway: Arc<Gateway>,
     _listeners: listen::Listeners,
 }
 
@@ -50,11 +52,12 @@ pub(super) async fn serving() -> Serving {
 pub(super) async fn serving_at((gateway, sink): (Arc<Gateway>, Arc<FakeSink>)) -> Serving {
     let bound = listen::bind(&limits(), &mut listen::Inherited::default(), None, Arc::default()).await.unwrap();
     let address = bound.addresses().unwrap()[0];
+    let serving = gateway.clone();
     let listeners = bound.serve(move |request| {
-        let gateway = gateway.clone();
+        let gateway = serving.clone();
         async move { gateway.serve(request).await }
     });
-    Serving { address, sink, _listeners: listeners }
+    Serving { address, sink, gateway, _listeners: listeners }
 }
 
 impl Serving {

@@ -12,6 +12,7 @@ mod oidc;
 mod rate;
 mod reload;
 mod ring;
+mod standing;
 mod state;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -31,6 +32,7 @@ pub use new::{NewKey, NewKeyError, digest_of};
 pub(crate) use oidc::{MAX_TOKEN_BYTES, Tokens};
 pub(crate) use reload::{KeysFile, watch};
 pub(crate) use ring::{KeyRing, Offer, Source};
+pub(crate) use standing::Standing;
 pub(crate) use state::Counter;
 pub(crate) use state::KeyState;
 
@@ -56,6 +58,8 @@ pub(crate) struct Key {
     /// What it has used. Shared by the old and the new [`Key`] when a reload changed neither its digest nor its name
     /// nor its limits.
     pub(crate) state: Arc<KeyState>,
+    /// Whether it is good, at any later time too.
+    pub(crate) standing: Arc<Standing>,
 }
 
 impl Key {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
 use super::oidc::{KeysAwaited, Tokens};
-use super::{Key, KeyState, is_presentable};
+use super::{Key, KeyState, Standing, is_presentable};
 use crate::config::KeyEntry;
 use crate::otlp::Stamp;
 
@@ -217,9 +217,14 @@ impl Current {
                 keys.insert(entry.sha256, key);
             }
         }
-        changes.removed = self.keys.keys().filter(|digest| !keys.contains_key(*digest)).count();
+        let gone: Vec<_> = self.keys.iter().filter(|(digest, _)| !keys.contains_key(*digest)).collect();
+        gone.iter().for_each(|(_, key)| key.standing.end());
+        changes.removed = gone.len();
         let anonymous = offers.iter().find_map(|(source, offer)| Some((*source, offer.anonymous.as_ref()?)));
         let anonymous = anonymous.map(|(source, entry)| Key::after(self.anonymous.as_ref(), entry, source, false));
+        if let (Some(old), None) = (&self.anonymous, &anonymous) {
+            old.standing.end();
+        }
         let waiting = offers.values().any(|offer| offer.waiting);
         (Current { keys, anonymous, waiting }, changes)
     }
@@ -232,9 +237,11 @@ impl Key {
         if let Some(old) = old.filter(unchanged) {
             return old.clone();
         }
+        let standing = old.map_or_else(|| Arc::new(Standing::new(entry)), |old| old.standing.clone());
+        standing.follow(entry);
         let same = old.filter(|old| old.entry.name == entry.name && old.entry.limits == entry.limits);
         let state = same.map_or_else(|| Arc::new(KeyState::new(&entry.limits)), |old| old.state.clone());
-        Arc::new(Key { entry: entry.clone(), source, vanished, stamp: Stamp::new(&entry.resource), state })
+        Arc::new(Key { entry: entry.clone(), source, vanished, stamp: Stamp::new(&entry.resource), state, standing })
     }
 
     /// A key that was not there before.
@@ -245,6 +252,8 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::keys::testing::entry;
 
@@ -264,6 +273,25 @@ mod tests {
         assert!(ring.find(b"c").is_none() && ring.find(b"d").is_some() && ring.find(b"e").is_none());
         assert_eq!(ring.all().len(), 3);
         assert_eq!(before[2].entry.name, "gone");
+    }
+
+    #[test]
+    fn who_holds_a_key_for_long_hears_of_its_end() {
+        let now = SystemTime::now();
+        let hour = std::time::Duration::from_secs(3600);
+        let ring = KeyRing::new(vec![entry("a", "a", 5)]);
+        let standing = ring.find(b"a").unwrap().standing.clone();
+        for (after, good) in [
+            (vec![KeyEntry { limits: entry("a", "a", 6).limits, ..entry("a", "a", 5) }], true),
+            (vec![KeyEntry { enabled: false, ..entry("a", "a", 6) }], false),
+            (vec![KeyEntry { expires: Some(now + hour), ..entry("a", "a", 6) }], true),
+            (vec![KeyEntry { expires: Some(now - hour), ..entry("a", "a", 6) }], false),
+            (vec![entry("a", "a", 6)], true),
+            (vec![], false),
+        ] {
+            ring.replace(Source::File, after.into());
+            assert_eq!(standing.is_good(now), good);
+        }
     }
 
     #[test]

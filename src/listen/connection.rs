@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -188,6 +188,9 @@ impl<'a> Watch<'a> {
 
     fn verdict(&mut self) -> Next {
         let activity = &self.place.connection.activity;
+        if self.place.connection.is_no_longer_good(SystemTime::now()) {
+            return self.bow("key_ended", Instant::now().checked_add(QUIET_AFTER_BOW));
+        }
         match activity.verdict(&self.times, Instant::now()) {
             Verdict::Wait(until) => {
                 self.look_at = until;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -12,6 +13,7 @@ use super::activity::Activity;
 use super::client::{ClientCertificate, NoLongerGood};
 use super::length::LengthSearch;
 use super::registry::{self, Registry};
+use crate::keys::Standing;
 
 /// Bytes that a connection without a valid key may have sent since its last request was answered; more stay in the
 /// socket. It covers the largest HTTP/1.1 header, and HTTP/2's with the first frame of a body.
@@ -47,9 +49,9 @@ impl Peer {
         Self::new(&Arc::new(Connection::new(ip, 0, registry::nowhere())))
     }
 
-    /// This connection has shown a valid key: it may stay, and its bodies are read.
-    pub(crate) fn mark_authenticated(&self) {
-        self.connection.mark_authenticated();
+    /// This connection has shown a valid key: it may stay, its bodies are read, and it is one of that key's from now on.
+    pub(crate) fn mark_authenticated(&self, key: &Arc<Standing>) {
+        self.connection.mark_authenticated(key);
     }
 
     /// Ends this connection in order with what is in flight, unless it has shown a valid key; whether it does.
@@ -149,6 +151,8 @@ pub(super) struct Connection {
     /// Bytes read since the last answer, counted only until a valid key was shown.
     unanswered_bytes: AtomicUsize,
     reader: Mutex<Option<Waker>>,
+    /// The valid key that was shown last.
+    key: Mutex<Option<Arc<Standing>>>,
     /// Looks for a length in HTTP/1.1's heads.
     length: Mutex<LengthSearch>,
     /// Over HTTP/1.1 the next answer is the last.
@@ -171,18 +175,38 @@ impl Connection {
             has_place: AtomicBool::new(true),
             unanswered_bytes: AtomicUsize::new(0),
             reader: Mutex::new(None),
+            key: Mutex::new(None),
             length: Mutex::default(),
             last_answer: AtomicBool::new(false),
         }
     }
 
-    pub(super) fn mark_authenticated(&self) {
-        if self.activity.authenticate() {
-            if let Some(registry) = self.registry.upgrade() {
-                registry.authenticated(self);
+    pub(super) fn mark_authenticated(self: &Arc<Self>, key: &Arc<Standing>) {
+        let before = {
+            let mut held = self.key.lock();
+            // All that happens for every request but the first.
+            if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, key)) {
+                return;
             }
+            held.replace(key.clone())
+        };
+        if let Some(registry) = self.registry.upgrade() {
+            registry.authenticated(self, before.as_deref(), key);
+        }
+        if self.activity.authenticate() {
             self.wake_reader();
         }
+    }
+
+    /// The key that was shown last.
+    pub(super) fn key(&self) -> Option<Arc<Standing>> {
+        self.key.lock().clone()
+    }
+
+    /// Whether what let this connection in, its key or its certificate, no longer would.
+    pub(super) fn is_no_longer_good(&self, now: SystemTime) -> bool {
+        let ended = self.key.lock().as_ref().is_some_and(|key| !key.is_good(now));
+        ended || self.certificate.get().is_some_and(|certificate| certificate.names().is_err())
     }
 
     /// Whether more may be read now; if not, the waker is called when it may.
@@ -261,9 +285,14 @@ impl Connection {
         self.dismissal.notified().await;
     }
 
+    /// Whether it counts among the open connections.
+    pub(super) fn has_place(&self) -> bool {
+        self.has_place.load(Ordering::Acquire)
+    }
+
     #[cfg(test)]
     pub(super) fn is_evicted(&self) -> bool {
-        !self.has_place.load(Ordering::Acquire)
+        !self.has_place()
     }
 
     /// Whether the place was still held; it no longer is.
@@ -331,7 +360,7 @@ mod tests {
         assert!(may_read());
         connection.bytes_came(&[0; BYTES_WITHOUT_KEY]);
         assert!(!may_read());
-        peer.mark_authenticated();
+        peer.mark_authenticated(&registry::tests::key(1));
         assert!(may_read());
     }
 }

@@ -1,5 +1,6 @@
 //! A gateway of one handler, on real sockets, and clients for it.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,6 +30,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config;
+use crate::keys::Standing;
+use crate::listen::registry::tests::key;
 use crate::listen::{Answer, Listeners, Tls, bind};
 use crate::metrics::Metrics;
 
@@ -63,7 +66,11 @@ pub(super) struct Gateway {
     pub(super) slow: Arc<Semaphore>,
     /// What became of each answer, in order.
     pub(super) answers: Arc<Mutex<Vec<Answer>>>,
+    /// By the first byte of their value.
+    pub(super) keys: Keys,
 }
+
+type Keys = Arc<Mutex<BTreeMap<u8, Arc<Standing>>>>;
 
 impl Gateway {
     pub(super) async fn start(limits: config::Listen, tls: config::Tls) -> Self {
@@ -75,11 +82,12 @@ impl Gateway {
         let address = bound.addresses().expect("an address")[0];
         let slow = Arc::new(Semaphore::new(0));
         let answers: Arc<Mutex<Vec<Answer>>> = Arc::default();
+        let keys = Keys::default();
         let listeners = bound.serve({
-            let (slow, answers) = (Arc::clone(&slow), Arc::clone(&answers));
-            move |request| answer(request, Arc::clone(&slow), Arc::clone(&answers))
+            let (slow, answers, keys) = (Arc::clone(&slow), Arc::clone(&answers), Arc::clone(&keys));
+            move |request| answer(request, Arc::clone(&slow), Arc::clone(&answers), Arc::clone(&keys))
         });
-        Gateway { address, listeners, metrics, tls, slow, answers }
+        Gateway { address, listeners, metrics, tls, slow, answers, keys }
     }
 
     pub(super) async fn plaintext(limits: config::Listen) -> Self {
@@ -106,12 +114,15 @@ async fn answer(
     request: Request<Incoming>,
     slow: Arc<Semaphore>,
     answers: Arc<Mutex<Vec<Answer>>>,
+    keys: Keys,
 ) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
     let peer = request.extensions().get::<crate::listen::Peer>();
     let peer = peer.expect("every request has its peer").clone();
     answers.lock().push(peer.answer());
-    if request.headers().contains_key("key") {
-        peer.mark_authenticated();
+    if let Some(value) = request.headers().get("key") {
+        let first = value.as_bytes()[0];
+        let key = keys.lock().entry(first).or_insert_with(|| key(first)).clone();
+        peer.mark_authenticated(&key);
     }
     let version = format!("{:?} {}", request.version(), peer.ip);
     let mut response = Response::new(Full::from(version).boxed_unsync());
