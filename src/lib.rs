@@ -24,7 +24,7 @@
 //! chunk | signal                             the seam to a sink's encoding | what every request carries
 //! metrics | readiness                        instruments
 //! https                                      how clients connect
-//! network | limited | file_stamp | causes | state_file | varint | certificate | pem   small tools
+//! network | proxied | limited | file_stamp | causes | state_file | varint | certificate | pem   small tools
 //! ```
 //!
 //! | step of a request | room |
@@ -58,6 +58,7 @@ pub mod metrics;
 mod network;
 pub mod otlp;
 mod pem;
+pub mod proxied;
 mod readiness;
 pub mod reply;
 #[cfg(test)]

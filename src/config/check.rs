@@ -9,10 +9,10 @@ use super::load::Places;
 use super::origin::Origin;
 use super::rules::{DEFAULT_LIMITS, at_most, key_limits, never_admitted, secret, shorter};
 use super::section::Section;
-use super::value::{address, count, flag, positive_size, positive_time, show_size, size, time, word};
+use super::value::{count, flag, positive_size, positive_time, show_size, size, time, word};
 use super::{
     Admin, AllowedOrigins, Batch, Config, Cors, KeyRules, Keys, Listen, Log, RequestLimits, Shutdown, SinkConfig,
-    Spool, Tls, check_keys, check_sink, tls_files,
+    Spool, Tls, check_keys, check_listen, check_sink, tls_files,
 };
 use crate::certificate::Purpose;
 
@@ -41,9 +41,9 @@ pub(super) struct Checked {
 /// The whole file.
 pub(super) fn config(top: &Section<'_>) -> Checked {
     let state_dir = top.optional("state_dir", |text| top.reader.path(text));
-    let listen = top.section("listen", listen);
+    let listen = top.section("listen", check_listen::listen);
     let admin = top.section("admin", |section| admin(section, listen.admin));
-    let tls = top.section("tls", |section| tls(section, &listen.otlp));
+    let tls = top.section("tls", |section| tls(section, &listen));
     let request = top.section("request", request);
     let limits = top.section("limits", |section| key_limits(section, DEFAULT_LIMITS, request.largest()));
     if !top.has("limits") {
@@ -84,38 +84,6 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     Checked { keys, rules, places, config }
 }
 
-fn listen(s: &Section<'_>) -> Listen {
-    // An address that was reported already is not followed by what the default's address would be reported for.
-    let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
-    let default = if s.has("otlp") { Vec::new() } else { vec![any(4317), any(4318)] };
-    let listen = Listen {
-        otlp: s.list("otlp", address).unwrap_or(default),
-        admin: s.or("admin", SocketAddr::from(([127, 0, 0, 1], 9317)), address),
-        max_connections: s.or("max_connections", 10_000, count),
-        max_connections_per_ip: s.or("max_connections_per_ip", 256, count),
-        handshake_timeout: s.or("handshake_timeout", Duration::from_secs(10), positive_time),
-        header_timeout: s.or("header_timeout", Duration::from_secs(10), positive_time),
-        idle_timeout: s.or("idle_timeout", Duration::from_secs(300), positive_time),
-        first_key_timeout: s.or("first_key_timeout", Duration::from_secs(10), positive_time),
-        max_connection_age: s.or("max_connection_age", Duration::from_secs(1_800), positive_time),
-        connection_age_grace: s.or("connection_age_grace", Duration::from_secs(30), positive_time),
-        max_concurrent_streams: s.or("max_concurrent_streams", 128, count),
-        handover: s.or("handover", Duration::from_secs(30), time),
-        grpc_reflection: s.or("grpc_reflection", false, flag),
-    };
-    let mut seen = vec![listen.admin];
-    for address in &listen.otlp {
-        if address.port() != 0 && seen.contains(address) {
-            s.mistake("otlp", format!("{address} is used twice; give each listener an address of its own"));
-        }
-        seen.push(*address);
-    }
-    if listen.max_connections_per_ip > listen.max_connections {
-        s.mistake("max_connections_per_ip", format!("is more than max_connections ({})", listen.max_connections));
-    }
-    listen
-}
-
 /// Shorter than anybody's random token.
 const LEAST_TOKEN: usize = 16;
 
@@ -137,7 +105,7 @@ fn admin(s: &Section<'_>, listener: SocketAddr) -> Admin {
 const SAY_TLS: &str =
     "set `cert_file` and `key_file`, or say `plaintext: true` (certs/README.md shows how to make a certificate)";
 
-fn tls(s: &Section<'_>, otlp: &[SocketAddr]) -> Tls {
+fn tls(s: &Section<'_>, listen: &Listen) -> Tls {
     let cert_file = s.optional("cert_file", |text| s.reader.path(text));
     let key_file = s.optional("key_file", |text| s.reader.path(text));
     let client_ca_file = s.optional("client_ca_file", |text| s.reader.path(text));
@@ -148,12 +116,12 @@ fn tls(s: &Section<'_>, otlp: &[SocketAddr]) -> Tls {
         if let Some(name) = any_file {
             s.mistake("plaintext", format!("is true and `{name}` is set too; keep one of them"));
         }
-        plaintext(s, otlp, allow_public);
+        plaintext(s, listen, allow_public);
         return Tls::Plaintext;
     }
     match (cert_file, key_file) {
         (Some(cert_file), Some(key_file)) => {
-            tls_files::check(s, &cert_file, &key_file, Purpose::Server(otlp));
+            tls_files::check(s, &cert_file, &key_file, Purpose::Server(&listen.otlp));
             let authorities = client_ca_file.as_ref().and_then(|file| tls_files::check_ca(s, "client_ca_file", file));
             match (&client_crl_file, &client_ca_file) {
                 (Some(_), None) => s.mistake(
@@ -178,12 +146,19 @@ fn tls(s: &Section<'_>, otlp: &[SocketAddr]) -> Tls {
     Tls::Plaintext
 }
 
-fn plaintext(s: &Section<'_>, otlp: &[SocketAddr], allow_public: bool) {
-    let Some(public) = otlp.iter().find(|address| !address.ip().is_loopback()) else {
+/// What happens behind a proxy that nobody named.
+const SHARED_ADDRESS: &str = "; and where a proxy or balancer stands in front, all clients share its address: together they have \
+    listen.max_connections_per_ip connections and keys.max_failures_per_minute, unless listen.forwarded or listen.proxy_protocol names it";
+
+fn plaintext(s: &Section<'_>, listen: &Listen, allow_public: bool) {
+    let Some(public) = listen.otlp.iter().find(|address| !address.ip().is_loopback()) else {
         return;
     };
     if allow_public {
-        let message = format!("keys and telemetry travel readable to and from {public}");
+        let mut message = format!("keys and telemetry travel readable to and from {public}");
+        if listen.proxies().is_empty() {
+            message.push_str(SHARED_ADDRESS);
+        }
         s.warning("allow_public_plaintext", message);
     } else {
         s.mistake(

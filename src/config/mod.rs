@@ -9,6 +9,7 @@
 mod check;
 mod check_forward;
 mod check_keys;
+mod check_listen;
 mod check_oidc;
 mod check_sink;
 mod clickhouse_url;
@@ -62,7 +63,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::certificate::CertificateName;
+use crate::proxied::Forwarders;
 use crate::signal::Signal;
 
 /// A configuration in which every value is valid.
@@ -121,10 +125,22 @@ pub struct Listen {
     pub(crate) connection_age_grace: Duration,
     /// HTTP/2 streams a connection.
     pub(crate) max_concurrent_streams: u32,
+    /// Peers whose connections begin with a PROXY header.
+    pub(crate) proxy_protocol: Vec<IpNet>,
+    /// Peers whose requests say whom they are from.
+    pub(crate) forwarded: Option<Forwarders>,
     /// How long a start waits for another otelgate that has its ports to stop and hand them over.
     pub(crate) handover: Duration,
     /// Whether gRPC's reflection is served.
     pub(crate) grpc_reflection: bool,
+}
+
+impl Listen {
+    /// The peers behind which there are many clients.
+    pub(crate) fn proxies(&self) -> Vec<IpNet> {
+        let forwarders = self.forwarded.iter().flat_map(|forwarded| &forwarded.from);
+        self.proxy_protocol.iter().chain(forwarders).copied().collect()
+    }
 }
 
 /// Section `admin`.

@@ -95,6 +95,14 @@ fn every_field_is_in_the_example() {
 }
 
 #[test]
+fn who_speaks_for_others_is_named() {
+    only("listen: { proxy_protocol: { from: ['0.0.0.0/0'] } }\n", "1 listen.proxy_protocol.from:", "every address");
+    only("listen: { proxy_protocol: { from: [balancer] } }\n", "1 listen.proxy_protocol.from[0]:", "10.0.0.0/8");
+    only("listen: { forwarded: { header: forwarded } }\n", "1 listen.forwarded.from:", "is missing");
+    only("listen: { forwarded: { from: 10.0.0.1, header: via } }\n", "1 listen.forwarded.header:", "x-forwarded-for");
+}
+
+#[test]
 fn all_mistakes_at_once() {
     let text = "\
 listen:

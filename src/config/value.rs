@@ -3,8 +3,10 @@
 //! Every function says in its error what is wrong and what to write instead, without repeating the text: the text
 //! may be a secret that was put in, so only who knows what was written shows it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 const SIZE_UNITS: [(&str, u64); 5] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("B", 1)];
 
@@ -66,6 +68,12 @@ pub(super) fn flag(text: &str) -> Result<bool, String> {
 /// An IP address and a port.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "is not an IP address with a port; write for example 0.0.0.0:4317 or [::]:4317".to_owned())
+}
+
+/// A network: an address and how many of its first bits count, or one address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse().or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)));
+    network.map_err(|_| "is neither a network nor an address; write for example 10.0.0.0/8 or 2001:db8::7".to_owned())
 }
 
 /// Any text that is not empty and has no control characters, so that it fits a header and a line of the log.

@@ -39,6 +39,8 @@ fn limits() -> config::Listen {
         first_key_timeout: long,
         max_connection_age: long,
         connection_age_grace: long,
+        proxy_protocol: Vec::new(),
+        forwarded: None,
         max_concurrent_streams: 16,
         handover: std::time::Duration::ZERO,
         grpc_reflection: false,

@@ -22,10 +22,11 @@ use super::client::ClientCertificate;
 use super::registry::Place;
 use super::stream::{Stream, Watched};
 use super::tls::Tls;
-use super::{plain_http, protocol};
+use super::{plain_http, protocol, proxy};
 use crate::config;
 use crate::limited;
 use crate::metrics::{Metrics, Reason};
+use crate::proxied::includes;
 
 /// After GOAWAY, a connection with nothing in flight for this long is closed: time to write the last answer, and for the client to see it.
 const QUIET_AFTER_BOW: Duration = Duration::from_secs(1);
@@ -65,9 +66,11 @@ where
     connection.activity.http_begins();
 
     let service = service_fn(|request| {
-        let (connection, handler) = (Arc::clone(&connection), handler.clone());
-        let answer = protocol::serve(connection, request, handler);
-        async move { Ok::<_, Infallible>(answer.await) }
+        let (connection, handler, shared) = (Arc::clone(&connection), handler.clone(), Arc::clone(&shared));
+        async move {
+            let forwarders = shared.limits.forwarded.as_ref();
+            Ok::<_, Infallible>(protocol::serve(connection, forwarders, request, handler).await)
+        }
     });
     let builder = shared.builders.of(stream.alpn());
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
@@ -98,12 +101,21 @@ fn end_when_silent(tcp: &TcpStream) {
 #[cfg(not(target_os = "linux"))]
 fn end_when_silent(_: &TcpStream) {}
 
-/// TLS with its deadline; `None` when there is nothing to serve.
-async fn handshake(shared: &Shared, tcp: TcpStream, place: &Place) -> Option<Stream> {
-    let Some(tls) = &shared.tls else {
-        return Some(Stream::Plain(tcp));
-    };
+/// The PROXY header of those who must send one, and TLS, with one deadline; `None` when there is nothing to serve.
+async fn handshake(shared: &Shared, mut tcp: TcpStream, place: &Place) -> Option<Stream> {
     let handshake = async {
+        if includes(&shared.limits.proxy_protocol, place.connection.peer()) {
+            let client = proxy::client(&mut tcp).await;
+            let client = client.map_err(|error| ("proxy_protocol", error.to_string(), None))?;
+            if place.is_of(client.unwrap_or(place.connection.peer())).is_err() {
+                let reason = Reason { reason: "per_address" };
+                shared.metrics.connections_refused.get_or_create(&reason).inc();
+                return Err(("per_address", "its address has as many connections as it may".to_owned(), None));
+            }
+        }
+        let Some(tls) = &shared.tls else {
+            return Ok(Stream::Plain(tcp));
+        };
         if let Ok(Some(spoken)) = plain_http::spoken(&tcp).await {
             let stream = Watched::new(Stream::Plain(tcp), Arc::clone(&place.connection));
             // Whether the client hears it is its business.
@@ -119,17 +131,17 @@ async fn handshake(shared: &Shared, tcp: TcpStream, place: &Place) -> Option<Str
             // Nobody else sets it.
             let _ = place.connection.certificate.set(certificate);
         }
-        Ok(stream)
+        Ok(Stream::Tls(Box::new(stream)))
     };
     let handshake = tokio::time::timeout(shared.limits.handshake_timeout, handshake).await;
     let handshake = handshake.unwrap_or_else(|_| Err(("timeout", "no handshake in time".to_owned(), None)));
     let (reason, error, tcp) = match handshake {
-        Ok(stream) => return Some(Stream::Tls(Box::new(stream))),
+        Ok(stream) => return Some(stream),
         Err(failure) => failure,
     };
     let failed = &shared.metrics.handshakes_failed;
     failed.get_or_create(&Reason { reason }).inc();
-    limited!(info, ip = %place.connection.ip, error, "connection refused: TLS handshake");
+    limited!(info, ip = %place.connection.ip(), reason, error, "connection refused");
     if let Some(tcp) = tcp {
         // The alert that says why was written; a reset, for what the client sent meanwhile, would destroy it on its way.
         let _ = Watched::new(Stream::Plain(tcp), Arc::clone(&place.connection)).shutdown().await;
@@ -238,7 +250,7 @@ impl<'a> Watch<'a> {
         let closed = &self.shared.metrics.connections_closed;
         closed.get_or_create(&Reason { reason }).inc();
         if matches!(reason, "no_key" | "header" | "stalled") {
-            limited!(info, ip = %self.place.connection.ip, reason, "connection closed");
+            limited!(info, ip = %self.place.connection.ip(), reason, "connection closed");
         }
     }
 }

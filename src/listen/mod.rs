@@ -5,7 +5,7 @@
 //! its key was checked is bounded (`docs/limits.md`).
 //!
 //! - `accept`: the loop; `registry`: places, and who makes room; `open_files`: how many there can be
-//! - `tls`: certificate, key and client CA, swapped without a restart; `plain_http`: who does not speak it
+//! - `proxy`: for whom a balancer's connection is; `tls`: certificate, key and client CA, swapped without a restart; `plain_http`: who does not speak it
 //! - `connection`: one connection's task; `activity`: when it has to go; `stream`: its socket; `protocol`: its HTTP's limits
 
 mod accept;
@@ -18,6 +18,7 @@ mod open_files;
 mod peer;
 mod plain_http;
 mod protocol;
+mod proxy;
 mod registry;
 mod stream;
 #[cfg(test)]
@@ -112,8 +113,8 @@ impl Bound {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (stop, stopping) = watch::channel(false);
-        let registry =
-            Registry::new(self.limits.max_connections, self.limits.max_connections_per_ip, Arc::clone(&self.metrics));
+        let (all, each) = (self.limits.max_connections, self.limits.max_connections_per_ip);
+        let registry = Registry::behind(self.limits.proxies(), all, each, Arc::clone(&self.metrics));
         let shared = Arc::new(Shared {
             builders: protocol::Builders::new(self.limits.max_concurrent_streams),
             limits: self.limits,

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::SystemTime;
 
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -14,6 +15,8 @@ use super::client::{ClientCertificate, NoLongerGood};
 use super::length::LengthSearch;
 use super::registry::{self, Registry};
 use crate::keys::Standing;
+use crate::network::Network;
+use crate::proxied::Forwarders;
 
 /// Bytes that a connection without a valid key may have sent since its last request was answered; more stay in the
 /// socket. It covers the largest HTTP/1.1 header, and HTTP/2's with the first frame of a body.
@@ -27,6 +30,8 @@ pub(crate) struct Peer {
     connection: Arc<Connection>,
     written: Arc<Written>,
     said_length: bool,
+    /// Others send over the same connection.
+    shared: bool,
 }
 
 /// How far an answer has come.
@@ -41,7 +46,22 @@ struct Written {
 impl Peer {
     pub(super) fn new(connection: &Arc<Connection>) -> Self {
         let said_length = connection.length.lock().is_said();
-        Peer { ip: connection.ip, connection: Arc::clone(connection), written: Arc::default(), said_length }
+        Peer {
+            ip: connection.ip(),
+            connection: Arc::clone(connection),
+            written: Arc::default(),
+            said_length,
+            shared: false,
+        }
+    }
+
+    /// The same, of whom the proxy at the other end says that it is.
+    pub(super) fn forwarded(mut self, forwarders: Option<&Forwarders>, headers: &HeaderMap) -> Self {
+        if let Some(forwarders) = forwarders.filter(|forwarders| forwarders.include(self.ip)) {
+            self.ip = forwarders.client(self.ip, headers);
+            self.shared = true;
+        }
+        self
     }
 
     /// A peer without a connection, for a request that did not come over one; its answer never counts as arrived.
@@ -54,9 +74,10 @@ impl Peer {
         self.connection.mark_authenticated(key);
     }
 
-    /// Ends this connection in order with what is in flight, unless it has shown a valid key; whether it does.
+    /// Ends this connection in order with what is in flight, unless it has shown a valid key or a proxy passes other clients' requests on over it;
+    /// whether it does.
     pub(crate) fn dismiss(&self) -> bool {
-        let dismissed = !self.connection.activity.authenticated();
+        let dismissed = !self.shared && !self.connection.activity.authenticated();
         if dismissed {
             self.connection.dismissal.notify_one();
         }
@@ -133,7 +154,11 @@ impl Answer {
 /// One open connection, shared by its task, its requests and the registry.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) ip: IpAddr,
+    ip: IpAddr,
+    /// Whose it is, when a proxy passes it on.
+    client: OnceLock<IpAddr>,
+    /// For whom it counts.
+    network: OnceLock<Network>,
     /// Grows with each connection accepted.
     pub(super) number: u64,
     pub(super) activity: Activity,
@@ -163,6 +188,8 @@ impl Connection {
     pub(super) fn new(ip: IpAddr, number: u64, registry: Weak<Registry>) -> Self {
         Connection {
             ip: ip.to_canonical(),
+            client: OnceLock::new(),
+            network: OnceLock::new(),
             number,
             activity: Activity::new(),
             certificate: OnceLock::new(),
@@ -179,6 +206,32 @@ impl Connection {
             length: Mutex::default(),
             last_answer: AtomicBool::new(false),
         }
+    }
+
+    /// Who sends over it.
+    pub(super) fn ip(&self) -> IpAddr {
+        *self.client.get().unwrap_or(&self.ip)
+    }
+
+    /// The address at the other end of the socket.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// A proxy passes it on for this client.
+    pub(super) fn is_of(&self, client: IpAddr) {
+        // Nobody else sets it.
+        let _ = self.client.set(client);
+    }
+
+    /// It was counted for this network.
+    pub(super) fn counts_for(&self, network: Network) {
+        let _ = self.network.set(network);
+    }
+
+    /// For whom it was counted.
+    pub(super) fn network(&self) -> Option<Network> {
+        self.network.get().copied()
     }
 
     pub(super) fn mark_authenticated(self: &Arc<Self>, key: &Arc<Standing>) {

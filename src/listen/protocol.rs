@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 
 use super::peer::{Connection, Peer};
+use crate::proxied::Forwarders;
 
 /// The largest header of an HTTP/1.1 request, and the most that one read of a body takes from its socket.
 const HTTP1_BUFFER: usize = 32 * 1024;
@@ -90,6 +91,7 @@ fn builder(max_streams: u32) -> Builder<TokioExecutor> {
 /// the answer is not counted: who watches the health service is answered for as long as it listens, and must not keep a stop waiting.
 pub(super) async fn serve<F, B>(
     connection: Arc<Connection>,
+    forwarders: Option<&Forwarders>,
     mut request: Request<Incoming>,
     handler: impl FnOnce(Request<Incoming>) -> F,
 ) -> Response<Answering<B>>
@@ -97,7 +99,7 @@ where
     F: Future<Output = Response<B>>,
     B: Body,
 {
-    let peer = Peer::new(&connection);
+    let peer = Peer::new(&connection).forwarded(forwarders, request.headers());
     connection.activity.request_begins(request.version());
     let http1 = request.version() < Version::HTTP_2;
     let in_flight = InFlight(connection);

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -15,6 +16,7 @@ use super::peer::Connection;
 use crate::keys::Standing;
 use crate::metrics::{Metrics, Reason};
 use crate::network::Network;
+use crate::proxied::includes;
 
 /// How often a full process looks whether somebody has fallen idle.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -26,6 +28,8 @@ const NEWCOMERS: usize = 16;
 pub(super) struct Registry {
     max: usize,
     max_per_network: usize,
+    /// These have no share of their own: their clients have.
+    proxies: Vec<IpNet>,
     metrics: Arc<Metrics>,
     state: Mutex<State>,
     /// Woken whenever a connection closes or may be evicted.
@@ -79,8 +83,14 @@ pub(super) enum NoPlace {
 }
 
 impl Registry {
+    /// `proxies` are the peers behind which there are many clients.
+    pub(super) fn behind(proxies: Vec<IpNet>, max: usize, max_per_network: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Registry { max, max_per_network, proxies, metrics, state: Mutex::default(), changed: Notify::new() })
+    }
+
+    #[cfg(test)]
     pub(super) fn new(max: usize, max_per_network: usize, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Registry { max, max_per_network, metrics, state: Mutex::default(), changed: Notify::new() })
+        Self::behind(Vec::new(), max, max_per_network, metrics)
     }
 
     /// Waits until a connection could be accepted, if need be in the place of another.
@@ -108,24 +118,40 @@ impl Registry {
 
     /// Takes a place for a connection from `ip`.
     pub(super) fn enter(self: &Arc<Self>, ip: IpAddr) -> Result<Place, NoPlace> {
-        let network = Network::of(ip);
         let mut state = self.state.lock();
-        if state.per_network.get(&network).copied().unwrap_or(0) >= self.max_per_network {
-            return Err(NoPlace::Network);
-        }
+        let counted = self.count(&mut state, ip)?;
         if state.open >= self.max && !self.evict_one(&mut state) {
+            if let Some(network) = counted {
+                state.uncount(network);
+            }
             return Err(NoPlace::Process);
         }
         state.last_number += 1;
         let number = state.last_number;
         let connection = Arc::new(Connection::new(ip, number, Arc::downgrade(self)));
+        if let Some(network) = counted {
+            connection.counts_for(network);
+        }
         state.open += 1;
-        *state.per_network.entry(network).or_default() += 1;
         state.without_key.insert(number, Arc::clone(&connection));
         drop(state);
         self.metrics.connections_open.inc();
         self.changed.notify_waiters();
         Ok(Place { registry: Arc::clone(self), connection })
+    }
+
+    /// Counts one more connection of an address's network; none where the address is a proxy's.
+    fn count(&self, state: &mut State, ip: IpAddr) -> Result<Option<Network>, NoPlace> {
+        if includes(&self.proxies, ip) {
+            return Ok(None);
+        }
+        let network = Network::of(ip);
+        let count = state.per_network.entry(network).or_default();
+        if *count >= self.max_per_network {
+            return Err(NoPlace::Network);
+        }
+        *count += 1;
+        Ok(Some(network))
     }
 
     /// Makes one connection go; whether there was one that may be made to.
@@ -201,13 +227,35 @@ impl State {
         }
         self.forget(connection.number, connection.key().as_deref());
         self.open = self.open.saturating_sub(1);
-        let network = Network::of(connection.ip);
+        if let Some(network) = connection.network() {
+            self.uncount(network);
+        }
+    }
+
+    fn uncount(&mut self, network: Network) {
         if let Some(count) = self.per_network.get_mut(&network) {
             *count -= 1;
             if *count == 0 {
                 self.per_network.remove(&network);
             }
         }
+    }
+}
+
+impl Place {
+    /// The proxy has said whose connection this is: it is that client's from now on.
+    ///
+    /// # Errors
+    /// [`NoPlace::Network`] when the client has as many as it may.
+    pub(super) fn is_of(&self, client: IpAddr) -> Result<(), NoPlace> {
+        let mut state = self.registry.state.lock();
+        if self.connection.has_place()
+            && let Some(network) = self.registry.count(&mut state, client)?
+        {
+            self.connection.counts_for(network);
+        }
+        self.connection.is_of(client);
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The listeners on real sockets.
 
 mod http;
+mod proxy;
 mod shares;
 mod support;
 

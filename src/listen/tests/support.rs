@@ -50,6 +50,8 @@ pub(super) fn limits() -> config::Listen {
         first_key_timeout: SOON,
         max_connection_age: SOON * 10,
         connection_age_grace: SOON,
+        proxy_protocol: Vec::new(),
+        forwarded: None,
         max_concurrent_streams: 128,
         handover: Duration::ZERO,
         grpc_reflection: false,
@@ -278,6 +280,16 @@ impl Ca {
         alpn: &[&str],
         own: Option<(String, String)>,
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.over(gateway.connect().await, alpn, own).await
+    }
+
+    /// The same, over a socket on which something was said before.
+    pub(super) async fn over(
+        &self,
+        socket: TcpStream,
+        alpn: &[&str],
+        own: Option<(String, String)>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -296,6 +308,6 @@ impl Ca {
         };
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let name = ServerName::try_from("gateway").expect("a name");
-        TlsConnector::from(Arc::new(config)).connect(name, gateway.connect().await).await
+        TlsConnector::from(Arc::new(config)).connect(name, socket).await
     }
 }
