@@ -3,11 +3,13 @@
 mod admin;
 mod arenas;
 mod check;
+mod init;
 mod keys;
 mod logging;
 mod schema;
 mod serve;
 mod spool;
+mod users;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -39,6 +41,11 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write everything that a first start takes: configuration, certificate, key, the SQL for ClickHouse's user
+    ///
+    /// Asks ClickHouse for what it can tell, writes into one folder, overwrites nothing, and says the next command and the three variables for
+    /// SDKs. The key is shown once.
+    Init(init::Init),
     /// Run the gateway
     ///
     /// Prints one line `ready otlp=… admin=…` on standard output when every listener accepts, and logs to standard
@@ -57,6 +64,9 @@ enum Command {
     /// Show or create the tables in ClickHouse
     #[command(subcommand)]
     Schema(Schema),
+    /// ClickHouse's users: what otelgate's and HyperDX's may do
+    #[command(subcommand)]
+    Users(Users),
     /// See what waits in the spool, and decide on what was refused
     ///
     /// Asks the running process through its admin listener; when nothing listens there, the folder itself.
@@ -143,6 +153,21 @@ enum Keys {
 struct Usage(String);
 
 #[derive(Debug, Subcommand)]
+enum Users {
+    /// Print the SQL that makes the ingest user and HyperDX's read-only user
+    ///
+    /// For an administrator of ClickHouse. Each gets the least rights, the addresses that it comes from, a settings profile, and a quota where it
+    /// inserts. The ingest user's password is the configuration's, of which the SHA-256 is printed; HyperDX's is made, and said once on standard error.
+    /// Asks no server.
+    Print {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        which: users::Which,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum Schema {
     /// Print the SQL that creates the tables, views and indexes, with the configured TTLs
     ///
@@ -172,6 +197,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Keys(Keys::Hash) => keys::hash(),
         Command::Schema(Schema::Print { file, server_version }) => schema::print(&file.config, server_version),
         Command::Schema(Schema::Apply(file)) => schema::apply(&file.config),
+        Command::Init(init) => init::run(&init),
+        Command::Users(Users::Print { file, which }) => users::print(&file.config, which),
         Command::Spool(Spool::List(file)) => spool::run(&file.config, Order::List),
         Command::Spool(Spool::Show(one)) => spool::run(&one.file.config, Order::Show(one.sequence)),
         Command::Spool(Spool::Retry(one)) => spool::run(&one.file.config, Order::Retry(one.sequence)),

@@ -17,6 +17,7 @@ mod divided;
 mod documents;
 mod forward;
 mod handover;
+mod init;
 mod keys;
 mod keys_command;
 mod oidc;

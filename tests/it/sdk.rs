@@ -20,7 +20,7 @@ async fn the_sdk_exporters_deliver() {
     let edge = Edge::start(clickhouse, Setup { name: "sdk", ..Setup::default() }).await;
     let endpoint = edge.gateway.otlp[0].replace("127.0.0.1", "localhost");
     let ca = &edge.certificates.ca;
-    export("sdk-grpc", grpc(&endpoint, ca)).await;
+    export("sdk-grpc", grpc(&endpoint, ca, KEY)).await;
     let (url, ca) = (endpoint.clone(), ca.clone());
     let exporter = tokio::task::spawn_blocking(move || http(&url, &ca)).await.expect("a thread");
     export("sdk-http", exporter).await;
@@ -38,10 +38,11 @@ async fn the_sdk_exporters_deliver() {
     edge.stop().await;
 }
 
-fn grpc(endpoint: &str, ca: &Path) -> SpanExporter {
+/// The gRPC exporter of an edge that this CA vouches for.
+pub fn grpc(endpoint: &str, ca: &Path, key: &str) -> SpanExporter {
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(std::fs::read(ca).expect("the CA")));
     let mut metadata = MetadataMap::new();
-    metadata.insert("authorization", format!("Bearer {KEY}").parse().expect("a header"));
+    metadata.insert("authorization", format!("Bearer {key}").parse().expect("a header"));
     let exporter =
         SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_tls_config(tls).with_metadata(metadata);
     exporter.with_timeout(Duration::from_secs(20)).build().expect("an exporter")
@@ -61,8 +62,8 @@ fn http(endpoint: &str, ca: &Path) -> SpanExporter {
         .expect("an exporter")
 }
 
-/// Ten spans of a service, in one export.
-async fn export(service: &'static str, exporter: SpanExporter) {
+/// Ten spans of a service, of now, in one export.
+pub async fn export(service: &'static str, exporter: SpanExporter) {
     let resource = Resource::builder().with_service_name(service).build();
     let provider = SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build();
     let tracer = provider.tracer("tests");

@@ -35,6 +35,8 @@ struct Serving {
     /// Databases for which the ingest user has rights.
     databases: &'static [&'static str],
     replica: Option<Replica>,
+    /// A further user, as `clickhouse-dev --user` takes it.
+    user: Option<String>,
 }
 
 /// What makes an embedded server a replica.
@@ -62,7 +64,7 @@ impl ClickHouse {
     /// # Errors
     /// It does not start; the message says what is missing.
     pub async fn start(data: &Path, port: u16) -> Result<ClickHouse> {
-        Self::start_on(data, Serving { http: port, native: None, databases: OF_TESTS, replica: None }).await
+        Self::start_on(data, Serving { http: port, native: None, databases: OF_TESTS, replica: None, user: None }).await
     }
 
     /// As [`ClickHouse::start`], with a port for ClickHouse's native protocol too.
@@ -70,7 +72,8 @@ impl ClickHouse {
     /// # Errors
     /// As [`ClickHouse::start`].
     pub async fn start_with_native_port(data: &Path, native: u16) -> Result<ClickHouse> {
-        Self::start_on(data, Serving { http: 0, native: Some(native), databases: OF_TESTS, replica: None }).await
+        Self::start_on(data, Serving { http: 0, native: Some(native), databases: OF_TESTS, replica: None, user: None })
+            .await
     }
 
     /// As [`ClickHouse::start`], where the ingest user has exactly the rights that otelgate asks for, on the database `otel`.
@@ -78,13 +81,26 @@ impl ClickHouse {
     /// # Errors
     /// As [`ClickHouse::start`].
     pub async fn start_for_people(data: &Path, native: Option<u16>) -> Result<ClickHouse> {
-        Self::start_on(data, Serving { http: 0, native, databases: &["otel"], replica: None }).await
+        Self::start_on(data, Serving { http: 0, native, databases: &["otel"], replica: None, user: None }).await
+    }
+
+    /// An embedded server with a database `otel` and a user of this name who has these rights and no more (`SELECT ON a.b`), with the ingest
+    /// user's password.
+    ///
+    /// # Errors
+    /// As [`ClickHouse::start`].
+    pub async fn start_with_user(data: &Path, name: &str, rights: &[String]) -> Result<ClickHouse> {
+        let user = Some(format!("{name}={}", rights.join("; ")));
+        Self::embedded(data, Serving { http: 0, native: None, databases: &["otel"], replica: None, user }).await
     }
 
     /// Starts a replica, whose native port is one of the cluster's.
     pub(crate) async fn start_replica(data: &Path, native: u16, replica: Replica) -> Result<ClickHouse> {
-        Self::embedded(data, Serving { http: 0, native: Some(native), databases: OF_TESTS, replica: Some(replica) })
-            .await
+        Self::embedded(
+            data,
+            Serving { http: 0, native: Some(native), databases: OF_TESTS, replica: Some(replica), user: None },
+        )
+        .await
     }
 
     /// A server that runs already, with the users that the environment names.
@@ -96,7 +112,7 @@ impl ClickHouse {
             password: variable("CLICKHOUSE_PASSWORD", ""),
             admin: (variable("CLICKHOUSE_ADMIN_USER", "default"), variable("CLICKHOUSE_ADMIN_PASSWORD", "")),
             data: data.to_owned(),
-            serving: Serving { http: 0, native: None, databases: OF_TESTS, replica: None },
+            serving: Serving { http: 0, native: None, databases: OF_TESTS, replica: None, user: None },
             process: None,
         }
     }
@@ -138,6 +154,9 @@ impl ClickHouse {
             .env_remove("CLICKHOUSE_PASSWORD");
         if let Some(native) = serving.native {
             command.arg("--tcp-port").arg(native.to_string());
+        }
+        if let Some(user) = &serving.user {
+            command.args(["--user", user]);
         }
         if let Some(Replica { name, zookeeper, interserver, cluster }) = &serving.replica {
             command.args(["--replica", name, "--zookeeper", &format!("127.0.0.1:{zookeeper}")]);

@@ -233,11 +233,16 @@ impl Failure {
     /// Whether it concerns every table alike: nobody answers, or this gateway is not let in.
     pub(super) fn is_everybodys(&self) -> bool {
         match self {
-            Failure::Exception { code, .. } => entry(*code).is_some_and(|entry| entry.2 == Hold(LOGIN)),
+            Failure::Exception { .. } => self.is_login(),
             Failure::NotSent(_) | Failure::Lost(_) | Failure::Mistaken { .. } | Failure::Http { .. } => true,
             // It may be this insert's.
             Failure::TooSlow { .. } | Failure::Cut(_) => false,
         }
+    }
+
+    /// Whether it is about who asks, and not about what is asked.
+    pub(super) fn is_login(&self) -> bool {
+        matches!(self, Failure::Exception { code, .. } if entry(*code).is_some_and(|entry| entry.2 == Hold(LOGIN)))
     }
 
     /// Whether ClickHouse says that the database is not there.

@@ -5,6 +5,7 @@
 //! | `encode` | OTLP bytes into Native blocks |
 //! | `schema` | the tables: their statements, and what a server's are like |
 //! | `start` | what is settled before the first insert, and again while the gateway runs |
+//! | `survey` | what a server tells somebody who is about to configure otelgate |
 //! | `change` | tables that change while batches lie in the spool |
 //! | `insert` | one part, one insert |
 //! | `look` | is a part in whose insert was not answered? |
@@ -26,6 +27,7 @@ mod replica;
 pub mod schema;
 mod servers;
 mod start;
+mod survey;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -37,6 +39,7 @@ use tokio::time::Instant;
 
 pub(crate) use error::Failure;
 pub use start::{StartError, apply_schema};
+pub use survey::{Survey, survey};
 
 use self::encode::{EncoderFactory, TableKind};
 use self::http::{Http, Server};

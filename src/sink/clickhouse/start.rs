@@ -309,7 +309,7 @@ async fn has_no_database(query: Query<'_>, config: &config::ClickHouse) -> bool 
 }
 
 /// Whether an address that is spoken to without TLS and says nothing would rather be spoken to with it.
-async fn speaks_tls(http: &Http, server: &Uri) -> bool {
+pub(super) async fn speaks_tls(http: &Http, server: &Uri) -> bool {
     if server.scheme_str() != Some("http") {
         return false;
     }

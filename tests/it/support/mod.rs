@@ -6,6 +6,7 @@ pub mod compress;
 pub mod edge;
 pub mod requests;
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
@@ -51,6 +52,11 @@ pub async fn get_text(base: &str, path: &str) -> (u16, String) {
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// Says aloud what was not tested, past the capture of what tests print.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// Runs `otelgate` with these arguments to its end.

@@ -1,7 +1,7 @@
 //! The tables: what they look like when otelgate creates them, and what they look like on this server.
 //!
 //! `ddl` writes the statements, `apply` runs what is missing, `read` asks a server for its facts, `grants` judges the user's
-//! rights. What is written follows the server's facts, never the assumption that the tables are otelgate's own.
+//! rights, `users` gives them. What is written follows the server's facts, never the assumption that the tables are otelgate's own.
 
 mod apply;
 mod ddl;
@@ -9,6 +9,7 @@ mod engine;
 pub(crate) mod facts;
 mod grants;
 mod read;
+pub mod users;
 mod version;
 
 pub(super) use apply::apply;
