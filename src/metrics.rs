@@ -192,6 +192,10 @@ families! {
     oidc_fetches: Family<Outcome, Counter> = "Fetches of OpenID Connect issuers' keys, by outcome";
     token_refusals: Family<Reason, Counter> = "Tokens refused, by reason";
     key_reloads: Family<Outcome, Counter> = "Attempts to load changed keys, by outcome";
+    shared_limit_calls: Family<Outcome, Counter> = "Calls by which replicas share what their keys used, by outcome";
+    shared_limit_connected: Gauge = "1 while the server answers through which limits are shared, 0 while it does not";
+    shared_limit_replicas: Gauge = "Replicas that share limits, seen last";
+    shared_limit_divided_by: Gauge = "One in so many of each limit is this replica's own now: 1 while limits are shared";
     authentication_failures: Counter = "Requests without a valid key";
 
     rows: Family<OfRows, Gauge> = "What became of every accepted row, over all processes that the spool has seen, by key, table and state";

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::blocking;
 use crate::deliver::Deliveries;
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, SharedState};
 use crate::metrics::{Metrics, OfRows, OfTable};
 use crate::sink::Sink;
 use crate::spool::{Counts, Spool};
@@ -59,6 +59,9 @@ pub(crate) struct Status {
     pub(crate) rows_by_key_and_table: BTreeMap<String, BTreeMap<String, Account>>,
     /// The spool.
     pub(crate) spool: SpoolStatus,
+    /// How it stands with the replicas that share limits; nothing where they are not shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shared_limits: Option<SharedState>,
 }
 
 /// Where something is.
@@ -174,7 +177,15 @@ impl Sources {
             tables.entry(table.clone()).or_default().rows.add(&account);
             by_both.entry(key).or_default().insert(table, account);
         }
-        Status { rows, requests, keys, tables, rows_by_key_and_table: by_both, spool: self.spool() }
+        Status {
+            rows,
+            requests,
+            keys,
+            tables,
+            rows_by_key_and_table: by_both,
+            spool: self.spool(),
+            shared_limits: self.keys.shared(),
+        }
     }
 
     /// Rows by key and table, and all requests.

@@ -102,11 +102,11 @@ fn full(away: Away) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::LIMITS;
     use super::*;
+    use crate::keys::{KeyRing, testing::entry};
 
     fn key_state() -> Arc<KeyState> {
-        Arc::new(KeyState::new(&LIMITS))
+        KeyRing::new(vec![entry("k", "k", 1)]).find(b"k").unwrap().state.clone()
     }
 
     fn away(result: Result<(), Refusal>) -> Away {

@@ -12,7 +12,7 @@ use super::section::Section;
 use super::value::{count, flag, positive_size, positive_time, show_size, size, time, word};
 use super::{
     Admin, AllowedOrigins, Batch, Config, Cors, KeyRules, Keys, Listen, Log, RequestLimits, Shutdown, SinkConfig,
-    Spool, Tls, check_keys, check_listen, check_sink, tls_files,
+    Spool, Tls, check_keys, check_listen, check_shared, check_sink, tls_files,
 };
 use crate::certificate::Purpose;
 
@@ -45,7 +45,9 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let admin = top.section("admin", |section| admin(section, listen.admin));
     let tls = top.section("tls", |section| tls(section, &listen));
     let request = top.section("request", request);
-    let limits = top.section("limits", |section| key_limits(section, DEFAULT_LIMITS, request.largest()));
+    let (limits, shared_limits) = top.section("limits", |section| {
+        (key_limits(section, DEFAULT_LIMITS, request.largest()), check_shared::shared(section))
+    });
     if !top.has("limits") {
         // Then it is `request` that does not fit the defaults.
         never_admitted(&limits, request.largest()).into_iter().for_each(|(_, never)| top.warning("request", never));
@@ -73,6 +75,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
         tls,
         keys: keys.clone(),
         limits,
+        shared_limits,
         request,
         sink,
         batch,

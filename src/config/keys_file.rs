@@ -54,8 +54,17 @@ fn keys(top: &Section<'_>, rules: &KeyRules) -> Vec<KeyEntry> {
 
 /// What is said of a file whose entries are all absent, where there is no other source.
 pub(super) fn no_key(file: &Path) -> Remark {
+    of_the_whole(file, NO_KEY)
+}
+
+/// What is said of a file with certificates of clients, where none is asked for.
+pub(super) fn no_certificate(file: &Path) -> Remark {
+    of_the_whole(file, "names certificates of clients, and none is asked for: that takes tls.client_ca_file")
+}
+
+fn of_the_whole(file: &Path, message: &str) -> Remark {
     let mark = super::yaml::Mark { line: 1, column: 1 };
-    Remark { file: file.display().to_string(), mark, path: "keys".to_owned(), message: NO_KEY.to_owned() }
+    Remark { file: file.display().to_string(), mark, path: "keys".to_owned(), message: message.to_owned() }
 }
 
 const NO_KEY: &str = "no key is listed, so every request is refused that has no key of another source";

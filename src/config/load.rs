@@ -85,8 +85,14 @@ pub fn load(file: &Path, surroundings: &dyn Surroundings) -> Result<Loaded, Mist
         let (keys, mut of_keys) = keys_file::check(file, &checked.rules, surroundings);
         entries = keys;
         // Every entry's key may be a variable that is absent.
-        if entries.is_empty() && checked.keys.clickstack.is_none() && of_keys.mistakes.is_empty() {
+        if entries.is_empty() && checked.keys.is_file_alone() && of_keys.mistakes.is_empty() {
             of_keys.warnings = vec![keys_file::no_key(file)];
+        }
+        if let Some(config) = &checked.config
+            && !config.tls.asks_clients()
+            && entries.iter().any(|entry| entry.certificate.is_some())
+        {
+            of_keys.warnings.push(keys_file::no_certificate(file));
         }
         remarks.append(of_keys);
     }

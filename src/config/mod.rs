@@ -11,6 +11,7 @@ mod check_forward;
 mod check_keys;
 mod check_listen;
 mod check_oidc;
+mod check_shared;
 mod check_sink;
 mod clickhouse_url;
 mod key_entry;
@@ -84,6 +85,8 @@ pub struct Config {
     pub(crate) keys: Keys,
     /// Limits of a key that sets none.
     pub(crate) limits: KeyLimits,
+    /// Through what replicas share the limits of keys.
+    pub(crate) shared_limits: Option<SharedLimits>,
     /// Limits of one request and of memory.
     pub(crate) request: RequestLimits,
     /// Where telemetry goes.
@@ -181,6 +184,20 @@ pub(crate) struct Keys {
     pub(crate) oidc: Vec<OidcIssuer>,
     /// Failed authentications a minute after which an address's next ones are refused at once.
     pub(crate) max_failures_per_minute: u32,
+}
+
+impl Keys {
+    /// Whether keys.yaml is the only source.
+    fn is_file_alone(&self) -> bool {
+        self.clickstack.is_none() && self.oidc.is_empty()
+    }
+}
+
+impl Tls {
+    /// Whether clients are asked for certificates.
+    fn asks_clients(&self) -> bool {
+        matches!(self, Tls::Files { client_ca_file: Some(_), .. })
+    }
 }
 
 /// Section `keys.clickstack`.
@@ -281,6 +298,21 @@ pub(crate) struct KeyLimits {
     pub(crate) records_per_second: u32,
     /// How much of a second's allowance may be saved up.
     pub(crate) burst: Duration,
+}
+
+/// Section `limits.shared`.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedLimits {
+    /// `redis://` or `rediss://`, without a password.
+    pub(crate) url: String,
+    /// What the server wants to hear.
+    pub(crate) password: Option<Secret>,
+    /// PEM file of the CA that signed the server's certificate; the public CAs when absent.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// What the names of all that is kept there begin with: replicas with the same one share.
+    pub(crate) prefix: String,
+    /// How often replicas say what their keys used.
+    pub(crate) flush: Duration,
 }
 
 /// The largest request, as far as its key pays for it.

@@ -54,7 +54,7 @@ fn only(text: &str, at: &str, remedy: &str) {
 fn the_example_shows_every_default() {
     let example = load_text(include_str!("../../otelgate.example.yaml")).unwrap();
     assert_eq!(lines(example.warnings), Vec::<String>::new());
-    assert_eq!(example.keys.len(), 3);
+    assert_eq!(example.keys.len(), 2);
     let least = format!(
         "{FILES}sink: {{ clickhouse: {{ url: 'https://clickhouse.example:8443', password: '${{env:PW}}' }} }}\n\
          spool: {{}}\n"
@@ -64,8 +64,7 @@ fn the_example_shows_every_default() {
     let keys = include_str!("../../keys.example.yaml");
     assert!(keys.contains("limits: { requests_per_second: 50 }"));
     assert_eq!(example.keys[0].limits, KeyLimits { requests_per_second: 50, ..least.config.limits });
-    assert_eq!(example.keys[2].signals, BTreeSet::from([Signal::Traces]));
-    assert!(example.keys[1].certificate.is_some());
+    assert_eq!(example.keys[1].signals, BTreeSet::from([Signal::Traces]));
     assert_eq!(example.keys[0].resource.keys().collect::<Vec<_>>(), ["tenant"]);
     assert!(example.keys[1].resource.is_empty());
 }
@@ -79,6 +78,7 @@ fn every_field_is_in_the_example() {
         "sink: { forward: { NEW } }",
         "sink: { clickhouse: { ttl: { NEW } } }",
         "keys: { clickstack: { NEW } }",
+        "limits: { shared: { NEW } }",
         "keys: { oidc: [ { NEW } ] }",
         "keys: { oidc: [ { rules: [ { NEW } ] } ] }",
     ];
@@ -571,11 +571,14 @@ fn a_certificate_stands_in_the_place_of_a_key() {
          - { name: c, certificate: 'DNS:c.example', value: '${env:PW}' }\n\
          - { name: d, certificate: 'spiffe://td/a' }\n",
     );
-    let lines = lines(found.unwrap_err().0);
+    let lines = self::lines(found.unwrap_err().0);
     assert!(lines[0].starts_with("3 keys[1].certificate: is not a certificate's name"), "{lines:#?}");
     assert_eq!(lines[1], "4 keys[2].certificate: and `value` are both set; keep one");
     assert_eq!(lines[2], "5 keys[3].certificate: is the same key as the one in line 2");
     assert_eq!(lines.len(), 3, "{lines:#?}");
+    let with = surroundings().file("/o/keys.yaml", "keys: [ { name: a, certificate: 'spiffe://td/a' } ]");
+    let warnings = self::lines(load_with(with, &format!("{FILES}{SINK}")).unwrap().warnings);
+    assert!(warnings.len() == 1 && warnings[0].contains("that takes tls.client_ca_file"), "{warnings:#?}");
 }
 
 proptest::proptest! {

@@ -3,17 +3,19 @@
 //! Invariant: bytes and records are charged together or not at all, so that a refused request costs its key nothing
 //! but the one request, and `retry_after` is the time after which this very request fits.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::rate::{Rate, Short};
+use super::shared::Shared;
+use super::usage::{RATES, Usage};
 use crate::config::KeyLimits;
 use crate::reply::Refusal;
 
-/// The rates, in the order in which [`KeyLimiter`] keeps them.
-const NAMES: [&str; 3] = ["requests_per_second", "bytes_per_second", "records_per_second"];
+/// The rates, in the order in which [`Usage`] keeps them.
+const NAMES: [&str; RATES] = ["requests_per_second", "bytes_per_second", "records_per_second"];
 const REQUESTS: usize = 0;
 const BYTES: usize = 1;
 const RECORDS: usize = 2;
@@ -32,30 +34,17 @@ pub(crate) struct Amounts {
 /// The three rates of one key.
 pub(crate) struct KeyLimiter {
     limits: KeyLimits,
-    /// What the rates' times count from.
-    made: Instant,
-    rates: [Rate; 3],
-    used: Mutex<Used>,
-}
-
-#[derive(Default)]
-struct Used {
-    /// How far each rate is used, as [`Rate`] says it.
-    until: [Duration; 3],
-    /// What was charged since the start.
-    total: [u64; 3],
+    usage: Arc<Usage>,
+    /// Who hears of what is used; `None`: these are this process's own limits.
+    shared: Option<Arc<Shared>>,
 }
 
 impl KeyLimiter {
-    /// Nothing used yet. What a burst saves up is one at least.
-    pub(crate) fn new(limits: &KeyLimits) -> Self {
+    /// Nothing used yet. What a burst saves up is one at least. `id` is what the key is called among the replicas that share its limits.
+    pub(super) fn new(limits: &KeyLimits, id: String, shared: Option<Arc<Shared>>) -> Self {
         let per_second = [limits.requests_per_second.into(), limits.bytes_per_second, limits.records_per_second.into()];
-        KeyLimiter {
-            limits: *limits,
-            made: Instant::now(),
-            rates: per_second.map(|per_second| Rate::new(per_second, limits.burst)),
-            used: Mutex::default(),
-        }
+        let rates = per_second.map(|per_second| Rate::new(per_second, limits.burst));
+        KeyLimiter { limits: *limits, usage: Arc::new(Usage::new(id, rates)), shared }
     }
 
     /// Charges one request, before its body is read. It stays charged whatever becomes of the request: what this
@@ -64,7 +53,7 @@ impl KeyLimiter {
     /// # Errors
     /// [`Refusal::OverLimit`].
     pub(crate) fn charge_request(&self) -> Result<(), Refusal> {
-        self.charge_request_at(self.made.elapsed())
+        self.charge_request_at(self.usage.now())
     }
 
     /// Charges a request's uncompressed bytes and its records, both or neither.
@@ -73,30 +62,29 @@ impl KeyLimiter {
     /// [`Refusal::TooLarge`] when the burst can never hold it, otherwise [`Refusal::OverLimit`] with the longer of
     /// the two waits.
     pub(crate) fn charge_volume(&self, bytes: u64, records: u64) -> Result<(), Refusal> {
-        self.charge_volume_at(self.made.elapsed(), bytes, records)
+        self.charge_volume_at(self.usage.now(), bytes, records)
     }
 
     /// What would fit now.
     pub(crate) fn left(&self) -> Amounts {
-        let (now, used) = (self.made.elapsed(), self.used.lock());
-        amounts(std::array::from_fn(|rate| self.rates[rate].left(used.until[rate], now)))
+        amounts(self.usage.left())
     }
 
     /// What was charged since the key has these limits.
     pub(crate) fn total(&self) -> Amounts {
-        amounts(self.used.lock().total)
+        amounts(self.usage.total())
     }
 
     /// Of the rate that is used most, its name and how much of it these amounts are over this time, in percent.
     pub(super) fn percent(&self, used: &Amounts, over: Duration) -> (&'static str, u64) {
         let used = [used.requests, used.bytes, used.records];
-        let percent = |rate: usize| (NAMES[rate], self.rates[rate].percent(used[rate], over));
+        let percent = |rate: usize| (NAMES[rate], self.usage.rates[rate].percent(used[rate], over));
         [REQUESTS, BYTES, RECORDS].map(percent).into_iter().max_by_key(|(_, percent)| *percent).unwrap_or_default()
     }
 
     #[cfg(test)]
     pub(super) fn count_for_tests(&self, records: u64) {
-        self.used.lock().total[RECORDS] += records;
+        self.usage.count_for_tests(RECORDS, records);
     }
 
     fn charge_request_at(&self, now: Duration) -> Result<(), Refusal> {
@@ -107,17 +95,11 @@ impl KeyLimiter {
         self.charge(now, [(BYTES, bytes), (RECORDS, records)])
     }
 
-    /// Charges all of them or none; of several that do not fit, the longest wait is told, and of equal ones the first.
     fn charge<const N: usize>(&self, now: Duration, counts: [(usize, u64); N]) -> Result<(), Refusal> {
-        let mut used = self.used.lock();
-        let taken = counts.map(|(rate, count)| self.rates[rate].take(count, used.until[rate], now));
-        let short = std::iter::zip(counts, taken).rev().filter_map(|((rate, _), taken)| Some((taken.err()?, rate)));
-        if let Some((short, rate)) = short.max_by_key(|(short, _)| *short) {
-            return Err(refusal(NAMES[rate], short));
-        }
-        for ((rate, count), until) in std::iter::zip(counts, taken) {
-            used.until[rate] = until.unwrap_or(used.until[rate]);
-            used.total[rate] += count;
+        let parts = self.shared.as_ref().map_or(1, |shared| shared.parts());
+        let early = self.usage.charge(now, counts, parts).map_err(|(short, rate)| refusal(NAMES[rate], short))?;
+        if let Some(shared) = &self.shared {
+            shared.used(&self.usage, early);
         }
         Ok(())
     }
@@ -161,6 +143,10 @@ mod tests {
         KeyLimits { requests_per_second: requests, bytes_per_second: kib * 1024, records_per_second: records, burst }
     }
 
+    fn limiter(limits: KeyLimits) -> KeyLimiter {
+        KeyLimiter::new(&limits, String::new(), None)
+    }
+
     fn wait(refusal: Result<(), Refusal>) -> (&'static str, Duration) {
         match refusal {
             Err(Refusal::OverLimit { limit, retry_after }) => (limit, retry_after),
@@ -170,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_saved_up_and_the_advice_is_when_it_fits_again() {
-        let limiter = KeyLimiter::new(&limits(10, 10, 10, Duration::from_secs(2)));
+        let limiter = limiter(limits(10, 10, 10, Duration::from_secs(2)));
         let now = Duration::from_secs(5);
         for _ in 0..20 {
             limiter.charge_request_at(now).unwrap();
@@ -183,7 +169,7 @@ mod tests {
 
     #[test]
     fn what_the_burst_can_never_hold_is_refused_for_good() {
-        let limiter = KeyLimiter::new(&limits(1, 4, 100, Duration::from_secs(2)));
+        let limiter = limiter(limits(1, 4, 100, Duration::from_secs(2)));
         assert_eq!(
             limiter.charge_volume(8 * 1024 + 1, 1),
             Err(Refusal::TooLarge { limit: "bytes_per_second", max: 8 * 1024 })
@@ -195,14 +181,14 @@ mod tests {
 
     #[test]
     fn a_burst_below_one_still_lets_one_through() {
-        let limiter = KeyLimiter::new(&limits(1, 1, 1, Duration::from_millis(1)));
+        let limiter = limiter(limits(1, 1, 1, Duration::from_millis(1)));
         limiter.charge_request().unwrap();
         limiter.charge_volume(1, 1).unwrap();
     }
 
     #[test]
     fn an_empty_request_costs_nothing() {
-        let limiter = KeyLimiter::new(&limits(1, 1, 1, Duration::from_secs(1)));
+        let limiter = limiter(limits(1, 1, 1, Duration::from_secs(1)));
         for _ in 0..10 {
             limiter.charge_volume(0, 0).unwrap();
         }
@@ -210,7 +196,7 @@ mod tests {
 
     #[test]
     fn one_kept_limit_is_given_back_when_the_other_refuses() {
-        let limiter = KeyLimiter::new(&limits(1, 100, 100, Duration::from_secs(1)));
+        let limiter = limiter(limits(1, 100, 100, Duration::from_secs(1)));
         let now = Duration::from_secs(5);
         limiter.charge_volume_at(now, 90 * 1024, 10).unwrap();
         for _ in 0..5 {
@@ -228,7 +214,7 @@ mod tests {
         fn the_advice_is_honest(
             steps in prop::collection::vec((0u64..200, 0u64..200, 0u64..2000), 1..50)
         ) {
-            let limiter = KeyLimiter::new(&limits(1, 100, 100, Duration::from_secs(2)));
+            let limiter = limiter(limits(1, 100, 100, Duration::from_secs(2)));
             let mut now = Duration::ZERO;
             let (mut kib_in, mut records_in) = (0u64, 0u64);
             for (kib, records, pause) in steps {

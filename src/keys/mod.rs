@@ -12,10 +12,12 @@ mod oidc;
 mod rate;
 mod reload;
 mod ring;
+mod shared;
 mod standing;
 mod state;
 #[cfg(test)]
 pub(crate) mod testing;
+mod usage;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -32,6 +34,7 @@ pub use new::{NewKey, NewKeyError, digest_of};
 pub(crate) use oidc::{MAX_TOKEN_BYTES, Tokens};
 pub(crate) use reload::{KeysFile, watch};
 pub(crate) use ring::{KeyRing, Offer, Source};
+pub(crate) use shared::{Server as SharedServer, SetupError as SharedError, Shared, SharedState};
 pub(crate) use standing::Standing;
 pub(crate) use state::Counter;
 pub(crate) use state::KeyState;

@@ -38,19 +38,31 @@ impl Rate {
         Rate { per_second, capacity, tolerance: takes(capacity, per_second) }
     }
 
-    /// What `used` becomes when `count` is let through now. Nothing changes until it is put there.
+    /// What `used` becomes when `count` is let through now, at one in `parts` of the rate. Nothing changes until it is put there.
+    /// What only the whole burst holds, and not the part, is let through when the part has rested, and costs what it costs.
     ///
     /// # Errors
     /// [`Short`].
-    pub(super) fn take(&self, count: u64, used: Duration, now: Duration) -> Result<Duration, Short> {
+    pub(super) fn take(&self, count: u64, used: Duration, now: Duration, parts: u32) -> Result<Duration, Short> {
         if count > self.capacity {
             return Err(Short::Never { max: self.capacity });
         }
-        let paid = used.max(now).saturating_add(takes(count, self.per_second));
-        match paid.saturating_sub(now).checked_sub(self.tolerance) {
+        let cost = self.takes(count).saturating_mul(parts);
+        let paid = used.max(now).saturating_add(cost);
+        match paid.saturating_sub(now).checked_sub(self.tolerance.max(cost)) {
             Some(wait) if count > 0 && !wait.is_zero() => Err(Short::For(wait)),
             _ => Ok(paid),
         }
+    }
+
+    /// How long `count` takes at the rate.
+    pub(super) fn takes(&self, count: u64) -> Duration {
+        takes(count, self.per_second)
+    }
+
+    /// How long the burst takes at the rate.
+    pub(super) fn tolerance(&self) -> Duration {
+        self.tolerance
     }
 
     /// How much of the rate `count` is over a time, in percent.
@@ -82,11 +94,11 @@ mod tests {
     #[test]
     fn the_whole_burst_fits_at_once_and_no_more() {
         let rate = Rate::new(3, Duration::from_secs(2));
-        let used = rate.take(6, Duration::ZERO, NOW).expect("fits");
-        assert_eq!(rate.take(1, used, NOW), Err(Short::For(Duration::from_nanos(333_333_334))));
-        assert_eq!(rate.take(0, used, NOW), Ok(used));
-        assert_eq!(rate.take(7, Duration::ZERO, NOW), Err(Short::Never { max: 6 }));
-        assert_eq!(rate.take(6, used, NOW + Duration::from_secs(2)), Ok(used + Duration::from_secs(2)));
+        let used = rate.take(6, Duration::ZERO, NOW, 1).expect("fits");
+        assert_eq!(rate.take(1, used, NOW, 1), Err(Short::For(Duration::from_nanos(333_333_334))));
+        assert_eq!(rate.take(0, used, NOW, 1), Ok(used));
+        assert_eq!(rate.take(7, Duration::ZERO, NOW, 1), Err(Short::Never { max: 6 }));
+        assert_eq!(rate.take(6, used, NOW + Duration::from_secs(2), 1), Ok(used + Duration::from_secs(2)));
         let left = [Duration::ZERO, used].map(|used| rate.left(used, NOW));
         assert_eq!((left, rate.left(used, NOW + Duration::from_millis(334))), ([6, 0], 1));
     }
@@ -94,9 +106,9 @@ mod tests {
     #[test]
     fn a_refusal_takes_nothing() {
         let rate = Rate::new(10, Duration::from_secs(1));
-        let used = rate.take(8, Duration::ZERO, NOW).expect("fits");
-        assert!(rate.take(5, used, NOW).is_err());
-        assert!(rate.take(2, used, NOW).is_ok());
+        let used = rate.take(8, Duration::ZERO, NOW, 1).expect("fits");
+        assert!(rate.take(5, used, NOW, 1).is_err());
+        assert!(rate.take(2, used, NOW, 1).is_ok());
     }
 
     #[test]
@@ -105,8 +117,8 @@ mod tests {
             [(0, Duration::ZERO), (u64::MAX, Duration::MAX), (1, Duration::MAX), (u64::MAX, Duration::ZERO)]
         {
             let rate = Rate::new(per_second, burst);
-            let used = rate.take(1, Duration::ZERO, NOW).expect("one always fits");
-            let _ = rate.take(u64::MAX, used, NOW);
+            let used = rate.take(1, Duration::ZERO, NOW, 1).expect("one always fits");
+            let _ = rate.take(u64::MAX, used, NOW, 1);
         }
     }
 

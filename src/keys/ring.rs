@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
 use super::oidc::{KeysAwaited, Tokens};
+use super::shared::{Shared, SharedState};
 use super::{Key, KeyState, Standing, is_presentable};
 use crate::config::KeyEntry;
 use crate::otlp::Stamp;
@@ -69,6 +70,7 @@ pub(crate) struct KeyRing {
     current: ArcSwap<Current>,
     offers: Mutex<Offers>,
     tokens: Option<Tokens>,
+    shared: Option<Arc<Shared>>,
 }
 
 /// What requests see; replaced as a whole.
@@ -106,9 +108,14 @@ impl KeyRing {
         ring
     }
 
-    /// A ring without a key yet, in which tokens are keys too.
-    pub(crate) fn taking(tokens: Option<Tokens>) -> Self {
-        KeyRing { tokens, ..KeyRing::default() }
+    /// A ring without a key yet, in which tokens are keys too, and whose keys share their limits with other replicas'.
+    pub(crate) fn taking(tokens: Option<Tokens>, shared: Option<Arc<Shared>>) -> Self {
+        KeyRing { tokens, shared, ..KeyRing::default() }
+    }
+
+    /// How it stands with the replicas; `None`: limits are not shared.
+    pub(crate) fn shared(&self) -> Option<SharedState> {
+        self.shared.as_ref().map(|shared| shared.state())
     }
 
     /// The tokens that are keys.
@@ -163,7 +170,7 @@ impl KeyRing {
     pub(crate) fn replace(&self, source: Source, offer: Offer) -> Changes {
         let mut offers = self.offers.lock();
         offers.by_source.insert(source, offer);
-        let (next, changes) = self.current.load().successor(&offers.by_source);
+        let (next, changes) = self.current.load().successor(&offers.by_source, self.shared.as_ref());
         offers.say_twice();
         self.current.store(Arc::new(next));
         if changes != Changes::default() {
@@ -199,7 +206,7 @@ impl Offers {
 
 impl Current {
     /// The new keys, each with the old one's state where it stayed the same.
-    fn successor(&self, offers: &BTreeMap<Source, Offer>) -> (Current, Changes) {
+    fn successor(&self, offers: &BTreeMap<Source, Offer>, shared: Option<&Arc<Shared>>) -> (Current, Changes) {
         let mut changes = Changes::default();
         let mut keys = ByDigest::new();
         for (source, offer) in offers {
@@ -208,7 +215,7 @@ impl Current {
                     continue;
                 }
                 let old = self.keys.get(&entry.sha256);
-                let key = Key::after(old, entry, *source, vanished);
+                let key = Key::after(old, entry, *source, vanished, shared);
                 match old {
                     Some(old) if !Arc::ptr_eq(old, &key) => changes.changed += 1,
                     Some(_) => {}
@@ -221,7 +228,8 @@ impl Current {
         gone.iter().for_each(|(_, key)| key.standing.end());
         changes.removed = gone.len();
         let anonymous = offers.iter().find_map(|(source, offer)| Some((*source, offer.anonymous.as_ref()?)));
-        let anonymous = anonymous.map(|(source, entry)| Key::after(self.anonymous.as_ref(), entry, source, false));
+        let anonymous =
+            anonymous.map(|(source, entry)| Key::after(self.anonymous.as_ref(), entry, source, false, shared));
         if let (Some(old), None) = (&self.anonymous, &anonymous) {
             old.standing.end();
         }
@@ -232,7 +240,13 @@ impl Current {
 
 impl Key {
     /// The key of this entry: the old one itself where nothing changed, with the old one's state where that may stay.
-    fn after(old: Option<&Arc<Key>>, entry: &KeyEntry, source: Source, vanished: bool) -> Arc<Key> {
+    fn after(
+        old: Option<&Arc<Key>>,
+        entry: &KeyEntry,
+        source: Source,
+        vanished: bool,
+        shared: Option<&Arc<Shared>>,
+    ) -> Arc<Key> {
         let unchanged = |old: &&Arc<Key>| old.entry == *entry && old.source == source && old.vanished == vanished;
         if let Some(old) = old.filter(unchanged) {
             return old.clone();
@@ -240,13 +254,14 @@ impl Key {
         let standing = old.map_or_else(|| Arc::new(Standing::new(entry)), |old| old.standing.clone());
         standing.follow(entry);
         let same = old.filter(|old| old.entry.name == entry.name && old.entry.limits == entry.limits);
-        let state = same.map_or_else(|| Arc::new(KeyState::new(&entry.limits)), |old| old.state.clone());
+        let new = || KeyState::new(&entry.limits, format!("{}:{}", source.name(), entry.name), shared.cloned());
+        let state = same.map_or_else(|| Arc::new(new()), |old| old.state.clone());
         Arc::new(Key { entry: entry.clone(), source, vanished, stamp: Stamp::new(&entry.resource), state, standing })
     }
 
     /// A key that was not there before.
-    pub(super) fn new(entry: KeyEntry, source: Source) -> Arc<Key> {
-        Key::after(None, &entry, source, false)
+    pub(super) fn new(entry: KeyEntry, source: Source, shared: Option<&Arc<Shared>>) -> Arc<Key> {
+        Key::after(None, &entry, source, false, shared)
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a key has used: its rates, the memory of its requests, and when it was seen last.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::limiter::KeyLimiter;
+use super::shared::Shared;
 use crate::config::KeyLimits;
 
 /// What a key has used. It outlives a reload of the keys as long as the key and its limits stay the same.
@@ -18,9 +20,13 @@ pub(crate) struct KeyState {
 }
 
 impl KeyState {
-    /// Nothing used yet.
-    pub(crate) fn new(limits: &KeyLimits) -> Self {
-        KeyState { limiter: KeyLimiter::new(limits), memory: Counter::default(), seen_ms: AtomicU64::new(0) }
+    /// Nothing used yet; `id` is what the key is called among the replicas that share its limits.
+    pub(super) fn new(limits: &KeyLimits, id: String, shared: Option<Arc<Shared>>) -> Self {
+        KeyState {
+            limiter: KeyLimiter::new(limits, id, shared),
+            memory: Counter::default(),
+            seen_ms: AtomicU64::new(0),
+        }
     }
 
     /// A request with this key came, whatever becomes of it.

@@ -8,7 +8,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::until_it_fails;
 use crate::config::{Config, KeyEntry, Surroundings};
-use crate::keys::{ClickStackKeys, KeyRing, KeysFile, OpenError, Source, Tokens, look_after, watch};
+use crate::keys::{
+    ClickStackKeys, KeyRing, KeysFile, OpenError, Shared, SharedServer, Source, Tokens, look_after, watch,
+};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 
@@ -17,6 +19,7 @@ pub(super) struct KeySources {
     ring: Arc<KeyRing>,
     file: Option<KeysFile>,
     clickstack: Option<ClickStackKeys>,
+    shared: Option<(Arc<Shared>, SharedServer)>,
     metrics: Arc<Metrics>,
 }
 
@@ -30,17 +33,25 @@ impl KeySources {
         entries: Vec<KeyEntry>,
         metrics: &Arc<Metrics>,
     ) -> Result<KeySources, OpenError> {
+        let (shared, server) = match &config.shared_limits {
+            Some(config) => Some(Shared::open(config)?).unzip(),
+            None => (None, None),
+        };
         let oidc = config.keys.oidc.clone();
-        let tokens =
-            if oidc.is_empty() { None } else { Some(Tokens::new(oidc, metrics.clone()).map_err(OpenError::Oidc)?) };
-        let ring = Arc::new(KeyRing::taking(tokens));
+        let tokens = if oidc.is_empty() {
+            None
+        } else {
+            Some(Tokens::new(oidc, shared.as_ref(), metrics.clone()).map_err(OpenError::Oidc)?)
+        };
+        let ring = Arc::new(KeyRing::taking(tokens, shared.clone()));
         ring.replace(Source::File, entries.into());
         let file = config.keys.file.clone().map(|file| KeysFile::new(file, config.key_rules(), metrics.clone()));
         let clickstack = match config.keys.clickstack.clone() {
             Some(source) => Some(ClickStackKeys::open(source, config.state_dir.clone(), &ring, metrics.clone()).await?),
             None => None,
         };
-        Ok(KeySources { ring, file, clickstack, metrics: metrics.clone() })
+        let shared = shared.zip(server);
+        Ok(KeySources { ring, file, clickstack, shared, metrics: metrics.clone() })
     }
 
     pub(super) fn ring(&self) -> &Arc<KeyRing> {
@@ -54,7 +65,10 @@ impl KeySources {
         readiness: &Readiness,
         beside: &mut JoinSet<()>,
     ) -> Followed {
-        let KeySources { ring, file, clickstack, metrics } = self;
+        let KeySources { ring, file, clickstack, shared, metrics } = self;
+        if let Some((shared, server)) = shared {
+            beside.spawn(shared.follow(server, metrics.clone()));
+        }
         beside.spawn(look_after(ring.clone(), metrics));
         if let Some(tokens) = ring.tokens() {
             tokens.follow().for_each(|issuer| {

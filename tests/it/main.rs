@@ -26,6 +26,8 @@ mod readiness;
 mod reload;
 mod rows;
 mod sdk;
+mod secrets;
+mod shared_limits;
 mod spool;
 mod stop;
 mod support;

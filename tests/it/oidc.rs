@@ -31,7 +31,7 @@ use crate::support::requests::numbered;
 use crate::support::{clickhouse, eventually, get_text};
 
 /// A key that signs tokens.
-struct Signer {
+pub struct Signer {
     id: &'static str,
     algorithm: Algorithm,
     key: EncodingKey,
@@ -40,7 +40,7 @@ struct Signer {
 }
 
 impl Signer {
-    fn new(id: &'static str, algorithm: Algorithm) -> Signer {
+    pub fn new(id: &'static str, algorithm: Algorithm) -> Signer {
         let kind = match algorithm {
             Algorithm::RS256 => &PKCS_RSA_SHA256,
             Algorithm::ES256 => &PKCS_ECDSA_P256_SHA256,
@@ -56,7 +56,7 @@ impl Signer {
         Signer { id, algorithm, key, pem: pair.public_key_pem(), raw: pair.public_key_raw().to_vec() }
     }
 
-    fn jwk(&self) -> Value {
+    pub fn jwk(&self) -> Value {
         if self.algorithm == Algorithm::EdDSA {
             return json!({ "kty": "OKP", "crv": "Ed25519", "kid": self.id, "x": BASE64URL_NOPAD.encode(&self.raw) });
         }
@@ -65,7 +65,7 @@ impl Signer {
         serde_json::to_value(jwk).expect("JSON")
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub fn sign(&self, claims: &Value) -> String {
         self.sign_as(self.id, claims)
     }
 
@@ -87,8 +87,8 @@ fn ed_of_pkcs8(der: &[u8]) -> Vec<u8> {
 
 /// A stand-in for an issuer, over HTTPS, which publishes what it is told.
 #[derive(Clone)]
-struct Issuer {
-    url: String,
+pub struct Issuer {
+    pub url: String,
     keys: Arc<Mutex<Vec<Value>>>,
     calls_itself: Arc<Mutex<String>>,
     fetches: Arc<AtomicUsize>,
@@ -118,7 +118,7 @@ impl axum::serve::Listener for Tls {
 }
 
 impl Issuer {
-    async fn start(certificates: &Certificates, address: &str) -> (Issuer, tokio::task::JoinHandle<()>) {
+    pub async fn start(certificates: &Certificates, address: &str) -> (Issuer, tokio::task::JoinHandle<()>) {
         let tcp = TcpListener::bind(address).await.expect("a port");
         let url = format!("https://localhost:{}", tcp.local_addr().expect("an address").port());
         let issuer = Issuer {
@@ -158,16 +158,16 @@ impl Issuer {
         (issuer, running)
     }
 
-    fn publish(&self, keys: &[Value]) {
+    pub fn publish(&self, keys: &[Value]) {
         *self.keys.lock() = keys.to_vec();
     }
 
-    fn claims(&self) -> Value {
+    pub fn claims(&self) -> Value {
         json!({ "iss": self.url, "aud": "otelgate", "sub": "shop", "exp": now() + 600, "nbf": now() - 10 })
     }
 
     /// The claims, with others.
-    fn with(&self, others: &Value) -> Value {
+    pub fn with(&self, others: &Value) -> Value {
         let mut claims = self.claims();
         for (name, value) in others.as_object().expect("an object") {
             match value {
@@ -193,7 +193,7 @@ async fn logs(client: &Client, token: &str) -> u16 {
     status(client, Signal::Logs, token).await
 }
 
-fn source(url: &str, ca: Option<&Path>, more: &str) -> String {
+pub fn source(url: &str, ca: Option<&Path>, more: &str) -> String {
     let ca = ca.map_or_else(String::new, |ca| format!("ca_file: {}, ", ca.display()));
     format!("oidc: [ {{ issuer: \"{url}\", audience: otelgate, {ca}{more} }} ]")
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{KeyRing, Offer, Source};
+use super::{KeyRing, Offer, SharedError, Source};
 use crate::blocking;
 use crate::config;
 use crate::https;
@@ -43,6 +43,9 @@ pub enum OpenError {
     /// The certificates of `keys.clickstack.ca_file`.
     #[error("keys.clickstack: {0}")]
     Tls(#[from] https::SetupError),
+    /// The server through which limits are shared.
+    #[error(transparent)]
+    Shared(#[from] SharedError),
     /// The certificates of a `ca_file` of `keys.oidc`.
     #[error("keys.oidc: {0}")]
     Oidc(https::SetupError),

@@ -25,6 +25,7 @@ use super::token::Refused;
 use crate::causes::causes;
 use crate::config::OidcIssuer;
 use crate::https::{self, Connector};
+use crate::keys::Shared;
 use crate::metrics::{Metrics, Outcome};
 
 /// No two fetches are nearer to each other.
@@ -81,11 +82,11 @@ struct Discovery {
 }
 
 impl Issuer {
-    pub(super) fn new(config: OidcIssuer) -> Result<Issuer, https::SetupError> {
+    pub(super) fn new(config: OidcIssuer, shared: Option<Arc<Shared>>) -> Result<Issuer, https::SetupError> {
         let connector = https::connector(config.ca_file.as_deref())?;
         let config = Arc::new(config);
         Ok(Issuer {
-            names: Names::new(config.clone()),
+            names: Names::new(config.clone(), shared),
             config,
             client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector),
             keys: ArcSwapOption::empty(),

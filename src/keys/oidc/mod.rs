@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::Key;
+use super::{Key, Shared};
 use crate::config::OidcIssuer;
 use crate::https;
 use crate::limited;
@@ -62,8 +62,12 @@ impl Tokens {
     ///
     /// # Errors
     /// The certificates of an issuer's `ca_file`.
-    pub(crate) fn new(config: Vec<OidcIssuer>, metrics: Arc<Metrics>) -> Result<Self, https::SetupError> {
-        let issuers = config.into_iter().map(Issuer::new).collect::<Result<Vec<_>, _>>()?;
+    pub(crate) fn new(
+        config: Vec<OidcIssuer>,
+        shared: Option<&Arc<Shared>>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, https::SetupError> {
+        let issuers = config.into_iter().map(|one| Issuer::new(one, shared.cloned())).collect::<Result<Vec<_>, _>>()?;
         Ok(Tokens { issuers: issuers.into_iter().map(Arc::new).collect(), remembered: Mutex::default(), metrics })
     }
 

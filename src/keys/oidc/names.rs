@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::token::Verified;
 use crate::config::{KeyEntry, OidcIssuer};
-use crate::keys::{Key, Source};
+use crate::keys::{Key, Shared, Source};
 
 /// What all bearers share whose name is one too many.
 const OTHER: &str = "other";
@@ -24,12 +24,13 @@ type Of = (String, Option<usize>);
 #[derive(Debug)]
 pub(super) struct Names {
     config: Arc<OidcIssuer>,
+    shared: Option<Arc<Shared>>,
     keys: Mutex<HashMap<Of, Arc<Key>>>,
 }
 
 impl Names {
-    pub(super) fn new(config: Arc<OidcIssuer>) -> Names {
-        Names { config, keys: Mutex::default() }
+    pub(super) fn new(config: Arc<OidcIssuer>, shared: Option<Arc<Shared>>) -> Names {
+        Names { config, shared, keys: Mutex::default() }
     }
 
     /// The key of a verified token's bearer.
@@ -62,7 +63,7 @@ impl Names {
                 ..defaults.entry(name.to_owned(), digest)
             },
         };
-        Key::new(entry, Source::Oidc)
+        Key::new(entry, Source::Oidc, self.shared.as_ref())
     }
 }
 

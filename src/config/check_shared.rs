@@ -1,0 +1,69 @@
+//! Section `limits.shared`: through what replicas share the limits of keys.
+
+use std::time::Duration;
+
+use http::Uri;
+
+use super::rules::{is_loopback, secret};
+use super::section::Section;
+use super::value::{name, time};
+use super::{SharedLimits, tls_files};
+
+/// `None` where it was not written, or after a mistake. `s` is section `limits`.
+pub(super) fn shared(s: &Section<'_>) -> Option<SharedLimits> {
+    if !s.has("shared") {
+        return None;
+    }
+    s.section("shared", |s| {
+        let url = url(s);
+        let ca_file = s.optional("ca_file", |text| s.reader.path(text));
+        if let Some(file) = &ca_file {
+            tls_files::check_ca(s, "ca_file", file);
+        }
+        let plain = url.as_ref().filter(|(_, url)| url.scheme_str() == Some("redis"));
+        if ca_file.is_some() && plain.is_some() {
+            s.mistake("ca_file", "is for rediss:// (TLS), and the address says redis://");
+        }
+        let password = secret(s, "password");
+        if password.is_some() && plain.is_some_and(|(_, url)| !is_loopback(url)) {
+            s.warning("url", "the password travels readable; keep the server on a private network, or use rediss://");
+        }
+        Some(SharedLimits {
+            password,
+            ca_file,
+            prefix: s.or("prefix", "otelgate".to_owned(), name),
+            flush: s.or("flush", Duration::from_millis(100), |text| time(text).and_then(in_range)),
+            url: url?.0,
+        })
+    })
+}
+
+/// A password that stands in it is not repeated.
+fn url(s: &Section<'_>) -> Option<(String, Uri)> {
+    const REMEDY: &str = "write for example redis://valkey:6379, or rediss:// for TLS";
+    if !s.has("url") {
+        s.mistake("url", format!("is missing; {REMEDY}"));
+    }
+    let text = s.text("url")?.resolved;
+    let parsed = text.parse::<Uri>().ok();
+    let parsed = parsed.filter(|url| matches!(url.scheme_str(), Some("redis" | "rediss")) && url.host().is_some());
+    let Some(parsed) = parsed.filter(|url| url.query().is_none()) else {
+        s.mistake("url", format!("is not the address of a Redis or Valkey; {REMEDY}"));
+        return None;
+    };
+    let user = parsed.authority().and_then(|authority| authority.as_str().rsplit_once('@'));
+    if user.is_some_and(|(user, _)| user.contains(':')) {
+        s.mistake("url", "holds a password, which would stand in logs; write it as `password`");
+        return None;
+    }
+    if !parsed.path().trim_start_matches('/').bytes().all(|byte| byte.is_ascii_digit()) {
+        s.mistake("url", "has a path that is no database's number; write for example redis://valkey:6379/0");
+        return None;
+    }
+    Some((text, parsed))
+}
+
+fn in_range(time: Duration) -> Result<Duration, String> {
+    let (least, most) = (Duration::from_millis(10), Duration::from_secs(1));
+    if (least..=most).contains(&time) { Ok(time) } else { Err("is not between 10ms and 1s".to_owned()) }
+}
