@@ -5,14 +5,20 @@
 //! HTTP/2 connection sends frames of its own (PING, SETTINGS) while it idles, so there only the first header has a time;
 //! later ones are bounded by the idle time.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Version;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// An answer that cannot be written for this long ends its connection: the client no longer reads.
-const STALLED: Duration = Duration::from_secs(30);
+use super::frames::Came;
+use super::peer::Connection;
+
+/// An answer that cannot be written for so many times as a header may take ends its connection: the client no longer reads.
+pub(super) const STALLED: u32 = 3;
 /// For how long a connection without a valid key may finish what is in flight, once its time is over.
 const NO_KEY_GRACE: Duration = Duration::from_secs(1);
 
@@ -21,6 +27,8 @@ const NO_KEY_GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Times {
     /// For a request's header.
     pub(super) header: Duration,
+    /// For an answer to be taken.
+    pub(super) stalled: Duration,
     /// Without a request.
     pub(super) idle: Duration,
     /// For the first valid key, from accept on.
@@ -53,6 +61,49 @@ pub(super) struct Activity {
     header_since: AtomicU64,
     idle_since: AtomicU64,
     write_blocked_since: AtomicU64,
+    /// Since when a frame has begun, or moved, that has not ended.
+    frame_since: AtomicU64,
+    /// Answers over HTTP/2 of which something waits for the client's window: since when, and which.
+    waiting: Mutex<BTreeSet<(u64, u64)>>,
+    last_answer: AtomicU64,
+}
+
+/// One answer over HTTP/2, from when its head is given to when all of it is taken.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    connection: Arc<Connection>,
+    place: Option<(u64, u64)>,
+}
+
+impl Waiting {
+    /// An answer that is about to be written.
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
+        let mut waiting = Waiting { connection, place: None };
+        waiting.given();
+        waiting
+    }
+
+    /// More of it was asked for: all that was given is taken.
+    pub(super) fn taken(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.connection.activity.waiting.lock().remove(&place);
+        }
+    }
+
+    /// More of it was given.
+    pub(super) fn given(&mut self) {
+        self.taken();
+        let activity = &self.connection.activity;
+        let place = (activity.now(), activity.last_answer.fetch_add(1, Ordering::Relaxed));
+        activity.waiting.lock().insert(place);
+        self.place = Some(place);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.taken();
+    }
 }
 
 impl Activity {
@@ -66,6 +117,9 @@ impl Activity {
             header_since: AtomicU64::new(0),
             idle_since: AtomicU64::new(0),
             write_blocked_since: AtomicU64::new(0),
+            frame_since: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            last_answer: AtomicU64::new(0),
         }
     }
 
@@ -75,8 +129,25 @@ impl Activity {
     }
 
     fn since(&self, stamp: &AtomicU64) -> Option<Instant> {
-        let millis = stamp.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.accepted + Duration::from_millis(millis))
+        self.at(stamp.load(Ordering::Relaxed))
+    }
+
+    fn at(&self, stamp: u64) -> Option<Instant> {
+        Some(self.accepted + Duration::from_millis(stamp.checked_sub(1)?))
+    }
+
+    /// How old the connection is.
+    pub(super) fn age(&self) -> Duration {
+        self.accepted.elapsed()
+    }
+
+    /// Bytes of HTTP/2 were read.
+    pub(super) fn frames_came(&self, came: Came) {
+        if !came.half {
+            self.frame_since.store(0, Ordering::Relaxed);
+        } else if came.moved || self.frame_since.load(Ordering::Relaxed) == 0 {
+            self.frame_since.store(self.now(), Ordering::Relaxed);
+        }
     }
 
     /// The handshake is over; the first header may come.
@@ -145,9 +216,12 @@ impl Activity {
     /// What is to be done now.
     pub(super) fn verdict(&self, times: &Times, now: Instant) -> Verdict {
         let first_key = (!self.authenticated()).then_some(self.accepted);
+        let waiting = self.waiting.lock().first().copied();
         let header_comes = self.header_since.load(Ordering::Relaxed) != 0;
         let rules = [
-            (self.since(&self.write_blocked_since), STALLED, Verdict::Close("stalled")),
+            (self.since(&self.write_blocked_since), times.stalled, Verdict::Close("stalled")),
+            (waiting.and_then(|(since, _)| self.at(since)), times.stalled, Verdict::Close("stalled")),
+            (self.since(&self.frame_since), times.header, Verdict::Close("frame")),
             (self.since(&self.header_since), times.header, Verdict::Close("header")),
             (first_key, times.first_key, Verdict::Bow("no_key", NO_KEY_GRACE)),
             // A header of HTTP/1.1 that has begun to come is no silence.
@@ -155,7 +229,7 @@ impl Activity {
             (Some(self.accepted), times.age, Verdict::Bow("age", times.age_grace)),
         ];
         // A header and a blocked write can begin at any moment, so the next look is never far.
-        let mut next = now + times.header.min(STALLED) / 2;
+        let mut next = now + times.header.min(times.stalled) / 2;
         for (since, limit, verdict) in rules {
             let Some(due) = since.and_then(|since| since.checked_add(limit)) else {
                 continue;
@@ -176,6 +250,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const TIMES: Times = Times {
         header: Duration::from_secs(10),
+        stalled: Duration::from_secs(30),
         idle: Duration::from_secs(300),
         first_key: Duration::from_secs(10),
         age: Duration::from_secs(1800),

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::activity::{Times, Verdict};
+use super::activity::{STALLED, Times, Verdict};
 use super::client::ClientCertificate;
 use super::registry::Place;
 use super::stream::{Stream, Watched};
@@ -80,7 +80,12 @@ where
         tokio::select! {
             biased;
             // How it ended is the client's business: a broken connection is nothing to log.
-            _ = serving.as_mut() => return,
+            _ = serving.as_mut() => {
+                if connection.was_calmed() {
+                    watch.record("empty_frames");
+                }
+                return;
+            }
             () = connection.eviction() => return,
             next = watch.next() => match next {
                 Next::Bow => serving.as_mut().graceful_shutdown(),
@@ -172,6 +177,7 @@ impl<'a> Watch<'a> {
         let limits = &shared.limits;
         let times = Times {
             header: limits.header_timeout,
+            stalled: limits.header_timeout.saturating_mul(STALLED),
             idle: limits.idle_timeout,
             first_key: limits.first_key_timeout,
             // Clients that came together do not go together.
@@ -249,7 +255,7 @@ impl<'a> Watch<'a> {
     fn record(&self, reason: &'static str) {
         let closed = &self.shared.metrics.connections_closed;
         closed.get_or_create(&Reason { reason }).inc();
-        if matches!(reason, "no_key" | "header" | "stalled") {
+        if matches!(reason, "no_key" | "header" | "frame" | "stalled" | "empty_frames") {
             limited!(info, ip = %self.place.connection.ip(), reason, "connection closed");
         }
     }

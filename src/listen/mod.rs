@@ -12,6 +12,7 @@ mod accept;
 mod activity;
 mod client;
 mod connection;
+mod frames;
 mod inherit;
 mod length;
 mod open_files;

@@ -182,6 +182,8 @@ pub(super) struct Connection {
     length: Mutex<LengthSearch>,
     /// Over HTTP/1.1 the next answer is the last.
     last_answer: AtomicBool,
+    /// It sent too many frames that carry nothing.
+    calmed: AtomicBool,
 }
 
 impl Connection {
@@ -205,6 +207,7 @@ impl Connection {
             key: Mutex::new(None),
             length: Mutex::default(),
             last_answer: AtomicBool::new(false),
+            calmed: AtomicBool::new(false),
         }
     }
 
@@ -286,6 +289,16 @@ impl Connection {
             }
             length.read(bytes);
         }
+    }
+
+    /// It is told to be calm, and ends.
+    pub(super) fn calm(&self) {
+        self.calmed.store(true, Ordering::Release);
+    }
+
+    /// Whether it was.
+    pub(super) fn was_calmed(&self) -> bool {
+        self.calmed.load(Ordering::Acquire)
     }
 
     /// The next answer is the last one, if the connection is HTTP/1.1.

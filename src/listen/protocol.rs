@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 
+use super::activity::Waiting;
 use super::peer::{Connection, Peer};
 use crate::proxied::Forwarders;
 
@@ -109,7 +110,10 @@ where
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     peer.answer_ends();
-    answer.map(|body| Answering { body, complete: false, peer })
+    answer.map(|body| {
+        let waiting = (!http1).then(|| Waiting::new(in_flight.0.clone()));
+        Answering { body, complete: false, peer, waiting, rest: None }
+    })
 }
 
 /// A request that is being served.
@@ -122,10 +126,38 @@ impl Drop for InFlight {
 }
 
 /// An answer's body, which notices that it was written whole.
+///
+/// Over HTTP/2 its last byte is a frame of its own: hyper takes what it is given as soon as the client's window holds one byte, and `h2` keeps the rest. Only
+/// the frame after it waits for all that was before.
 pub(super) struct Answering<B: Body> {
     body: B,
     complete: bool,
     peer: Peer,
+    waiting: Option<Waiting>,
+    rest: Option<Bytes>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Answering<B> {
+    /// The next frame, and over HTTP/2 all but the last byte of it first.
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if let Some(rest) = self.rest.take() {
+            return Poll::Ready(Some(Ok(Frame::data(rest))));
+        }
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        match (frame, &self.waiting) {
+            (Poll::Ready(Some(Ok(frame))), Some(_)) if frame.data_ref().is_some_and(|data| data.len() > 1) => {
+                Poll::Ready(Some(Ok(frame.map_data(|mut data| {
+                    self.rest = Some(data.split_off(data.len() - 1));
+                    data
+                }))))
+            }
+            (frame, _) => frame,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.rest.is_none() && self.body.is_end_stream()
+    }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
@@ -133,32 +165,45 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answering<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let ended = self.complete || self.body.is_end_stream();
-        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let ended = self.complete || self.is_over();
+        if let Some(waiting) = &mut self.waiting {
+            waiting.taken();
+        }
+        let frame = self.next(context);
         // Trailers are the last frame, after which hyper asks for no more.
         self.complete |= match &frame {
             Poll::Ready(None) => true,
             Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),
             Poll::Ready(Some(Err(_))) | Poll::Pending => false,
         };
-        if !ended && (self.complete || self.body.is_end_stream()) {
+        if let (Poll::Ready(Some(Ok(_))), Some(waiting)) = (&frame, &mut self.waiting) {
+            waiting.given();
+        }
+        if !ended && (self.complete || self.is_over()) {
             self.peer.answer_ends();
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let rest = self.rest.as_ref().map_or(0, |rest| u64::try_from(rest.len()).unwrap_or(0));
+        let hint = self.body.size_hint();
+        let mut all = SizeHint::new();
+        all.set_lower(hint.lower() + rest);
+        if let Some(upper) = hint.upper() {
+            all.set_upper(upper + rest);
+        }
+        all
     }
 }
 
 impl<B: Body> Drop for Answering<B> {
     fn drop(&mut self) {
-        if self.complete || self.body.is_end_stream() {
+        if self.rest.is_none() && (self.complete || self.body.is_end_stream()) {
             self.peer.answer_written();
         }
     }

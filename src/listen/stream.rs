@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use unacknowledged::unacknowledged;
 
+use super::frames::{Splitter, Spoken};
 use super::peer::Connection;
 
 /// How long, and for how many bytes, a closed connection still takes what its client sends and throws it away. Closing a socket with
@@ -76,6 +78,11 @@ pub(super) struct Watched {
     broken: bool,
     /// Bytes that were not acknowledged before this side closed.
     before_close: Option<usize>,
+    spoken: Spoken,
+    /// Where frames begin in what is written.
+    written: Splitter,
+    /// What is still to be written of the GOAWAY with which it ends.
+    calm: Option<Bytes>,
     linger: Option<Linger>,
 }
 
@@ -89,7 +96,17 @@ struct Linger {
 
 impl Watched {
     pub(super) fn new(stream: Stream, connection: Arc<Connection>) -> Self {
-        Watched { stream, connection, ended: false, broken: false, before_close: None, linger: None }
+        Watched {
+            stream,
+            connection,
+            ended: false,
+            broken: false,
+            before_close: None,
+            spoken: Spoken::Unknown(0),
+            written: Splitter::default(),
+            calm: None,
+            linger: None,
+        }
     }
 
     /// The client ended the connection: by TLS' goodbye, or a FIN, which no system sends for a process that leaves bytes unread. Once it has
@@ -100,9 +117,44 @@ impl Watched {
         }
     }
 
-    fn count(&self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(count)) = written {
-            self.connection.bytes_went(*count);
+    /// Whether the client is to be calm after these bytes.
+    fn bytes_came(&mut self, bytes: &[u8]) -> bool {
+        let came = self.spoken.came(bytes, self.connection.activity.age());
+        if let Some(came) = came {
+            self.connection.activity.frames_came(came);
+        }
+        self.connection.bytes_came(bytes);
+        let too_many = came.is_some_and(|came| came.too_many);
+        if let (true, Spoken::Http2(frames)) = (too_many, &self.spoken) {
+            // In the middle of another frame it could not be read.
+            let words = if self.written.is_between() { frames.calm() } else { Vec::new() };
+            self.calm = Some(words.into());
+            self.connection.calm();
+        }
+        too_many
+    }
+
+    /// Writes the GOAWAY, closes as always, and tells hyper that the connection is over.
+    fn end_calmly(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(words) = self.calm.as_mut().filter(|words| !words.is_empty()) {
+            let count = ready!(self.stream.transport().poll_write(context, words))?;
+            words.advance(count.clamp(1, words.len()));
+        }
+        ready!(Pin::new(&mut *self).poll_shutdown(context))?;
+        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+    }
+
+    /// Some of these bytes were written.
+    fn count(&mut self, written: &Poll<io::Result<usize>>, slices: &[IoSlice<'_>]) {
+        let Poll::Ready(Ok(count)) = written else { return };
+        self.connection.bytes_went(*count);
+        if matches!(self.spoken, Spoken::Http2(_)) {
+            let mut left = *count;
+            for slice in slices {
+                let now = slice.get(..left.min(slice.len())).unwrap_or_default();
+                self.written.pass(now);
+                left -= now.len();
+            }
         }
     }
 
@@ -123,10 +175,18 @@ impl AsyncRead for Watched {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
+        if self.calm.is_some() {
+            return self.end_calmly(context);
+        }
         let result = self.stream.transport().poll_read(context, buffer);
         let count = buffer.filled().len() - before;
         match &result {
-            _ if count > 0 => self.connection.bytes_came(buffer.filled().get(before..).unwrap_or_default()),
+            _ if count > 0 => {
+                if self.bytes_came(buffer.filled().get(before..).unwrap_or_default()) {
+                    buffer.set_filled(before);
+                    return self.end_calmly(context);
+                }
+            }
             Poll::Ready(Ok(())) if buffer.remaining() > 0 => self.client_ended(),
             // A FIN without TLS' goodbye before it, as many clients do it.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.client_ended(),
@@ -139,8 +199,11 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.calm.is_some() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let result = self.stream.transport().poll_write(context, bytes);
-        self.count(&result);
+        self.count(&result, &[IoSlice::new(bytes)]);
         self.watch_write(result)
     }
 
@@ -149,8 +212,11 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.calm.is_some() {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         let result = self.stream.transport().poll_write_vectored(context, slices);
-        self.count(&result);
+        self.count(&result, slices);
         self.watch_write(result)
     }
 
