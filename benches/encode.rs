@@ -35,7 +35,7 @@ fn measure(c: &mut Criterion, signal: Signal, name: &str, transform: bool) {
     let request = match signal {
         Signal::Traces => samples.traces_bytes(RECORDS),
         Signal::Logs => samples.logs_bytes(RECORDS),
-        Signal::Metrics => samples.metrics_bytes(RECORDS),
+        Signal::Metrics | Signal::Profiles => samples.metrics_bytes(RECORDS),
     };
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements(RECORDS as u64));
@@ -64,7 +64,7 @@ fn decode(signal: Signal, request: &[u8]) -> bool {
     match signal {
         Signal::Traces => ExportTraceServiceRequest::decode(request).is_ok(),
         Signal::Logs => ExportLogsServiceRequest::decode(request).is_ok(),
-        Signal::Metrics => ExportMetricsServiceRequest::decode(request).is_ok(),
+        Signal::Metrics | Signal::Profiles => ExportMetricsServiceRequest::decode(request).is_ok(),
     }
 }
 

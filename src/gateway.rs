@@ -40,11 +40,11 @@ use crate::metrics::{Metrics, OfKey, OfKeyName, OfRefusal, OfRequest, OfSignal, 
 use crate::otlp::{self, BodyLimits, Call};
 use crate::readiness::Readiness;
 use crate::reply::{self, Away, PartialSuccess, Refusal, ReplyBody};
-use crate::signal::Protocol;
+use crate::signal::{Protocol, Signal};
 
 use deadline::Deadline;
 use health::Health;
-pub(crate) use reflection::Reflection;
+use reflection::Reflection;
 
 /// All that a request meets on its way.
 pub(crate) struct Gateway {
@@ -73,13 +73,17 @@ impl Gateway {
         allowed_origins: AllowedOrigins,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Gateway { admission, lanes, limits, allowed_origins, health: Health::new(), reflection: None, metrics }
+        let health = Health::new(&services(&lanes));
+        Gateway { admission, lanes, limits, allowed_origins, health, reflection: None, metrics }
     }
 
     /// The same, which tells gRPC clients what it serves.
-    #[must_use]
-    pub(crate) fn reflecting(self, reflection: Option<Reflection>) -> Self {
-        Gateway { reflection, ..self }
+    ///
+    /// # Errors
+    /// The descriptors that were compiled in cannot be read: a fault of the build.
+    pub(crate) fn reflecting(self) -> Result<Self, tonic_reflection::server::Error> {
+        let reflection = Some(Reflection::new(&services(&self.lanes))?);
+        Ok(Gateway { reflection, ..self })
     }
 
     /// Keeps the answers of the gRPC health service in step with `readiness`, for as long as it is polled.
@@ -153,6 +157,7 @@ impl Gateway {
         cors::check(&self.allowed_origins, &head.headers)?;
         // Path, method, content type and compression cost nothing to look at; a wrong one is told so, key or not.
         let call = *seen.call.insert(Call::of(head)?);
+        self.lanes.takes(call.signal)?;
         // The key, before a byte of the body is read. From here on the connection is worth keeping.
         let certificate = peer.certificate().map_err(|_no_longer_good| Refusal::Unauthenticated)?;
         let authenticated = self.admission.authenticate(&head.headers, certificate, peer.ip)?;
@@ -162,7 +167,7 @@ impl Gateway {
         // May it send this now: from this page, its signals, its requests a second, memory to begin with; and room for what it will bring.
         let admitted = self.admission.admit(authenticated, call.signal, &head.headers)?;
         self.lanes.room(key)?;
-        let coming = self.lanes.expect(call.signal);
+        let coming = self.lanes.expect(call.signal)?;
         // The body: gathered, inflated and transcoded within limits, every byte counted as it arrives.
         let limits = BodyLimits { max_bytes: self.limits.max_body_bytes, min_rate: self.limits.min_body_rate };
         let receiving = otlp::receive(admitted, &call, body, limits);
@@ -245,6 +250,11 @@ impl Gateway {
         let seconds = began.elapsed().as_secs_f64();
         self.metrics.request_seconds.get_or_create(&OfSignal { signal }).observe(seconds);
     }
+}
+
+/// OTLP's gRPC services that are served here.
+fn services(lanes: &Lanes) -> Vec<&'static str> {
+    Signal::ALL.into_iter().filter(|signal| lanes.takes(*signal).is_ok()).map(Signal::grpc_service).collect()
 }
 
 /// Counts a request for as long as it is served, however it ends.

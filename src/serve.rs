@@ -23,7 +23,7 @@ use crate::admin::status::{Behind, Sources};
 use crate::admin::{self, AdminSocket};
 use crate::admit::Admission;
 use crate::config::{self, Config, Loaded, Surroundings};
-use crate::gateway::{Gateway, Reflection};
+use crate::gateway::Gateway;
 use crate::keys::{KeyRing, OpenError as KeysError};
 use crate::listen::{self, Inherited};
 use crate::metrics::Metrics;
@@ -177,8 +177,8 @@ fn gateway(
 ) -> Result<Gateway, tonic_reflection::server::Error> {
     let admission = Admission::new(ring.clone(), config.keys.max_failures_per_minute, &config.request);
     let origins = config.cors.allowed_origins.clone();
-    let reflection = config.listen.grpc_reflection.then(Reflection::new).transpose()?;
-    Ok(Gateway::new(admission, store.lanes().clone(), config.request, origins, metrics.clone()).reflecting(reflection))
+    let gateway = Gateway::new(admission, store.lanes().clone(), config.request, origins, metrics.clone());
+    if config.listen.grpc_reflection { gateway.reflecting() } else { Ok(gateway) }
 }
 
 async fn until_it_fails(what: &'static str, task: impl Future<Output = io::Result<()>>) {

@@ -1,4 +1,4 @@
-//! The three stable OTLP signals, and the three ways in which a client writes them. A lane, a path, a gRPC service and a permission of a key
+//! OTLP's signals, and the three ways in which a client writes them. A lane, a path, a gRPC service and a permission of a key
 //! are each one signal.
 
 use std::fmt;
@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Version};
 
-/// An OTLP signal. Profiles are still in development in OTLP 1.11 and are not taken.
+/// An OTLP signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Signal {
@@ -17,24 +17,54 @@ pub enum Signal {
     Logs,
     /// Data points of all five kinds.
     Metrics,
+    /// Profiles, which are still in development in OTLP 1.10: forwarded, and stored nowhere.
+    Profiles,
 }
 
 impl Signal {
     /// Every signal, in the order of [`Signal::index`].
-    pub const ALL: [Signal; 3] = [Signal::Traces, Signal::Logs, Signal::Metrics];
+    pub const ALL: [Signal; 4] = [Signal::Traces, Signal::Logs, Signal::Metrics, Signal::Profiles];
+    /// The signals that OTLP calls stable, and ClickStack has tables for.
+    pub const STABLE: [Signal; 3] = [Signal::Traces, Signal::Logs, Signal::Metrics];
 
     /// Its place in an array that has one entry a signal.
     pub(crate) const fn index(self) -> usize {
         self as usize
     }
 
-    /// `traces`, `logs` or `metrics`, as in OTLP/HTTP's paths, the configuration and metric labels.
+    /// `traces`, `logs`, `metrics` or `profiles`, as in OTLP/HTTP's paths, the configuration and metric labels.
     pub const fn name(self) -> &'static str {
         match self {
             Signal::Traces => "traces",
             Signal::Logs => "logs",
             Signal::Metrics => "metrics",
+            Signal::Profiles => "profiles",
         }
+    }
+
+    /// Where it is sent over HTTP.
+    pub(crate) const fn http_path(self) -> &'static str {
+        match self {
+            Signal::Traces => "/v1/traces",
+            Signal::Logs => "/v1/logs",
+            Signal::Metrics => "/v1/metrics",
+            Signal::Profiles => "/v1development/profiles",
+        }
+    }
+
+    /// The method that takes it over gRPC.
+    pub(crate) const fn grpc_path(self) -> &'static str {
+        match self {
+            Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Signal::Profiles => "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
+        }
+    }
+
+    /// The gRPC service whose method that is.
+    pub(crate) fn grpc_service(self) -> &'static str {
+        self.grpc_path().trim_start_matches('/').trim_end_matches("/Export")
     }
 }
 

@@ -63,7 +63,8 @@ impl Default for Left {
 
 /// The lanes of all signals.
 pub(crate) struct Lanes {
-    lanes: [Arc<Lane>; 3],
+    /// A lane a signal that the sink takes.
+    lanes: [Option<Arc<Lane>>; Signal::ALL.len()],
     growth: Growth,
     spool: Arc<Spool>,
     pending: Arc<Pending>,
@@ -96,6 +97,9 @@ impl Lanes {
         // Otherwise a request waits for its batch, however early its chunk is sealed.
         let hurries = spool.is_durable() || rules.max_age.is_zero();
         let lanes = Signal::ALL.map(|signal| {
+            if !sink.takes(signal) {
+                return None;
+            }
             let (lane, frames) = Lane::start(signal, sink.clone(), &rules, hurries, pending.clone());
             let assembler = Assembler {
                 signal,
@@ -106,7 +110,7 @@ impl Lanes {
                 stopping: stopping.subscribe(),
             };
             tokio::spawn(assembler.run(frames));
-            lane
+            Some(lane)
         });
         let growth = Growth {
             max_records: limits.max_records,
@@ -115,6 +119,18 @@ impl Lanes {
         };
         let repeats = Repeats::start(left.digest_ttl, left.digests, metrics.clone());
         Lanes { lanes, growth, spool: spool.clone(), pending, repeats, metrics: metrics.clone(), stopping }
+    }
+
+    /// Whether there is a place for this signal behind this gateway.
+    ///
+    /// # Errors
+    /// [`Refusal::NoProfiles`].
+    pub(crate) fn takes(&self, signal: Signal) -> Result<(), Refusal> {
+        self.lane(signal).map(drop)
+    }
+
+    fn lane(&self, signal: Signal) -> Result<&Arc<Lane>, Refusal> {
+        self.lanes[signal.index()].as_ref().ok_or(Refusal::NoProfiles)
     }
 
     /// Step 4: whether the spool has room, and this key's share of it.
@@ -126,8 +142,11 @@ impl Lanes {
     }
 
     /// Before step 5: a request is on its way, and others may wait for its company, for as long as this lives or the request is not kept.
-    pub(crate) fn expect(&self, signal: Signal) -> Coming<'_> {
-        Coming::to(&self.lanes[signal.index()])
+    ///
+    /// # Errors
+    /// As [`Lanes::takes`].
+    pub(crate) fn expect(&self, signal: Signal) -> Result<Coming<'_>, Refusal> {
+        self.lane(signal).map(Coming::to)
     }
 
     /// Between steps 5 and 6: whether this is the repeat of a request whose answer may not have reached its client. Costs a hash of
@@ -156,8 +175,7 @@ impl Lanes {
     /// # Errors
     /// [`Refusal::Malformed`], [`Refusal::TooLarge`], or [`Refusal::Unavailable`] when the columns find no room in memory.
     pub(crate) fn encode<'a>(&'a self, fresh: Fresh<'a>) -> Result<Encoded<'a>, Refusal> {
-        let lane = &self.lanes[fresh.received.call.signal.index()];
-        lane.encode(fresh, &self.growth)
+        self.lane(fresh.received.call.signal)?.encode(fresh, &self.growth)
     }
 
     /// Step 8: commits the request at once; the ticket says whether it is kept. A client that goes away does not take its request back.
@@ -175,7 +193,7 @@ impl Lanes {
     /// Chunks that are missing from their stacks.
     #[cfg(test)]
     pub(crate) fn out(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.out()).sum()
+        self.lanes.iter().flatten().map(|lane| lane.out()).sum()
     }
 
     /// The digests of requests whose answer may not have arrived: after [`Lanes::stop`], for [`Spool::stop`].
@@ -187,7 +205,7 @@ impl Lanes {
     /// Without a spool that takes until the batches are in or their deadline is over.
     pub(crate) async fn stop(&self) {
         self.stopping.send_replace(true);
-        self.lanes.iter().for_each(Lane::stop);
+        self.lanes.iter().flatten().for_each(|lane| lane.stop());
         self.pending.none().await;
     }
 }

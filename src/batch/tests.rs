@@ -75,7 +75,7 @@ impl Path {
         let admitted = self.admission.admit(who, Signal::Logs, &http::HeaderMap::new())?;
         let call = Call { protocol: Protocol::HttpProtobuf, signal: Signal::Logs, compression: None };
         let request = Bytes::copy_from_slice(request.as_bytes());
-        let coming = self.lanes.expect(Signal::Logs);
+        let coming = self.lanes.expect(Signal::Logs)?;
         Ok(self.lanes.recognise(coming, Received { admitted, call, request, dropped: 0 }, answer))
     }
 

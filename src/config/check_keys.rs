@@ -89,7 +89,7 @@ pub(super) fn signals(s: &Section<'_>) -> BTreeSet<Signal> {
 
 fn signal(text: &str) -> Result<Signal, String> {
     let found = Signal::ALL.into_iter().find(|signal| signal.name() == text);
-    found.ok_or_else(|| "is not a signal; known are traces, logs, metrics".to_owned())
+    found.ok_or_else(|| "is not a signal; known are traces, logs, metrics, profiles".to_owned())
 }
 
 /// Attributes by name. Written as a section, so that a name that is there twice is a mistake.

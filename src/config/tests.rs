@@ -525,7 +525,7 @@ fn keys_are_digests_or_stand_elsewhere() {
         "8 keys[6].name: `a` is also the name of the key in line 7",
         "8 keys[6].sha256: is the same key as the one in line 7",
         "9 keys[7].name: `b b` is not a name",
-        "9 keys[7].signals[0]: `log` is not a signal; known are traces, logs, metrics",
+        "9 keys[7].signals[0]: `log` is not a signal; known are traces, logs, metrics, profiles",
         "9 keys[7].expires: `tomorrow` is not a time; write for example 2027",
         "9 keys[7].limits.requests_per_second: `0` must be at least 1",
         "10 keys[8].value: the environment variable UNSET is not set",
@@ -544,7 +544,7 @@ fn a_value_from_elsewhere_is_hashed() {
     let (keys, _) = keys_of("keys: [{ name: a, value: '${env:BROWSER_KEY}', expires: 2027-06-01T00:00:00Z }]").unwrap();
     let digest: [u8; 32] = sha2::Sha256::digest("otg_0123456789abcdef").into();
     assert_eq!(keys[0].sha256, digest);
-    assert!(keys[0].enabled && keys[0].signals.len() == 3 && keys[0].expires.is_some());
+    assert!(keys[0].enabled && keys[0].signals.len() == crate::signal::Signal::ALL.len() && keys[0].expires.is_some());
     let (none, warnings) = keys_of("keys: []").unwrap();
     assert!(none.is_empty() && warnings.len() == 1);
     assert!(keys_of("kes: []").unwrap_err().to_string().contains("did you mean `keys`?"));

@@ -73,7 +73,7 @@ pub(crate) struct Deliveries {
     started: Instant,
     tables: Mutex<BTreeMap<Arc<str>, Table>>,
     /// By lane: it came to have nothing to deliver that counts.
-    idle: [Notify; 3],
+    idle: [Notify; Signal::ALL.len()],
     /// Batches that are not finished, by sequence.
     live: Mutex<BTreeMap<u64, Arc<Shipment>>>,
 }

@@ -253,7 +253,7 @@ async fn health_is_told_of_the_process_and_of_each_service_and_watched() {
     let client = HealthClient::new(channel(&serving).await);
     let of = |service: &str| HealthCheckRequest { service: service.to_owned() };
     let mut watched = Vec::new();
-    for service in health::SERVICES {
+    for service in Signal::STABLE.map(Signal::grpc_service).into_iter().chain([""]) {
         let mut client = client.clone();
         let asked = async {
             // The service follows readiness from its first look on.
@@ -289,13 +289,13 @@ async fn reflected(serving: &Serving, ask: MessageRequest) -> Result<ServerRefle
 #[tokio::test]
 async fn reflection_tells_the_services_where_it_is_asked_for() {
     let (gateway, sink) = gateway();
-    let gateway = Arc::into_inner(gateway).unwrap().reflecting(Some(Reflection::new().unwrap()));
+    let gateway = Arc::into_inner(gateway).unwrap().reflecting().unwrap();
     let on = serving_at((Arc::new(gateway), sink)).await;
     let all = reflected(&on, MessageRequest::ListServices(String::new())).await.unwrap();
     let Some(MessageResponse::ListServicesResponse(listed)) = all.message_response else { panic!("{all:?}") };
     let mut listed: Vec<String> = listed.service.into_iter().map(|service| service.name).collect();
     listed.sort();
-    let mut served: Vec<&str> = health::SERVICES.into_iter().filter(|name| !name.is_empty()).collect();
+    let mut served: Vec<&str> = Signal::STABLE.map(Signal::grpc_service).into();
     served.push("grpc.health.v1.Health");
     served.sort_unstable();
     assert_eq!(listed, served);

@@ -17,14 +17,6 @@ const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 /// A service's name is all that is asked; nobody needs a key to ask.
 const MAX_REQUEST_BYTES: usize = 4096;
-/// The services whose health may be asked; the empty name is the whole process.
-pub(super) const SERVICES: [&str; 4] = [
-    "",
-    "opentelemetry.proto.collector.trace.v1.TraceService",
-    "opentelemetry.proto.collector.metrics.v1.MetricsService",
-    "opentelemetry.proto.collector.logs.v1.LogsService",
-];
-
 /// Whether this path is a method of the service.
 pub(super) fn is_asked(path: &str) -> bool {
     path == CHECK || path == WATCH
@@ -35,17 +27,20 @@ pub(super) fn is_asked(path: &str) -> bool {
 pub(super) struct Health {
     server: HealthServer<HealthService>,
     reporter: HealthReporter,
+    /// Those whose health may be asked; the empty name is the whole process.
+    services: Arc<[&'static str]>,
     /// Whom to tell that somebody wants to know; set by [`Health::follow`].
     readiness: Arc<OnceLock<Readiness>>,
 }
 
 impl Health {
-    /// Serves nothing but NOT_FOUND until [`Health::follow`] has looked once.
-    pub(super) fn new() -> Self {
+    /// Serves nothing but NOT_FOUND until [`Health::follow`] has looked once; then these services, and the whole process.
+    pub(super) fn new(services: &[&'static str]) -> Self {
         let reporter = HealthReporter::new();
         let service = HealthService::from_health_reporter(reporter.clone());
         let server = HealthServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
-        Health { server, reporter, readiness: Arc::default() }
+        let services = services.iter().copied().chain([""]).collect();
+        Health { server, reporter, services, readiness: Arc::default() }
     }
 
     /// Says what readiness says, for as long as it is polled.
@@ -57,7 +52,7 @@ impl Health {
             let (ready, _) = readiness.report();
             if said != Some(ready) {
                 let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-                for service in SERVICES {
+                for service in self.services.iter().copied() {
                     self.reporter.set_service_status(service, status).await;
                 }
                 said = Some(ready);

@@ -8,7 +8,6 @@ use tonic::service::Routes;
 use tonic_reflection::server::{Builder, Error};
 use tower::ServiceExt;
 
-use super::health;
 use crate::reply::ReplyBody;
 
 /// OTLP's services and messages, as `build.rs` compiled them.
@@ -22,22 +21,20 @@ const MAX_REQUEST_BYTES: usize = 4096;
 
 /// The reflection services of the OTLP ports.
 #[derive(Debug, Clone)]
-pub(crate) struct Reflection(Routes);
+pub(super) struct Reflection(Routes);
 
 impl Reflection {
-    /// Tells of the services that are served here.
+    /// Tells of these services, and of health.
     ///
     /// # Errors
     /// The descriptors that were compiled in cannot be read: a fault of the build.
-    pub(crate) fn new() -> Result<Self, Error> {
+    pub(super) fn new(services: &[&str]) -> Result<Self, Error> {
         let builder = || {
             let known = Builder::configure()
                 .register_encoded_file_descriptor_set(OTLP)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-            health::SERVICES
-                .into_iter()
-                .filter(|name| !name.is_empty())
-                .fold(known.with_service_name("grpc.health.v1.Health"), Builder::with_service_name)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .with_service_name("grpc.health.v1.Health");
+            services.iter().copied().fold(known, Builder::with_service_name)
         };
         let v1 = builder().build_v1()?.max_decoding_message_size(MAX_REQUEST_BYTES);
         let v1alpha = builder().build_v1alpha()?.max_decoding_message_size(MAX_REQUEST_BYTES);

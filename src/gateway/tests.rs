@@ -19,7 +19,6 @@ use crate::chunk::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, PartN
 use crate::config::{self, KeyEntry, KeyLimits};
 use crate::deliver::Deliveries;
 use crate::keys::KeyRing;
-use crate::signal::Signal;
 use crate::sink::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Sink};
 use crate::spool::Spool;
 

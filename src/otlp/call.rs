@@ -13,10 +13,6 @@ const HTTP_ENCODINGS: &str = "gzip, zstd, deflate, zlib, snappy, lz4";
 /// `grpc-encoding` values that OTLP/gRPC takes, in the form of `grpc-accept-encoding`.
 const GRPC_ENCODINGS: &str = "identity,gzip,zstd,snappy";
 
-/// Where OTLP 1.10 takes profiles, over HTTP and gRPC.
-const PROFILES: [&str; 2] =
-    ["/v1development/profiles", "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export"];
-
 /// How a request's bytes are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
@@ -47,15 +43,13 @@ impl Call {
     /// Reads a head.
     ///
     /// # Errors
-    /// [`Refusal::NoProfiles`], [`Refusal::UnknownPath`], [`Refusal::MethodNotAllowed`], [`Refusal::UnsupportedContentType`] and [`Refusal::UnknownCompression`], in
+    /// [`Refusal::UnknownPath`], [`Refusal::MethodNotAllowed`], [`Refusal::UnsupportedContentType`] and [`Refusal::UnknownCompression`], in
     /// this order; over gRPC [`Refusal::NotHttp2`] and [`Refusal::UnknownMethod`] are the first.
     pub(crate) fn of(head: &Parts) -> Result<Call, Refusal> {
         let named = Protocol::named(&head.headers);
         let path = head.uri.path();
-        if PROFILES.contains(&path) {
-            return Err(Refusal::NoProfiles);
-        }
-        let signal = match (named, http_signal(path), grpc_signal(path)) {
+        let at = |of: fn(Signal) -> &'static str| Signal::ALL.into_iter().find(|signal| of(*signal) == path);
+        let signal = match (named, at(Signal::http_path), at(Signal::grpc_path)) {
             // Its answer ends in trailers, which an HTTP/1.1 client does not get to see.
             (Some(Protocol::Grpc), ..) if head.version < Version::HTTP_2 => return Err(Refusal::NotHttp2),
             (Some(Protocol::Grpc), _, Some(signal)) => signal,
@@ -73,24 +67,6 @@ impl Call {
             Protocol::HttpProtobuf | Protocol::HttpJson => http_compression(&head.headers)?,
         };
         Ok(Call { protocol, signal, compression })
-    }
-}
-
-fn http_signal(path: &str) -> Option<Signal> {
-    match path {
-        "/v1/traces" => Some(Signal::Traces),
-        "/v1/metrics" => Some(Signal::Metrics),
-        "/v1/logs" => Some(Signal::Logs),
-        _ => None,
-    }
-}
-
-fn grpc_signal(path: &str) -> Option<Signal> {
-    match path {
-        "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Some(Signal::Traces),
-        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Some(Signal::Metrics),
-        "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Some(Signal::Logs),
-        _ => None,
     }
 }
 
@@ -175,9 +151,12 @@ mod tests {
     #[test]
     fn a_path_is_known_before_its_method_and_its_method_before_its_type() {
         let json = [("content-type", "application/json")];
-        for (path, signal) in
-            [("/v1/traces", Signal::Traces), ("/v1/metrics?x=1", Signal::Metrics), ("/v1/logs", Signal::Logs)]
-        {
+        for (path, signal) in [
+            ("/v1/traces", Signal::Traces),
+            ("/v1/metrics?x=1", Signal::Metrics),
+            ("/v1/logs", Signal::Logs),
+            ("/v1development/profiles", Signal::Profiles),
+        ] {
             assert_eq!(call("POST", path, &json).unwrap().signal, signal);
         }
         assert_eq!(call("GET", "/v1/trace", &[]), Err(Refusal::UnknownPath));
@@ -186,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn grpc_knows_three_methods() {
+    fn grpc_knows_a_method_a_signal() {
         let grpc = [("content-type", "application/grpc+proto")];
         let logs = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
         let got = call("POST", logs, &grpc).unwrap();
@@ -214,16 +193,6 @@ mod tests {
         assert_eq!(http(&["br"]), unknown);
         assert_eq!(http(&["gzip, gzip"]), unknown);
         assert_eq!(http(&["gzip", "gzip"]), unknown);
-    }
-
-    #[test]
-    fn profiles_are_named() {
-        let json = [("content-type", "application/json")];
-        let grpc = [("content-type", "application/grpc")];
-        for (path, headers) in PROFILES.into_iter().zip([&json, &grpc]) {
-            assert_eq!(call("POST", path, headers), Err(Refusal::NoProfiles));
-        }
-        assert!(Refusal::NoProfiles.to_string().contains("profiles"));
     }
 
     #[test]

@@ -85,6 +85,20 @@ pub(crate) fn records(signal: Signal, group: &[u8]) -> Result<u64, Fault> {
     Ok(records)
 }
 
+/// How many records a whole request holds.
+///
+/// # Errors
+/// Those of protobuf's wire format.
+pub(crate) fn records_of_all(signal: Signal, request: &[u8]) -> Result<u64, Fault> {
+    let (mut fields, mut all) = (Fields::new(request, 0), 0_u64);
+    while let Some((number, field)) = fields.next()? {
+        if let (1, Field::Len(group)) = (number, field) {
+            all = all.saturating_add(records(signal, group)?);
+        }
+    }
+    Ok(all)
+}
+
 /// The children of a resource's group, and those of a scope's, are its field 2 in all three signals.
 fn each_child<'a>(
     bytes: &'a [u8],

@@ -1,6 +1,8 @@
-//! The messages of OTLP 1.11 (opentelemetry-proto's .proto files): the one place that knows their fields.
+//! The messages of OTLP (opentelemetry-proto's .proto files): the one place that knows their fields.
 //!
 //! Names are those of the .proto files. OTLP/JSON writes them in lowerCamelCase; the collector's reader, and so otelgate's, takes both forms.
+
+mod profiles;
 
 use crate::signal::Signal;
 
@@ -78,6 +80,7 @@ pub(crate) const fn request(signal: Signal) -> &'static MessageDescriptor {
         Signal::Traces => &TRACES_REQUEST,
         Signal::Logs => &LOGS_REQUEST,
         Signal::Metrics => &METRICS_REQUEST,
+        Signal::Profiles => &profiles::REQUEST,
     }
 }
 

@@ -10,6 +10,9 @@ use std::fmt;
 use super::wire::{Fault, Field, Fields, put_field};
 use crate::chunk::EncodeError;
 
+/// `ProfilesDictionary.string_table`.
+const STRING_TABLE: u32 = 5;
+
 /// Attributes to add; empty for most keys.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(crate) struct Stamp {
@@ -64,16 +67,21 @@ impl Stamp {
     fn rewrite(&self, request: &[u8], max: u64) -> Result<Vec<u8>, Fault> {
         let mut out = Vec::with_capacity(request.len() + self.entries.len() + 16);
         let (mut group_out, mut resource) = (Vec::new(), Vec::new());
+        let pointed = self.pointed(request);
         let mut fields = Fields::new(request, 0);
+        let mut start = 0;
         while let Some((number, field)) = fields.next()? {
+            let end = fields.position();
             match (number, field) {
                 (1, Field::Len(group)) => {
-                    self.group(group, fields.inner_depth()?, &mut group_out, &mut resource)?;
+                    self.group(group, &pointed, fields.inner_depth()?, &mut group_out, &mut resource)?;
                     put_field(&mut out, 1, &group_out);
                 }
                 (1, _) => return fields.wrong_type(),
-                _ => {}
+                // The dictionary of profiles.
+                _ => out.extend_from_slice(request.get(start..end).unwrap_or_default()),
             }
+            start = end;
             if u64::try_from(out.len()).unwrap_or(u64::MAX) > max {
                 return Err(Fault::TooLarge("max_column_bytes", max));
             }
@@ -82,12 +90,19 @@ impl Stamp {
     }
 
     /// A group's own resource first, then everything else as it was.
-    fn group(&self, group: &[u8], depth: u8, out: &mut Vec<u8>, resource: &mut Vec<u8>) -> Result<(), Fault> {
+    fn group(
+        &self,
+        group: &[u8],
+        pointed: &[u32],
+        depth: u8,
+        out: &mut Vec<u8>,
+        resource: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
         resource.clear();
         let mut fields = Fields::new(group, depth);
         while let Some((number, field)) = fields.next()? {
             match (number, field) {
-                (1, Field::Len(piece)) => self.keep(piece, fields.inner_depth()?, resource)?,
+                (1, Field::Len(piece)) => self.keep(piece, pointed, fields.inner_depth()?, resource)?,
                 (1, _) => return fields.wrong_type(),
                 _ => {}
             }
@@ -99,22 +114,49 @@ impl Stamp {
     }
 
     /// A resource's fields but for the attributes that are configured.
-    fn keep(&self, resource: &[u8], depth: u8, out: &mut Vec<u8>) -> Result<(), Fault> {
+    fn keep(&self, resource: &[u8], pointed: &[u32], depth: u8, out: &mut Vec<u8>) -> Result<(), Fault> {
         copy(resource, depth, out, |number, field| match (number, field) {
-            (1, Field::Len(entry)) => Ok(!self.has(entry, depth + 1)?),
+            (1, Field::Len(entry)) => Ok(!self.has(entry, pointed, depth + 1)?),
             _ => Ok(true),
         })
     }
 
-    fn has(&self, entry: &[u8], depth: u8) -> Result<bool, Fault> {
-        let mut name: &[u8] = &[];
+    /// Whether an attribute has a configured name, itself or in the dictionary that it points into.
+    fn has(&self, entry: &[u8], pointed: &[u32], depth: u8) -> Result<bool, Fault> {
+        let (mut name, mut pointer): (&[u8], _) = (&[], 0);
         let mut fields = Fields::new(entry, depth);
         while let Some((number, field)) = fields.next()? {
-            if let (1, Field::Len(bytes)) = (number, field) {
-                name = bytes;
+            match (number, field) {
+                (1, Field::Len(bytes)) => name = bytes,
+                (3, Field::Varint(index)) => pointer = index,
+                _ => {}
             }
         }
-        Ok(self.names.iter().any(|known| **known == *name))
+        let is_pointed = u32::try_from(pointer).is_ok_and(|index| pointed.binary_search(&index).is_ok());
+        Ok(is_pointed || self.is_one(name))
+    }
+
+    fn is_one(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|known| **known == *name)
+    }
+
+    /// Where the configured names stand in the dictionary of a request of profiles, in order. What is malformed there is found by whoever takes the
+    /// request.
+    fn pointed(&self, request: &[u8]) -> Vec<u32> {
+        let (mut found, mut index) = (Vec::new(), 0);
+        let mut fields = Fields::new(request, 0);
+        while let Ok(Some((number, field))) = fields.next() {
+            let (2, Field::Len(dictionary)) = (number, field) else { continue };
+            let mut fields = Fields::new(dictionary, 1);
+            while let Ok(Some((number, field))) = fields.next() {
+                let (STRING_TABLE, Field::Len(text)) = (number, field) else { continue };
+                if self.is_one(text) {
+                    found.push(index);
+                }
+                index += 1;
+            }
+        }
+        found
     }
 }
 

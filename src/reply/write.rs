@@ -95,7 +95,7 @@ pub(crate) struct PartialSuccess {
     pub(crate) message: String,
 }
 
-/// The answer to a request whose records are kept: an `Export…ServiceResponse`. The three signals' messages differ in nothing
+/// The answer to a request whose records are kept: an `Export…ServiceResponse`. The signals' messages differ in nothing
 /// but the JSON name of one field.
 pub(crate) fn accepted(protocol: Protocol, signal: Signal, partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
     match protocol {
@@ -147,6 +147,7 @@ fn export_response_json(signal: Signal, partial: Option<&PartialSuccess>) -> Byt
         Signal::Traces => "rejectedSpans",
         Signal::Logs => "rejectedLogRecords",
         Signal::Metrics => "rejectedDataPoints",
+        Signal::Profiles => "rejectedProfiles",
     };
     // Protobuf's JSON mapping writes 64-bit integers as strings.
     let count = partial.rejected.to_string();

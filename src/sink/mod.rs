@@ -30,7 +30,12 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Where batches go: ClickHouse, or a collector.
 pub trait Sink: Send + Sync + 'static {
-    /// A new, empty encoder for a chunk of this signal.
+    /// Whether it has a place for this signal: ClickStack has no table for profiles.
+    fn takes(&self, signal: Signal) -> bool {
+        signal != Signal::Profiles
+    }
+
+    /// A new, empty encoder for a chunk of this signal, which it takes.
     fn encoder(&self, signal: Signal) -> Box<dyn ChunkEncoder>;
 
     /// One attempt to deliver a part: its frames' bytes one after another as one insert (or export), under its token.

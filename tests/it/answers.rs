@@ -130,13 +130,7 @@ fn rows(protocol: Protocol) -> Vec<(&'static str, Call, Expected)> {
     wrong_path.path =
         if grpc { "/opentelemetry.proto.collector.trace.v1.TraceService/Import".into() } else { "/v1/spans".into() };
     rows.push(("wrong path", wrong_path, refused(404, 12)));
-    let mut profiles = with(KEY);
-    profiles.path = if grpc {
-        "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export".into()
-    } else {
-        "/v1development/profiles".into()
-    };
-    rows.push(("profiles", profiles, refused(404, 12)));
+    rows.push(("profiles", Call::export(protocol, Signal::Profiles, KEY, good()), refused(404, 12)));
     let mut wrong_method = with(KEY);
     wrong_method.method = http::Method::PUT;
     rows.push(("wrong method", wrong_method, refused(405, 12)));

@@ -35,10 +35,12 @@ impl Protocol {
         let service = match signal {
             "traces" => "trace.v1.TraceService",
             "logs" => "logs.v1.LogsService",
+            "profiles" => "profiles.v1development.ProfilesService",
             _ => "metrics.v1.MetricsService",
         };
         match self {
             Protocol::Grpc => format!("/opentelemetry.proto.collector.{service}/Export"),
+            _ if signal == "profiles" => "/v1development/profiles".to_owned(),
             _ => format!("/v1/{signal}"),
         }
     }

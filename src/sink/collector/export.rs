@@ -147,21 +147,13 @@ impl Exporter {
     /// The path of a signal, below the endpoint's own over HTTP.
     fn uri(&self, endpoint: &Uri, signal: Signal) -> Result<Uri, http::Error> {
         let path = match self.protocol {
-            ForwardProtocol::Grpc => grpc_path(signal).to_owned(),
-            ForwardProtocol::Http => format!("{}/v1/{}", endpoint.path().trim_end_matches('/'), signal.name()),
+            ForwardProtocol::Grpc => signal.grpc_path().to_owned(),
+            ForwardProtocol::Http => format!("{}{}", endpoint.path().trim_end_matches('/'), signal.http_path()),
         };
         let (Some(scheme), Some(authority)) = (endpoint.scheme().cloned(), endpoint.authority().cloned()) else {
             return Uri::builder().build();
         };
         Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build()
-    }
-}
-
-fn grpc_path(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
     }
 }
 

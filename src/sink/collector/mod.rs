@@ -54,7 +54,7 @@ const ASK_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Collector {
     endpoints: Arc<Endpoints>,
     exporter: Exporter,
-    messages: [Arc<Messages>; 3],
+    messages: [Arc<Messages>; Signal::ALL.len()],
     metrics: Arc<Metrics>,
     heard: Heard,
     /// When it was asked last.
@@ -169,6 +169,10 @@ impl Collector {
         match answer {
             Answer::Taken(_) => self.heard.takes(signal),
             Answer::Failed(Failure { class: Class::Refused, .. }) => self.heard.answered(),
+            // Most collectors have no pipeline for them; that says nothing about what everybody sends.
+            Answer::Failed(Failure { class: Class::NotServed, .. }) if **signal == *Signal::Profiles.name() => {
+                self.heard.answered();
+            }
             Answer::Failed(failure @ Failure { class: Class::NotServed, .. }) => {
                 self.heard.holds(signal, format!("{endpoint}: {}", failure.why));
             }
@@ -228,6 +232,10 @@ fn signal_of(table: &str) -> Option<Signal> {
 }
 
 impl Sink for Collector {
+    fn takes(&self, _: Signal) -> bool {
+        true
+    }
+
     fn encoder(&self, signal: Signal) -> Box<dyn ChunkEncoder> {
         Box::new(OtlpChunk::new(signal, self.messages[signal.index()].clone()))
     }

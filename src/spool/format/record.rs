@@ -8,8 +8,8 @@ const MAGIC: [u8; 8] = *b"OTGSPOOL";
 /// Version of the layout that is written; newer ones are refused, all older ones are read. It grows with every kind of record or note that a
 /// version before would not understand (docs/upgrades.md).
 ///
-/// 1: the first. 2: notes of attempts and pieces.
-const VERSION: u16 = 2;
+/// 1: the first. 2: notes of attempts and pieces. 3: profiles; files of other signals stay at 2.
+const VERSION: u16 = 3;
 /// Bytes of one copy of the header.
 const HEADER_COPY: usize = 64;
 /// Bytes of the header: it is written twice, so that a flipped bit in it costs nothing.
@@ -51,7 +51,7 @@ impl Header {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.bytes(&MAGIC);
-        writer.u16(VERSION);
+        writer.u16(if self.signal == Signal::Profiles { VERSION } else { 2 });
         writer.u16(self.signal.index() as u16);
         writer.u64(self.sequence);
         writer.bytes(&self.token.0);
@@ -218,6 +218,17 @@ mod tests {
             prop_assert_eq!(head.record_len(), None);
             bytes[bit / 8] ^= 1 << (bit % 8);
             prop_assert_eq!(Head::decode(&bytes, HEADER.token), Err(Malformed));
+        }
+    }
+
+    #[test]
+    fn only_files_of_profiles_are_of_the_version_that_knows_them() {
+        for signal in Signal::ALL {
+            let header = Header { signal, ..HEADER };
+            let bytes = header.encode();
+            let version = if signal == Signal::Profiles { 3 } else { 2 };
+            assert_eq!(u16::from_le_bytes([bytes[8], bytes[9]]), version, "{signal}");
+            assert_eq!(Header::decode(&bytes), Ok(header));
         }
     }
 

@@ -39,7 +39,7 @@ async fn a_client_certificate_is_shown_and_a_new_one_is_read() {
         let more = files + &behind.spool(&name);
         let edge = behind.edge_to(behind.collector.port(protocol), &name, protocol, &more).await;
         let client = behind.client(&edge, true);
-        for signal in Signal::ALL {
+        for signal in Signal::STABLE {
             let body = numbered(signal, Protocol::Grpc, &name, 0, 50);
             let answer = client.send(Call::export(Protocol::Grpc, signal, KEY, body)).await;
             assert!(answer.accepted(Protocol::Grpc), "the spool takes it: {answer:?}");
@@ -48,7 +48,7 @@ async fn a_client_certificate_is_shown_and_a_new_one_is_read() {
             assert_eq!(behind.rows(signal, &name).await, (0, 0), "{signal}");
         }
         show(&behind.certificates);
-        for signal in Signal::ALL {
+        for signal in Signal::STABLE {
             assert_eq!(eventually((50, 50), || behind.rows(signal, &name)).await, (50, 50), "{signal}");
             assert_eq!(unknown(&edge, signal).await, 0, "{signal}: a refused certificate is not an unknown outcome");
         }

@@ -44,21 +44,21 @@ async fn slow_is_waited_for_and_too_slow_is_sent_again() {
         let edge = behind.edge_to(tunnel.port, &slow, protocol, &more).await;
         let client = behind.client(&edge, true);
         tunnel.set(Passage::Slow(Duration::from_millis(300)));
-        for (round, signal) in (0..5).flat_map(|round| Signal::ALL.map(|signal| (round, signal))) {
+        for (round, signal) in (0..5).flat_map(|round| Signal::STABLE.map(|signal| (round, signal))) {
             accepted(&client, signal, &slow, round * 20, 20).await;
         }
-        for signal in Signal::ALL {
+        for signal in Signal::STABLE {
             assert_eq!(eventually((100, 100), || behind.rows(signal, &slow)).await, (100, 100), "{signal}");
             assert_eq!(unknown(&edge, signal).await, 0, "{signal}: every answer came in time");
         }
         tunnel.set(Passage::Slow(Duration::from_secs(5)));
-        for signal in Signal::ALL {
+        for signal in Signal::STABLE {
             accepted(&client, signal, &too_slow, 0, 100).await;
         }
         // Of any signal: an export that finds no open connection does not get as far.
         let missed = async || {
             let mut records = 0;
-            for signal in Signal::ALL {
+            for signal in Signal::STABLE {
                 records += unknown(&edge, signal).await;
             }
             records > 0
@@ -66,7 +66,7 @@ async fn slow_is_waited_for_and_too_slow_is_sent_again() {
         assert!(eventually(true, missed).await, "no answer in time is an unknown outcome");
         tunnel.set(Passage::Open);
         tunnel.cut();
-        for signal in Signal::ALL {
+        for signal in Signal::STABLE {
             assert_eq!(eventually(100, async || behind.rows(signal, &too_slow).await.1).await, 100, "{signal}");
             let (rows, unknown) = (behind.rows(signal, &too_slow).await.0, unknown(&edge, signal).await);
             assert!(rows <= 100 + unknown, "{signal}: {rows} rows, {unknown} of unknown outcome");
@@ -84,19 +84,19 @@ async fn what_its_memory_limiter_refuses_is_delivered_when_it_recovers() {
         let (kept, told) = (format!("kept-{protocol}"), format!("told-{protocol}"));
         let with_spool = behind.edge(&kept, protocol, "none", &behind.spool(&kept)).await;
         let without = behind.edge(&told, protocol, "none", "batch: { max_age: 50ms, deadline: 2s }\n").await;
-        for signal in Signal::ALL {
+        for signal in Signal::STABLE {
             accepted(&behind.client(&with_spool, true), signal, &kept, 0, 100).await;
             let answer = send(&behind.client(&without, true), signal, &told, 0, 100).await;
             assert_eq!(answer.grpc_status(), Some(14), "the client is to come again: {answer:?}");
             assert!(answer.text("grpc-status-details-bin").is_some(), "with advice when: {answer:?}");
         }
-        for signal in Signal::ALL {
+        for signal in Signal::STABLE {
             let retried = eventually(true, async || exports(&with_spool, signal, "retry").await > 1).await;
             assert!(retried, "{signal}: by the protocol's rules it is sent again");
             assert_eq!(quarantined(&with_spool, signal).await, 0, "{signal}");
         }
         behind.collector.restart_with("").await.expect("a collector that has recovered");
-        for signal in Signal::ALL {
+        for signal in Signal::STABLE {
             assert_eq!(eventually((100, 100), || behind.rows(signal, &kept)).await, (100, 100), "{signal}");
             assert_eq!(unknown(&with_spool, signal).await, 0, "{signal}: a refusal is no unknown outcome");
             assert_eq!(behind.rows(signal, &told).await, (0, 0), "{signal}: what was refused is not there");

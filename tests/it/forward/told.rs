@@ -1,6 +1,6 @@
 //! Without a spool a client is told what the endpoint behind otelgate said of its own records.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use otelgate::signal::Signal;
@@ -15,21 +15,28 @@ use crate::support::requests::numbered;
 /// `partial_success { rejected = 2, error_message = "too old" }`.
 const PARTIAL: [u8; 13] = *b"\x0a\x0b\x08\x02\x12\x07too old";
 
+/// What an endpoint took: paths and bodies, in order.
+pub(super) type Taken = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 /// An OTLP/HTTP endpoint that rejects some of what a service `partial` sends, and refuses what holds one named `poison`.
-async fn endpoint() -> u16 {
+pub(super) async fn endpoint() -> (u16, Taken) {
+    let taken = Taken::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
+    let taking = taken.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(BufReader::new(stream)));
+            tokio::spawn(answer(BufReader::new(stream), taking.clone()));
         }
     });
-    port
+    (port, taken)
 }
 
-async fn answer(mut stream: BufReader<TcpStream>) -> std::io::Result<()> {
+async fn answer(mut stream: BufReader<TcpStream>, taken: Taken) -> std::io::Result<()> {
     loop {
         let (mut length, mut line) = (0, String::new());
+        stream.read_line(&mut line).await?;
+        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
         while line != "\r\n" {
             line.clear();
             if stream.read_line(&mut line).await? == 0 {
@@ -46,6 +53,7 @@ async fn answer(mut stream: BufReader<TcpStream>) -> std::io::Result<()> {
             () if holds(b"partial") => ("200 OK", &PARTIAL),
             () => ("200 OK", b""),
         };
+        taken.lock().expect("no panic").push((path, body));
         let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", said.len());
         stream.write_all(&[head.as_bytes(), said].concat()).await?;
     }
@@ -54,7 +62,7 @@ async fn answer(mut stream: BufReader<TcpStream>) -> std::io::Result<()> {
 async fn edge(folder: &std::path::Path) -> (Gateway, Certificates) {
     let certificates = Certificates::in_folder(folder).expect("certificates");
     let config =
-        config(folder, &certificates, "told").forward(&format!("http://127.0.0.1:{}", endpoint().await), "http");
+        config(folder, &certificates, "told").forward(&format!("http://127.0.0.1:{}", endpoint().await.0), "http");
     let gateway = config.section("batch: { max_age: 300ms }").start().await.unwrap_or_else(|error| panic!("{error:#}"));
     (gateway, certificates)
 }

@@ -41,7 +41,7 @@ pub fn numbered(signal: Signal, protocol: Protocol, service: &str, first: u64, r
     match signal {
         Signal::Traces => traces(service, numbers.map(span).collect()),
         Signal::Logs => logs(service, numbers.map(log).collect()),
-        Signal::Metrics => metrics(service, numbers.map(point).collect()),
+        Signal::Metrics | Signal::Profiles => metrics(service, numbers.map(point).collect()),
     }
 }
 
@@ -122,7 +122,7 @@ fn numbered_json(signal: Signal, service: &str, numbers: std::ops::Range<u64>) -
                     "startTimeUnixNano": time, "endTimeUnixNano": (MOMENT + number + 1000).to_string(), "attributes": attributes,
                 }),
                 Signal::Logs => json!({"timeUnixNano": time, "body": {"stringValue": "worked"}, "attributes": attributes}),
-                Signal::Metrics => json!({"timeUnixNano": time, "asDouble": 1.5, "attributes": attributes}),
+                Signal::Metrics | Signal::Profiles => json!({"timeUnixNano": time, "asDouble": 1.5, "attributes": attributes}),
             }
         })
         .collect();
@@ -134,8 +134,10 @@ fn numbered_json(signal: Signal, service: &str, numbers: std::ops::Range<u64>) -
         Signal::Logs => {
             json!({"resourceLogs": [{"resource": resource, "scopeLogs": [{"scope": scope, "logRecords": records}]}]})
         }
-        Signal::Metrics => json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"scope": scope,
-            "metrics": [{"name": "load", "gauge": {"dataPoints": records}}]}]}]}),
+        Signal::Metrics | Signal::Profiles => {
+            json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"scope": scope,
+            "metrics": [{"name": "load", "gauge": {"dataPoints": records}}]}]}]})
+        }
     }
 }
 
@@ -144,6 +146,6 @@ pub fn table(signal: Signal) -> &'static str {
     match signal {
         Signal::Traces => "otel_traces",
         Signal::Logs => "otel_logs",
-        Signal::Metrics => "otel_metrics_gauge",
+        Signal::Metrics | Signal::Profiles => "otel_metrics_gauge",
     }
 }

@@ -80,7 +80,7 @@ impl Memory for Any {
 
 impl Otelgate {
     pub(crate) fn new(signal: usize) -> Otelgate {
-        let signal = Signal::ALL[signal];
+        let signal = Signal::STABLE[signal];
         let factory = EncoderFactory::new(EncoderSettings {
             plans: Plans::clickstack().expect("the plans are those of the encoder's own tables"),
             zone: TimeZone::UTC,

@@ -67,6 +67,8 @@ fn scope_group<'a>(request: &mut Request<'a, '_>, signal: Signal, bytes: &'a [u8
                 Signal::Traces => traces::span(request, record, depth)?,
                 Signal::Logs => logs::record(request, record, depth)?,
                 Signal::Metrics => metrics::metric(request, record, depth)?,
+                // The sink takes none.
+                Signal::Profiles => {}
             }
         }
     }

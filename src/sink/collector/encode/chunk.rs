@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Messages;
-use super::split::split;
+use super::split::{MAX_MESSAGE_BYTES, split};
 use crate::chunk::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, PartName, SealedPart};
 use crate::otlp::check::{self, GROUP_DEPTH};
+use crate::otlp::descriptor;
 use crate::otlp::wire::{Fault, Field, Fields, field_len, put_field};
 use crate::signal::Signal;
 
@@ -20,7 +21,7 @@ pub(in crate::sink::collector) struct OtlpChunk {
     kept: Kept,
 }
 
-/// One top-level field of an export request.
+/// One top-level field of an export request, or a whole request of profiles.
 struct Piece {
     /// Where it ends in the chunk's buffer.
     end: usize,
@@ -99,7 +100,7 @@ impl ChunkEncoder for OtlpChunk {
         self.rollback();
         let starts = std::iter::once(0).chain(self.pieces.iter().map(|piece| piece.end));
         let lengths = self.pieces.iter().zip(starts).map(|(piece, start)| piece.end - start);
-        let numbers = self.messages.place(lengths);
+        let numbers = self.messages.place(lengths, self.signal == Signal::Profiles);
         let mut parts: Vec<SealedPart> = Vec::new();
         let mut start = 0;
         for (place, piece) in self.pieces.iter().enumerate() {
@@ -139,6 +140,9 @@ impl Incoming<'_> {
     fn take(&mut self, request: &[u8]) -> Result<(), Fault> {
         let signal = self.chunk.signal;
         let max = self.chunk.messages.max_bytes;
+        if signal == Signal::Profiles {
+            return self.whole(request, max);
+        }
         let mut fields = Fields::new(request, 0);
         while let Some((number, field)) = fields.next()? {
             match (number, field) {
@@ -157,9 +161,22 @@ impl Incoming<'_> {
         Ok(())
     }
 
-    /// Appends a resource's group. One without records is nothing that anybody keeps.
+    /// Appends a request as it is.
+    fn whole(&mut self, request: &[u8], max: usize) -> Result<(), Fault> {
+        check::message(descriptor::request(self.chunk.signal), request, 0)?;
+        if request.len() > max {
+            return Err(Fault::TooLarge(MAX_MESSAGE_BYTES, u64::try_from(max).unwrap_or(u64::MAX)));
+        }
+        self.append(check::records_of_all(self.chunk.signal, request)?, |bytes| bytes.extend_from_slice(request))
+    }
+
+    /// Appends a resource's group.
     fn piece(&mut self, group: &[u8]) -> Result<(), Fault> {
-        let records = check::records(self.chunk.signal, group)?;
+        self.append(check::records(self.chunk.signal, group)?, |bytes| put_field(bytes, 1, group))
+    }
+
+    /// A piece without records is nothing that anybody keeps.
+    fn append(&mut self, records: u64, put: impl FnOnce(&mut Vec<u8>)) -> Result<(), Fault> {
         self.records = self.records.saturating_add(records);
         let max = self.growth.max_records;
         let small = u32::try_from(records).ok().filter(|_| self.records <= max);
@@ -167,7 +184,7 @@ impl Incoming<'_> {
         if records == 0 {
             return Ok(());
         }
-        put_field(&mut self.chunk.bytes, 1, group);
+        put(&mut self.chunk.bytes);
         if self.bytes() > self.growth.max_column_bytes {
             return Err(Fault::TooLarge("max_column_bytes", self.growth.max_column_bytes));
         }

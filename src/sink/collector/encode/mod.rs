@@ -7,6 +7,8 @@
 //! - A part of a batch is one export request: pieces of one or several clients, together never larger than `max_message_bytes`. Which one a
 //!   piece belongs to is settled when its chunk is sealed ([`Messages`]), so that frames of one batch may share an export request, and
 //!   what becomes known about one says nothing about another.
+//! - A request of profiles is one piece and one export request, whole: its profiles point into its own dictionary, and dictionaries that are appended
+//!   to each other are another dictionary.
 //! - Records of a part lie in the order of its requests, so that a range of records names a run of pieces ([`cut()`]).
 
 mod chunk;
@@ -39,11 +41,11 @@ impl Messages {
         Messages { max_bytes, current: Mutex::default() }
     }
 
-    /// The numbers of the export requests that pieces of these lengths go into, in order.
-    fn place(&self, lengths: impl Iterator<Item = usize>) -> Vec<i32> {
+    /// The numbers of the export requests that pieces of these lengths go into, in order; each has one of its own when it goes `alone`.
+    fn place(&self, lengths: impl Iterator<Item = usize>, alone: bool) -> Vec<i32> {
         let mut current = self.current.lock();
         let place = |len: usize| {
-            if current.bytes.saturating_add(len) > self.max_bytes {
+            if alone || current.bytes.saturating_add(len) > self.max_bytes {
                 // Numbers need only differ within a batch.
                 current.number = current.number.checked_add(1).unwrap_or(0);
                 current.bytes = 0;

@@ -8,6 +8,8 @@ use crate::otlp::stamp::copy;
 use crate::otlp::wire::{Fault, Field, Fields, field_len, put_field};
 
 const CHILDREN: u8 = 2;
+/// The setting that says how large an export request may be.
+pub(super) const MAX_MESSAGE_BYTES: &str = "sink.forward.max_message_bytes";
 /// The level of a scope's records, which are never divided.
 const RECORD_DEPTH: u8 = GROUP_DEPTH + 2;
 
@@ -21,7 +23,7 @@ pub(super) fn split(
     max: usize,
     each: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
-    let too_large = Fault::TooLarge("sink.forward.max_message_bytes", u64::try_from(max).unwrap_or(u64::MAX));
+    let too_large = Fault::TooLarge(MAX_MESSAGE_BYTES, u64::try_from(max).unwrap_or(u64::MAX));
     divide(message, depth, max, too_large, each)
 }
 

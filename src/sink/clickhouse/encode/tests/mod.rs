@@ -72,7 +72,7 @@ fn random_request(signal: Signal, seed: u64) -> Vec<u8> {
             }
             request.encode_to_vec()
         }
-        Signal::Metrics => {
+        Signal::Metrics | Signal::Profiles => {
             let bytes = random.metrics().encode_to_vec();
             let mut request = ExportMetricsServiceRequest::decode(bytes.as_slice()).unwrap();
             mend_exemplars(&mut request, &mut rng);
@@ -144,7 +144,9 @@ fn expected(signal: Signal, request: &[u8], tables: &mut Tables) {
     match signal {
         Signal::Traces => expected::traces(&ExportTraceServiceRequest::decode(request).unwrap(), tables),
         Signal::Logs => expected::logs(&ExportLogsServiceRequest::decode(request).unwrap(), tables),
-        Signal::Metrics => expected::metrics(&ExportMetricsServiceRequest::decode(request).unwrap(), tables),
+        Signal::Metrics | Signal::Profiles => {
+            expected::metrics(&ExportMetricsServiceRequest::decode(request).unwrap(), tables)
+        }
     }
 }
 
@@ -173,7 +175,7 @@ proptest! {
 
     #[test]
     fn columns_are_those_of_the_decoded_messages(seed: u64, signal in 0..3_usize, method in 0..3) {
-        let signal = Signal::ALL[signal];
+        let signal = Signal::STABLE[signal];
         let compression = [Compression::Lz4, Compression::Zstd, Compression::None][method as usize];
         let mut encoder = factory(compression, false).encoder(signal);
         let mut rng = StdRng::seed_from_u64(seed);
@@ -211,7 +213,7 @@ proptest! {
 
     #[test]
     fn damaged_requests_leave_no_trace(seed: u64, signal in 0..3_usize, cuts: [u16; 8]) {
-        let signal = Signal::ALL[signal];
+        let signal = Signal::STABLE[signal];
         let whole = random_request(signal, seed);
         let mut encoder = factory(Compression::None, false).encoder(signal);
         encoder.append(&whole, &ANY_GROWTH).unwrap();
