@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run run-forward test test-clients test-faults test-cluster test-oidc test-mutants bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc fuzz lint-docker sbom release reproducible
+.PHONY: help run run-forward test test-clients test-faults test-cluster test-oidc oidc-provider test-mutants bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc fuzz lint-docker sbom release reproducible
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,10 +34,13 @@ test-cluster: clickhouse ## faults with two replicas behind one address (needs Z
 	$(CARGO) build --workspace --bins
 	target/debug/otelgate-faults --only replicas $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
-test-oidc: clickhouse ## tokens of a certified OpenID Connect provider as keys (needs node and npm)
+test-oidc: clickhouse oidc-provider ## tokens of a certified OpenID Connect provider as keys (needs node and npm)
 	$(CARGO) build --workspace --bins
-	npm install --silent --no-fund --no-audit --prefix target/oidc-provider oidc-provider@9
 	OIDC_PROVIDER=$(CURDIR)/target/oidc-provider $(CARGO) test --test it -- oidc::
+
+oidc-provider: ## fetch the certified OpenID Connect provider that test-oidc runs (npm)
+	@mkdir -p target/oidc-provider
+	npm install --silent --no-fund --no-audit --prefix target/oidc-provider oidc-provider@9
 
 test-mutants: clickhouse ## show that the fault harness finds mistakes: patched otelgates, each caught
 	dev/faults/test-mutants.sh $(MUTANT)
