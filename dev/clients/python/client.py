@@ -1,12 +1,12 @@
-"""Sends numbered spans, log records and metrics with OpenTelemetry's Python SDK. The exporters take their settings from the OTEL_… variables; what
-is sent, and how fast, is said by MATRIX_… (see dev/clients/README.md)."""
+"""Sends numbered spans, log records and metrics with OpenTelemetry's Python SDK, or with HyperDX's on top of it (MATRIX_SDK=hyperdx). The exporters take
+their settings from the OTEL_… and HYPERDX_… variables; what is sent, and how fast, is said by MATRIX_… (see dev/clients/README.md)."""
 
 import logging
 import os
 import time
 
-from opentelemetry import trace
-from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry import metrics, trace
+from opentelemetry._logs import LogRecord, SeverityNumber, get_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -91,13 +91,23 @@ def send_metrics(meter):
             histogram.record(value, {"number": number})
 
 
-def main():
-    logging.basicConfig(level=logging.INFO)
+def providers():
+    if os.environ["MATRIX_SDK"] == "hyperdx":
+        from hyperdx.opentelemetry import configure_opentelemetry
+
+        configure_opentelemetry()
+        return trace.get_tracer_provider(), get_logger_provider(), metrics.get_meter_provider()
     tracers = TracerProvider()
     tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     loggers = LoggerProvider()
     loggers.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
     meters = MeterProvider(metric_readers=[PeriodicExportingMetricReader(OTLPMetricExporter())])
+    return tracers, loggers, meters
+
+
+def main():
+    logging.basicConfig(level=logging.INFO)
+    tracers, loggers, meters = providers()
     tracer = tracers.get_tracer("matrix", "1.2.3")
     logger = loggers.get_logger("matrix", "1.2.3")
     send_metrics(meters.get_meter("matrix", "1.2.3"))

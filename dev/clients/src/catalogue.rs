@@ -13,8 +13,10 @@ use tokio::process::Command;
 pub(crate) struct Client {
     /// What the page calls it.
     pub(crate) name: &'static str,
-    /// Its folder.
+    /// What `--clients` calls it, and its folder.
     pub(crate) folder: &'static str,
+    /// Which of the SDKs that the folder's program knows, as `MATRIX_SDK` names it; nothing where it knows one.
+    pub(crate) sdk: &'static str,
     /// Programs without which it cannot be installed or run.
     pub(crate) needs: &'static [&'static str],
     /// What it speaks.
@@ -23,6 +25,10 @@ pub(crate) struct Client {
     pub(crate) quick: bool,
     /// Beginnings of the attributes that the SDK adds by itself.
     pub(crate) adds: &'static [&'static str],
+    /// Protocols over which the SDK has no setting for a certificate of its own.
+    pub(crate) without_certificate: &'static [&'static str],
+    /// It numbers spans only, and records a browser's session beside them.
+    pub(crate) records_session: bool,
 }
 
 /// One way to send.
@@ -55,21 +61,82 @@ const JSON_GZIP: Variant = variant("http/json", "gzip");
 /// What an SDK without OTLP/JSON speaks.
 const WITHOUT_JSON: &[Variant] = &[GRPC, GRPC_GZIP, PROTOBUF, PROTOBUF_GZIP];
 
+/// What a page's spans carry besides.
+const HYPERDX_BROWSER: &[&str] = &["location.", "rum."];
+
+/// A client with the SDK of a language.
+const fn client(name: &'static str, folder: &'static str, needs: &'static [&'static str]) -> Client {
+    Client {
+        name,
+        folder,
+        sdk: "",
+        needs,
+        variants: WITHOUT_JSON,
+        quick: false,
+        adds: &[],
+        without_certificate: &[],
+        records_session: false,
+    }
+}
+
 /// All of them, in the page's order.
 pub(crate) const CLIENTS: &[Client] = &[
-    Client { name: "Python", folder: "python", needs: &["python3"], variants: WITHOUT_JSON, quick: true, adds: &[] },
+    Client { quick: true, ..client("Python", "python", &["python3"]) },
     Client {
-        name: "Node",
-        folder: "node",
-        needs: &["node", "npm"],
         variants: &[GRPC, GRPC_GZIP, PROTOBUF, PROTOBUF_GZIP, JSON, JSON_GZIP],
         quick: true,
-        adds: &[],
+        ..client("Node", "node", &["node", "npm"])
     },
-    Client { name: "Go", folder: "go", needs: &["go"], variants: WITHOUT_JSON, quick: true, adds: &[] },
+    Client { quick: true, ..client("Go", "go", &["go"]) },
+    Client { adds: &["thread.", "code."], ..client("Java agent", "java", &["java", "javac", "mvn"]) },
+    Client {
+        variants: &[
+            GRPC,
+            GRPC_GZIP,
+            variant("grpc", "snappy"),
+            variant("grpc", "zstd"),
+            PROTOBUF,
+            PROTOBUF_GZIP,
+            variant("http/protobuf", "deflate"),
+            variant("http/protobuf", "snappy"),
+            variant("http/protobuf", "zstd"),
+            variant("http/protobuf", "lz4"),
+            JSON_GZIP,
+        ],
+        ..client("Collector", "collector", &["go"])
+    },
+    // Over gRPC it trusts public CAs only.
+    Client {
+        sdk: "hyperdx",
+        variants: &[PROTOBUF, PROTOBUF_GZIP],
+        adds: &["SampleRate"],
+        ..client("HyperDX's Python SDK", "python", &["python3"])
+    },
+    Client {
+        without_certificate: &["http/protobuf"],
+        ..client("HyperDX's Node SDK", "hyperdx-node", &["node", "npm"])
+    },
+    Client {
+        variants: &[PROTOBUF, JSON],
+        without_certificate: &["http/protobuf", "http/json"],
+        ..client("Browser", "browser", &["node", "npm", "chromium"])
+    },
+    Client {
+        sdk: "hyperdx",
+        variants: &[JSON],
+        adds: HYPERDX_BROWSER,
+        without_certificate: &["http/json"],
+        records_session: true,
+        ..client("HyperDX's browser SDK", "browser", &["node", "npm", "chromium"])
+    },
 ];
 
 impl Client {
+    /// A name for files and tables.
+    pub(crate) fn slug(&self) -> String {
+        format!("{}{}", self.folder, self.sdk)
+    }
+
     /// What is missing on this machine.
     pub(crate) fn missing(&self) -> Option<&'static str> {
         let paths: Vec<PathBuf> =
@@ -82,13 +149,14 @@ impl Client {
     /// # Errors
     /// Its `install.sh` fails.
     pub(crate) async fn install(&self) -> Result<PathBuf> {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.folder);
+        let clients = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let sources = clients.join(self.folder);
         let cache = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
             (Some(cache), _) => PathBuf::from(cache),
             (None, Some(home)) => PathBuf::from(home).join(".cache"),
             (None, None) => bail!("neither XDG_CACHE_HOME nor HOME is set"),
         };
-        let folder = cache.join("otelgate").join(format!("client-{}-{}", self.folder, fingerprint(&sources)?));
+        let folder = cache.join("otelgate").join(format!("client-{}-{}", self.folder, fingerprint(clients)?));
         let (program, done) = (folder.join("client"), folder.join("installed"));
         if done.exists() {
             return Ok(program);
@@ -107,16 +175,19 @@ impl Client {
     }
 }
 
-/// A digest of a folder's files.
-fn fingerprint(folder: &Path) -> Result<String> {
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot read {}", folder.display()))?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
+/// A digest of all clients' files: some take files of others.
+fn fingerprint(clients: &Path) -> Result<String> {
+    let mut files = Vec::new();
+    for folder in std::fs::read_dir(clients)? {
+        let folder = folder?.path();
+        if folder.join("install.sh").exists() {
+            files.extend(std::fs::read_dir(folder)?.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?);
+        }
+    }
     files.sort();
     let mut digest = Sha256::new();
     for file in files.iter().filter(|path| path.is_file()) {
-        digest.update(file.as_os_str().as_encoded_bytes());
+        digest.update(file.strip_prefix(clients)?.as_os_str().as_encoded_bytes());
         digest.update(std::fs::read(file)?);
     }
     Ok(digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())

@@ -45,8 +45,11 @@ struct Args {
 
 impl Args {
     fn has(&self, client: &Client) -> bool {
-        (!self.quick || client.quick)
-            && (self.clients.is_empty() || self.clients.iter().any(|name| name == client.folder))
+        (!self.quick || client.quick) && (self.clients.is_empty() || self.clients.contains(&client.slug()))
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.quick && self.clients.is_empty() && self.scenarios.is_empty()
     }
 
     fn scenarios(&self) -> Vec<Scenario> {
@@ -83,21 +86,14 @@ async fn start(args: Args) -> Result<()> {
 }
 
 async fn all(args: &Args, rig: &Rig) -> Result<()> {
-    let (mut lines, mut skipped) = (Vec::new(), 0);
-    for client in CLIENTS.iter().filter(|client| args.has(client)) {
-        match client.missing() {
-            None => lines.extend(of(args, rig, client).await?),
-            // On a machine of CI nobody would miss what is skipped.
-            Some(missing) if args.quick && std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-                bail!("{missing} is missing, which the client for {} needs", client.name)
-            }
-            Some(missing) => {
-                println!("SKIPPED: {}, because {missing} is missing", client.name);
-                skipped += 1;
-            }
-        }
-    }
-    println!("\n{}", page::table(&lines));
+    let clients: Vec<&'static Client> = CLIENTS.iter().filter(|client| args.has(client)).collect();
+    // Two at a time: they wait more than they work.
+    let (odd, even) = (clients.iter().skip(1).step_by(2), clients.iter().step_by(2));
+    let (even, odd) = tokio::try_join!(lane(args, rig, even), lane(args, rig, odd))?;
+    let mut lines: Vec<Line> = even.into_iter().chain(odd).collect();
+    lines.sort_by_key(|line| CLIENTS.iter().position(|client| client.slug() == line.client.slug()));
+    let table = page::table(&lines);
+    println!("\n{table}");
     let broken: Vec<&String> =
         lines.iter().flat_map(|line| &line.outcomes).flat_map(|(_, outcome)| &outcome.broken).collect();
     if !broken.is_empty() {
@@ -105,11 +101,31 @@ async fn all(args: &Args, rig: &Rig) -> Result<()> {
         bail!("{} promises are broken", broken.len());
     }
     match &args.page {
-        Some(_) if skipped > 0 => println!("the page stays as it is, since {skipped} clients were skipped"),
-        Some(path) => page::write(path, &page::table(&lines))?,
-        None => {}
+        Some(path) if args.is_whole() && CLIENTS.iter().all(|client| client.missing().is_none()) => {
+            page::write(path, &table)
+        }
+        Some(path) => {
+            println!("{} stays as it is: this was not everything", path.display());
+            Ok(())
+        }
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Some of the clients, one after another.
+async fn lane(args: &Args, rig: &Rig, clients: impl Iterator<Item = &&'static Client>) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for client in clients {
+        match client.missing() {
+            None => lines.extend(of(args, rig, client).await?),
+            // On a machine of CI nobody would miss what is skipped.
+            Some(missing) if args.quick && std::env::var("CI").is_ok_and(|ci| ci == "true") => {
+                bail!("{missing} is missing, which the client for {} needs", client.name)
+            }
+            Some(missing) => println!("SKIPPED: {}, because {missing} is missing", client.name),
+        }
+    }
+    Ok(lines)
 }
 
 /// Every scenario with one client.
@@ -118,7 +134,8 @@ async fn of(args: &Args, rig: &Rig, client: &'static Client) -> Result<Vec<Line>
     let mut lines: Vec<Line> =
         client.variants.iter().map(|variant| Line { client, variant: *variant, outcomes: Vec::new() }).collect();
     for scenario in args.scenarios() {
-        for (line, outcome) in lines.iter_mut().zip(scenario::run(rig, client, &program, scenario).await?) {
+        for (variant, outcome) in scenario::run(rig, client, &program, scenario).await? {
+            let Some(line) = lines.iter_mut().find(|line| line.variant == variant) else { continue };
             println!("{} ({}), {}: {}", client.name, line.variant, scenario.name(), outcome.text);
             line.outcomes.push((scenario, outcome));
         }

@@ -29,7 +29,7 @@ pub(crate) fn table(lines: &[Line]) -> String {
         text += &format!("| {} | {} | {} |", client.name, variant.protocol, variant.compression);
         for scenario in Scenario::ALL {
             let outcome = outcomes.iter().find(|(of, _)| *of == scenario);
-            text += &format!(" {} |", outcome.map_or("", |(_, outcome)| &outcome.text));
+            text += &format!(" {} |", outcome.map_or("–", |(_, outcome)| &outcome.text));
         }
         text.push('\n');
     }

@@ -49,6 +49,8 @@ pub(crate) struct Load {
 pub(crate) struct Order {
     /// Its name in the tables (`service.name`), unlike every other one's.
     pub(crate) service: String,
+    /// Which SDK the program takes, where it knows several.
+    pub(crate) sdk: &'static str,
     pub(crate) variant: Variant,
     pub(crate) endpoint: String,
     pub(crate) key: String,
@@ -64,11 +66,19 @@ pub(crate) struct Order {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
+    /// From its first record on.
     pub(crate) took: Duration,
     /// Everything that it said.
     pub(crate) said: String,
     /// Where that lies.
     pub(crate) log: PathBuf,
+}
+
+/// Waits until the program that writes this log has made its first record.
+pub(crate) async fn sends(log: &Path) {
+    while !std::fs::read_to_string(log).is_ok_and(|said| said.contains("span 0 ")) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 impl Order {
@@ -84,7 +94,6 @@ impl Order {
     pub(crate) async fn run(&self, program: &Path, folder: &Path) -> Result<Ended> {
         let log = self.log(folder);
         let output = std::fs::File::create(&log)?;
-        let began = Instant::now();
         let mut command = Command::new(program);
         for name in ELSEWHERE {
             command.env_remove(name);
@@ -97,7 +106,15 @@ impl Order {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let Ok(status) = tokio::time::timeout(PATIENCE, child.wait()).await else {
+        let mut began = Instant::now();
+        let waited = tokio::time::timeout(PATIENCE, async {
+            tokio::select! {
+                status = child.wait() => return status,
+                () = sends(&log) => began = Instant::now(),
+            }
+            child.wait().await
+        });
+        let Ok(status) = waited.await else {
             bail!("{} did not end within {PATIENCE:?}; it said {}", self.service, log.display())
         };
         let took = began.elapsed();
@@ -125,6 +142,11 @@ impl Order {
             ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
             ("OTEL_BLRP_SCHEDULE_DELAY", "200".to_owned()),
             ("OTEL_METRIC_EXPORT_INTERVAL", "3600000".to_owned()),
+            ("HYPERDX_API_KEY", self.key.clone()),
+            // Without one HyperDX's Python SDK has no metrics.
+            ("HYPERDX_METRICS_DATASET", "matrix".to_owned()),
+            ("MATRIX_SDK", self.sdk.to_owned()),
+            ("MATRIX_KEY", self.key.clone()),
             ("MATRIX_START", self.start.to_string()),
             ("MATRIX_RECORDS", load.records.to_string()),
             ("MATRIX_PORTION", load.portion.to_string()),

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use stack::ClickHouse;
 
+use crate::catalogue::Client;
+
 /// After so long without another row nothing more comes.
 const QUIET: Duration = Duration::from_secs(12);
 const MILLISECOND: u64 = 1_000_000;
@@ -27,15 +29,17 @@ pub(crate) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Spans and log records, once `expected` of each are there or nothing comes any more.
+    /// Spans and log records (spans again for a client without log records), once `expected` of each are there or nothing comes any more.
     ///
     /// # Errors
     /// ClickHouse does not answer.
-    pub(crate) async fn arrived(&self, expected: u64) -> Result<[Count; 2]> {
+    pub(crate) async fn arrived(&self, expected: u64, client: &Client) -> Result<[Count; 2]> {
         let (mut last, mut since) = ([Count::default(); 2], Instant::now());
         loop {
-            let now =
-                [self.count("otel_traces", "SpanAttributes").await?, self.count("otel_logs", "LogAttributes").await?];
+            let mut now = [self.count("otel_traces", "SpanAttributes").await?; 2];
+            if !client.records_session {
+                now[1] = self.count("otel_logs", "LogAttributes").await?;
+            }
             if now != last {
                 (last, since) = (now, Instant::now());
             }
@@ -49,19 +53,25 @@ impl Rows<'_> {
     async fn count(&self, table: &str, attributes: &str) -> Result<Count> {
         let (database, service) = (self.database, self.service);
         let sql = format!(
-            "SELECT count(), uniqExact({attributes}['number']) FROM {database}.{table} WHERE ServiceName = '{service}'"
+            "SELECT count(), uniqExact({attributes}['number']) FROM {database}.{table} \
+             WHERE ServiceName = '{service}' AND {attributes}['number'] != ''"
         );
         let answer = self.clickhouse.query(&sql, "TabSeparated").await?;
         let (rows, records) = answer.trim().split_once('\t').with_context(|| format!("{sql} answered {answer:?}"))?;
         Ok(Count { rows: rows.parse()?, records: records.parse()? })
     }
 
-    /// Every difference between what was sent and what is stored, a line each. `said` names the spans' ids; attributes that begin with one of
-    /// `adds` are the SDK's own.
+    /// Every difference between what was sent and what is stored, a line each. `said` names the spans' ids.
     ///
     /// # Errors
     /// ClickHouse does not answer.
-    pub(crate) async fn differences(&self, start: u64, records: u64, said: &str, adds: &[&str]) -> Result<Vec<String>> {
+    pub(crate) async fn differences(
+        &self,
+        start: u64,
+        records: u64,
+        said: &str,
+        client: &Client,
+    ) -> Result<Vec<String>> {
         let ids = ids(said);
         let id = |number: u64| ids.get(&number).cloned().unwrap_or_default();
         let mut differences = Vec::new();
@@ -69,14 +79,18 @@ impl Rows<'_> {
             let parent = if number % 2 == 1 { id(number - 1).1 } else { String::new() };
             span(start, number, &id(number), &parent)
         });
-        let logs = (0..records).map(|number| log(start, number, &id(number)));
-        for (what, sql, expected) in [("span", SPANS, spans.collect::<Vec<_>>()), ("log record", LOGS, logs.collect())]
-        {
-            compare(what, &expected, &self.rows(sql, adds).await?, &mut differences);
+        compare("span", &spans.collect::<Vec<_>>(), &self.rows(SPANS, client.adds).await?, &mut differences);
+        if client.records_session {
+            if self.rows(SESSIONS, &[]).await?.is_empty() {
+                differences.push("nothing of the session is recorded".to_owned());
+            }
+            return Ok(differences);
         }
+        let logs = (0..records).map(|number| log(start, number, &id(number)));
+        compare("log record", &logs.collect::<Vec<_>>(), &self.rows(LOGS, client.adds).await?, &mut differences);
         for (what, sql, expect) in METRICS {
             let expected: Vec<Value> = (0..5).map(expect).collect();
-            compare(what, &expected, &self.rows(sql, adds).await?, &mut differences);
+            compare(what, &expected, &self.rows(sql, client.adds).await?, &mut differences);
         }
         Ok(differences)
     }
@@ -123,13 +137,15 @@ fn compare(what: &str, expected: &[Value], found: &[Value], differences: &mut Ve
     }
 }
 
+const SESSIONS: &str = "SELECT Body FROM {database}.hyperdx_sessions WHERE ServiceName = '{service}' AND LogAttributes['rr-web.event'] != '' LIMIT 1";
+
 const SPANS: &str = "SELECT toString(toUnixTimestamp64Nano(Timestamp)) AS time, toString(Duration) AS duration, TraceId AS trace, SpanId AS span, \
     ParentSpanId AS parent, TraceState AS state, SpanName AS name, SpanKind AS kind, ScopeName AS scope, ScopeVersion AS version, \
     StatusCode AS status, StatusMessage AS message, SpanAttributes AS attributes, \
     arrayMap(time -> toString(toUnixTimestamp64Nano(time)), Events.Timestamp) AS event_times, Events.Name AS events, Events.Attributes AS event_attributes, \
     Links.TraceId AS link_traces, Links.SpanId AS link_spans, Links.Attributes AS link_attributes, \
     ResourceAttributes['deployment.environment.name'] AS environment \
-    FROM {database}.otel_traces WHERE ServiceName = '{service}' ORDER BY toUInt64OrZero(SpanAttributes['number'])";
+    FROM {database}.otel_traces WHERE ServiceName = '{service}' AND SpanAttributes['number'] != '' ORDER BY toUInt64OrZero(SpanAttributes['number'])";
 
 /// Span `number` as a row.
 fn span(start: u64, number: u64, (trace, id): &(String, String), parent: &str) -> Value {
@@ -154,7 +170,7 @@ fn span(start: u64, number: u64, (trace, id): &(String, String), parent: &str) -
 const LOGS: &str = "SELECT toString(toUnixTimestamp64Nano(Timestamp)) AS time, TraceId AS trace, SpanId AS span, bitAnd(TraceFlags, 1) AS sampled, SeverityText AS severity, \
     SeverityNumber AS severity_number, Body AS body, ScopeName AS scope, ScopeVersion AS version, LogAttributes AS attributes, \
     ResourceAttributes['deployment.environment.name'] AS environment \
-    FROM {database}.otel_logs WHERE ServiceName = '{service}' ORDER BY toUInt64OrZero(LogAttributes['number'])";
+    FROM {database}.otel_logs WHERE ServiceName = '{service}' AND LogAttributes['number'] != '' ORDER BY toUInt64OrZero(LogAttributes['number'])";
 
 /// Log record `number` as a row: ClickStack's transform writes severities in lower case, and makes lists flat.
 fn log(start: u64, number: u64, (trace, span): &(String, String)) -> Value {

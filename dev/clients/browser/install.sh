@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Installs the client into the folder $1.
+set -euo pipefail
+cd "$(dirname "$0")"
+cp client.mjs page.mjs ../node/matrix.mjs package.json package-lock.json "$1"
+npm ci --prefix "$1" --silent --ignore-scripts --no-audit --no-fund
+"$1/node_modules/.bin/esbuild" "$1/page.mjs" --bundle --format=iife --log-level=error --outfile="$1/page.js" \
+    --define:process.env=settings --define:process.stdout.write=console.log
+printf '#!/bin/sh\nexec node "%s/client.mjs"\n' "$1" > "$1/client"
+chmod +x "$1/client"
