@@ -9,6 +9,8 @@ use tokio::process::Command;
 
 /// How long otelgate may take to end.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What an otelgate says in its log that waits for the ports of another one.
+const WAITS: &str = "waiting until it stops and hands it over";
 const DATABASE: &str = "otel_test_clients";
 
 /// What lasts for the whole run.
@@ -88,9 +90,15 @@ impl Edge {
     /// The next one does not start, or the other one does not end in order.
     pub(crate) async fn take_over(&mut self) -> Result<()> {
         let old = self.running.take().context("otelgate does not run")?;
+        let waits = || std::fs::read_to_string(&self.files.log).unwrap_or_default().matches(WAITS).count();
+        let before = waits();
         let (next, ended) = tokio::join!(self.files.start(), async {
-            // The next one asks for the ports by then; where it does not yet, it finds them free or is handed them later.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            let waiting = async {
+                while waits() == before {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, waiting).await.context("the next otelgate does not ask for the ports")?;
             old.process.stop(PATIENCE).await
         });
         let status = ended?;
