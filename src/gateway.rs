@@ -25,6 +25,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
@@ -51,7 +52,7 @@ pub(crate) struct Gateway {
     admission: Admission,
     lanes: Arc<Lanes>,
     limits: RequestLimits,
-    allowed_origins: AllowedOrigins,
+    allowed_origins: ArcSwap<AllowedOrigins>,
     health: Health,
     reflection: Option<Reflection>,
     metrics: Arc<Metrics>,
@@ -74,7 +75,14 @@ impl Gateway {
         metrics: Arc<Metrics>,
     ) -> Self {
         let health = Health::new(&services(&lanes));
+        let allowed_origins = ArcSwap::from_pointee(allowed_origins);
         Gateway { admission, lanes, limits, allowed_origins, health, reflection: None, metrics }
+    }
+
+    /// Takes over what may change while requests are served: each request is served by the one or the other.
+    pub(crate) fn take_over(&self, allowed_origins: AllowedOrigins, max_failures_per_minute: u32) {
+        self.allowed_origins.store(Arc::new(allowed_origins));
+        self.admission.set_max_failures(max_failures_per_minute);
     }
 
     /// The same, which tells gRPC clients what it serves.
@@ -114,26 +122,27 @@ impl Gateway {
         if greeting::is_asked(&head) {
             return greeting::answer();
         }
+        let origins = self.allowed_origins.load_full();
         // A browser asks before it sends, and shows no key when it asks: it is told which origins may send, nothing else.
         let mut response = match cors::is_preflight(&head) {
-            true => match cors::check(&self.allowed_origins, &head.headers) {
+            true => match cors::check(&origins, &head.headers) {
                 Ok(()) => cors::preflight(&head.headers),
                 Err(refusal) => self.rescue(&head, body, &Seen::default(), &refusal, false).await,
             },
-            false => self.measure(&head, body).await,
+            false => self.measure(&head, body, &origins).await,
         };
-        cors::allow(&self.allowed_origins, &head.headers, response.headers_mut());
+        cors::allow(&origins, &head.headers, response.headers_mut());
         response
     }
 
     /// Takes a request along the path, and answers it whatever became of it.
-    async fn measure<B>(&self, head: &Parts, mut body: B) -> Response<ReplyBody>
+    async fn measure<B>(&self, head: &Parts, mut body: B, origins: &AllowedOrigins) -> Response<ReplyBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let (began, mut seen) = (Instant::now(), Seen::default());
         let _in_flight = InFlight::new(&self.metrics);
-        let outcome = self.take(head, &mut body, &mut seen).await;
+        let outcome = self.take(head, &mut body, origins, &mut seen).await;
         self.measured(&seen, began, &outcome);
         match outcome {
             Ok((call, partial)) => reply::accepted(call.protocol, call.signal, partial.as_ref()),
@@ -146,6 +155,7 @@ impl Gateway {
         &self,
         head: &Parts,
         body: &mut B,
+        origins: &AllowedOrigins,
         seen: &mut Seen,
     ) -> Result<(Call, Option<PartialSuccess>), Refusal>
     where
@@ -154,7 +164,7 @@ impl Gateway {
         let peer = peer_of(head);
         let deadline = Deadline::of(head, self.limits.timeout);
         // A page of another origin is turned away whatever key it holds.
-        cors::check(&self.allowed_origins, &head.headers)?;
+        cors::check(origins, &head.headers)?;
         // Path, method, content type and compression cost nothing to look at; a wrong one is told so, key or not.
         let call = *seen.call.insert(Call::of(head)?);
         self.lanes.takes(call.signal)?;

@@ -191,6 +191,9 @@ families! {
     key_polls: Family<Outcome, Counter> = "Questions to ClickStack's app for its keys, by outcome";
     oidc_fetches: Family<Outcome, Counter> = "Fetches of OpenID Connect issuers' keys, by outcome";
     token_refusals: Family<Reason, Counter> = "Tokens refused, by reason";
+    config_reloads: Family<Outcome, Counter> = "Attempts to take over a changed configuration, by outcome: ok, refused";
+    config_refused: Gauge = "1 while the configuration file says something that is not taken over because it has mistakes";
+    config_waiting: Gauge = "Settings that were changed in the configuration file and wait for a restart";
     key_reloads: Family<Outcome, Counter> = "Attempts to load changed keys, by outcome";
     shared_limit_calls: Family<Outcome, Counter> = "Calls by which replicas share what their keys used, by outcome";
     shared_limit_connected: Gauge = "1 while the server answers through which limits are shared, 0 while it does not";

@@ -6,6 +6,7 @@
 
 mod keys;
 mod ready;
+mod reload;
 mod store;
 
 use std::future::Future;
@@ -19,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::admin::status::{Behind, Sources};
+use crate::admin::status::{Behind, ConfigurationWatch, Sources};
 use crate::admin::{self, AdminSocket};
 use crate::admit::Admission;
 use crate::config::{self, Config, Loaded, Surroundings};
@@ -35,6 +36,8 @@ use crate::spool::disk::LockError;
 
 use keys::KeySources;
 pub use ready::Ready;
+pub use reload::Origin;
+use reload::Reload;
 use store::Store;
 
 /// Open files that connections may not take: the spool's, those to the sink, the admin listener's, the log's.
@@ -69,13 +72,14 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
-/// Runs until the first of `signals`, then stops in order. `ready` is called once, when every listener accepts. What happens is counted in
+/// Runs until the first of `signals`, then stops in order; the configuration is reread from its `origin` meanwhile. `ready` is called once, when every listener accepts. What happens is counted in
 /// `metrics`.
 ///
 /// # Errors
 /// The start failed; nothing was accepted then.
 pub async fn serve(
     loaded: Loaded,
+    origin: Origin,
     surroundings: impl Surroundings + Clone + Send + 'static,
     metrics: Arc<Metrics>,
     mut signals: StopSignals,
@@ -110,7 +114,8 @@ pub async fn serve(
     }
     let keys = KeySources::open(&config, keys, &metrics).await?;
     // The routes were there before what they show was: they say that the process is starting until now. Nobody else sets it.
-    let _ = behind.set(store.sources(keys.ring().clone()));
+    let status = ConfigurationWatch::new(origin.file.clone());
+    let _ = behind.set(store.sources(keys.ring().clone(), status.clone()));
     beside.spawn(Sources::follow(behind, metrics.clone()));
     // A connection is a file. Where the system allows too few, fewer connections are better than a spool that can open no file.
     let mut limits = config.listen.clone();
@@ -120,7 +125,10 @@ pub async fn serve(
 
     let gateway = Arc::new(gateway(&config, keys.ring(), &store, &metrics)?);
     beside.spawn(gateway.follow(readiness.clone()));
-    let sources = keys.follow(surroundings, &readiness, &mut beside);
+    let sources = keys.follow(&config, surroundings.clone(), &readiness, &mut beside);
+    let (sink, shutdown) = (store.sink().clone(), config.shutdown);
+    let mut reload =
+        Reload { origin, config, gateway: gateway.clone(), sink, sources, status, metrics: metrics.clone() };
     if let Some(tls) = tls {
         beside.spawn(until_it_fails("certificates are no longer reread", tls.keep_current()));
     }
@@ -133,11 +141,11 @@ pub async fn serve(
     info!("{addresses}");
     ready(&addresses);
 
-    signals.next().await;
+    until_it_fails("the configuration is no longer reread", reload.follow(surroundings, signals.next())).await;
     // Between the last request and the end: who waits for a batch is answered only when it is sealed.
     let flush = async || store.close().await;
-    let stop = shutdown::stop(config.shutdown, &readiness, &listeners, flush, signals.next());
-    let (stopped, ()) = tokio::join!(stop, sources.stop(config.shutdown.deadline));
+    let stop = shutdown::stop(shutdown, &readiness, &listeners, flush, signals.next());
+    let (stopped, ()) = tokio::join!(stop, reload.sources.stop(shutdown.deadline));
     Ok(stopped)
 }
 

@@ -3,6 +3,7 @@
 //! The equation that it shows, by key and by table, over all processes that the spool has seen:
 //! accepted = stored + waiting + held + quarantined + lost + dropped.
 
+mod configuration;
 mod keys;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,8 @@ use crate::keys::{KeyRing, SharedState};
 use crate::metrics::{Metrics, OfRows, OfTable};
 use crate::sink::Sink;
 use crate::spool::{Counts, Spool};
+use configuration::ConfigurationStatus;
+pub(crate) use configuration::ConfigurationWatch;
 use keys::KeyStatus;
 
 /// How often the metrics of rows and of the spool are brought up to date.
@@ -42,6 +45,8 @@ pub(crate) struct Sources {
     pub(crate) sink: Arc<dyn Sink>,
     /// Whose they are.
     pub(crate) keys: Arc<KeyRing>,
+    /// What it all runs by.
+    pub(crate) configuration: ConfigurationWatch,
 }
 
 /// Everything that `/status` says.
@@ -62,6 +67,8 @@ pub(crate) struct Status {
     /// How it stands with the replicas that share limits; nothing where they are not shared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shared_limits: Option<SharedState>,
+    /// The configuration.
+    pub(crate) configuration: ConfigurationStatus,
 }
 
 /// Where something is.
@@ -185,6 +192,7 @@ impl Sources {
             rows_by_key_and_table: by_both,
             spool: self.spool(),
             shared_limits: self.keys.shared(),
+            configuration: self.configuration.status(),
         }
     }
 

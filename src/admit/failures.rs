@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -24,7 +25,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// The table of all addresses with a failure in the last minute.
 #[derive(Debug)]
 pub(super) struct Failures {
-    max_per_minute: u32,
+    max_per_minute: AtomicU32,
     generations: Mutex<Generations>,
 }
 
@@ -45,9 +46,14 @@ struct Tally {
 impl Failures {
     pub(super) fn new(max_per_minute: u32, now: Instant) -> Self {
         Failures {
-            max_per_minute,
+            max_per_minute: AtomicU32::new(max_per_minute),
             generations: Mutex::new(Generations { young: HashMap::new(), old: HashMap::new(), turned: now }),
         }
+    }
+
+    /// Allows another number from now on.
+    pub(super) fn set_max(&self, max_per_minute: u32) {
+        self.max_per_minute.store(max_per_minute, Ordering::Relaxed);
     }
 
     /// Counts a failed authentication; whether the address is over its number, until a minute after its first one.
@@ -55,7 +61,7 @@ impl Failures {
         let network = Network::of(peer);
         let mut generations = self.generations.lock();
         let tally = generations.tally(network, now);
-        if tally.count >= self.max_per_minute {
+        if tally.count >= self.max_per_minute.load(Ordering::Relaxed) {
             return true;
         }
         tally.count += 1;

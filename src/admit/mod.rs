@@ -71,6 +71,11 @@ impl Admission {
         }
     }
 
+    /// Allows another number of failed authentications a minute from now on.
+    pub(crate) fn set_max_failures(&self, per_minute: u32) {
+        self.failures.set_max(per_minute);
+    }
+
     /// The process's account of request memory, for metrics.
     pub(crate) fn memory(&self) -> &Arc<MemoryAccount> {
         &self.memory

@@ -15,7 +15,9 @@ use std::time::Duration;
 use anyhow::Context;
 use otelgate::config::Log;
 use prometheus_client::metrics::counter::Counter;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 /// Bytes of lines that may wait to be written.
 const QUEUE_BYTES: usize = 4 << 20;
@@ -30,15 +32,17 @@ pub(super) fn start(log: &Log, dropped: Counter) -> anyhow::Result<LastLines> {
     let filter = EnvFilter::builder().parse(&log.level)?;
     let lines = Lines::start(stderr(), dropped).context("cannot start the thread that writes the log")?;
     let writer = lines.clone();
+    let (filter, level) = reload::Layer::new(filter);
     // Without `log_internal_errors(false)` a line that cannot be written is said on standard error, which panics.
-    let subscriber = fmt().with_env_filter(filter).with_writer(move || writer.clone()).log_internal_errors(false);
+    let layer = fmt::layer().with_writer(move || writer.clone()).log_internal_errors(false);
+    let registry = tracing_subscriber::registry().with(filter);
     let set = match stderr().is_terminal() {
-        true => subscriber.with_target(false).try_init(),
-        false => subscriber.json().flatten_event(true).try_init(),
+        true => registry.with(layer.with_target(false)).try_init(),
+        false => registry.with(layer.json().flatten_event(true)).try_init(),
     };
-    set.map_err(anyhow::Error::from_boxed)?;
+    set?;
     panic::set_hook(Box::new(panicked));
-    Ok(LastLines(lines))
+    Ok(LastLines { lines, level: Level(level) })
 }
 
 /// A panic's own message, which would otherwise be written by the thread that panics, and wait for a reader that sleeps.
@@ -58,12 +62,34 @@ fn panicked(panic: &PanicHookInfo<'_>) {
 }
 
 /// Writes what is left in the queue when it is dropped, if that can be done at once.
-pub(super) struct LastLines(Lines);
+pub(super) struct LastLines {
+    lines: Lines,
+    level: Level,
+}
+
+/// What of what is said is written, which may change.
+#[derive(Clone)]
+pub(super) struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Takes over a level that the configuration's check has accepted.
+    pub(super) fn set(&self, log: &Log) {
+        let changed = EnvFilter::builder().parse(&log.level).map_err(anyhow::Error::from);
+        if let Err(error) = changed.and_then(|filter| Ok(self.0.reload(filter)?)) {
+            tracing::error!(%error, "the log's level stays as it was");
+        }
+    }
+}
 
 impl LastLines {
+    /// To change what is written.
+    pub(super) fn level(&self) -> Level {
+        self.level.clone()
+    }
+
     /// Does `then` when the lines so far are written, on a thread of its own.
     pub(super) fn after(&self, then: impl FnOnce() + Send + 'static) {
-        let lines = self.0.clone();
+        let lines = self.lines.clone();
         let done = move || {
             lines.flush();
             then();
@@ -75,7 +101,7 @@ impl LastLines {
 
 impl Drop for LastLines {
     fn drop(&mut self) {
-        self.0.flush();
+        self.lines.flush();
     }
 }
 

@@ -50,8 +50,8 @@ enum Command {
     ///
     /// Prints one line `ready otlp=… admin=…` on standard output when every listener accepts, and logs to standard
     /// error. SIGTERM and Ctrl-C stop it: readiness turns off, what is in flight is answered, and it exits 0 within
-    /// `shutdown.deadline`; the second signal stops it at once. SIGHUP rereads the keys and certificates, which are also
-    /// reread when their files change.
+    /// `shutdown.deadline`; the second signal stops it at once. SIGHUP rereads the configuration, keys and certificates, which
+    /// are also reread when their files change; what waits for a restart is named in the log.
     Serve(ConfigFile),
     /// Check a configuration and the files it names
     ///

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use otelgate::config::{self, Loaded, Process};
 use otelgate::metrics::Metrics;
-use otelgate::serve::{Ready, serve};
+use otelgate::serve::{Origin, Ready, serve};
 use otelgate::shutdown::{StopSignals, Stopped};
 use tracing::{error, warn};
 
@@ -26,7 +26,9 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
-    let stopped = runtime.block_on(serve_until_told(loaded, metrics, &log));
+    let level = log.level();
+    let origin = Origin { file: file.to_owned(), log: Box::new(move |log| level.set(log)) };
+    let stopped = runtime.block_on(serve_until_told(loaded, origin, metrics, &log));
     runtime.shutdown_timeout(LEFTOVERS);
     match stopped? {
         Stopped::Clean | Stopped::Late => Ok(()),
@@ -34,12 +36,17 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     }
 }
 
-async fn serve_until_told(loaded: Loaded, metrics: Arc<Metrics>, log: &LastLines) -> anyhow::Result<Stopped> {
+async fn serve_until_told(
+    loaded: Loaded,
+    origin: Origin,
+    metrics: Arc<Metrics>,
+    log: &LastLines,
+) -> anyhow::Result<Stopped> {
     let signals = StopSignals::catch().context("cannot listen to signals")?;
     let ready = |ready: &Ready| {
         let line = format!("{ready}\n");
         // Whoever reads the line may be gone, or asleep; that is no reason not to serve.
         log.after(|| drop(super::print(line)));
     };
-    Ok(serve(loaded, Process, metrics, signals, ready).await?)
+    Ok(serve(loaded, origin, Process, metrics, signals, ready).await?)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::remark::{Mistakes, Remark};
 use super::section::Reader;
-use super::{Admin, Config, KeyEntry, Spool, Surroundings, check, keys_file};
+use super::{Admin, Config, KeyEntry, KeyRules, Keys, Spool, Surroundings, check, keys_file};
 
 /// What `serve` starts with.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub struct Loaded {
     pub config: Config,
     /// The entries of `keys.file`.
     pub keys: Vec<KeyEntry>,
+    /// Whether they were read.
+    pub(super) keys_read: bool,
     /// What is wrong now and may be right at another time, such as a certificate that is over: `check` refuses it; a start goes on, because what
     /// lies in the spool can be delivered all the same.
     pub faults: Vec<Remark>,
@@ -75,11 +77,21 @@ fn places(file: &Path, surroundings: &dyn Surroundings, matter: &[&str]) -> Resu
 /// # Errors
 /// Every mistake at once, each with file, line and remedy.
 pub fn load(file: &Path, surroundings: &dyn Surroundings) -> Result<Loaded, Mistakes> {
+    load_if(file, surroundings, |_, _| true)
+}
+
+/// As [`load`]; keys.yaml is read only `if` it is wanted.
+pub(super) fn load_if(
+    file: &Path,
+    surroundings: &dyn Surroundings,
+    wanted: impl Fn(&Keys, &KeyRules) -> bool,
+) -> Result<Loaded, Mistakes> {
     let reader = Reader::new(file, surroundings);
     let checked = reader.document("", check::config);
     let mut remarks = reader.into_remarks();
     let mut entries = Vec::new();
-    if let Some(checked) = &checked
+    let keys_read = checked.as_ref().is_some_and(|checked| wanted(&checked.keys, &checked.rules));
+    if let Some(checked) = checked.as_ref().filter(|_| keys_read)
         && let Some(file) = &checked.keys.file
     {
         let (keys, mut of_keys) = keys_file::check(file, &checked.rules, surroundings);
@@ -99,5 +111,5 @@ pub fn load(file: &Path, surroundings: &dyn Surroundings) -> Result<Loaded, Mist
     let (config, faults, warnings) = remarks.into_result(checked.and_then(|checked| checked.config))?;
     // Without a configuration there was a mistake, which is returned above.
     let config = config.ok_or(Mistakes(Vec::new()))?;
-    Ok(Loaded { config, keys: entries, faults, warnings })
+    Ok(Loaded { config, keys: entries, keys_read, faults, warnings })
 }

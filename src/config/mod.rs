@@ -6,6 +6,7 @@
 //!
 //! [`load()`] is the way in; `section` is how fields are asked for, and why an unknown one cannot pass.
 
+mod change;
 mod check;
 mod check_forward;
 mod check_keys;
@@ -19,6 +20,7 @@ mod keys_edit;
 mod keys_file;
 mod load;
 mod origin;
+mod recorder;
 mod remark;
 mod rules;
 mod secret;
@@ -33,12 +35,14 @@ mod tls_files;
 mod value;
 mod yaml;
 
+pub(crate) use change::{Next, read_again};
 pub(crate) use key_entry::KeyRules;
 pub use keys_edit::EditError;
 pub(crate) use keys_edit::KeysText;
 pub(crate) use keys_file::read_keys;
 pub use load::{Loaded, Places, load, load_keys_place, load_places};
 pub(crate) use origin::AllowedOrigins;
+pub(crate) use recorder::{Recorder, Seen};
 pub use remark::{Mistakes, Remark};
 pub use secret::Secret;
 pub use surroundings::{Process, Surroundings};
@@ -201,7 +205,7 @@ impl Tls {
 }
 
 /// Section `keys.clickstack`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ClickStackKeys {
     /// The app's OpAMP endpoint.
     pub(crate) url: http::Uri,
@@ -218,7 +222,7 @@ pub(crate) struct ClickStackKeys {
 }
 
 /// An entry of section `keys.oidc`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct OidcIssuer {
     /// Its address, to the letter as its tokens have it.
     pub(crate) issuer: String,
@@ -245,7 +249,7 @@ pub(crate) struct OidcIssuer {
 }
 
 /// What tokens with a certain claim may do.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct OidcRule {
     /// The claim's name.
     pub(crate) claim: String,
@@ -258,7 +262,7 @@ pub(crate) struct OidcRule {
 }
 
 /// What the keys of a source may do that say nothing of it themselves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct KeyDefaults {
     /// Their limits.
     pub(crate) limits: KeyLimits,
@@ -301,7 +305,7 @@ pub(crate) struct KeyLimits {
 }
 
 /// Section `limits.shared`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SharedLimits {
     /// `redis://` or `rediss://`, without a password.
     pub(crate) url: String,

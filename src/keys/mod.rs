@@ -32,7 +32,7 @@ pub(crate) use limiter::Amounts;
 pub(crate) use near::look_after;
 pub use new::{NewKey, NewKeyError, digest_of};
 pub(crate) use oidc::{MAX_TOKEN_BYTES, Tokens};
-pub(crate) use reload::{KeysFile, watch};
+pub(crate) use reload::{KeysFile, KeysPlace, watch};
 pub(crate) use ring::{KeyRing, Offer, Source};
 pub(crate) use shared::{Server as SharedServer, SetupError as SharedError, Shared, SharedState};
 pub(crate) use standing::Standing;

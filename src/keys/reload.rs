@@ -1,50 +1,50 @@
-//! keys.yaml, read again when it changes and at SIGHUP.
-//!
-//! The file is polled instead of watched: a ConfigMap, an editor and a bind mount each change a file in their own way,
-//! and what all of them change is what a look at the path every few seconds sees. The bytes are compared, not only
-//! their time, because a file can change twice in one tick of its clock.
+//! keys.yaml, read again when it changes or a file that it names does, and at SIGHUP.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch::Receiver;
 use tracing::{error, warn};
 
 use super::{KeyRing, Source};
 use crate::blocking;
-use crate::config::{KeyRules, Surroundings, read_keys};
+use crate::config::{KeyRules, Recorder, Seen, Surroundings, read_keys};
 use crate::metrics::{Metrics, Outcome};
 
-/// How often the file is looked at.
+/// How often the files are looked at.
 const POLL: Duration = Duration::from_secs(2);
+
+/// Where keys.yaml is and what it is read by; none: keys come from elsewhere.
+pub(crate) type KeysPlace = Option<(PathBuf, KeyRules)>;
 
 /// keys.yaml and what was last seen in it.
 #[derive(Debug)]
 pub(crate) struct KeysFile {
-    path: PathBuf,
-    rules: KeyRules,
-    seen: Option<[u8; 32]>,
+    place: KeysPlace,
+    seen: Option<Seen>,
     metrics: Arc<Metrics>,
 }
 
 impl KeysFile {
     /// The file that the ring's keys were read from; the first look compares with what stands there by then, and loads
     /// it.
-    pub(crate) fn new(path: PathBuf, rules: KeyRules, metrics: Arc<Metrics>) -> Self {
-        KeysFile { path, rules, seen: None, metrics }
+    pub(crate) fn new(place: KeysPlace, metrics: Arc<Metrics>) -> Self {
+        KeysFile { place, seen: None, metrics }
     }
 
-    /// Replaces the ring's keys by the file's, if the file is not the one last seen (`force`: even then). A file with a
+    /// Replaces the ring's keys by the file's, if it or a file that it names is not as it was last seen (`force`: even then). A file with a
     /// mistake, or none, leaves the ring as it is; every mistake is logged once.
     pub(crate) fn look(&mut self, ring: &KeyRing, surroundings: &dyn Surroundings, force: bool) {
-        let digest = surroundings.read(&self.path).ok().map(|bytes| Sha256::digest(bytes).into());
-        if digest == self.seen && !force {
+        let Some((path, rules)) = &self.place else { return };
+        if !force && self.seen.as_ref().is_some_and(|seen| seen.is_current(surroundings)) {
             return;
         }
-        self.seen = digest;
-        let outcome = match read_keys(&self.path, &self.rules, surroundings) {
+        let recorder = Recorder::new(surroundings);
+        let read = read_keys(path, rules, &recorder);
+        self.seen = Some(recorder.into_seen());
+        let outcome = match read {
             Ok((entries, warnings)) => {
                 warnings.iter().for_each(|warning| warn!("{warning}"));
                 ring.replace(Source::File, entries.into());
@@ -52,7 +52,7 @@ impl KeysFile {
             }
             Err(mistakes) => {
                 mistakes.0.iter().for_each(|mistake| error!("{mistake}"));
-                error!(file = %self.path.display(), "the keys stay as they were: the file has mistakes");
+                error!(file = %path.display(), "the keys stay as they were: the file has mistakes");
                 "failed"
             }
         };
@@ -60,13 +60,14 @@ impl KeysFile {
     }
 }
 
-/// Looks at the file for ever: every two seconds, and at once at SIGHUP. A key whose `value` stands in the environment
-/// or another file is read again only at SIGHUP or when keys.yaml itself changes.
+/// Looks at the file for ever: every two seconds, and at once at SIGHUP and when its `place` changes. A key whose `value` stands in the
+/// environment changes only with the process.
 ///
 /// # Errors
 /// The signal cannot be listened to.
 pub(crate) async fn watch(
     mut file: KeysFile,
+    mut place: Receiver<KeysPlace>,
     ring: Arc<KeyRing>,
     surroundings: impl Surroundings + Clone + Send + 'static,
 ) -> std::io::Result<()> {
@@ -77,6 +78,11 @@ pub(crate) async fn watch(
         let force = tokio::select! {
             _ = ticks.tick() => false,
             _ = hangup.recv() => true,
+            // Its sender lives as long as the process serves.
+            Ok(()) = place.changed() => {
+                file.place.clone_from(&place.borrow_and_update());
+                true
+            }
         };
         let (ring, surroundings) = (ring.clone(), surroundings.clone());
         let look = move || {
@@ -125,7 +131,7 @@ mod tests {
     #[test]
     fn a_good_file_replaces_and_a_bad_one_does_not() {
         let (disk, ring) = (Changing::default(), KeyRing::default());
-        let mut file = KeysFile::new("keys.yaml".into(), key_rules(), Arc::default());
+        let mut file = KeysFile::new(Some(("keys.yaml".into(), key_rules())), Arc::default());
         *disk.0.lock() = text(&["a", "b"]);
         file.look(&ring, &disk, false);
         let used = ring.find(b"a").unwrap();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
@@ -69,7 +69,7 @@ type ByDigest = HashMap<[u8; 32], Arc<Key>>;
 pub(crate) struct KeyRing {
     current: ArcSwap<Current>,
     offers: Mutex<Offers>,
-    tokens: Option<Tokens>,
+    tokens: ArcSwapOption<Tokens>,
     shared: Option<Arc<Shared>>,
 }
 
@@ -108,9 +108,14 @@ impl KeyRing {
         ring
     }
 
-    /// A ring without a key yet, in which tokens are keys too, and whose keys share their limits with other replicas'.
-    pub(crate) fn taking(tokens: Option<Tokens>, shared: Option<Arc<Shared>>) -> Self {
-        KeyRing { tokens, shared, ..KeyRing::default() }
+    /// A ring without a key yet, whose keys share their limits with other replicas'.
+    pub(crate) fn sharing(shared: Option<Arc<Shared>>) -> Self {
+        KeyRing { shared, ..KeyRing::default() }
+    }
+
+    /// By what its keys share their limits; `None`: they do not.
+    pub(crate) fn shares(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
     }
 
     /// How it stands with the replicas; `None`: limits are not shared.
@@ -118,9 +123,14 @@ impl KeyRing {
         self.shared.as_ref().map(|shared| shared.state())
     }
 
+    /// From now on these tokens are keys too, and no others.
+    pub(crate) fn take_tokens(&self, tokens: Option<Arc<Tokens>>) {
+        self.tokens.store(tokens);
+    }
+
     /// The tokens that are keys.
-    pub(crate) fn tokens(&self) -> Option<&Tokens> {
-        self.tokens.as_ref()
+    pub(crate) fn tokens(&self) -> Option<Arc<Tokens>> {
+        self.tokens.load_full()
     }
 
     /// Whose the presented bytes are: a key's, or a token's bearer. Whether it is enabled and not expired is the caller's to check.
@@ -128,7 +138,7 @@ impl KeyRing {
     /// # Errors
     /// A token whose issuer's keys are not here yet.
     pub(crate) fn look_up(&self, presented: &[u8]) -> Result<Option<Arc<Key>>, KeysAwaited> {
-        match (self.find(presented), &self.tokens) {
+        match (self.find(presented), self.tokens.load().as_deref()) {
             (None, Some(tokens)) => tokens.find(presented, SystemTime::now()),
             (found, _) => Ok(found),
         }
@@ -162,7 +172,7 @@ impl KeyRing {
     /// Every key, in no order.
     pub(crate) fn all(&self) -> Vec<Arc<Key>> {
         let current = self.current.load();
-        let of_tokens = self.tokens.as_ref().map(Tokens::all).unwrap_or_default();
+        let of_tokens = self.tokens.load().as_deref().map(Tokens::all).unwrap_or_default();
         current.keys.values().chain(&current.anonymous).cloned().chain(of_tokens).collect()
     }
 
@@ -240,7 +250,7 @@ impl Current {
 
 impl Key {
     /// The key of this entry: the old one itself where nothing changed, with the old one's state where that may stay.
-    fn after(
+    pub(super) fn after(
         old: Option<&Arc<Key>>,
         entry: &KeyEntry,
         source: Source,

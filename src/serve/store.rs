@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::ServeError;
-use crate::admin::status::Sources;
+use crate::admin::status::{ConfigurationWatch, Sources};
 use crate::batch::{Lanes, Left};
 use crate::blocking;
 use crate::config::{self, Config, SinkConfig};
@@ -83,8 +83,18 @@ impl Store {
     }
 
     /// What people may see of it.
-    pub(super) fn sources(&self, keys: Arc<KeyRing>) -> Sources {
-        Sources { spool: self.spool.clone(), deliveries: self.deliveries.clone(), sink: self.sink.clone(), keys }
+    pub(super) fn sources(&self, keys: Arc<KeyRing>, configuration: ConfigurationWatch) -> Sources {
+        Sources {
+            configuration,
+            spool: self.spool.clone(),
+            deliveries: self.deliveries.clone(),
+            sink: self.sink.clone(),
+            keys,
+        }
+    }
+
+    pub(super) fn sink(&self) -> &Arc<dyn Sink> {
+        &self.sink
     }
 
     pub(super) fn lanes(&self) -> &Arc<Lanes> {

@@ -23,10 +23,14 @@ pub use condition::Condition;
 pub(crate) use condition::Heard;
 
 use crate::chunk::{ChunkEncoder, PartName, Witness};
+use crate::config::SinkConfig;
 use crate::signal::Signal;
 
 /// A boxed future, as the methods of [`Sink`] return.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Takes over what was made ready.
+pub(crate) type Renewal = Box<dyn FnOnce() + Send>;
 
 /// Where batches go: ClickHouse, or a collector.
 pub trait Sink: Send + Sync + 'static {
@@ -58,6 +62,14 @@ pub trait Sink: Send + Sync + 'static {
     /// Those of a part's columns that its table does not have any more: an insert goes without them.
     fn columns_gone(&self, _: &PartDelivery) -> Vec<Arc<str>> {
         Vec::new()
+    }
+
+    /// Makes ready what may change while it runs (credentials, times to live), which holds once the result is called.
+    ///
+    /// # Errors
+    /// In words; nothing changes then.
+    fn renewal(self: Arc<Self>, _: &SinkConfig) -> Result<Renewal, String> {
+        Ok(Box::new(|| {}))
     }
 
     /// Per table, whether it recognises repeats by their token; empty where nothing can be said.

@@ -12,6 +12,7 @@ mod clickhouse;
 mod clickstack_keys;
 mod command;
 mod compressed;
+mod config_reload;
 mod days;
 mod divided;
 mod documents;

@@ -31,7 +31,17 @@ impl World {
         let behind = Behind::default();
         let keys = Arc::new(KeyRing::new(vec![entry("checkout", "a", 5)]));
         let router = crate::admin::people(behind.clone(), Right::default());
-        assert!(behind.set(Sources { spool: Arc::new(spool), deliveries, sink: dyn_sink, keys }).is_ok());
+        assert!(
+            behind
+                .set(Sources {
+                    spool: Arc::new(spool),
+                    deliveries,
+                    sink: dyn_sink,
+                    keys,
+                    configuration: ConfigurationWatch::default()
+                })
+                .is_ok()
+        );
         World { sink, behind, router }
     }
 

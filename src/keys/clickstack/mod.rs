@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -105,8 +106,15 @@ impl ClickStackKeys {
         Ok(source)
     }
 
-    /// Asks the app again and again and keeps the ring in step with it, until `stop`; then the app hears that this otelgate goes.
-    pub(crate) async fn follow(mut self, ring: Arc<KeyRing>, readiness: Readiness, stop: impl Future<Output = ()>) {
+    /// Asks the app again and again and keeps the ring in step with it, by `changed` settings from when they come, until `stop`; then the app hears
+    /// that this otelgate goes.
+    pub(crate) async fn follow(
+        mut self,
+        ring: Arc<KeyRing>,
+        readiness: Readiness,
+        mut changed: Receiver<config::ClickStackKeys>,
+        stop: impl Future<Output = ()>,
+    ) {
         tokio::pin!(stop);
         let mut next_poll = Instant::now();
         loop {
@@ -120,12 +128,33 @@ impl ClickStackKeys {
                     self.known.expire(Instant::now());
                     self.changed(&ring).await;
                 }
+                Ok(()) = changed.changed() => {
+                    let config = changed.borrow_and_update().clone();
+                    self.take_over(config, &ring);
+                    next_poll = Instant::now();
+                }
                 () = &mut stop => break,
             }
         }
         let goodbye = self.agent.goodbye();
         // Nobody is there to hear how it went.
         let _ = tokio::time::timeout(GOODBYE, self.app.exchange(&goodbye)).await;
+    }
+
+    /// Goes on with other settings; keys stay until the app that is asked by then tells of others.
+    fn take_over(&mut self, config: config::ClickStackKeys, ring: &KeyRing) {
+        if (&config.url, &config.ca_file) != (&self.config.url, &self.config.ca_file) {
+            match App::new(config.url.clone(), config.ca_file.as_deref()) {
+                Ok(app) => (self.app, self.failures) = (app, 0),
+                Err(error) => {
+                    warn!(%error, "keys.clickstack: the app is asked as before");
+                    return;
+                }
+            }
+            self.agent.lost();
+        }
+        self.config = config;
+        self.offer(ring);
     }
 
     /// One question to the app; how long to wait before the next.

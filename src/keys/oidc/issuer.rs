@@ -82,14 +82,19 @@ struct Discovery {
 }
 
 impl Issuer {
-    pub(super) fn new(config: OidcIssuer, shared: Option<Arc<Shared>>) -> Result<Issuer, https::SetupError> {
+    /// Knows what an `old` one of the same address knows.
+    pub(super) fn new(
+        config: OidcIssuer,
+        old: Option<&Issuer>,
+        shared: Option<&Arc<Shared>>,
+    ) -> Result<Issuer, https::SetupError> {
         let connector = https::connector(config.ca_file.as_deref())?;
         let config = Arc::new(config);
         Ok(Issuer {
-            names: Names::new(config.clone(), shared),
+            names: Names::new(config.clone(), old.map(|old| &old.names), shared.cloned()),
             config,
             client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector),
-            keys: ArcSwapOption::empty(),
+            keys: ArcSwapOption::from(old.and_then(|old| old.keys.load_full())),
             wanted: Notify::new(),
             asked: Mutex::default(),
         })

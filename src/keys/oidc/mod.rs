@@ -16,9 +16,8 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::{Key, Shared};
+use super::{Key, OpenError, Shared};
 use crate::config::OidcIssuer;
-use crate::https;
 use crate::limited;
 use crate::metrics::{Metrics, Reason};
 use issuer::Issuer;
@@ -58,17 +57,25 @@ struct Good {
 pub(crate) struct KeysAwaited;
 
 impl Tokens {
-    /// Knows no key of any issuer yet.
+    /// The tokens of these issuers, where there are any. What is known of those that were there in `old` already stays.
     ///
     /// # Errors
     /// The certificates of an issuer's `ca_file`.
-    pub(crate) fn new(
-        config: Vec<OidcIssuer>,
+    pub(crate) fn of(
+        config: &[OidcIssuer],
+        old: Option<&Tokens>,
         shared: Option<&Arc<Shared>>,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, https::SetupError> {
-        let issuers = config.into_iter().map(|one| Issuer::new(one, shared.cloned())).collect::<Result<Vec<_>, _>>()?;
-        Ok(Tokens { issuers: issuers.into_iter().map(Arc::new).collect(), remembered: Mutex::default(), metrics })
+        metrics: &Arc<Metrics>,
+    ) -> Result<Option<Arc<Self>>, OpenError> {
+        let known = |config: &OidcIssuer| {
+            let mut known = old.into_iter().flat_map(|old| &old.issuers);
+            known.find(|known| known.config.issuer == config.issuer)
+        };
+        let issuer =
+            |config: &OidcIssuer| Ok(Arc::new(Issuer::new(config.clone(), known(config).map(Arc::as_ref), shared)?));
+        let issuers = config.iter().map(issuer).collect::<Result<Vec<_>, _>>().map_err(OpenError::Oidc)?;
+        let tokens = Tokens { issuers, remembered: Mutex::default(), metrics: metrics.clone() };
+        Ok((!config.is_empty()).then(|| Arc::new(tokens)))
     }
 
     /// Keeps the issuers' keys fresh, each in a task of its own.

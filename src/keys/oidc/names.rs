@@ -29,8 +29,24 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(config: Arc<OidcIssuer>, shared: Option<Arc<Shared>>) -> Names {
-        Names { config, shared, keys: Mutex::default() }
+    /// Those of `old`, where the same tokens bear them: what they have used stays where their limits do.
+    pub(super) fn new(config: Arc<OidcIssuer>, old: Option<&Names>, shared: Option<Arc<Shared>>) -> Names {
+        let names = Names { config, shared, keys: Mutex::default() };
+        let same = |old: &OidcIssuer| {
+            let of =
+                |config: &OidcIssuer| (config.name_claim.clone(), config.name_prefix.clone(), config.rules.clone());
+            of(old) == of(&names.config)
+        };
+        if let Some(old) = old.filter(|old| same(&old.config)) {
+            for (of, key) in &*old.keys.lock() {
+                let entry = names.entry(&of.0, of.1);
+                names
+                    .keys
+                    .lock()
+                    .insert(of.clone(), Key::after(Some(key), &entry, Source::Oidc, false, names.shared.as_ref()));
+            }
+        }
+        names
     }
 
     /// The key of a verified token's bearer.
@@ -52,18 +68,21 @@ impl Names {
     }
 
     fn make(&self, name: &str, rule: Option<usize>) -> Arc<Key> {
+        Key::new(self.entry(name, rule), Source::Oidc, self.shared.as_ref())
+    }
+
+    fn entry(&self, name: &str, rule: Option<usize>) -> KeyEntry {
         // No header holds a NUL, so no key has this digest.
         let digest = Sha256::digest(format!("token\0{}\0{name}\0{rule:?}", self.config.issuer)).into();
         let defaults = &self.config.defaults;
-        let entry = match rule.map(|rule| &self.config.rules[rule]) {
+        match rule.map(|rule| &self.config.rules[rule]) {
             None => defaults.entry(name.to_owned(), digest),
             Some(rule) => KeyEntry {
                 signals: rule.signals.clone(),
                 limits: rule.limits,
                 ..defaults.entry(name.to_owned(), digest)
             },
-        };
-        Key::new(entry, Source::Oidc, self.shared.as_ref())
+        }
     }
 }
 
@@ -81,7 +100,19 @@ fn label(prefix: &str, claimed: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, SystemTime};
+
     use super::*;
+    use crate::config::testing::key_rules;
+    use crate::config::{AllowedOrigins, KeyDefaults, KeyLimits};
+    use crate::signal::Signal;
+
+    impl Names {
+        fn entry_of(&self, name: &str) -> Arc<Key> {
+            self.key(&Verified { name: name.into(), rule: None, until: SystemTime::UNIX_EPOCH, generation: 0 })
+        }
+    }
 
     #[test]
     fn a_name_is_kept_where_it_can_be_and_never_becomes_anothers() {
@@ -94,5 +125,39 @@ mod tests {
             assert!(!labels[..at].contains(one), "{one}");
         }
         assert!(labels[0].starts_with("kc-auth0_5-"), "{labels:?}");
+    }
+
+    #[test]
+    fn who_was_known_before_a_change_keeps_what_was_used_where_the_limits_stay() {
+        let issuer = |requests_per_second, signals: &[Signal], prefix: &str| {
+            let limits = KeyLimits { requests_per_second, ..key_rules().limits };
+            let (signals, pages) = (signals.iter().copied().collect(), AllowedOrigins::Any);
+            Arc::new(OidcIssuer {
+                issuer: "https://issuer.example".into(),
+                audience: vec!["otelgate".into()],
+                ca_file: None,
+                name_claim: "sub".into(),
+                name_prefix: prefix.into(),
+                max_names: 10,
+                leeway: Duration::ZERO,
+                refresh_interval: Duration::from_secs(60),
+                keys_max_age: Duration::from_secs(60),
+                defaults: KeyDefaults { limits, signals, resource: BTreeMap::new(), origins: pages },
+                rules: Vec::new(),
+            })
+        };
+        let shop = |names: &Names| names.entry_of("shop");
+        let before = Names::new(issuer(5, &[Signal::Logs], ""), None, None);
+        let key = shop(&before);
+        for (next, state, same) in [
+            (issuer(5, &[Signal::Logs], ""), true, true),
+            (issuer(5, &[Signal::Traces], ""), true, false),
+            (issuer(6, &[Signal::Logs], ""), false, false),
+            (issuer(5, &[Signal::Logs], "kc-"), false, false),
+        ] {
+            let after = shop(&Names::new(next.clone(), Some(&before), None));
+            assert_eq!((Arc::ptr_eq(&key.state, &after.state), Arc::ptr_eq(&key, &after)), (state, same), "{next:?}");
+            assert_eq!(after.entry.limits, next.defaults.limits);
+        }
     }
 }

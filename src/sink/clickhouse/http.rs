@@ -4,8 +4,10 @@
 //! told apart by its code, and looks go through here, because the crate hands an exception on as text only. User and
 //! password travel in headers, never in a URL, and nothing here prints them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Uri};
@@ -42,8 +44,25 @@ pub enum SetupError {
 #[derive(Debug, Clone)]
 pub(super) struct Http {
     client: Client<Connector, Pieces>,
+    /// Of whoever sends by a clone of this too.
+    credentials: Arc<ArcSwap<Credentials>>,
+}
+
+/// The ingest user's name and password, as they are sent.
+#[derive(Debug)]
+pub(super) struct Credentials {
     user: HeaderValue,
     password: HeaderValue,
+}
+
+impl Credentials {
+    pub(super) fn new(config: &config::ClickHouse) -> Result<Credentials, SetupError> {
+        let user = HeaderValue::from_str(&config.user).map_err(|_| SetupError::Credential("user"))?;
+        let mut password =
+            HeaderValue::from_str(config.password.expose()).map_err(|_| SetupError::Credential("password"))?;
+        password.set_sensitive(true);
+        Ok(Credentials { user, password })
+    }
 }
 
 /// A statement's parameters in the URL: settings, and the statement itself when the body is data.
@@ -69,15 +88,17 @@ impl Parameters {
 
 impl Http {
     pub(super) fn new(connector: Connector, config: &config::ClickHouse) -> Result<Http, SetupError> {
-        let user = HeaderValue::from_str(&config.user).map_err(|_| SetupError::Credential("user"))?;
-        let mut password =
-            HeaderValue::from_str(config.password.expose()).map_err(|_| SetupError::Credential("password"))?;
-        password.set_sensitive(true);
+        let credentials = Arc::new(ArcSwap::from_pointee(Credentials::new(config)?));
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(POOL_IDLE)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Ok(Http { client, user, password })
+        Ok(Http { client, credentials })
+    }
+
+    /// Sends as this user from now on.
+    pub(super) fn renew(&self, credentials: Credentials) {
+        self.credentials.store(Arc::new(credentials));
     }
 
     /// Posts a statement to a server and reads the answer's body.
@@ -124,8 +145,9 @@ impl Http {
         let mut request =
             Request::post(uri).body(body).map_err(|error| Failure::NotSent(format!("{}: {error}", Server(server))))?;
         let headers = request.headers_mut();
-        headers.insert("x-clickhouse-user", self.user.clone());
-        headers.insert("x-clickhouse-key", self.password.clone());
+        let credentials = self.credentials.load();
+        headers.insert("x-clickhouse-user", credentials.user.clone());
+        headers.insert("x-clickhouse-key", credentials.password.clone());
         if empty {
             // An insert of nothing: ClickHouse wants to be told that it has no body.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));

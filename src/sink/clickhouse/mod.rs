@@ -33,6 +33,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -42,17 +43,17 @@ pub use start::{StartError, apply_schema};
 pub use survey::{Survey, survey};
 
 use self::encode::{EncoderFactory, TableKind};
-use self::http::{Http, Server};
+use self::http::{Credentials, Http, Server};
 use self::insert::Options;
 use self::query::Query;
 use self::schema::ServerSchema;
 use self::servers::Servers;
 use crate::chunk::ChunkEncoder;
-use crate::config;
+use crate::config::{self, SinkConfig};
 use crate::https::Connector;
 use crate::limited;
 use crate::signal::Signal;
-use crate::sink::{AfterUnknown, BoxFuture, Condition, Heard, Look, Outcome, PartDelivery, Sink, Window};
+use crate::sink::{AfterUnknown, BoxFuture, Condition, Heard, Look, Outcome, PartDelivery, Renewal, Sink, Window};
 
 /// Longest wait for the answer that readiness goes by.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -66,7 +67,10 @@ const FRESH_TIMEOUT: Duration = Duration::from_secs(5);
 /// ClickHouse as a sink.
 #[derive(Debug)]
 pub struct ClickHouse {
+    /// As it was at the start; what may change since (user, password, times to live) is out of date here.
     config: config::ClickHouse,
+    /// As it is now.
+    current: ArcSwap<config::ClickHouse>,
     connector: Connector,
     http: Http,
     servers: Servers,
@@ -370,6 +374,18 @@ impl Sink for ClickHouse {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    fn renewal(self: Arc<Self>, config: &SinkConfig) -> Result<Renewal, String> {
+        let SinkConfig::ClickHouse(config) = config else { return Ok(Box::new(|| {})) };
+        let (credentials, config) = (Credentials::new(config).map_err(|error| error.to_string())?, config.clone());
+        Ok(Box::new(move || {
+            self.http.renew(credentials);
+            self.current.store(Arc::new(config));
+            // What was held for want of a right may be taken now.
+            self.reread.notify_one();
+            self.changed();
+        }))
     }
 
     fn columns_gone(&self, part: &PartDelivery) -> Vec<Arc<str>> {

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::Uri;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
@@ -113,6 +114,7 @@ impl ClickHouse {
         let encoders = EncoderFactory::new(encoder_settings(&schema, &config)?);
         let reread = Arc::new(Notify::new());
         let sink = Arc::new(ClickHouse {
+            current: ArcSwap::from_pointee(config.clone()),
             config,
             connector,
             http,
@@ -139,21 +141,21 @@ impl ClickHouse {
 
     /// Reads the facts of the server that is used now, and takes up what of them can be written.
     pub(super) async fn read_again(&self, settle: bool) -> Result<(), StartError> {
-        let server = self.servers.current();
+        let (server, config) = (self.servers.current(), self.current.load_full());
         let settled = match settle {
-            true => Some(settle_any(&self.connector, &self.http, &self.servers, &self.config).await),
+            true => Some(settle_any(&self.connector, &self.http, &self.servers, &config).await),
             false => None,
         };
         let found = match settled {
             // A table that cannot be written concerns nobody but its own batches.
             None | Some(Err(StartError::Schema(_))) => {
-                let client = client(&self.connector, &self.servers, &self.config);
-                schema::read(&client, &self.config.database, &written()).await?
+                let client = client(&self.connector, &self.servers, &config);
+                schema::read(&client, &config.database, &written()).await?
             }
             Some(settled) => settled?,
         };
         let known = self.schema.borrow().clone();
-        let Taken { schema, unfit } = change::take(&self.config.database, &known, found);
+        let Taken { schema, unfit } = change::take(&config.database, &known, found);
         for (table, why) in &unfit {
             limited!(
                 error,
@@ -164,7 +166,7 @@ impl ClickHouse {
         }
         let mended = self.unfit.lock().insert(server, unfit.clone()).unwrap_or_default() != unfit;
         if *known != schema {
-            self.encoders.replace(encoder_settings(&schema, &self.config)?);
+            self.encoders.replace(encoder_settings(&schema, &config)?);
             tracing::info!("ClickHouse's tables have changed; they are written as they are now");
             self.schema.send_replace(Arc::new(schema));
         } else if !mended {

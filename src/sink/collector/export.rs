@@ -1,8 +1,10 @@
 //! One export: the request around the bytes of a part, and the exchange with one peer.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, TE, USER_AGENT};
 use http::{HeaderMap, Request, Uri};
@@ -34,22 +36,27 @@ pub(super) struct Exporter {
     compression: ForwardCompression,
     timeout: Duration,
     headers: HeaderMap,
+    token: ArcSwapOption<HeaderValue>,
 }
 
 /// The body of an export, ready to be sent as often as it takes.
 #[derive(Debug, Clone)]
 pub(super) struct Message(Vec<Bytes>);
 
+/// `sink.forward.token` as it is sent.
+pub(super) fn token(config: &config::Forward) -> Result<Option<HeaderValue>, SetupError> {
+    let Some(token) = &config.token else { return Ok(None) };
+    let mut token = HeaderValue::from_str(token.expose()).map_err(|_| SetupError::Token)?;
+    token.set_sensitive(true);
+    Ok(Some(token))
+}
+
 impl Exporter {
     pub(super) fn new(config: &config::Forward) -> Result<Exporter, SetupError> {
         let mut headers = HeaderMap::new();
         let agent = HeaderValue::from_static(concat!("otelgate/", env!("CARGO_PKG_VERSION")));
         headers.insert(USER_AGENT, agent);
-        if let Some(token) = &config.token {
-            let mut token = HeaderValue::from_str(token.expose()).map_err(|_| SetupError::Token)?;
-            token.set_sensitive(true);
-            headers.insert(AUTHORIZATION, token);
-        }
+        let token = ArcSwapOption::from(token(config)?.map(Arc::new));
         let encoding = match config.compression {
             ForwardCompression::None => None,
             ForwardCompression::Gzip => Some(HeaderValue::from_static("gzip")),
@@ -74,7 +81,12 @@ impl Exporter {
             headers.insert(encoding_header, encoding);
         }
         let (protocol, compression, timeout) = (config.protocol, config.compression, config.timeout);
-        Ok(Exporter { protocol, compression, timeout, headers })
+        Ok(Exporter { protocol, compression, timeout, headers, token })
+    }
+
+    /// Sends this as `authorization` from now on.
+    pub(super) fn renew(&self, token: Option<HeaderValue>) {
+        self.token.store(token.map(Arc::new));
     }
 
     /// Compresses and frames a part's bytes.
@@ -105,6 +117,9 @@ impl Exporter {
             Err(error) => return failed(Class::Hold("check sink.forward.endpoint"), error.to_string()),
         };
         *request.headers_mut() = self.headers.clone();
+        if let Some(token) = self.token.load().as_deref() {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
         let exchange = async {
             let response = peer.connections.request(request).await.map_err(|error| {
                 let class = match (error.is_connect(), sent.whole()) {

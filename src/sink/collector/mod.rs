@@ -27,6 +27,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use self::answer::{Answer, Class, Failure, PartialSuccess};
 use self::connect::Connect;
@@ -34,11 +35,11 @@ use self::encode::{Messages, OtlpChunk, cut};
 use self::endpoints::{Endpoints, Lease};
 use self::export::{Exporter, Message};
 use crate::chunk::ChunkEncoder;
-use crate::config;
+use crate::config::{self, SinkConfig};
 use crate::limited;
 use crate::metrics::{Metrics, OfSignal};
 use crate::signal::Signal;
-use crate::sink::{AfterUnknown, BoxFuture, Condition, Heard, Look, Outcome, PartDelivery, Sink};
+use crate::sink::{AfterUnknown, BoxFuture, Condition, Heard, Look, Outcome, PartDelivery, Renewal, Sink};
 
 pub(crate) use self::connect::SetupError;
 
@@ -54,6 +55,8 @@ const ASK_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Collector {
     endpoints: Arc<Endpoints>,
     exporter: Exporter,
+    /// Another token may be taken where the old one was not.
+    changes: watch::Sender<u64>,
     messages: [Arc<Messages>; Signal::ALL.len()],
     metrics: Arc<Metrics>,
     heard: Heard,
@@ -73,6 +76,7 @@ impl Collector {
         Ok(Arc::new(Collector {
             endpoints,
             exporter: Exporter::new(config)?,
+            changes: watch::Sender::new(0),
             messages: Signal::ALL.map(|_| Arc::new(Messages::new(config.max_message_bytes))),
             metrics,
             heard: Heard::default(),
@@ -257,6 +261,19 @@ impl Sink for Collector {
         if let Some(signal) = signal_of(&part.name.table) {
             self.count_unknown(signal, part);
         }
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn renewal(self: Arc<Self>, config: &SinkConfig) -> Result<Renewal, String> {
+        let SinkConfig::Forward(config) = config else { return Ok(Box::new(|| {})) };
+        let token = export::token(config).map_err(|error| error.to_string())?;
+        Ok(Box::new(move || {
+            self.exporter.renew(token);
+            self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        }))
     }
 
     fn condition(&self) -> Condition {

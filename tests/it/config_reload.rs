@@ -1,0 +1,214 @@
+//! The configuration, its files, keys and certificates change in every way that files change, while requests flow.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use otelgate::signal::Signal;
+use rustix::process::Signal as ProcessSignal;
+use stack::Certificates;
+
+use crate::support::client::{Call, Client, Protocol};
+use crate::support::edge::{Edge, KEY, Setup, keys_yaml};
+use crate::support::requests::numbered;
+use crate::support::{clickhouse, eventually, get_text};
+
+fn call(key: &str) -> Call {
+    let body = numbered(Signal::Logs, Protocol::HttpProtobuf, "config_reload", 0, 1);
+    Call::export(Protocol::HttpProtobuf, Signal::Logs, key, body)
+}
+
+async fn status(client: &Client, key: &str) -> u16 {
+    client.send(call(key)).await.status
+}
+
+/// Puts a text in the place of a file's, in one of the ways in which editors, people and Kubernetes do.
+fn put(path: &Path, text: &str, number: usize) {
+    let name = path.file_name().expect("a file").display().to_string();
+    let beside = |what: &str| path.with_file_name(format!("{name}.{what}-{number}"));
+    match number % 3 {
+        0 => {
+            fs::write(beside("new"), text).expect("written");
+            fs::rename(beside("new"), path).expect("renamed");
+        }
+        1 => fs::write(path, text).expect("written"),
+        // As a ConfigMap: the file is a link, and another link takes its place.
+        _ => {
+            fs::create_dir(beside("data")).expect("a folder");
+            let target = beside("data").join("file");
+            fs::write(&target, text).expect("written");
+            symlink(&target, beside("link")).expect("a link");
+            fs::rename(beside("link"), path).expect("renamed");
+        }
+    }
+}
+
+/// Sends with a key over connections of its own until it is told to stop; every answer must be 200.
+async fn flow(client: Client, stop: Arc<AtomicBool>, sent: Arc<AtomicU64>) {
+    while !stop.load(Ordering::Relaxed) {
+        let answer = client.send(call(KEY)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        sent.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn may_ask(client: &Client, origin: &str) -> u16 {
+    let mut call = call("").header("origin", origin).header("access-control-request-method", "POST");
+    call.method = http::Method::OPTIONS;
+    call.body.clear();
+    client.send(call).await.status
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_while_everything_changes() {
+    const CHANGES: usize = 48;
+    let clickhouse = clickhouse().await;
+    let saved = [("saver", "limits: { requests_per_second: 1, burst: 40s }")];
+    let sections = "batch: { max_age: 50ms }\n";
+    let setup = Setup { name: "config_reload", keys: &saved, sections, ..Setup::default() };
+    let edge = Edge::start(clickhouse, setup).await;
+    let (config, keys) = (edge.config(), edge.keys_file());
+    let text = fs::read_to_string(&config).expect("there");
+    // A client that has to connect anew trusts whichever certificate is there by then.
+    let folders: Vec<_> = (0..CHANGES.div_ceil(12)).map(|_| tempfile::tempdir().expect("a folder")).collect();
+    let next: Vec<_> =
+        folders.iter().map(|folder| Certificates::in_folder(folder.path()).expect("certificates")).collect();
+    let authorities = next.iter().chain([&edge.certificates]).map(|next| fs::read_to_string(&next.ca).expect("there"));
+    let all = folders[0].path().join("all.crt");
+    fs::write(&all, authorities.collect::<String>()).expect("written");
+    let connect = |ca: &Path, http2| Client::new(&edge.gateway.otlp[0], Some(ca), http2).expect("a client");
+    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let flows = [true, true, false].map(|http2| tokio::spawn(flow(connect(&all, http2), stop.clone(), sent.clone())));
+
+    let client = connect(&all, true);
+    let spent = Instant::now();
+    for _ in 0..40 {
+        assert_eq!(status(&client, "saver").await, 200);
+    }
+    assert!(eventually(429, || status(&client, "saver")).await == 429);
+    for number in 0..CHANGES {
+        let new = format!("key-{number}");
+        put(&keys, &keys_yaml(&[saved[0], (&new, "")]), number);
+        let origin = format!("https://n{number}.example");
+        let changed = format!(
+            "cors: {{ allowed_origins: [\"{origin}\"] }}\nlimits: {{ requests_per_second: {} }}\n",
+            5000 + number
+        );
+        put(&config, &format!("{text}{changed}"), number);
+        if number % 12 == 0 {
+            let next = &next[number / 12];
+            for (from, to) in [(&next.certificate, &edge.certificates.certificate), (&next.key, &edge.certificates.key)]
+            {
+                put(to, &fs::read_to_string(from).expect("there"), number / 12);
+            }
+        }
+        // Every eighth change is seen by who looks every two seconds.
+        if number % 8 != 0 {
+            edge.gateway.process.signal(ProcessSignal::HUP).expect("running");
+        }
+        assert_eq!(eventually(204, || may_ask(&client, &origin)).await, 204, "{number}: {}", edge.logged());
+        assert_eq!(eventually(200, || status(&client, &new)).await, 200, "{number}: {}", edge.logged());
+        if let Some(before) = number.checked_sub(1) {
+            assert_eq!(may_ask(&client, &format!("https://n{before}.example")).await, 403);
+            let old = format!("key-{before}");
+            assert_eq!(eventually(401, || status(&client, &old)).await, 401);
+        }
+    }
+    // What was used is used: the key got one request a second back since, and not a burst.
+    let mut passed = 0;
+    while status(&client, "saver").await == 200 {
+        passed += 1;
+    }
+    let earned = spent.elapsed().as_secs() + 1;
+    assert!(passed <= earned.min(40), "{passed} passed, {earned} were earned");
+    let last = &next.last().expect("one").ca;
+    let shown =
+        eventually(200, async || connect(last, true).try_send(call(KEY)).await.map_or(0, |answer| answer.status)).await;
+    assert_eq!(shown, 200, "{}", edge.logged());
+
+    stop.store(true, Ordering::Relaxed);
+    for flow in flows {
+        flow.await.expect("no request failed");
+    }
+    assert!(sent.load(Ordering::Relaxed) > 100, "{sent:?}");
+    edge.stop().await;
+}
+
+async fn shown(edge: &Edge) -> serde_json::Value {
+    let (_, text) = get_text(&edge.gateway.admin, "/status").await;
+    serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["configuration"].clone()
+}
+
+#[tokio::test]
+async fn a_bad_file_changes_nothing_and_what_waits_for_a_restart_is_named() {
+    let clickhouse = clickhouse().await;
+    let edge = Edge::start(clickhouse, Setup { name: "config_refused", ..Setup::default() }).await;
+    let client = edge.client(true);
+    let config = edge.config();
+    let text = fs::read_to_string(&config).expect("there");
+    let cors = "cors: { allowed_origins: [\"https://shop.example\"] }\n";
+    let page = "https://evil.example";
+    // One good change and one mistake: neither counts.
+    fs::write(&config, format!("{text}{cors}limits: {{ burst: 0s }}\n")).expect("written");
+    let said = eventually(true, async || edge.logged().contains("the configuration stays as it was")).await;
+    assert!(said && edge.logged().contains("limits.burst: `0s` must be longer than zero"), "{}", edge.logged());
+    assert_eq!((may_ask(&client, page).await, status(&client, KEY).await), (204, 200));
+    let status_shown = shown(&edge).await;
+    assert!(status_shown["mistakes"][0].as_str().is_some_and(|line| line.contains("limits.burst")), "{status_shown}");
+    let (_, metrics) = get_text(&edge.gateway.admin, "/metrics").await;
+    assert!(metrics.contains("otelgate_config_refused 1\n"), "{metrics}");
+    assert!(metrics.contains("otelgate_config_reloads_total{outcome=\"refused\"} "), "{metrics}");
+
+    // Mended, it counts, but for what needs a restart; and whole: keys.yaml, which is read by its rules, has to be good too.
+    fs::write(edge.keys_file(), "keys: [{ name: broken }]\n").expect("written");
+    fs::write(
+        &config,
+        format!("{text}{cors}log: {{ level: debug }}\nshutdown: {{ drain_delay: 1s }}\n")
+            .replace("spool: none", "spool: { dir: elsewhere }"),
+    )
+    .expect("written");
+    let refused = |logged: &str| logged.matches("the configuration stays as it was").count();
+    assert!(eventually(true, async || refused(&edge.logged()) >= 2).await, "{}", edge.logged());
+    fs::write(edge.keys_file(), keys_yaml(&[])).expect("written");
+    assert_eq!(eventually(403, || may_ask(&client, page)).await, 403, "{}", edge.logged());
+    let waits = |logged: &str| logged.contains("wait for a restart") && logged.contains("spool.dir, shutdown");
+    assert!(eventually(true, async || waits(&edge.logged())).await, "{}", edge.logged());
+    let status_shown = shown(&edge).await;
+    assert_eq!(
+        (&status_shown["mistakes"], &status_shown["waiting_for_restart"][1]),
+        (&serde_json::json!([]), &"spool.dir".into())
+    );
+    let debug = |logged: &str| logged.contains("\"level\":\"DEBUG\"");
+    assert!(eventually(true, async || status(&client, KEY).await == 200 && debug(&edge.logged())).await);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn the_sinks_password_changes_without_a_restart() {
+    let clickhouse = clickhouse().await;
+    let sections = "batch: { max_age: 50ms, deadline: 2s }\n";
+    let edge = Edge::start(clickhouse, Setup { name: "rotated", sections, ..Setup::default() }).await;
+    let client = edge.client(true);
+    assert_eq!(status(&client, KEY).await, 200);
+    // From a variable to a file, and from then on in the file.
+    let folder = tempfile::tempdir().expect("a folder");
+    let password = folder.path().join("password");
+    fs::write(&password, &clickhouse.password).expect("written");
+    let text = fs::read_to_string(edge.config()).expect("there");
+    let text = text.replace("${env:CLICKHOUSE_PASSWORD}", &format!("${{file:{}}}", password.display()));
+    fs::write(edge.config(), text).expect("written");
+    edge.gateway.process.signal(ProcessSignal::HUP).expect("running");
+    assert!(eventually(true, async || edge.logged().contains("configuration read again")).await, "{}", edge.logged());
+    // One that ClickHouse does not know is used too, and what it held up is taken as soon as it is mended.
+    put(&password, "second-password\n", 2);
+    assert_eq!(eventually(503, || status(&client, KEY)).await, 503, "{}", edge.logged());
+    put(&password, &clickhouse.password, 0);
+    assert_eq!(eventually(200, || status(&client, KEY)).await, 200, "{}", edge.logged());
+    let logged = edge.logged();
+    assert!(logged.contains("sink.clickhouse.password"), "{logged}");
+    assert!(!logged.contains("second-password") && !logged.contains(&clickhouse.password), "{logged}");
+    edge.stop().await;
+}
