@@ -222,8 +222,8 @@ async fn a_clients_own_deadline_ends_its_call_wherever_it_is() {
     assert_eq!((ended.status.code(), serving.sink.rows()), (Code::Ok, 2));
 }
 
-/// grpc-go measures its bandwidth with a PING for each burst of data, and grpc-java and others are set to send one every few seconds,
-/// with or without a call: no number of them ends a connection.
+/// grpc-go measures its bandwidth with a PING for each burst of data, and grpc-java and others are set to send one every few seconds, with or
+/// without a call: many times as many as they send end no connection.
 #[tokio::test]
 async fn pings_end_no_connection() {
     let serving = serving().await;
