@@ -152,6 +152,9 @@ pub(crate) async fn run(
 ) -> Result<Vec<(Variant, Outcome)>> {
     let name = format!("{}-{}", client.slug(), scenario.name());
     let variants: Vec<Variant> = client.variants.iter().copied().filter(|of| scenario.is_for(client, of)).collect();
+    if variants.is_empty() {
+        return Ok(Vec::new());
+    }
     let services: Vec<String> = variants.iter().map(|variant| service(&name, variant)).collect();
     let keys: Vec<Key> = services.iter().map(|service| scenario.key(service)).collect();
     let mut edge =
