@@ -3,6 +3,7 @@
 //! Nothing here needs a key, so nothing here serves a secret: no key, no password, no record. What is in the spool, and orders about it, need a
 //! [`right`].
 
+mod page;
 pub(crate) mod right;
 mod socket;
 pub(crate) mod spool;
@@ -41,9 +42,9 @@ pub(crate) fn router(metrics: Arc<Metrics>, readiness: Readiness) -> Router {
         .with_state(Shown { metrics, readiness })
 }
 
-/// Where the spool is and what becomes of rows, for those who have the `right`.
+/// The status page, where the spool is and what becomes of rows, for those who have the `right`.
 pub(crate) fn people(behind: Behind, right: Right) -> Router {
-    let routes = status::router(behind.clone()).merge(spool::router(behind));
+    let routes = status::router(behind.clone()).merge(spool::router(behind)).merge(page::router());
     routes.layer(axum::middleware::from_fn_with_state(right, right::ask))
 }
 

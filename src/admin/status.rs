@@ -23,7 +23,7 @@ use crate::blocking;
 use crate::deliver::Deliveries;
 use crate::keys::{KeyRing, SharedState};
 use crate::metrics::{Metrics, OfRows, OfTable};
-use crate::sink::Sink;
+use crate::sink::{Condition, Sink};
 use crate::spool::{Counts, Spool};
 use configuration::ConfigurationStatus;
 pub(crate) use configuration::ConfigurationWatch;
@@ -69,6 +69,17 @@ pub(crate) struct Status {
     pub(crate) shared_limits: Option<SharedState>,
     /// The configuration.
     pub(crate) configuration: ConfigurationStatus,
+    /// How the sink does.
+    pub(crate) sink: SinkStatus,
+}
+
+/// The sink, as far as it was heard.
+#[derive(Debug, Serialize)]
+pub(crate) struct SinkStatus {
+    /// `well`, `impaired` (it takes some of what it is given) or `out` (nothing).
+    pub(crate) state: &'static str,
+    /// Why not well.
+    pub(crate) why: Option<String>,
 }
 
 /// Where something is.
@@ -125,6 +136,8 @@ pub(crate) struct SpoolStatus {
     pub(crate) on_disk: bool,
     /// Bytes of all files.
     pub(crate) bytes: u64,
+    /// The most that they may be; none without a limit.
+    pub(crate) max_bytes: Option<u64>,
     /// Bytes by the key that they are charged to.
     pub(crate) bytes_by_key: BTreeMap<String, u64>,
     /// Sealed batches that are not finished.
@@ -193,6 +206,7 @@ impl Sources {
             spool: self.spool(),
             shared_limits: self.keys.shared(),
             configuration: self.configuration.status(),
+            sink: self.sink_status(),
         }
     }
 
@@ -249,11 +263,21 @@ impl Sources {
         SpoolStatus {
             on_disk: self.spool.is_durable(),
             bytes,
+            max_bytes: self.spool.max_bytes(),
             bytes_by_key: bytes_by_key.into_iter().map(|(key, bytes)| (key.to_string(), bytes)).collect(),
             batches: self.deliveries.batches().len(),
             oldest_batch_seconds: self.oldest_seconds(),
             full: self.spool.has_room().err().map(|away| away.to_string()),
         }
+    }
+
+    fn sink_status(&self) -> SinkStatus {
+        let (state, why) = match self.sink.condition() {
+            Condition::Well => ("well", None),
+            Condition::Impaired(why) => ("impaired", Some(why)),
+            Condition::Out(why) => ("out", Some(why)),
+        };
+        SinkStatus { state, why }
     }
 
     fn oldest_seconds(&self) -> Option<u64> {

@@ -242,6 +242,11 @@ impl Spool {
         (self.store.room.used(), self.store.room.used_by_key())
     }
 
+    /// The most bytes that it may use; `None`: no limit of its own.
+    pub(crate) fn max_bytes(&self) -> Option<u64> {
+        self.store.room.max_bytes()
+    }
+
     /// Whether there is room for anybody, and the folder is there to take it, as the disk was at the last [`Spool::check`].
     ///
     /// # Errors

@@ -69,6 +69,10 @@ impl Room {
         self.disk_takes_more.store(takes, Ordering::Relaxed);
     }
 
+    pub(crate) fn max_bytes(&self) -> Option<u64> {
+        Some(self.limits.max_bytes).filter(|most| *most != Limits::NONE.max_bytes)
+    }
+
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }

@@ -23,6 +23,7 @@ mod keys;
 mod keys_command;
 mod oidc;
 mod outage;
+mod page;
 mod readiness;
 mod reload;
 mod rows;
