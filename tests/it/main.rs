@@ -14,6 +14,7 @@ mod command;
 mod compressed;
 mod config_reload;
 mod days;
+mod deploy;
 mod divided;
 mod documents;
 mod forward;
