@@ -7,6 +7,7 @@
 //! main                                       the program
 //! cli                                        its subcommands
 //! serve                                      opens and closes everything
+//! doctor                                     looks at what is wrong with the whole
 //! gateway                                    the path on one page
 //! batch | shutdown                           group, repeat, close
 //! listen                                     accept, TLS, peers
@@ -47,6 +48,7 @@ mod certificate;
 pub mod chunk;
 pub mod config;
 mod deliver;
+pub mod doctor;
 mod file_stamp;
 mod gateway;
 mod https;

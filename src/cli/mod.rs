@@ -3,6 +3,7 @@
 mod admin;
 mod arenas;
 mod check;
+mod doctor;
 mod init;
 mod keys;
 mod logging;
@@ -58,6 +59,20 @@ enum Command {
     /// Names every mistake of the configuration and of keys.yaml at once, as file:line:column, and exits 2. Also tries
     /// whether certificate and key can be read and belong together. Opens no socket and asks no server.
     Check(ConfigFile),
+    /// Look at what runs, and say what is wrong with the whole
+    ///
+    /// A line a check: ok, warning, wrong or cannot tell, with what it means, how it was found and what mends it. Looks at the configuration, keys, files,
+    /// the spool's disk, this machine, and at ClickHouse as the ingest user and as a stranger. Exits 1 when something is wrong.
+    Doctor {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// As JSON, a list of checks
+        #[arg(long)]
+        json: bool,
+        /// Knock at the stack's ports at this address, as a stranger would
+        #[arg(long, value_name = "HOST")]
+        from_outside: Option<String>,
+    },
     /// Make, list, replace and revoke ingestion keys
     #[command(subcommand)]
     Keys(Keys),
@@ -197,6 +212,12 @@ pub(crate) fn run() -> ExitCode {
         Command::Keys(Keys::Hash) => keys::hash(),
         Command::Schema(Schema::Print { file, server_version }) => schema::print(&file.config, server_version),
         Command::Schema(Schema::Apply(file)) => schema::apply(&file.config),
+        Command::Doctor { file, json, from_outside } => {
+            match doctor::run(&file.config, json, from_outside.as_deref()) {
+                Ok(code) => return code,
+                Err(error) => Err(error),
+            }
+        }
         Command::Init(init) => init::run(&init),
         Command::Users(Users::Print { file, which }) => users::print(&file.config, which),
         Command::Spool(Spool::List(file)) => spool::run(&file.config, Order::List),

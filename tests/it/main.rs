@@ -16,6 +16,7 @@ mod config_reload;
 mod days;
 mod deploy;
 mod divided;
+mod doctor;
 mod documents;
 mod forward;
 mod handover;

@@ -40,6 +40,7 @@ use tokio::time::Instant;
 
 pub(crate) use error::Failure;
 pub use start::{StartError, apply_schema};
+pub(crate) use survey::Asker;
 pub use survey::{Survey, survey};
 
 use self::encode::{EncoderFactory, TableKind};

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::error::Failure;
 use super::http::{Http, SetupError};
 use super::query::Query;
 use super::servers::Servers;
@@ -27,6 +28,38 @@ pub struct Survey {
     pub seen_from: Option<IpAddr>,
 }
 
+/// Asks statement after statement, as one user.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    http: Http,
+    servers: Servers,
+}
+
+impl Asker {
+    /// Asks the first server of `config` as its user.
+    ///
+    /// # Errors
+    /// Nothing can be attempted.
+    pub(crate) fn new(config: &config::ClickHouse) -> Result<Asker, StartError> {
+        let connector = https::connector(config.ca_file.as_deref()).map_err(SetupError::from)?;
+        Ok(Asker { http: Http::new(connector, config)?, servers: Servers::new(config.urls.clone()) })
+    }
+
+    async fn run(&self, statement: &str) -> Result<String, Failure> {
+        let query = Query::new(&self.http, self.servers.uri(0)).within(PATIENCE);
+        let answer = query.run(&format!("{statement} FORMAT TabSeparatedRaw")).await?;
+        Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
+    }
+
+    /// The answer's rows, with tabs between columns.
+    ///
+    /// # Errors
+    /// In words, with what mends it.
+    pub(crate) async fn text(&self, statement: &str) -> Result<String, String> {
+        self.run(statement).await.map_err(|failure| failure.with_remedy())
+    }
+}
+
 /// Asks the first server of `config`, as its user, and as the administrator where that one cannot log in.
 ///
 /// # Errors
@@ -36,15 +69,10 @@ pub async fn survey(config: &config::ClickHouse, administrator: (&str, Secret)) 
     let as_administrator =
         config::ClickHouse { user: administrator.0.to_owned(), password: administrator.1, ..config.clone() };
     for (config, ingest) in [(config, true), (&as_administrator, false)] {
-        let http = Http::new(https::connector(config.ca_file.as_deref()).map_err(SetupError::from)?, config)?;
-        let servers = Servers::new(config.urls.clone());
-        let query = Query::new(&http, servers.uri(0)).within(PATIENCE);
-        let text = async |sql: &str| -> Result<String, super::Failure> {
-            Ok(String::from_utf8_lossy(&query.run(&format!("{sql} FORMAT TabSeparatedRaw")).await?).into_owned())
-        };
-        match text("SELECT version()").await {
-            Ok(version) => found.version = Some(version.trim().to_owned()),
-            Err(failure) if failure.is_silence() && speaks_tls(&http, servers.uri(0)).await => {
+        let asker = Asker::new(config)?;
+        match asker.run("SELECT version()").await {
+            Ok(version) => found.version = Some(version),
+            Err(failure) if failure.is_silence() && speaks_tls(&asker.http, asker.servers.uri(0)).await => {
                 return Err(StartError::SpeaksTls(failure));
             }
             Err(failure) if failure.is_login() => continue,
@@ -53,10 +81,10 @@ pub async fn survey(config: &config::ClickHouse, administrator: (&str, Secret)) 
         found.ingest_user |= ingest;
         let tables =
             "SELECT DISTINCT database FROM system.tables WHERE name IN ('otel_logs', 'otel_traces') ORDER BY database";
-        found.databases = text(tables).await?.lines().map(str::to_owned).collect();
+        found.databases = asker.run(tables).await?.lines().map(str::to_owned).collect();
         // Not everybody may read it.
-        let address = text("SELECT toString(address) FROM system.processes WHERE query_id = queryID()").await;
-        found.seen_from = address.ok().and_then(|address| address.trim().parse().ok());
+        let address = asker.run("SELECT toString(address) FROM system.processes WHERE query_id = queryID()").await;
+        found.seen_from = address.ok().and_then(|address| address.parse().ok());
         break;
     }
     Ok(found)

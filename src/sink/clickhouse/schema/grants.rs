@@ -6,7 +6,7 @@ const NEEDED: [&str; 5] = ["SELECT", "INSERT", "CREATE TABLE", "CREATE VIEW", "S
 const HARMLESS: [&str; 4] = ["USAGE", "TABLE ENGINE", "CREATE TEMPORARY TABLE", "SHOW"];
 
 /// A line for each right that the user does not need, from the statements that `SHOW GRANTS` gives.
-pub(in crate::sink::clickhouse) fn warnings(user: &str, database: &str, grants: &[String]) -> Vec<String> {
+pub(crate) fn warnings(user: &str, database: &str, grants: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     if user == "default" {
         found.push("the ingest user is `default`; make one of its own (docs/clickhouse.md)".to_owned());

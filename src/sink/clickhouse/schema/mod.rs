@@ -17,5 +17,6 @@ pub(crate) use apply::{ApplyError, Done};
 pub use ddl::{Statement, identifier, literal, statements};
 pub(crate) use facts::{ServerSchema, Table};
 pub(super) use grants::warnings;
+pub(crate) use grants::warnings as rights_beyond;
 pub(super) use read::{read, show_grants};
 pub use version::{NotAVersion, Version};

@@ -1,0 +1,285 @@
+//! ClickHouse, as the ingest user sees it and as a stranger may.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::Finding;
+use crate::config::{ClickHouse, Secret};
+use crate::sink::clickhouse::Asker;
+use crate::sink::clickhouse::schema::{Version, identifier, literal, rights_beyond, statements};
+
+/// Clocks that differ by more cut days and times to live in the wrong place.
+const CLOCK: Duration = Duration::from_secs(5);
+/// Parts of one partition, from which ClickHouse slows inserts down by default (`parts_to_delay_insert`), and where a look is due.
+const MANY_PARTS: u64 = 300;
+
+/// Asks.
+pub(super) async fn look(config: &ClickHouse) -> Vec<Finding> {
+    let mut found = config.urls.iter().map(|url| transport(&url.to_string())).collect::<Vec<_>>();
+    let asker = match Asker::new(config) {
+        Ok(asker) => asker,
+        Err(error) => {
+            found.push(Finding::cannot_tell("login", error.to_string(), "tried to connect"));
+            return found;
+        }
+    };
+    let version = asker.text("SELECT version()").await;
+    let reached = version.is_ok();
+    found.push(login(version, &config.user));
+    found.push(default_user(as_default(config).await));
+    if !reached {
+        return found;
+    }
+    let database = literal(&config.database);
+    let ask = async |sql: String| asker.text(&sql).await;
+    let before = SystemTime::now();
+    let theirs = ask("SELECT toUnixTimestamp64Milli(now64(3))".to_owned()).await;
+    found.push(clock(theirs, before));
+    found.push(rights(ask("SHOW GRANTS".to_owned()).await, config));
+    let tables =
+        format!("SELECT name, engine_full FROM system.tables WHERE database = {database} AND engine LIKE '%MergeTree'");
+    let tables = ask(tables).await;
+    found.push(windows(&tables, config));
+    found.push(times_to_live(&tables, config));
+    let parts = format!(
+        "SELECT table, max(parts) FROM (SELECT table, partition, count() AS parts FROM system.parts WHERE active AND database = {database} \
+         GROUP BY table, partition) GROUP BY table"
+    );
+    found.push(parts_near_the_limit(ask(parts).await));
+    let stuck = format!(
+        "SELECT table, any(latest_fail_reason) FROM system.mutations WHERE database = {database} AND NOT is_done AND latest_fail_reason != '' GROUP BY table"
+    );
+    found.push(mutations(ask(stuck).await));
+    let replicas = format!(
+        "SELECT table, concat(if(is_readonly, 'read-only', ''), if(absolute_delay > 60, concat(' ', toString(absolute_delay), ' s late'), '')) FROM \
+         system.replicas WHERE database = {database} AND (is_readonly OR absolute_delay > 60)"
+    );
+    found.push(replicas_behind(ask(replicas).await));
+    found
+}
+
+/// What a stranger is told who knows the name of the first user of every server.
+async fn as_default(config: &ClickHouse) -> Result<String, String> {
+    let stranger = ClickHouse { user: "default".to_owned(), password: Secret::new(""), ..config.clone() };
+    let asker = Asker::new(&stranger).map_err(|error| error.to_string())?;
+    asker.text("SELECT 1").await
+}
+
+pub(super) fn transport(url: &str) -> Finding {
+    let ok = Finding::ok("transport", format!("{url}: the certificate is checked"), "read sink.clickhouse.url");
+    let here = ["http://localhost", "http://127.0.0.1", "http://[::1]"].iter().any(|here| url.starts_with(here));
+    match url.starts_with("https://") {
+        true => ok,
+        false if here => Finding { what: format!("{url}: plain, and does not leave this machine"), ..ok },
+        false => ok.wrong(
+            format!("{url}: password and telemetry travel readable"),
+            "turn https on in ClickHouse (https_port, openSSL.server) and write https:// in sink.clickhouse.url",
+        ),
+    }
+}
+
+pub(super) fn login(version: Result<String, String>, user: &str) -> Finding {
+    let how = format!("logged in as {user}");
+    match version {
+        Ok(version) => {
+            let ok = Finding::ok("login", format!("ClickHouse {version}"), how);
+            match version.parse::<Version>() {
+                Ok(known) if !known.has_text_indexes() => ok.warning(
+                    format!("ClickHouse {version} has no text indexes; searches read more"),
+                    "upgrade to 26.2 or newer",
+                ),
+                _ => ok,
+            }
+        }
+        Err(why) => Finding::ok("login", "", how)
+            .wrong(why, "otelgate users print --config FILE prints the SQL of the user; or correct sink.clickhouse"),
+    }
+}
+
+pub(super) fn default_user(answer: Result<String, String>) -> Finding {
+    let ok =
+        Finding::ok("default user", "not let in without a password", "tried to log in as `default` with no password");
+    match answer {
+        Err(_) => ok,
+        Ok(_) => ok.wrong(
+            "whoever reaches ClickHouse from here is its administrator: `default` has no password",
+            "ALTER USER default IDENTIFIED WITH sha256_password BY '…' (or <password_sha256_hex> in users.xml), and HOST LOCAL",
+        ),
+    }
+}
+
+pub(super) fn clock(theirs: Result<String, String>, ours: SystemTime) -> Finding {
+    let how = "compared now() of both sides";
+    let Some(theirs) = theirs.ok().and_then(|text| text.trim().parse::<u64>().ok()) else {
+        return Finding::cannot_tell("clock", "ClickHouse did not say", how);
+    };
+    let ours = u64::try_from(ours.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+    let apart = Duration::from_millis(ours.abs_diff(theirs));
+    let ok = Finding::ok("clock", format!("{apart:.1?} apart"), how);
+    match apart {
+        apart if apart > CLOCK => ok.warning(
+            format!("{apart:.1?} apart: rows get times, and days, that ClickHouse does not have"),
+            "timedatectl set-ntp true, on both",
+        ),
+        _ => ok,
+    }
+}
+
+pub(super) fn rights(grants: Result<String, String>, config: &ClickHouse) -> Finding {
+    let how = "SHOW GRANTS";
+    match grants {
+        Err(why) => Finding::cannot_tell("rights", why, how),
+        Ok(grants) => {
+            let grants: Vec<String> = grants.lines().map(str::to_owned).collect();
+            let ok = Finding::ok("rights", "none that it does not need", how);
+            match rights_beyond(&config.user, &config.database, &grants) {
+                beyond if beyond.is_empty() => ok,
+                beyond => ok.wrong(
+                    beyond.join("; "),
+                    "otelgate users print --config FILE prints what it needs; REVOKE the rest",
+                ),
+            }
+        }
+    }
+}
+
+type Tables = Result<String, String>;
+
+fn rows(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| line.split_once('\t'))
+}
+
+pub(super) fn windows(tables: &Tables, config: &ClickHouse) -> Finding {
+    let how = "read the tables' settings";
+    let tables = match tables {
+        Ok(tables) => tables,
+        Err(why) => return Finding::cannot_tell("deduplication", why.clone(), how),
+    };
+    let own = expected(config);
+    let without: Vec<String> = rows(tables)
+        .filter(|(name, engine)| {
+            let plain = !engine.starts_with("Replicated") && !engine.starts_with("Shared");
+            let window = engine.split_once("non_replicated_deduplication_window = ").map(|(_, rest)| rest);
+            own.iter().any(|(own, _)| own == name) && plain && window.is_none_or(|rest| rest.starts_with('0'))
+        })
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let ok = Finding::ok("deduplication", "each table recognises a repeated insert", how);
+    if without.is_empty() {
+        return ok;
+    }
+    let alter = |name: &String| {
+        format!(
+            "ALTER TABLE {}.{} MODIFY SETTING non_replicated_deduplication_window = 10000",
+            identifier(&config.database),
+            identifier(name)
+        )
+    };
+    let what = format!(
+        "{} keep no window: after an insert whose outcome is unknown otelgate has to look, and rollups may count twice",
+        without.join(", ")
+    );
+    ok.warning(what, without.iter().map(alter).collect::<Vec<_>>().join("; "))
+}
+
+/// The tables that otelgate would make, and their time to live in seconds.
+fn expected(config: &ClickHouse) -> Vec<(&'static str, u64)> {
+    let all = statements(&config.database, &config.ttl, Version::NEWEST);
+    all.iter().filter(|one| one.sql.contains("ENGINE = ")).map(|one| (one.name, interval(&one.sql))).collect()
+}
+
+/// The time to live in a definition, in seconds; 0: for ever.
+fn interval(definition: &str) -> u64 {
+    let found = definition.split_once("TTL ").and_then(|(_, rest)| rest.split_once("toInterval")).map(|(_, rest)| rest);
+    let Some((unit, rest)) = found.and_then(|rest| rest.split_once('(')) else { return 0 };
+    let number: u64 = rest.split(')').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+    let seconds = match unit {
+        "Second" => 1,
+        "Minute" => 60,
+        "Hour" => 3600,
+        "Week" => 7 * 86_400,
+        _ => 86_400,
+    };
+    number.saturating_mul(seconds)
+}
+
+pub(super) fn times_to_live(tables: &Tables, config: &ClickHouse) -> Finding {
+    let how = "compared the tables' TTL with sink.clickhouse.ttl";
+    let tables = match tables {
+        Ok(tables) => tables,
+        Err(why) => return Finding::cannot_tell("time to live", why.clone(), how),
+    };
+    let days = |seconds: u64| match seconds {
+        0 => "for ever".to_owned(),
+        seconds => format!("{:.1} days", seconds as f64 / 86_400.0),
+    };
+    let mut differ = Vec::new();
+    for (name, wanted) in expected(config) {
+        let found = rows(tables).find(|(table, _)| *table == name).map(|(_, engine)| interval(engine));
+        if let Some(found) = found.filter(|found| *found != wanted) {
+            differ.push(format!("{name} keeps rows {}, the configuration says {}", days(found), days(wanted)));
+        }
+    }
+    let ok = Finding::ok("time to live", "as configured, where the tables are there", how);
+    if differ.is_empty() {
+        return ok;
+    }
+    ok.warning(
+        differ.join("; "),
+        format!(
+            "ALTER TABLE {}.… MODIFY TTL … (otelgate schema print shows it), or write what is meant in sink.clickhouse.ttl",
+            identifier(&config.database)
+        ),
+    )
+}
+
+pub(super) fn parts_near_the_limit(parts: Result<String, String>) -> Finding {
+    let how = "counted active parts in system.parts";
+    match parts {
+        Err(why) => Finding::cannot_tell("parts", why, how),
+        Ok(text) => {
+            let many = |(_, parts): &(&str, &str)| parts.parse::<u64>().is_ok_and(|parts| parts > MANY_PARTS);
+            let many: Vec<String> =
+                rows(&text).filter(many).map(|(table, parts)| format!("{table}: {parts} in one partition")).collect();
+            let ok = Finding::ok("parts", "merges keep up", how);
+            match many.is_empty() {
+                true => ok,
+                false => ok.warning(
+                    format!("{}; merges are behind, and ClickHouse slows inserts down at 1000", many.join(", ")),
+                    "look at system.merges; who else inserts often and little?",
+                ),
+            }
+        }
+    }
+}
+
+pub(super) fn mutations(stuck: Result<String, String>) -> Finding {
+    trouble(
+        "mutations",
+        stuck,
+        "none is stuck",
+        "read system.mutations",
+        "KILL MUTATION WHERE …, after reading why it fails",
+    )
+}
+
+pub(super) fn replicas_behind(behind: Result<String, String>) -> Finding {
+    trouble(
+        "replicas",
+        behind,
+        "none is read-only or late",
+        "read system.replicas",
+        "is Keeper there? SYSTEM RESTORE REPLICA where its data was lost",
+    )
+}
+
+/// Each row is a trouble of a table.
+fn trouble(check: &'static str, found: Result<String, String>, fine: &str, how: &str, mend: &str) -> Finding {
+    match found {
+        Err(why) => Finding::cannot_tell(check, why, how),
+        Ok(text) => {
+            let each: Vec<String> = rows(&text).map(|(table, what)| format!("{table}: {}", what.trim())).collect();
+            let ok = Finding::ok(check, fine, how);
+            if each.is_empty() { ok } else { ok.wrong(each.join("; "), mend) }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `otelgate doctor` against a real stand: what is good is ok, and what is then spoiled is named with what mends it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::support::clickhouse;
+use crate::support::edge::{Edge, Setup};
+
+/// The exit code, and each check's outcome and text; of several of one name the last.
+async fn doctor(edge: &Edge, more: &[&str]) -> (Option<i32>, BTreeMap<String, (String, String)>) {
+    let mut command = edge.files.command().expect("built");
+    command.args(["doctor", "--json", "--config"]).arg(edge.config()).args(more).kill_on_drop(true);
+    let output = command.output().await.expect("runs");
+    let found: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let text = |finding: &Value, name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+    let each = found.iter().map(|finding| {
+        let all = ["what", "mend"].map(|name| text(finding, name)).join(" → ");
+        (text(finding, "check"), (text(finding, "outcome"), all))
+    });
+    (output.status.code(), each.collect())
+}
+
+#[tokio::test]
+async fn what_is_spoiled_is_named() {
+    let clickhouse = clickhouse().await;
+    let edge = Edge::start(clickhouse, Setup { name: "doctor", ..Setup::default() }).await;
+    let (_, found) = doctor(&edge, &[]).await;
+    for check in [
+        "file modes",
+        "memory",
+        "transport",
+        "login",
+        "clock",
+        "deduplication",
+        "time to live",
+        "parts",
+        "mutations",
+        "replicas",
+    ] {
+        assert_eq!(found.get(check).map(|(outcome, _)| outcome.as_str()), Some("ok"), "{check}: {found:?}");
+    }
+    assert_eq!(found["keys"].0, "warning", "a key for ever: {found:?}");
+    for change in [
+        "MODIFY SETTING non_replicated_deduplication_window = 0",
+        "MODIFY TTL toDateTime(Timestamp) + toIntervalDay(1)",
+    ] {
+        let alter = format!("ALTER TABLE {}.otel_logs {change}", edge.database);
+        clickhouse.query(&alter, "TabSeparated").await.expect("altered");
+    }
+    let (_, found) = doctor(&edge, &["--from-outside", "127.0.0.1"]).await;
+    for (check, says) in [
+        ("deduplication", "otel_logs MODIFY SETTING non_replicated_deduplication_window = 10000"),
+        ("time to live", "otel_logs keeps rows 1.0 days, the configuration says 7300.0 days"),
+    ] {
+        let (outcome, text) = &found[check];
+        assert!(outcome == "warning" && text.contains(says), "{check}: {found:?}");
+    }
+    assert!(found.contains_key("exposure"), "{found:?}");
+    // The engine of development lets `default` in without a password.
+    if std::env::var_os("CLICKHOUSE_URL").is_none() {
+        let (code, found) = doctor(&edge, &[]).await;
+        assert_eq!((code, found["default user"].0.as_str()), (Some(1), "wrong"), "{found:?}");
+    }
+    let broken = edge.files.config.with_extension("broken.yaml");
+    std::fs::write(&broken, "limit: 1\n").expect("written");
+    let mut command = edge.files.command().expect("built");
+    let output = command.args(["doctor", "--config"]).arg(&broken).output().await.expect("runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("did you mean `limits`"), "{said}");
+    edge.stop().await;
+}
