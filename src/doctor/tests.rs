@@ -89,7 +89,10 @@ fn table() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
             clickhouse::login(said("26.7.2.1"), "u"),
             vec![(clickhouse::login(said("25.8.1.1"), "u"), Warning), (clickhouse::login(refused(), "u"), Wrong)],
         ),
-        (clickhouse::default_user(refused()), vec![(clickhouse::default_user(said("1")), Wrong)]),
+        (
+            clickhouse::default_user(Some(false)),
+            vec![(clickhouse::default_user(Some(true)), Wrong), (clickhouse::default_user(None), CannotTell)],
+        ),
         (
             clickhouse::clock(at(100), now),
             vec![(clickhouse::clock(at(101), now), Warning), (clickhouse::clock(refused(), now), CannotTell)],

@@ -51,6 +51,15 @@ impl Asker {
         Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
     }
 
+    /// Whether the user can log in; unknown where nobody answers.
+    pub(crate) async fn is_let_in(&self) -> Option<bool> {
+        match self.run("SELECT 1").await {
+            Ok(_) => Some(true),
+            Err(failure) if failure.is_login() => Some(false),
+            Err(_) => None,
+        }
+    }
+
     /// The answer's rows, with tabs between columns.
     ///
     /// # Errors
