@@ -29,6 +29,7 @@ mod tls;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -48,6 +49,9 @@ use crate::metrics::Metrics;
 use connection::Shared;
 use inherit::Offers;
 use registry::Registry;
+
+/// How long a port that somebody has is waited for.
+const LETS_GO_WITHIN: Duration = Duration::from_secs(5);
 
 /// The OTLP ports, bound but not yet accepting.
 #[derive(Debug)]
@@ -77,9 +81,19 @@ pub(crate) async fn bind(
     Ok(Bound { sockets, limits: limits.clone(), tls, metrics, offers })
 }
 
-/// Binds one address; the error names it, and what a person can do, in `field` of the configuration or elsewhere.
+/// Binds one address; the error names it, and what a person can do, in `field` of the configuration or elsewhere. A port that somebody has is waited for
+/// a little: an otelgate that was told to stop just now lets go of it.
 pub(crate) async fn socket(address: SocketAddr, field: &str) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+    let began = Instant::now();
+    let bound = loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < LETS_GO_WITHIN => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            bound => break bound,
+        }
+    };
+    bound.map_err(|error| {
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => format!("; stop the process that has the port, or change `{field}`"),
             io::ErrorKind::AddrNotAvailable => format!("; `{field}` must name an address of this machine, or 0.0.0.0"),

@@ -75,3 +75,15 @@ async fn a_request_that_begins_before_the_idle_time_is_over_is_answered_after_it
     stream.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
+
+#[tokio::test]
+async fn a_port_is_waited_for_until_who_stops_just_now_lets_go_of_it() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = taken.local_addr().expect("its address");
+    let waits = tokio::spawn(crate::listen::socket(address, "listen.otlp"));
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(!waits.is_finished());
+    drop(taken);
+    let bound = waits.await.expect("no panic").expect("bound");
+    assert_eq!(bound.local_addr().expect("its address"), address);
+}
