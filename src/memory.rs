@@ -11,6 +11,14 @@ pub trait Memory: Send + 'static {
     /// [`Refusal::Unavailable`] when there is no room; nothing is counted then.
     fn grow(&mut self, bytes: u64) -> Result<(), Refusal>;
 
+    /// Counts `bytes` that hold nothing of the request, a decompressor's tables; they are no work of its key's.
+    ///
+    /// # Errors
+    /// As [`Memory::grow`].
+    fn lend(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.grow(bytes)
+    }
+
     /// Gives `bytes` back, which were counted before.
     fn shrink(&mut self, bytes: u64);
 }

@@ -129,6 +129,7 @@ impl Admission {
         if !key.entry.signals.contains(&signal) {
             return Err(Refusal::SignalNotAllowed(signal));
         }
+        key.state.work.admit()?;
         let mut memory = Reservation::new(self.memory.clone(), key.state.clone());
         memory.grow(REQUEST_OVERHEAD)?;
         key.state.limiter.charge_request()?;
@@ -171,6 +172,14 @@ impl Authenticated {
 }
 
 impl Admitted {
+    /// The key pays for work on this request, before it is known what becomes of it.
+    ///
+    /// # Errors
+    /// [`Refusal::OverLimit`].
+    pub(crate) fn spend(&self, bytes: u64) -> Result<(), Refusal> {
+        self.key.state.work.spend(bytes)
+    }
+
     /// Whose request it is.
     pub(crate) fn key(&self) -> &Arc<Key> {
         &self.key
@@ -179,6 +188,11 @@ impl Admitted {
 
 impl crate::memory::Memory for Admitted {
     fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.spend(bytes)?;
+        self.memory.grow(bytes)
+    }
+
+    fn lend(&mut self, bytes: u64) -> Result<(), Refusal> {
         self.memory.grow(bytes)
     }
 

@@ -154,6 +154,10 @@ impl Lane {
             }
             fresh.received.admitted.shrink(size);
         }
+        if let Err(EncodeError::TooLarge { .. }) = outcome {
+            // It grew as far as any may before it was refused.
+            fresh.received.admitted.spend(growth.max_column_bytes)?;
+        }
         let (chunk, appended) = outcome.map_err(refusal)?;
         let left_out = match fresh.received.dropped {
             0 => None,

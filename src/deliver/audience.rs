@@ -17,6 +17,9 @@ pub(crate) struct Audience {
     parts: Vec<Share>,
 }
 
+/// What a client is told of rows that the sink refuses for good.
+const REFUSED: &str = "the storage behind this gateway does not take these records; its log says why";
+
 /// One request; `waiting` is gone once it was answered.
 struct Waiter {
     waiting: Option<Waiting>,
@@ -59,8 +62,9 @@ impl Audience {
         }
     }
 
-    /// Rows of a part's segment are refused for good; they count when the part is settled.
-    pub(super) fn refused(&mut self, part: &BatchPart, segment: usize, rows: (u64, u64), why: &Arc<str>) {
+    /// Rows of a part's segment are refused for good; they count when the part is settled. Why stands in the log: a database's own words name its
+    /// version, its tables and other rows' values, and who sends need not know them.
+    pub(super) fn refused(&mut self, part: &BatchPart, segment: usize, rows: (u64, u64)) {
         let (from, to) = (rows.0, rows.0.saturating_add(rows.1));
         let Some(share) = self.parts.iter().find(|share| share.is(part)) else {
             return;
@@ -71,7 +75,7 @@ impl Audience {
             let refused = end.min(to).saturating_sub(start.max(from));
             if let (1.., Some(waiter)) = (refused, self.requests.get_mut(of.request)) {
                 waiter.refused += refused;
-                waiter.why = Some(why.clone());
+                waiter.why = Some(REFUSED.into());
             }
             start = end;
         }
@@ -150,7 +154,7 @@ impl Waiter {
         match &self.why {
             None => waiting.kept(),
             Some(why) if self.refused >= self.rows => {
-                waiting.refused(Refusal::Malformed(format!("the storage refuses it: {why}")));
+                waiting.refused(Refusal::Malformed(why.to_string()));
             }
             Some(why) => waiting.kept_but(Rejected { records: self.refused, why: why.clone() }),
         }

@@ -94,9 +94,9 @@ impl Shipment {
     }
 
     /// Rows (first, count) of a segment are refused for good.
-    pub(super) fn refused(&self, part: &BatchPart, segment: usize, rows: (u64, u64), why: &Arc<str>) {
+    pub(super) fn refused(&self, part: &BatchPart, segment: usize, rows: (u64, u64)) {
         if let Some(audience) = &mut self.fate.lock().audience {
-            audience.refused(part, segment, rows, why);
+            audience.refused(part, segment, rows);
         }
     }
 

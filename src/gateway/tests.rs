@@ -128,7 +128,7 @@ fn lanes(sink: &Arc<FakeSink>, metrics: &Arc<Metrics>) -> Arc<Lanes> {
     Arc::new(Lanes::start(&sink, &spool, &deliveries, RULES, &REQUEST, metrics, crate::batch::Left::default()))
 }
 
-/// A gateway whose keys are `good`, `other`, `traces-only` and `small`, and the sink behind it.
+/// A gateway whose keys are `good`, `other`, `bomber`, `traces-only` and `small`, and the sink behind it.
 pub(super) fn gateway() -> (Arc<Gateway>, Arc<FakeSink>) {
     gateway_bearing(1000)
 }
@@ -140,6 +140,7 @@ pub(super) fn gateway_bearing(failures: u32) -> (Arc<Gateway>, Arc<FakeSink>) {
     let keys = [
         KeyEntry { limits, ..entry("good") },
         KeyEntry { limits, ..entry("other") },
+        KeyEntry { limits: KeyLimits { bytes_per_second: 4096, ..limits }, ..entry("bomber") },
         KeyEntry { signals: [Signal::Traces].into(), limits, ..entry("traces-only") },
         KeyEntry { limits: small, ..entry("small") },
     ];

@@ -1,6 +1,6 @@
 //! Where keys come from, and the ring in which a presented key is found.
 //!
-//! Invariants: only digests are held, so neither a dump of the memory nor a log can show a key; a source replaces all of its own keys at
+//! Invariants: only digests are held, so that no log can show a key (a request's own buffers, which are not wiped, held it for a while); a source replaces all of its own keys at
 //! once, no other source's, and takes away nothing from a key that stayed the same; a source that has nothing good to say replaces nothing.
 
 mod clickstack;
@@ -18,6 +18,7 @@ mod state;
 #[cfg(test)]
 pub(crate) mod testing;
 mod usage;
+mod work;
 
 use std::sync::Arc;
 use std::time::SystemTime;

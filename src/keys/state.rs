@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::limiter::KeyLimiter;
 use super::shared::Shared;
+use super::work::Work;
 use crate::config::KeyLimits;
 
 /// What a key has used. It outlives a reload of the keys as long as the key and its limits stay the same.
@@ -15,6 +16,8 @@ pub(crate) struct KeyState {
     pub(crate) limiter: KeyLimiter,
     /// Bytes of memory that its requests hold now.
     pub(crate) memory: Counter,
+    /// What its requests make this process do.
+    pub(crate) work: Work,
     /// In milliseconds since 1970; 0: never.
     seen_ms: AtomicU64,
 }
@@ -25,6 +28,7 @@ impl KeyState {
         KeyState {
             limiter: KeyLimiter::new(limits, id, shared),
             memory: Counter::default(),
+            work: Work::new(limits),
             seen_ms: AtomicU64::new(0),
         }
     }

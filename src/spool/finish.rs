@@ -25,7 +25,11 @@ impl Batch {
         if self.store.has_ended(self) {
             return self.store.end_again(self);
         }
-        let (outcome, digests) = self.outcome()?;
+        let (mut outcome, digests) = self.outcome()?;
+        if !self.store.disk.is_durable() {
+            // Who sent it was told so, and has it still: without a spool nothing that is refused was accepted.
+            outcome.quarantined = Counts::default();
+        }
         let imperfect = !outcome.quarantined.is_empty() || !outcome.lost.is_empty();
         let (keep, lost) = (imperfect && self.store.disk.is_durable(), outcome.lost.total_rows());
         self.store.end(self, outcome, digests, keep)?;

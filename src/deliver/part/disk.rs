@@ -65,7 +65,7 @@ impl Job {
         let refused = Refused { part: self.part.id, frame: segment.frame, start, rows, why: why.clone() };
         self.is_in(piece);
         self.note(Note::Refused(refused)).await;
-        self.shipment.refused(&self.part, place.unwrap_or(0), (start, rows), why);
+        self.shipment.refused(&self.part, place.unwrap_or(0), (start, rows));
         let (table, partition) = (&self.part.name.table, self.part.name.partition);
         tracing::warn!(%table, partition, rows, %why, "the sink refuses rows of one request for good");
     }

@@ -1,6 +1,10 @@
 //! What the sink refuses is divided until each refused request stands alone, through kills as well.
 
 use super::*;
+use crate::deliver::Audience;
+use crate::memory::double::Counted;
+use crate::reply::Refusal;
+use crate::waiting::{Fate, Waiting};
 
 #[tokio::test(start_paused = true)]
 async fn poison_costs_nobody_else_a_record() {
@@ -17,8 +21,8 @@ async fn poison_costs_nobody_else_a_record() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let expected = [("r1", 2), ("r2", 1), ("r3", 3), ("r4", 1), ("r5", 1), ("r6", 1)];
     assert_eq!(sink.stored("a"), expected.map(|(name, rows)| (name.into(), rows)).into());
-    let quarantined: u64 = spool.totals().quarantined.total_rows();
-    assert_eq!(quarantined, 2);
+    // Without a spool who sent it was told so: it was never accepted.
+    assert_eq!(spool.totals().quarantined.total_rows(), 0);
     let mut tokens = sink.tokens("a");
     let all = tokens.len();
     tokens.sort();
@@ -110,5 +114,23 @@ async fn what_was_divided_by_a_process_that_did_not_say_how_is_looked_for_before
     idle(&deliveries).await;
     let expected = [0, 1, 2, 3, 4, 5, 7, 8, 9].map(|n| (format!("r{n}"), 1));
     assert_eq!(sink.stored("a"), expected.into());
-    assert_eq!(spool.totals().quarantined.total_rows(), 1);
+    assert_eq!(spool.totals().stored.total_rows(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_storage_says_stays_in_the_log() {
+    let sink = FakeSink::new();
+    let spool = Spool::in_memory();
+    let frame = frame(&sink, &["poison a=2", "r1 a=1"]);
+    let waiting = [(); 2].map(|()| Waiting::new(Box::new(Counted::new(1)), 0, None, &Arc::default()));
+    let (waiting, fates): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+    let mut audience = Audience::default();
+    audience.join(&frame, waiting);
+    let deliveries = deliveries(&sink);
+    deliveries.take(batch(&spool, &[frame]), Some((audience, tokio::time::Instant::now() + Duration::from_secs(60))));
+    idle(&deliveries).await;
+    let said = fates[0].borrow().clone();
+    let Fate::Refused(Refusal::Malformed(said)) = said else { panic!("{said:?}") };
+    assert_eq!(said, "the storage behind this gateway does not take these records; its log says why");
+    assert!(matches!(*fates[1].borrow(), Fate::Kept(None)));
 }

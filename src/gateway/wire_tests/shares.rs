@@ -45,3 +45,31 @@ async fn a_third_key_finds_room_whatever_two_hold() {
         assert!(no_room.is_none(), "{no_room:?}");
     }
 }
+
+#[tokio::test]
+async fn a_flood_of_bombs_runs_into_its_own_keys_limit() {
+    let serving = serving().await;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut gzip, &vec![0; 8 << 20]).unwrap();
+    let bomb = Bytes::from(gzip.finish().unwrap());
+    let status = async |key: &str, body: Bytes| {
+        let request = http::Request::post(format!("http://{}/v1/logs", serving.address))
+            .header("content-type", "application/x-protobuf")
+            .header("content-encoding", "gzip")
+            .header("x-api-key", key)
+            .body(Full::from(body));
+        client.request(request.unwrap()).await.unwrap().status().as_u16()
+    };
+    let mut seen = 413;
+    for _ in 0..3000 {
+        seen = status("bomber", bomb.clone()).await;
+        if seen == 429 {
+            break;
+        }
+        assert_eq!(seen, 413, "refused each time, and paid for");
+    }
+    assert_eq!(seen, 429, "until the key has used up what it may make others wait for");
+    assert_eq!(status("other", bomb).await, 413, "another key has its own");
+    serving.export("good", 1).await.unwrap();
+}

@@ -87,7 +87,7 @@ impl<M: Memory> Inflating<M> {
             Compression::Snappy => snappy::WORKING,
             Compression::Lz4 => lz4::working(&body)?,
         };
-        memory.grow(working)?;
+        memory.lend(working)?;
         let mut output = Buffer::new(memory, max);
         let source = match compression {
             Compression::Gzip => Source::Stream(deflate::gzip(body)),
