@@ -19,6 +19,8 @@ mod key_entry;
 mod keys_edit;
 mod keys_file;
 mod load;
+mod of_keys;
+mod of_sink;
 mod origin;
 mod recorder;
 mod remark;
@@ -35,12 +37,24 @@ mod tls_files;
 mod value;
 mod yaml;
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::proxied::Forwarders;
+
 pub(crate) use change::{Next, read_again};
 pub(crate) use key_entry::KeyRules;
 pub use keys_edit::EditError;
 pub(crate) use keys_edit::KeysText;
 pub(crate) use keys_file::read_keys;
 pub use load::{Loaded, Places, load, load_keys_place, load_places};
+pub use of_keys::KeyEntry;
+pub(crate) use of_keys::{ClickStackKeys, KeyDefaults, KeyLimits, Keys, OidcIssuer, OidcRule, SharedLimits};
+pub use of_sink::{BlockCompression, ClickHouse, Forward, SinkConfig, Ttl};
+pub(crate) use of_sink::{ForwardCompression, ForwardProtocol};
 pub(crate) use origin::AllowedOrigins;
 pub(crate) use recorder::{Recorder, Seen};
 pub use remark::{Mistakes, Remark};
@@ -62,17 +76,6 @@ pub fn key_name(name: &str) -> Result<String, String> {
 pub fn time(text: &str) -> Result<Duration, String> {
     value::time(text)
 }
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use ipnet::IpNet;
-
-use crate::certificate::CertificateName;
-use crate::proxied::Forwarders;
-use crate::signal::Signal;
 
 /// A configuration in which every value is valid.
 #[derive(Debug, Clone)]
@@ -177,146 +180,11 @@ pub(crate) enum Tls {
     Plaintext,
 }
 
-/// Section `keys`.
-#[derive(Debug, Clone)]
-pub(crate) struct Keys {
-    /// keys.yaml; reread when it changes.
-    pub(crate) file: Option<PathBuf>,
-    /// ClickStack's app, which hands out its ingestion keys.
-    pub(crate) clickstack: Option<ClickStackKeys>,
-    /// Issuers of tokens that are keys.
-    pub(crate) oidc: Vec<OidcIssuer>,
-    /// Failed authentications a minute after which an address's next ones are refused at once.
-    pub(crate) max_failures_per_minute: u32,
-}
-
-impl Keys {
-    /// Whether keys.yaml is the only source.
-    fn is_file_alone(&self) -> bool {
-        self.clickstack.is_none() && self.oidc.is_empty()
-    }
-}
-
 impl Tls {
     /// Whether clients are asked for certificates.
     fn asks_clients(&self) -> bool {
         matches!(self, Tls::Files { client_ca_file: Some(_), .. })
     }
-}
-
-/// Section `keys.clickstack`.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ClickStackKeys {
-    /// The app's OpAMP endpoint.
-    pub(crate) url: http::Uri,
-    /// PEM file of the CA that signed the app's certificate; the public CAs when absent.
-    pub(crate) ca_file: Option<PathBuf>,
-    /// How often the app is asked.
-    pub(crate) poll_interval: Duration,
-    /// How long a key that the app no longer has stays valid.
-    pub(crate) grace: Duration,
-    /// Whether anybody may send when ClickStack does not enforce keys.
-    pub(crate) open_ingestion: bool,
-    /// What its keys may do.
-    pub(crate) defaults: KeyDefaults,
-}
-
-/// An entry of section `keys.oidc`.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct OidcIssuer {
-    /// Its address, to the letter as its tokens have it.
-    pub(crate) issuer: String,
-    /// A token must be meant for one of these.
-    pub(crate) audience: Vec<String>,
-    /// PEM file of the CA that signed the issuer's certificate; the public CAs when absent.
-    pub(crate) ca_file: Option<PathBuf>,
-    /// The claim that names a token's bearer.
-    pub(crate) name_claim: String,
-    /// What the names of its keys begin with.
-    pub(crate) name_prefix: String,
-    /// How many bearers get a key of their own; the others share one.
-    pub(crate) max_names: usize,
-    /// How far the issuer's clock may differ.
-    pub(crate) leeway: Duration,
-    /// How often its keys are fetched.
-    pub(crate) refresh_interval: Duration,
-    /// How long fetched keys count while the issuer is away.
-    pub(crate) keys_max_age: Duration,
-    /// What a token may do to which none of the rules fits.
-    pub(crate) defaults: KeyDefaults,
-    /// The first that fits counts.
-    pub(crate) rules: Vec<OidcRule>,
-}
-
-/// What tokens with a certain claim may do.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct OidcRule {
-    /// The claim's name.
-    pub(crate) claim: String,
-    /// What it is, lists, or has among its words.
-    pub(crate) value: String,
-    /// What they may send.
-    pub(crate) signals: BTreeSet<Signal>,
-    /// Their limits.
-    pub(crate) limits: KeyLimits,
-}
-
-/// What the keys of a source may do that say nothing of it themselves.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct KeyDefaults {
-    /// Their limits.
-    pub(crate) limits: KeyLimits,
-    /// What they may send.
-    pub(crate) signals: BTreeSet<Signal>,
-    /// Resource attributes that their telemetry gets.
-    pub(crate) resource: BTreeMap<String, String>,
-    /// The origins of the web pages that they are for; any, and none, when nothing is said.
-    pub(crate) origins: AllowedOrigins,
-}
-
-impl KeyDefaults {
-    /// The entry of a key of this source.
-    pub(crate) fn entry(&self, name: String, sha256: [u8; 32]) -> KeyEntry {
-        KeyEntry {
-            name,
-            sha256,
-            certificate: None,
-            signals: self.signals.clone(),
-            expires: None,
-            enabled: true,
-            limits: self.limits,
-            resource: self.resource.clone(),
-            origins: self.origins.clone(),
-        }
-    }
-}
-
-/// Section `limits`: rates of one key, each with `burst` of its allowance saved up.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct KeyLimits {
-    /// Requests, charged before the body is read.
-    pub(crate) requests_per_second: u32,
-    /// Uncompressed bytes, charged once known.
-    pub(crate) bytes_per_second: u64,
-    /// Spans, log records and data points, charged once known.
-    pub(crate) records_per_second: u32,
-    /// How much of a second's allowance may be saved up.
-    pub(crate) burst: Duration,
-}
-
-/// Section `limits.shared`.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct SharedLimits {
-    /// `redis://` or `rediss://`, without a password.
-    pub(crate) url: String,
-    /// What the server wants to hear.
-    pub(crate) password: Option<Secret>,
-    /// PEM file of the CA that signed the server's certificate; the public CAs when absent.
-    pub(crate) ca_file: Option<PathBuf>,
-    /// What the names of all that is kept there begin with: replicas with the same one share.
-    pub(crate) prefix: String,
-    /// How often replicas say what their keys used.
-    pub(crate) flush: Duration,
 }
 
 /// The largest request, as far as its key pays for it.
@@ -354,121 +222,6 @@ pub(crate) struct RequestLimits {
     pub(crate) max_memory: u64,
     /// One key's share of `max_memory`, in bytes.
     pub(crate) max_memory_per_key: u64,
-}
-
-/// Section `sink`: exactly one.
-#[derive(Debug, Clone)]
-pub enum SinkConfig {
-    /// Direct mode.
-    ClickHouse(ClickHouse),
-    /// Forwarding to a collector, or to any other OTLP endpoint.
-    Forward(Forward),
-}
-
-/// Section `sink.forward`.
-#[derive(Debug, Clone)]
-pub struct Forward {
-    /// Where to: scheme, host, port; with `protocol: http` also the path before `/v1/…`.
-    pub(crate) endpoints: Vec<http::Uri>,
-    /// How requests are written.
-    pub(crate) protocol: ForwardProtocol,
-    /// How their bytes are compressed.
-    pub(crate) compression: ForwardCompression,
-    /// What is sent as `authorization`; nothing when absent.
-    pub(crate) token: Option<Secret>,
-    /// PEM file of the CA that signed the endpoints' certificates; the public CAs when absent.
-    pub(crate) ca_file: Option<PathBuf>,
-    /// PEM files of the certificate and private key that otelgate shows.
-    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
-    /// Uncompressed bytes of one export request.
-    pub(crate) max_message_bytes: usize,
-    /// Longest time from an export's first byte to its answer.
-    pub(crate) timeout: Duration,
-    /// Exports in flight for one signal.
-    pub(crate) exports_per_signal: usize,
-}
-
-/// `sink.forward.protocol`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ForwardProtocol {
-    /// OTLP/gRPC.
-    Grpc,
-    /// OTLP/HTTP with protobuf bodies.
-    Http,
-}
-
-/// `sink.forward.compression`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ForwardCompression {
-    /// As they are.
-    None,
-    /// Gzip.
-    Gzip,
-    /// Zstandard.
-    Zstd,
-}
-
-/// `sink.clickhouse.compression`: how sealed blocks are compressed, in the spool and on the way. ClickHouse reads all three.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum BlockCompression {
-    /// Fast, and costs ClickHouse nothing.
-    #[default]
-    Lz4,
-    /// Smaller; for a narrow way to ClickHouse or a small spool.
-    Zstd,
-    /// For a network and a disk that cost nothing.
-    None,
-}
-
-/// Section `sink.clickhouse`.
-#[derive(Debug, Clone)]
-pub struct ClickHouse {
-    /// HTTP(S) addresses: one, or replicas of the same tables.
-    pub urls: Vec<http::Uri>,
-    /// PEM file of the CA that signed the server's certificate; the public CAs when absent.
-    pub ca_file: Option<PathBuf>,
-    /// Database of the tables.
-    pub database: String,
-    /// The ingest user.
-    pub user: String,
-    /// Its password.
-    pub password: Secret,
-    /// Create what is missing at start.
-    pub create_schema: bool,
-    /// How long rows are kept, in tables that otelgate creates.
-    pub ttl: Ttl,
-    /// Client's timeout of one insert.
-    pub insert_timeout: Duration,
-    /// `max_execution_time` of an insert, shorter than `insert_timeout`.
-    pub max_execution_time: Duration,
-    /// Facts of the tables older than this are read again before an insert.
-    pub schema_max_age: Duration,
-    /// An answer older than this does not tell somebody who needs to know whether ClickHouse is there.
-    pub answer_max_age: Duration,
-    /// Inserts in flight for one table.
-    pub inserts_per_table: usize,
-    /// How blocks are compressed.
-    pub compression: BlockCompression,
-    /// ClickHouse's setting of that name: whether an insert builds skip indexes, or the first merge of its part.
-    pub materialize_skip_indexes_on_insert: bool,
-    /// Whether a materialized view that is not ClickStack's own may fail without failing the insert (`materialized_views_ignore_errors`).
-    pub ignore_view_errors: bool,
-    /// Section `logs`: whether logs are changed as ClickStack's collector changes them (JSON and map bodies into attributes, severity from
-    /// text).
-    pub clickstack_transform: bool,
-}
-
-/// Time to live of rows by what they are.
-#[derive(Debug, Clone, Copy)]
-pub struct Ttl {
-    /// `otel_logs` and its rollup.
-    pub logs: Duration,
-    /// `otel_traces` and its rollup.
-    pub traces: Duration,
-    /// The five metrics tables.
-    pub metrics: Duration,
-    /// `hyperdx_sessions`.
-    pub sessions: Duration,
 }
 
 /// Section `batch`.
@@ -534,27 +287,4 @@ pub struct Log {
 /// A size as one writes it in the configuration.
 pub fn show_size(bytes: u64) -> String {
     value::show_size(bytes)
-}
-
-/// An entry of keys.yaml.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KeyEntry {
-    /// Appears in logs, metrics and `/status`.
-    pub(crate) name: String,
-    /// SHA-256 of the key, or what stands for the certificate's name among digests.
-    pub(crate) sha256: [u8; 32],
-    /// The client certificate that it belongs to, instead of a key.
-    pub(crate) certificate: Option<CertificateName>,
-    /// What the key may send.
-    pub(crate) signals: BTreeSet<Signal>,
-    /// Not valid from then on.
-    pub(crate) expires: Option<std::time::SystemTime>,
-    /// `false`: refused as if it were unknown.
-    pub(crate) enabled: bool,
-    /// Its limits, defaults filled in.
-    pub(crate) limits: KeyLimits,
-    /// Resource attributes that its telemetry gets, whatever the client sent.
-    pub(crate) resource: BTreeMap<String, String>,
-    /// The origins of the web pages that it is for: a request of another, or of none, is refused. Any: it is not for pages.
-    pub(crate) origins: AllowedOrigins,
 }

@@ -1,9 +1,11 @@
 //! Whole files: every mistake with its line, all at once, and the example that ships.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::testing::{Fake, key_rules};
 use super::*;
+use crate::signal::Signal;
 
 const SINK: &str = "sink: { clickhouse: { url: 'https://c:8443', password: '${env:PW}' } }\n";
 

@@ -1,0 +1,121 @@
+//! Section `sink`: where everything is brought.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Secret;
+
+/// Section `sink`: exactly one.
+#[derive(Debug, Clone)]
+pub enum SinkConfig {
+    /// Direct mode.
+    ClickHouse(ClickHouse),
+    /// Forwarding to a collector, or to any other OTLP endpoint.
+    Forward(Forward),
+}
+
+/// Section `sink.forward`.
+#[derive(Debug, Clone)]
+pub struct Forward {
+    /// Where to: scheme, host, port; with `protocol: http` also the path before `/v1/…`.
+    pub(crate) endpoints: Vec<http::Uri>,
+    /// How requests are written.
+    pub(crate) protocol: ForwardProtocol,
+    /// How their bytes are compressed.
+    pub(crate) compression: ForwardCompression,
+    /// What is sent as `authorization`; nothing when absent.
+    pub(crate) token: Option<Secret>,
+    /// PEM file of the CA that signed the endpoints' certificates; the public CAs when absent.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// PEM files of the certificate and private key that otelgate shows.
+    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+    /// Uncompressed bytes of one export request.
+    pub(crate) max_message_bytes: usize,
+    /// Longest time from an export's first byte to its answer.
+    pub(crate) timeout: Duration,
+    /// Exports in flight for one signal.
+    pub(crate) exports_per_signal: usize,
+}
+
+/// `sink.forward.protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ForwardProtocol {
+    /// OTLP/gRPC.
+    Grpc,
+    /// OTLP/HTTP with protobuf bodies.
+    Http,
+}
+
+/// `sink.forward.compression`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ForwardCompression {
+    /// As they are.
+    None,
+    /// Gzip.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+}
+
+/// `sink.clickhouse.compression`: how sealed blocks are compressed, in the spool and on the way. ClickHouse reads all three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BlockCompression {
+    /// Fast, and costs ClickHouse nothing.
+    #[default]
+    Lz4,
+    /// Smaller; for a narrow way to ClickHouse or a small spool.
+    Zstd,
+    /// For a network and a disk that cost nothing.
+    None,
+}
+
+/// Section `sink.clickhouse`.
+#[derive(Debug, Clone)]
+pub struct ClickHouse {
+    /// HTTP(S) addresses: one, or replicas of the same tables.
+    pub urls: Vec<http::Uri>,
+    /// PEM file of the CA that signed the server's certificate; the public CAs when absent.
+    pub ca_file: Option<PathBuf>,
+    /// Database of the tables.
+    pub database: String,
+    /// The ingest user.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+    /// Create what is missing at start.
+    pub create_schema: bool,
+    /// How long rows are kept, in tables that otelgate creates.
+    pub ttl: Ttl,
+    /// Client's timeout of one insert.
+    pub insert_timeout: Duration,
+    /// `max_execution_time` of an insert, shorter than `insert_timeout`.
+    pub max_execution_time: Duration,
+    /// Facts of the tables older than this are read again before an insert.
+    pub schema_max_age: Duration,
+    /// An answer older than this does not tell somebody who needs to know whether ClickHouse is there.
+    pub answer_max_age: Duration,
+    /// Inserts in flight for one table.
+    pub inserts_per_table: usize,
+    /// How blocks are compressed.
+    pub compression: BlockCompression,
+    /// ClickHouse's setting of that name: whether an insert builds skip indexes, or the first merge of its part.
+    pub materialize_skip_indexes_on_insert: bool,
+    /// Whether a materialized view that is not ClickStack's own may fail without failing the insert (`materialized_views_ignore_errors`).
+    pub ignore_view_errors: bool,
+    /// Section `logs`: whether logs are changed as ClickStack's collector changes them (JSON and map bodies into attributes, severity from
+    /// text).
+    pub clickstack_transform: bool,
+}
+
+/// Time to live of rows by what they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Ttl {
+    /// `otel_logs` and its rollup.
+    pub logs: Duration,
+    /// `otel_traces` and its rollup.
+    pub traces: Duration,
+    /// The five metrics tables.
+    pub metrics: Duration,
+    /// `hyperdx_sessions`.
+    pub sessions: Duration,
+}
