@@ -68,6 +68,8 @@ pub enum TlsError {
 #[derive(Debug)]
 pub(crate) struct Tls {
     files: Files,
+    /// Of the files, from before they were first read: whoever changes them while the rest starts is noticed.
+    first_stamps: Vec<FileStamp>,
     current: ArcSwap<ServerConfig>,
     /// Who is let in; none: anybody, without a certificate.
     clients: ArcSwapOption<Clients>,
@@ -113,10 +115,11 @@ impl Tls {
         let (cert, key) = (cert_file.clone(), key_file.clone());
         let (client_ca, client_crl) = (client_ca_file.clone(), client_crl_file.clone());
         let files = Files { cert, key, client_ca, client_crl, listeners: listeners.to_vec() };
+        let first_stamps = files.stamps();
         let loaded = files.load()?;
         loaded.measure(&metrics);
         let (current, clients) = (ArcSwap::from_pointee(loaded.config), ArcSwapOption::new(loaded.clients));
-        Ok(Some(Arc::new(Tls { files, current, clients, generation: AtomicU64::new(0), metrics })))
+        Ok(Some(Arc::new(Tls { files, first_stamps, current, clients, generation: AtomicU64::new(0), metrics })))
     }
 
     /// What the next handshake uses.
@@ -141,7 +144,7 @@ impl Tls {
     pub(crate) async fn keep_current(self: Arc<Self>) -> io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut hangup = signal(SignalKind::hangup())?;
-        let mut loaded = self.stamps().await?;
+        let mut loaded = self.first_stamps.clone();
         let mut tried = loaded.clone();
         let mut reminded = Instant::now();
         loop {
