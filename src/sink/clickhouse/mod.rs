@@ -8,7 +8,7 @@
 //! | `survey` | what a server tells somebody who is about to configure otelgate |
 //! | `change` | tables that change while batches lie in the spool |
 //! | `insert` | one part, one insert |
-//! | `look` | is a part in whose insert was not answered? |
+//! | `look`, `find` | is a part in whose insert was not answered; on which servers that is asked |
 //! | `replica` | may a replica say that rows are absent? |
 //! | `error` | what a failure means |
 //! | `proof` | what an exception proves where views read a table |
@@ -18,6 +18,7 @@
 mod change;
 pub mod encode;
 mod error;
+mod find;
 mod http;
 mod insert;
 mod look;
@@ -220,42 +221,6 @@ impl ClickHouse {
 
     fn changed(&self) {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    async fn find(&self, part: &PartDelivery) -> Look {
-        let schema = self.schema.borrow().clone();
-        let Some(table) = schema.tables.get(&*part.name.table) else {
-            self.reread.notify_one();
-            return Look::Unclear { why: format!("the table {} is not there", part.name.table) };
-        };
-        let old = self.servers.last_attempt(&part.token);
-        let look = |server| look::look(self.query(server), &self.config.database, table, part, old);
-        let found = if table.is_replicated() {
-            // Any replica that has all that the others have may speak for them.
-            let mut found = Look::Absent;
-            for server in self.servers.all_from_current() {
-                found = look(server).await.unwrap_or_else(|why| Look::Unclear { why });
-                if !matches!(found, Look::Unclear { .. }) {
-                    break;
-                }
-            }
-            found
-        } else {
-            // Absent only where every server that may have it says so. One without the table has nothing; if all are, it may come back.
-            let mut found = Look::Unclear { why: format!("no server has the table {}", part.name.table) };
-            for server in self.servers.suspects(&part.token) {
-                let Ok(said) = look(server).await else { continue };
-                found = said;
-                if found != Look::Absent {
-                    break;
-                }
-            }
-            found
-        };
-        if !matches!(found, Look::Unclear { .. }) {
-            self.servers.settled(&part.token);
-        }
-        found
     }
 
     /// For somebody who needs to know: asks when it was not heard for long, or did not do well when it was; not more often than every
