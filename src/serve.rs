@@ -16,7 +16,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -72,8 +71,8 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
-/// Runs until the first of `signals`, then stops in order; the configuration is reread from its `origin` meanwhile. `ready` is called once, when every listener accepts. What happens is counted in
-/// `metrics`.
+/// Runs until the first of `signals`, then stops in order; the configuration is reread from its `origin` meanwhile. `ready` is called once, when every
+/// listener accepts. What happens is counted in `metrics`.
 ///
 /// # Errors
 /// The start failed; nothing was accepted then.
@@ -96,12 +95,7 @@ pub async fn serve(
         () = signals.next() => return Ok(Stopped::Clean),
     };
     // First who can say how the start goes, then where everything is brought, and the ports only when it can be kept.
-    let (admin, admin_address) = bind_admin(config.listen.admin, &mut inherited).await?;
-    let admin_offer = listen::Offer::of(&admin);
-    let behind = Behind::default();
-    let people = admin::people(behind.clone(), admin::Right::new(config.admin.token.clone()));
-    let router = admin::router(metrics.clone(), readiness.clone()).merge(people);
-    beside.spawn(until_it_fails("the admin listener ended", admin::serve(admin, router.clone())));
+    let admin = OpenAdmin::open(&config, &metrics, &readiness, &mut inherited, &mut beside).await?;
     // Before the store: it may have to wait for ClickHouse, and a certificate that cannot be used is to be said at once.
     let tls = listen::Tls::load(&config.tls, &config.listen.otlp, metrics.clone())?;
     let store = tokio::select! {
@@ -110,18 +104,18 @@ pub async fn serve(
     };
     if let Some(path) = &config.admin.socket {
         let socket = bind_admin_socket(path, inherited.has_predecessor(), config.shutdown.deadline).await?;
-        beside.spawn(until_it_fails("the admin socket ended", admin::serve_socket(socket, router)));
+        beside.spawn(until_it_fails("the admin socket ended", admin::serve_socket(socket, admin.router)));
     }
     let keys = KeySources::open(&config, keys, &metrics).await?;
     // The routes were there before what they show was: they say that the process is starting until now. Nobody else sets it.
     let status = ConfigurationWatch::new(origin.file.clone());
-    let _ = behind.set(store.sources(keys.ring().clone(), status.clone()));
-    beside.spawn(Sources::follow(behind, metrics.clone()));
+    let _ = admin.behind.set(store.sources(keys.ring().clone(), status.clone()));
+    beside.spawn(Sources::follow(admin.behind, metrics.clone()));
     // A connection is a file. Where the system allows too few, fewer connections are better than a spool that can open no file.
     let mut limits = config.listen.clone();
     limits.max_connections = listen::raise_open_files(limits.max_connections, RESERVED_FILES, &metrics);
-    let bound = listen::bind(&limits, &mut inherited, tls.clone(), metrics.clone()).await?.offering(admin_offer);
-    let addresses = Ready::new(&bound.addresses()?, tls.is_some(), admin_address);
+    let bound = listen::bind(&limits, &mut inherited, tls.clone(), metrics.clone()).await?.offering(admin.offer);
+    let addresses = Ready::new(&bound.addresses()?, tls.is_some(), admin.address);
 
     let gateway = Arc::new(gateway(&config, keys.ring(), &store, &metrics)?);
     beside.spawn(gateway.follow(readiness.clone()));
@@ -155,13 +149,36 @@ async fn inherit(listen: &config::Listen) -> io::Result<Inherited> {
     Inherited::gather(&addresses, listen.handover).await
 }
 
-async fn bind_admin(address: SocketAddr, inherited: &mut Inherited) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = match inherited.take(address) {
-        Some(listener) => listener,
-        None => listen::socket(address, "listen.admin").await?,
-    };
-    let address = listener.local_addr()?;
-    Ok((listener, address))
+/// The admin listener, open from the beginning of the start.
+struct OpenAdmin {
+    router: axum::Router,
+    /// What its pages show; empty until everything is there.
+    behind: Behind,
+    /// For the next otelgate.
+    offer: Option<listen::Offer>,
+    address: SocketAddr,
+}
+
+impl OpenAdmin {
+    async fn open(
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        readiness: &Readiness,
+        inherited: &mut Inherited,
+        beside: &mut JoinSet<()>,
+    ) -> io::Result<OpenAdmin> {
+        let wanted = config.listen.admin;
+        let listener = match inherited.take(wanted) {
+            Some(listener) => listener,
+            None => listen::socket(wanted, "listen.admin").await?,
+        };
+        let (offer, address) = (listen::Offer::of(&listener), listener.local_addr()?);
+        let behind = Behind::default();
+        let people = admin::people(behind.clone(), admin::Right::new(config.admin.token.clone()));
+        let router = admin::router(metrics.clone(), readiness.clone()).merge(people);
+        beside.spawn(until_it_fails("the admin listener ended", admin::serve(listener, router.clone())));
+        Ok(OpenAdmin { router, behind, offer, address })
+    }
 }
 
 /// A predecessor has the socket until it ends, which is soon.
