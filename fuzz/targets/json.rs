@@ -5,6 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otelgate::otlp::fuzzing;
 use otelgate::signal::Signal;
@@ -24,6 +25,7 @@ fuzz_target!(|data: &[u8]| {
             Signal::Traces => ExportTraceServiceRequest::decode(bytes).map(drop),
             Signal::Logs => ExportLogsServiceRequest::decode(bytes).map(drop),
             Signal::Metrics => ExportMetricsServiceRequest::decode(bytes).map(drop),
+            Signal::Profiles => ExportProfilesServiceRequest::decode(bytes).map(drop),
         };
         if let Err(error) = decoded {
             assert!(std::str::from_utf8(text).is_err() && error.to_string().contains("UTF-8"), "{error}");
