@@ -11,6 +11,8 @@ case $OTEL_EXPORTER_OTLP_PROTOCOL in
 esac
 for _ in 1 2 3 4 5; do
     export PORT=$((20000 + RANDOM % 12000))
+    # Somebody else's, whose answer would pass for this collector's.
+    if (: <"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; then continue; fi
     "$here/otelcol" --config "$here/collector.yaml" &
     collector=$!
     trap 'kill $collector 2>/dev/null || true' EXIT

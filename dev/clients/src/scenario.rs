@@ -321,7 +321,8 @@ async fn without_certificate(
     let parts = all(program, &rig.folder, orders.collect()).await?;
     for (part, (_, outcome)) in parts.iter().zip(outcomes) {
         let mut broken = Vec::new();
-        let reasons = ["certificate required", "certificate_required"];
+        // OkHttp tells its caller no more than this where the alert crosses the request.
+        let reasons = ["certificate required", "certificate_required", "ConnectionShutdownException"];
         let text = refused(&part.ended, [Count::default(); 2], &reasons, &mut broken);
         outcome.text += &format!("; without: {text}");
         let Part { variant, ended, .. } = part;
