@@ -5,6 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 
 use crate::connection::{Unanswered, read};
 use crate::{Answer, Call, Connection, Endpoint};
@@ -45,10 +48,7 @@ impl Client {
     }
 
     async fn exchange(&self, call: Call) -> Result<Answer> {
-        let mut request = call.request(&self.endpoint.base)?;
-        if !self.endpoint.http2 && !request.headers().contains_key("host") {
-            request.headers_mut().insert("host", self.endpoint.authority.parse()?);
-        }
+        let mut request = self.request(&call)?;
         // A connection that has ended since its last answer is no reason to fail: nothing was sent on it.
         for _ in 0..16 {
             let mut connection = match self.take() {
@@ -63,6 +63,10 @@ impl Client {
                     }
                     return Ok(answer);
                 }
+                Err(Unanswered::Broken(error)) if is_turned_away(&error) => {
+                    request = self.request(&call)?;
+                    self.idle().clear();
+                }
                 Err(Unanswered::Broken(error)) => return Err(error.into()),
                 Err(Unanswered::Unsent(again)) => {
                     request = *again;
@@ -73,6 +77,14 @@ impl Client {
             }
         }
         bail!("every connection ended before the request was sent")
+    }
+
+    fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>> {
+        let mut request = call.clone().request(&self.endpoint.base)?;
+        if !self.endpoint.http2 && !request.headers().contains_key("host") {
+            request.headers_mut().insert("host", self.endpoint.authority.parse()?);
+        }
+        Ok(request)
     }
 
     async fn connect(&self) -> Result<Connection> {
@@ -95,4 +107,11 @@ impl Client {
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the server said in peace that it serves no more on this connection while the request was on its way: it was not looked at, and clients send it again
+/// (RFC 9113, 6.8 and 8.7).
+fn is_turned_away(error: &hyper::Error) -> bool {
+    let reason = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    reason.is_some_and(|error| error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR))
 }

@@ -44,6 +44,8 @@ pub(super) struct Remembering<C>(pub(super) C);
 pub(super) struct Remembered<S> {
     stream: S,
     refused: Refused,
+    /// A write failed, and what the other side said last has not been read.
+    failed: Option<io::Error>,
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -66,7 +68,7 @@ where
         let connecting = self.0.call(uri);
         Box::pin(async move {
             let stream = connecting.await.map_err(Into::into)?;
-            Ok(Remembered { stream, refused: Refused::default() })
+            Ok(Remembered { stream, refused: Refused::default(), failed: None })
         })
     }
 }
@@ -120,19 +122,22 @@ impl<S: Read + Write + Unpin> Write for Remembered<S> {
 }
 
 impl<S: Read + Unpin> Remembered<S> {
-    /// After a write failed: what the other side said last.
+    /// After a write failed: what the other side said last, which may not have been noticed yet. The connection has ended, so a read ends soon too.
     fn wrote<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Err(_)) = &polled {
-            let mut scratch = [0; 4096];
-            for _ in 0..LAST_WORDS {
-                let mut words = ReadBuf::new(&mut scratch);
-                let read = Pin::new(&mut *self).poll_read(context, words.unfilled());
-                if !matches!(read, Poll::Ready(Ok(()))) || words.filled().is_empty() {
-                    break;
-                }
+        let Poll::Ready(Err(error)) = polled else { return polled };
+        // The first error says more than those that follow it.
+        self.failed.get_or_insert(error);
+        let mut scratch = [0; 4096];
+        for _ in 0..LAST_WORDS {
+            let mut words = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut *self).poll_read(context, words.unfilled()) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !words.filled().is_empty() => {}
+                Poll::Ready(_) => break,
             }
         }
-        polled
+        let error = self.failed.take();
+        Poll::Ready(Err(error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())))
     }
 }
 
@@ -162,6 +167,8 @@ mod tests {
     /// A connection to somebody who has said something, and reset it.
     struct Reset {
         says: Vec<Option<AlertDescription>>,
+        /// So many polls are too early.
+        unnoticed: usize,
     }
 
     impl Read for Reset {
@@ -170,6 +177,10 @@ mod tests {
             _: &mut Context<'_>,
             mut into: ReadBufCursor<'_>,
         ) -> Poll<io::Result<()>> {
+            if let Some(left) = self.unnoticed.checked_sub(1) {
+                self.unnoticed = left;
+                return Poll::Pending;
+            }
             Poll::Ready(match self.says.pop() {
                 Some(None) => {
                     into.put_slice(b"SETTINGS");
@@ -205,9 +216,11 @@ mod tests {
             (vec![], false),
         ] {
             let said = format!("{says:?}");
-            let mut connection = Remembered { stream: Reset { says }, refused: Refused::default() };
-            let wrote = Pin::new(&mut connection).poll_write(&mut context, b"request");
-            assert!(matches!(wrote, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe));
+            let stream = Reset { says, unnoticed: 1 };
+            let mut connection = Remembered { stream, refused: Refused::default(), failed: None };
+            let mut write = || Pin::new(&mut connection).poll_write(&mut context, b"request");
+            assert!(write().is_pending(), "what was said last may be noticed later than the failure");
+            assert!(matches!(write(), Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe));
             assert_eq!(connection.refused.0.load(Ordering::Acquire), refused, "{said}");
         }
     }
