@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -103,8 +103,9 @@ struct Out<'a> {
 
 impl Drop for Out<'_> {
     fn drop(&mut self) {
-        self.lane.open.lock().out -= 1;
-        self.lane.look();
+        let mut open = self.lane.open.lock();
+        open.out -= 1;
+        self.lane.look_at(open);
     }
 }
 
@@ -247,7 +248,10 @@ impl Lane {
 
     /// Seals what is open when it waits for nobody, and has the clock look at it otherwise.
     pub(super) fn look(self: &Arc<Self>) {
-        let mut open = self.open.lock();
+        self.look_at(self.open.lock());
+    }
+
+    fn look_at(self: &Arc<Self>, mut open: MutexGuard<'_, OpenChunks>) {
         if !open.chunks.iter().any(|chunk| chunk.due().is_some()) {
             return;
         }
@@ -338,8 +342,7 @@ impl Uncommitted<'_> {
         let Some(chunk) = &mut self.chunk else {
             return;
         };
-        let due = lane.open.lock().due(lane.commit_interval);
-        chunk.commit(note, waiting, due);
+        chunk.commit(note, waiting, || lane.open.lock().due(lane.commit_interval));
         if let Some(chunk) = self.chunk.take() {
             lane.put_back(chunk);
         }
