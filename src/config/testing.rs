@@ -6,6 +6,26 @@ use std::path::{Path, PathBuf};
 
 use super::Surroundings;
 
+/// How a text is spoiled: where, how many characters go, and what comes instead.
+pub(crate) type Cut = (f64, usize, String);
+
+/// Any accident with a file that somebody edits.
+pub(crate) fn cut() -> impl proptest::strategy::Strategy<Value = Cut> {
+    (0.0..1.0f64, 0..8usize, "[-a-z0-9:{}\\[\\]\"'#&*!|>%@~ \\n\\t]{0,6}")
+}
+
+/// The text after these accidents.
+pub(crate) fn spoiled(text: &str, cuts: &[Cut]) -> String {
+    let mut text: Vec<char> = text.chars().collect();
+    for (at, length, instead) in cuts {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let at = (at * text.len() as f64) as usize;
+        let end = (at + length).min(text.len());
+        text.splice(at..end, instead.chars());
+    }
+    text.into_iter().collect()
+}
+
 #[derive(Default)]
 pub(crate) struct Fake {
     variables: HashMap<String, String>,

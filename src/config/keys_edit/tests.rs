@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::super::testing::Fake;
+use super::super::testing::{Fake, cut, spoiled};
 use super::*;
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -112,15 +112,8 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
 proptest::proptest! {
     /// Whatever somebody made of a file, a change to it says what was asked for or is refused, and ends nothing.
     #[test]
-    fn no_text_panics(cuts in proptest::collection::vec((0.0..1.0f64, 0..8usize, "[-a-z0-9:{}\\[\\]\"'#&*!|>%@~ \\n\\t]{0,6}"), 0..5)) {
-        let mut text: Vec<char> = include_str!("../../../keys.example.yaml").chars().collect();
-        for (at, length, instead) in &cuts {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-            let at = (at * text.len() as f64) as usize;
-            let end = (at + length).min(text.len());
-            text.splice(at..end, instead.chars());
-        }
-        let text: String = text.into_iter().collect();
+    fn no_text_panics(cuts in proptest::collection::vec(cut(), 0..5)) {
+        let text = spoiled(include_str!("../../../keys.example.yaml"), &cuts);
         let _ = edit(&text, |keys| keys.with_disabled("checkout"));
         let _ = edit(&text, |keys| keys.with_new("new", NEW));
         let _ = rotated(&text, "checkout");

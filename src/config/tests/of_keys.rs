@@ -1,5 +1,6 @@
 //! Keys, and what is said of them.
 
+use super::super::testing::{cut, spoiled};
 use super::*;
 
 fn keys_of(text: &str) -> Result<(Vec<KeyEntry>, Vec<Remark>), Mistakes> {
@@ -145,16 +146,9 @@ proptest::proptest! {
     /// A file that somebody spoils by accident is refused or taken, and never ends the program: keys.yaml is reread
     /// while it serves.
     #[test]
-    fn no_text_panics(cuts in proptest::collection::vec((0.0..1.0f64, 0..8usize, "[-a-z0-9:{}\\[\\]\"'#&*!|>%@~ \\n\\t]{0,6}"), 1..6)) {
+    fn no_text_panics(cuts in proptest::collection::vec(cut(), 1..6)) {
         for example in [include_str!("../../../otelgate.example.yaml"), include_str!("../../../keys.example.yaml")] {
-            let mut text: Vec<char> = example.chars().collect();
-            for (at, length, instead) in &cuts {
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-                let at = (at * text.len() as f64) as usize;
-                let end = (at + length).min(text.len());
-                text.splice(at..end, instead.chars());
-            }
-            let text: String = text.into_iter().collect();
+            let text = spoiled(example, &cuts);
             let _ = load_text(&text);
             let _ = keys_of(&text);
         }
