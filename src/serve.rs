@@ -121,8 +121,15 @@ pub async fn serve(
     beside.spawn(gateway.follow(readiness.clone()));
     let sources = keys.follow(&config, surroundings.clone(), &readiness, &mut beside);
     let (sink, shutdown) = (store.sink().clone(), config.shutdown);
-    let mut reload =
-        Reload { origin, config, gateway: gateway.clone(), sink, sources, status, metrics: metrics.clone() };
+    let mut reload = Reload {
+        origin,
+        config: Arc::new(config),
+        gateway: gateway.clone(),
+        sink,
+        sources,
+        status,
+        metrics: metrics.clone(),
+    };
     if let Some(tls) = tls {
         beside.spawn(until_it_fails("certificates are no longer reread", tls.keep_current()));
     }

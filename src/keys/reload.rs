@@ -2,19 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::Receiver;
 use tracing::{error, warn};
 
 use super::{KeyRing, Source};
 use crate::blocking;
 use crate::config::{KeyRules, Recorder, Seen, Surroundings, read_keys};
+use crate::file_stamp::Looks;
 use crate::metrics::{Metrics, Outcome};
-
-/// How often the files are looked at.
-const POLL: Duration = Duration::from_secs(2);
 
 /// Where keys.yaml is and what it is read by; none: keys come from elsewhere.
 pub(crate) type KeysPlace = Option<(PathBuf, KeyRules)>;
@@ -71,13 +67,10 @@ pub(crate) async fn watch(
     ring: Arc<KeyRing>,
     surroundings: impl Surroundings + Clone + Send + 'static,
 ) -> std::io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut ticks = tokio::time::interval(POLL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looks = Looks::new()?;
     loop {
         let force = tokio::select! {
-            _ = ticks.tick() => false,
-            _ = hangup.recv() => true,
+            asked = looks.next() => asked,
             // Its sender lives as long as the process serves.
             Ok(()) = place.changed() => {
                 file.place.clone_from(&place.borrow_and_update());

@@ -6,21 +6,17 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::keys::Followed;
 use crate::admin::status::ConfigurationWatch;
 use crate::blocking;
 use crate::config::{Config, Log, Mistakes, Next, Seen, Surroundings, read_again};
+use crate::file_stamp::Looks;
 use crate::gateway::Gateway;
 use crate::metrics::{Metrics, Outcome};
 use crate::sink::Sink;
-
-/// How often the files are looked at.
-const POLL: Duration = Duration::from_secs(2);
 
 /// Where the configuration came from, and what the program does about a changed section `log`.
 pub struct Origin {
@@ -34,7 +30,7 @@ pub struct Origin {
 pub(super) struct Reload {
     pub(super) origin: Origin,
     /// What counts now.
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) sources: Followed,
@@ -53,14 +49,11 @@ impl Reload {
         stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
         tokio::pin!(stop);
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut ticks = tokio::time::interval(POLL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looks = Looks::new()?;
         let mut seen: Option<Seen> = None;
         loop {
             let asked = tokio::select! {
-                _ = ticks.tick() => false,
-                _ = hangup.recv() => true,
+                asked = looks.next() => asked,
                 () = &mut stop => return Ok(()),
             };
             let (file, current, surroundings) = (self.origin.file.clone(), self.config.clone(), surroundings.clone());
@@ -105,7 +98,7 @@ impl Reload {
             (self.origin.log)(&config.log);
         }
         self.sources.take_over(&config, keys, prepared).await;
-        self.config = config;
+        self.config = Arc::new(config);
         self.say(&changes, waiting, asked);
         remarks.iter().for_each(|remark| warn!("{remark}"));
     }
