@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use stack::{BEARER, Certificates, ClickHouse, Config, Files, Gateway, Key, PlainCollector, free_port, keys_yaml};
+use stack::{BEARER, Certificates, ClickHouse, Config, Files, Gateway, Key, PlainCollector, keys_yaml};
 
 use crate::stream::Counts;
 
@@ -33,8 +33,7 @@ impl Rig {
         let folder = folder.canonicalize()?;
         println!("Starting ClickHouse …");
         let data = folder.join("clickhouse");
-        let native = collector.map(|_| free_port()).transpose()?;
-        let clickhouse = ClickHouse::start_for_people(&data, native).await?;
+        let clickhouse = ClickHouse::start_for_people(&data).await?;
         clickhouse.query("CREATE DATABASE IF NOT EXISTS otel", "TabSeparated").await?;
         let certificates = Certificates::in_folder(&folder.join("tls"))?;
         let key = key(&folder).await?;

@@ -80,8 +80,8 @@ impl ClickHouse {
     ///
     /// # Errors
     /// As [`ClickHouse::start`].
-    pub async fn start_for_people(data: &Path, native: Option<u16>) -> Result<ClickHouse> {
-        Self::start_on(data, Serving { http: 0, native, databases: &["otel"], replica: None, user: None }).await
+    pub async fn start_for_people(data: &Path) -> Result<ClickHouse> {
+        Self::start_on(data, Serving { http: 0, native: None, databases: &["otel"], replica: None, user: None }).await
     }
 
     /// An embedded server with a database `otel` and a user of this name who has these rights and no more (`SELECT ON a.b`), with the ingest

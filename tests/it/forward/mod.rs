@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otelgate::signal::Signal;
-use stack::{BEARER, Certificates, ClickHouse, Config, Gateway, Key, PlainCollector, built_collector, free_port};
+use stack::{BEARER, Certificates, ClickHouse, Config, Gateway, Key, PlainCollector, built_collector};
 
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::compress::compress;
@@ -33,9 +33,7 @@ struct Behind {
 impl Behind {
     async fn start(program: &Path) -> Behind {
         let folder = tempfile::tempdir().expect("a folder");
-        let native = free_port().expect("a port");
-        let clickhouse =
-            ClickHouse::start_with_native_port(&folder.path().join("clickhouse"), native).await.expect("ClickHouse");
+        let clickhouse = ClickHouse::start(&folder.path().join("clickhouse"), 0).await.expect("ClickHouse");
         clickhouse.query(&format!("CREATE DATABASE {DATABASE}"), "TabSeparated").await.expect("a database");
         let certificates = Certificates::in_folder(folder.path()).expect("certificates");
         let config = config(folder.path(), &certificates, "tables").store(&clickhouse, DATABASE).keeping();
