@@ -1,5 +1,6 @@
 //! Holds the code to the table of rooms in the crate's head: every path that starts with `crate` or climbs with `super` leads to a room that the
-//! table allows, in tests too.
+//! table allows, in tests too. And holds every file of the project to a
+//! size that is read in one sitting.
 
 use std::fmt;
 use std::path::Path;
@@ -8,6 +9,9 @@ use std::path::Path;
 const ONLY: &[(&str, &str)] = &[("admin", "serve")];
 /// What one room may see of another, when it is not all of it. Tests of it may see more.
 const PARTS: &[(&str, &str, &[&str])] = &[("batch", "listen", &["Answer", "UNACKNOWLEDGED"]), ("spool", "sink", &[])];
+
+/// Lines that a file may have: who reads it keeps all of it in mind. A file that grows past it has a seam; open it there.
+const MAX_LINES: usize = 400;
 
 /// The rooms of the table, from the top down; those on one line share a level.
 struct Rooms(Vec<(String, usize)>);
@@ -180,20 +184,18 @@ fn tree<'t>(text: &'t str, prefix: &mut Vec<String>, found: &mut Vec<Vec<String>
     renamed.unwrap_or(rest)
 }
 
-/// All wrong arrows below a folder of sources.
-fn check_folder(rooms: &Rooms, root: &Path, folder: &Path, found: &mut Vec<WrongArrow>) {
+/// Calls `read` with the name, from `root` on, and the text of every Rust file below a folder, in order; what is built or hidden is no file of ours.
+fn each_file(root: &Path, folder: &Path, read: &mut impl FnMut(&str, &str)) {
     let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
+        let name = path.file_name().unwrap().to_str().unwrap();
         if path.is_dir() {
-            check_folder(rooms, root, &path, found);
-            continue;
-        }
-        let file = path.strip_prefix(root).unwrap().to_str().unwrap();
-        let Some(module) = file.strip_suffix(".rs") else { continue };
-        let module: Vec<&str> = module.strip_suffix("/mod").unwrap_or(module).split('/').collect();
-        if module != ["lib"] && module != ["rooms"] {
-            found.extend(rooms.check(file, &module, &std::fs::read_to_string(&path).unwrap()));
+            if name != "target" && name != "node_modules" && !name.starts_with('.') {
+                each_file(root, &path, read);
+            }
+        } else if name.ends_with(".rs") {
+            read(path.strip_prefix(root).unwrap().to_str().unwrap(), &std::fs::read_to_string(&path).unwrap());
         }
     }
 }
@@ -206,9 +208,31 @@ fn rooms() -> Rooms {
 fn no_room_sees_more_than_the_table_says() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
-    check_folder(&rooms(), &source, &source, &mut found);
+    each_file(&source, &source, &mut |file, text| {
+        let module = file.trim_end_matches(".rs");
+        let module: Vec<&str> = module.strip_suffix("/mod").unwrap_or(module).split('/').collect();
+        if module != ["lib"] && module != ["rooms"] {
+            found.extend(rooms().check(file, &module, text));
+        }
+    });
     let list: Vec<String> = found.iter().map(WrongArrow::to_string).collect();
     assert!(found.is_empty(), "arrows that the table in src/lib.rs does not allow:\n{}", list.join("\n"));
+}
+
+#[test]
+fn no_file_is_longer_than_one_sitting() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    let mut long = Vec::new();
+    each_file(project, project, &mut |file, text| {
+        let lines = text.lines().count();
+        seen += 1;
+        if lines > MAX_LINES {
+            long.push(format!("{file}: {lines}"));
+        }
+    });
+    assert!(seen > 200, "{seen} files");
+    assert!(long.is_empty(), "files of more than {MAX_LINES} lines:\n{}", long.join("\n"));
 }
 
 #[test]

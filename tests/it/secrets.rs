@@ -10,9 +10,9 @@ use rustix::process::Signal as ProcessSignal;
 use serde_json::json;
 use stack::{Certificates, Redis};
 
-use crate::oidc::{Issuer, Signer, source};
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup, keys_yaml};
+use crate::support::issuer::{Issuer, Signer, source};
 use crate::support::requests::numbered;
 use crate::support::{clickhouse, eventually, get_text, otelgate};
 

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod compress;
 pub mod edge;
+pub mod issuer;
 pub mod requests;
 
 use std::io::Write;

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::document::{Document, Note};
+use crate::document::Document;
+use crate::note::Note;
 use crate::readers::Read;
 
 /// How many documents of a kind are kept that are taken, how many that are refused, and how long they may be.

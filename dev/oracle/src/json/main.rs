@@ -2,13 +2,14 @@
 //! goes through otelgate's encoder: the same verdict, and the same rows to the last byte.
 //!
 //! ClickHouse is not needed, so that a hundred thousand documents of each signal take minutes. What the readers are known to read
-//! differently (`document::Note`) is the only excuse for a difference.
+//! differently (`note::Note`) is the only excuse for a difference.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command line tool")]
 
 mod corpus;
 mod document;
+mod note;
 mod readers;
 mod schema;
 

@@ -14,7 +14,8 @@ use otelgate::reply::Refusal;
 use otelgate::signal::Signal;
 use otelgate::sink::clickhouse::encode::{Compression, EncoderFactory, EncoderSettings, Plans};
 
-use crate::document::{Document, Note};
+use crate::document::Document;
+use crate::note::Note;
 
 pub(crate) const SIGNALS: [&str; 3] = ["traces", "logs", "metrics"];
 

@@ -1,0 +1,83 @@
+//! Plaintext, certificates and their keys.
+
+use super::*;
+
+#[test]
+fn plaintext_is_said_aloud() {
+    only("tls: {}\n", "1 tls:", "`plaintext: true`");
+    only("tls: { plaintext: true }\n", "1 tls.plaintext:", "allow_public_plaintext: true");
+    only(
+        "tls: { plaintext: true, cert_file: certs/server.crt }\nlisten: { otlp: '127.0.0.1:0' }\n",
+        "1 tls.plaintext:",
+        "keep one",
+    );
+    only("listen: { otlp: localhost:4317 }\ntls: { plaintext: true }\n", "1 listen.otlp:", "IP address");
+    only("tls: { cert_file: certs/server.crt }\n", "1 tls.key_file:", "is missing");
+    only("tls: { key_file: certs/server.key }\n", "1 tls.cert_file:", "is missing");
+    let no_tls = mistakes(SINK);
+    assert!(no_tls[0].contains("neither a certificate nor plaintext"), "{no_tls:?}");
+    let aloud = format!("tls: {{ plaintext: true, allow_public_plaintext: true }}\n{SINK}");
+    let loaded = load_text(&aloud).unwrap();
+    assert!(matches!(loaded.config.tls, Tls::Plaintext));
+    assert!(lines(loaded.warnings)[0].contains("travel readable"));
+    let loopback = format!("tls: {{ plaintext: true }}\nlisten: {{ otlp: ['127.0.0.1:4317', '[::1]:4317'] }}\n{SINK}");
+    assert!(load_text(&loopback).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn certificates_and_keys_are_tried() {
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let text = format!("{FILES}{SINK}");
+    let not_the_key = surroundings().file("/o/certs/server.key", other.signing_key.serialize_pem());
+    let swapped = surroundings().file("/o/certs/server.crt", other.signing_key.serialize_pem());
+    for (fake, at) in [
+        (not_the_key, "1 tls.key_file: /o/certs/server.crt and /o/certs/server.key do not belong together"),
+        (swapped, "1 tls.cert_file: /o/certs/server.crt holds no PEM certificate"),
+        (surroundings().file("/o/certs/server.key", "secret"), "1 tls.key_file: /o/certs/server.key holds no PEM"),
+    ] {
+        let found = lines(load_with(fake, &text).unwrap_err().0);
+        assert!(found.len() == 1 && found[0].starts_with(at) && !found[0].contains("secret"), "{found:#?}");
+    }
+    only("tls: { cert_file: gone.crt, key_file: certs/server.key }\n", "1 tls.cert_file: cannot read /o/gone.crt", "");
+    let public = load_with(surroundings().public("/o/certs/server.key"), &text).unwrap();
+    assert!(lines(public.warnings)[0].contains("chmod 600 /o/certs/server.key"));
+}
+
+#[test]
+fn certificates_that_nobody_accepts_are_faults_at_their_line() {
+    let pair = |names: &[&str], year: i32| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(year - 1, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
+    let with = |(certificate, key): (String, String)| {
+        surroundings().file("/o/certs/server.crt", certificate).file("/o/certs/server.key", key)
+    };
+    let forward = "sink:\n  forward:\n    endpoint: 'https://c:4317'\n    cert_file: certs/server.crt\n    \
+                   key_file: certs/server.key\n    ca_file: certs/server.crt\n";
+    for (names, year, faults, warnings) in [
+        (&["edge.example"][..], 2020, [Some("expired on 2020-01-01")], [None]),
+        (&["edge.example"], 3000, [Some("is not valid before 2999-01-01")], [None]),
+        (&["localhost"], 2020, [Some("expired on 2020-01-01")], [Some("is for localhost only")]),
+    ] {
+        let loaded = load_with(with(pair(names, year)), &format!("{FILES}{SINK}")).unwrap();
+        for (found, expected) in [(loaded.faults, faults), (loaded.warnings, warnings)] {
+            let expected: Vec<&str> = expected.into_iter().flatten().collect();
+            let found = lines(found);
+            assert_eq!(found.len(), expected.len(), "{found:#?}");
+            for (found, expected) in found.iter().zip(expected) {
+                let begins = format!("1 tls.cert_file: /o/certs/server.crt {expected}");
+                assert!(found.starts_with(&begins), "{found:#?}");
+            }
+        }
+    }
+    let text = format!("tls: {{ plaintext: true }}\nlisten: {{ otlp: '127.0.0.1:4317' }}\n{forward}");
+    let loaded = load_with(with(pair(&["edge.example"], 2020)), &text).unwrap();
+    let faults = lines(loaded.faults);
+    assert!(faults[0].starts_with("6 sink.forward.cert_file: "), "{faults:#?}");
+    assert!(faults[1].starts_with("8 sink.forward.ca_file: "), "{faults:#?}");
+    assert_eq!(faults.len(), 2, "{faults:#?}");
+}
