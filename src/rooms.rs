@@ -1,6 +1,5 @@
 //! Holds the code to the table of rooms in the crate's head: every path that starts with `crate` or climbs with `super` leads to a room that the
-//! table allows, in tests too. And holds every file of the project to a
-//! size that is read in one sitting.
+//! table allows, in tests too. Also holds every Rust file of the project to a length.
 
 use std::fmt;
 use std::path::Path;
