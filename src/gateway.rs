@@ -8,6 +8,7 @@
 
 mod cors;
 mod deadline;
+mod door;
 mod form;
 mod greeting;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use crate::reply::{self, Away, PartialSuccess, Refusal, ReplyBody};
 use crate::signal::{Protocol, Signal};
 
 use deadline::Deadline;
+use door::Door;
 use health::Health;
 use reflection::Reflection;
 
@@ -55,6 +57,7 @@ pub(crate) struct Gateway {
     allowed_origins: ArcSwap<AllowedOrigins>,
     health: Health,
     reflection: Option<Reflection>,
+    door: Door,
     metrics: Arc<Metrics>,
 }
 
@@ -76,7 +79,7 @@ impl Gateway {
     ) -> Self {
         let health = Health::new(&services(&lanes));
         let allowed_origins = ArcSwap::from_pointee(allowed_origins);
-        Gateway { admission, lanes, limits, allowed_origins, health, reflection: None, metrics }
+        Gateway { admission, lanes, limits, allowed_origins, health, reflection: None, door: Door::default(), metrics }
     }
 
     /// Takes over what may change while requests are served: each request is served by the one or the other.
@@ -92,6 +95,11 @@ impl Gateway {
     pub(crate) fn reflecting(self) -> Result<Self, tonic_reflection::server::Error> {
         let reflection = Some(Reflection::new(&services(&self.lanes))?);
         Ok(Gateway { reflection, ..self })
+    }
+
+    /// Lets no request in from now on: each is told to come again, over another connection. Returns when all that were let in are answered.
+    pub(crate) async fn shut(&self) {
+        self.door.shut().await;
     }
 
     /// Keeps the answers of the gRPC health service in step with `readiness`, for as long as it is polled.
@@ -141,6 +149,10 @@ impl Gateway {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let (began, mut seen) = (Instant::now(), Seen::default());
+        let Some(_inside) = self.door.enter() else {
+            peer_of(head).send_away();
+            return self.rescue(head, body, &seen, &draining(), true).await;
+        };
         let _in_flight = InFlight::new(&self.metrics);
         let outcome = self.take(head, &mut body, origins, &mut seen).await;
         self.measured(&seen, began, &outcome);
@@ -298,6 +310,11 @@ fn log(peer: IpAddr, seen: &Seen, refusal: &Refusal) {
 fn peer_of(head: &Parts) -> Peer {
     let peer = head.extensions.get::<Peer>().cloned();
     peer.unwrap_or_else(|| Peer::unconnected(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+}
+
+/// Another gateway takes it: the connection that the client makes next may lead there.
+fn draining() -> Refusal {
+    Refusal::Unavailable { away: Away::Stopping, retry_after: std::time::Duration::from_secs(1) }
 }
 
 /// The client's time is over while its records were being kept: they may be, and it is told to come again.

@@ -80,6 +80,11 @@ impl Readiness {
         self.check("stopping").set(State::No("this process is stopping".into()));
     }
 
+    /// The same, as everything is delivered before it stops.
+    pub(crate) fn draining(&self) {
+        self.check("draining").set(State::No("this process is being drained".into()));
+    }
+
     /// What a person should know of though it stands in nobody's way, in words; `None` when all is well. A change is logged.
     pub(crate) fn remark(&self, name: &'static str, remark: Option<String>) {
         let mut remarks = self.remarks.lock();

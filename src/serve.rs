@@ -4,6 +4,7 @@
 //! Invariants: what a person has to mend fails before the first port accepts; nothing is accepted before it can be
 //! kept; the stop answers what is in flight, and takes no longer than `shutdown.deadline`.
 
+mod drain;
 mod keys;
 mod ready;
 mod reload;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::admin::drain::Drain;
 use crate::admin::status::{Behind, ConfigurationWatch, Sources};
 use crate::admin::{self, AdminSocket};
 use crate::admit::Admission;
@@ -33,6 +35,7 @@ use crate::sink::{clickhouse, collector};
 use crate::spool::OpenError;
 use crate::spool::disk::LockError;
 
+use drain::Draining;
 use keys::KeySources;
 pub use ready::Ready;
 pub use reload::Origin;
@@ -110,7 +113,7 @@ pub async fn serve(
     // The routes were there before what they show was: they say that the process is starting until now. Nobody else sets it.
     let status = ConfigurationWatch::new(origin.file.clone());
     let _ = admin.behind.set(store.sources(keys.ring().clone(), status.clone()));
-    beside.spawn(Sources::follow(admin.behind, metrics.clone()));
+    beside.spawn(Sources::follow(admin.behind.clone(), metrics.clone()));
     // A connection is a file. Where the system allows too few, fewer connections are better than a spool that can open no file.
     let mut limits = config.listen.clone();
     limits.max_connections = listen::raise_open_files(limits.max_connections, RESERVED_FILES, &metrics);
@@ -142,11 +145,37 @@ pub async fn serve(
     info!("{addresses}");
     ready(&addresses);
 
-    until_it_fails("the configuration is no longer reread", reload.follow(surroundings, signals.next())).await;
+    const REREAD: &str = "the configuration is no longer reread";
+    let told = async {
+        tokio::select! {
+            () = signals.next() => {}
+            () = admin.drain.ordered() => {}
+        }
+    };
+    until_it_fails(REREAD, reload.follow(surroundings.clone(), told)).await;
+    let mut times = shutdown;
+    if admin.drain.is_ordered() {
+        let draining = Draining {
+            order: &admin.drain,
+            readiness: &readiness,
+            listeners: &listeners,
+            gateway: &reload.gateway.clone(),
+            store: &store,
+        };
+        let drained = async {
+            tokio::select! {
+                () = signals.next() => {}
+                () = draining.run(&admin.behind, times.drain_delay) => {}
+            }
+        };
+        until_it_fails(REREAD, reload.follow(surroundings, drained)).await;
+        // Who was to look away has had the time for it.
+        times.drain_delay = Duration::ZERO;
+    }
     // Between the last request and the end: who waits for a batch is answered only when it is sealed.
     let flush = async || store.close().await;
-    let stop = shutdown::stop(shutdown, &readiness, &listeners, flush, signals.next());
-    let (stopped, ()) = tokio::join!(stop, reload.sources.stop(shutdown.deadline));
+    let stop = shutdown::stop(times, &readiness, &listeners, flush, signals.next());
+    let (stopped, ()) = tokio::join!(stop, reload.sources.stop(times.deadline));
     Ok(stopped)
 }
 
@@ -161,6 +190,8 @@ struct OpenAdmin {
     router: axum::Router,
     /// What its pages show; empty until everything is there.
     behind: Behind,
+    /// The order to drain.
+    drain: Drain,
     /// For the next otelgate.
     offer: Option<listen::Offer>,
     address: SocketAddr,
@@ -181,10 +212,11 @@ impl OpenAdmin {
         };
         let (offer, address) = (listen::Offer::of(&listener), listener.local_addr()?);
         let behind = Behind::default();
-        let people = admin::people(behind.clone(), admin::Right::new(config.admin.token.clone()));
+        let drain = Drain::default();
+        let people = admin::people(behind.clone(), drain.clone(), admin::Right::new(config.admin.token.clone()));
         let router = admin::router(metrics.clone(), readiness.clone()).merge(people);
         beside.spawn(until_it_fails("the admin listener ended", admin::serve(listener, router.clone())));
-        Ok(OpenAdmin { router, behind, offer, address })
+        Ok(OpenAdmin { router, behind, drain, offer, address })
     }
 }
 

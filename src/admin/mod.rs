@@ -3,6 +3,7 @@
 //! Nothing here needs a key, so nothing here serves a secret: no key, no password, no record. What is in the spool, and orders about it, need a
 //! [`right`].
 
+pub(crate) mod drain;
 mod page;
 pub(crate) mod right;
 mod socket;
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use drain::Drain;
 use right::Caller;
 pub(crate) use right::Right;
 pub(crate) use socket::AdminSocket;
@@ -42,9 +44,10 @@ pub(crate) fn router(metrics: Arc<Metrics>, readiness: Readiness) -> Router {
         .with_state(Shown { metrics, readiness })
 }
 
-/// The status page, where the spool is and what becomes of rows, for those who have the `right`.
-pub(crate) fn people(behind: Behind, right: Right) -> Router {
-    let routes = status::router(behind.clone()).merge(spool::router(behind)).merge(page::router());
+/// The status page, where the spool is and what becomes of rows, and the order to drain, for those who have the `right`.
+pub(crate) fn people(behind: Behind, drain: Drain, right: Right) -> Router {
+    let routes = status::router(behind.clone()).merge(spool::router(behind.clone())).merge(page::router());
+    let routes = routes.merge(drain::router(behind, drain));
     routes.layer(axum::middleware::from_fn_with_state(right, right::ask))
 }
 

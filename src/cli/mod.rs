@@ -4,6 +4,7 @@ mod admin;
 mod arenas;
 mod check;
 mod doctor;
+mod drain;
 mod init;
 mod keys;
 mod logging;
@@ -59,6 +60,18 @@ enum Command {
     /// Names every mistake of the configuration and of keys.yaml at once, as file:line:column, and exits 2. Also tries
     /// whether certificate and key can be read and belong together. Opens no socket and asks no server.
     Check(ConfigFile),
+    /// Have the running gateway deliver everything and end, before its machine is taken away
+    ///
+    /// Readiness turns off, and after `shutdown.drain_delay` no request is taken any more: each is answered 503 / UNAVAILABLE with Retry-After. Exits 0 when
+    /// everything is delivered and the gateway ends; 1, saying why, when rows are held or in quarantine or the timeout is over. SIGTERM ends a gateway that is being drained
+    /// as any other: what is not delivered stays in the spool.
+    Drain {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Give up waiting after this time: `10m`; the gateway goes on
+        #[arg(long, value_name = "TIME", value_parser = config::time)]
+        timeout: Option<Duration>,
+    },
     /// Look at what runs, and say what is wrong with the whole
     ///
     /// A line a check: ok, warning, wrong or cannot tell, with what it means, how it was found and what mends it. Looks at the configuration, keys, files,
@@ -218,6 +231,7 @@ pub(crate) fn run() -> ExitCode {
                 Err(error) => Err(error),
             }
         }
+        Command::Drain { file, timeout } => drain::run(&file.config, timeout),
         Command::Init(init) => init::run(&init),
         Command::Users(Users::Print { file, which }) => users::print(&file.config, which),
         Command::Spool(Spool::List(file)) => spool::run(&file.config, Order::List),

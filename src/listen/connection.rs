@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     /// Turns true when the process stops.
     pub(super) stopping: watch::Receiver<bool>,
+    /// Turns true when it is drained.
+    pub(super) draining: watch::Receiver<bool>,
 }
 
 /// Serves the connection that holds `place` until it ends.
@@ -167,6 +169,8 @@ struct Watch<'a> {
     place: &'a Place,
     times: Times,
     stopping: watch::Receiver<bool>,
+    /// For a connection that was there before: one that comes later is to hear why its request is not taken.
+    draining: Option<watch::Receiver<bool>>,
     look_at: Instant,
     /// Once GOAWAY was said: since when, and by when the connection is closed whatever is in flight.
     bowed: Option<(Instant, Option<Instant>)>,
@@ -184,7 +188,9 @@ impl<'a> Watch<'a> {
             age: jitter(limits.max_connection_age),
             age_grace: limits.connection_age_grace,
         };
-        Watch { shared, place, times, stopping: shared.stopping.clone(), look_at: Instant::now(), bowed: None }
+        let draining = Some(shared.draining.clone()).filter(|draining| !*draining.borrow());
+        let stopping = shared.stopping.clone();
+        Watch { shared, place, times, stopping, draining, look_at: Instant::now(), bowed: None }
     }
 
     async fn next(&mut self) -> Next {
@@ -192,9 +198,19 @@ impl<'a> Watch<'a> {
             tokio::time::sleep_until(self.look_at).await;
             return self.after_bow();
         }
+        let drained = async {
+            match &mut self.draining {
+                Some(draining) => drop(draining.wait_for(|draining| *draining).await),
+                None => std::future::pending().await,
+            }
+        };
         let ends = tokio::select! {
             () = tokio::time::sleep_until(self.look_at) => None,
-            () = self.place.connection.dismissal() => Some("failures"),
+            () = self.place.connection.dismissal() => match *self.shared.draining.borrow() {
+                true => Some("draining"),
+                false => Some("failures"),
+            },
+            () = drained => Some("draining"),
             // An error means that the listeners are gone, which is a stop too.
             _ = self.stopping.wait_for(|stopping| *stopping) => Some("stopping"),
         };

@@ -128,6 +128,7 @@ impl Bound {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (stop, stopping) = watch::channel(false);
+        let (drain, draining) = watch::channel(false);
         let (all, each) = (self.limits.max_connections, self.limits.max_connections_per_ip);
         let registry = Registry::behind(self.limits.proxies(), all, each, Arc::clone(&self.metrics));
         let shared = Arc::new(Shared {
@@ -136,6 +137,7 @@ impl Bound {
             tls: self.tls,
             metrics: self.metrics,
             stopping,
+            draining,
         });
         for socket in self.sockets {
             let mut stopping = shared.stopping.clone();
@@ -157,7 +159,7 @@ impl Bound {
             });
         }
         let offers = Offers::start(self.offers, &shared.stopping);
-        Listeners { registry, stop, offers }
+        Listeners { registry, stop, drain, offers }
     }
 }
 
@@ -166,6 +168,7 @@ impl Bound {
 pub(crate) struct Listeners {
     registry: Arc<Registry>,
     stop: watch::Sender<bool>,
+    drain: watch::Sender<bool>,
     offers: Offers,
 }
 
@@ -173,6 +176,11 @@ impl Listeners {
     /// Closes the ports and tells every connection to go (GOAWAY, `Connection: close`) once what is in flight was answered.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Tells every connection that is open now to go once what is in flight was answered. The ports stay open.
+    pub(crate) fn send_away(&self) {
+        self.drain.send_replace(true);
     }
 
     /// From now on the ports go to the next otelgate that asks for them; returns when it has them all, which may be never.
@@ -184,7 +192,8 @@ impl Listeners {
     #[cfg(test)]
     pub(crate) fn without_ports() -> Self {
         let (stop, stopping) = watch::channel(false);
-        Listeners { registry: Registry::new(0, 0, Arc::default()), stop, offers: Offers::start(Vec::new(), &stopping) }
+        let (registry, offers) = (Registry::new(0, 0, Arc::default()), Offers::start(Vec::new(), &stopping));
+        Listeners { registry, stop, drain: watch::Sender::new(false), offers }
     }
 
     /// Waits until no connection is open.

@@ -82,9 +82,14 @@ impl Peer {
     pub(crate) fn dismiss(&self) -> bool {
         let dismissed = !self.shared && !self.connection.activity.authenticated();
         if dismissed {
-            self.connection.dismissal.notify_one();
+            self.send_away();
         }
         dismissed
+    }
+
+    /// Ends this connection in order with what is in flight.
+    pub(crate) fn send_away(&self) {
+        self.connection.dismissal.notify_one();
     }
 
     /// What stands for the names of the client's certificate; nothing where none was shown.

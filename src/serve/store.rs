@@ -101,6 +101,11 @@ impl Store {
         &self.lanes
     }
 
+    /// Seals what is open, at once from now on; returns when every request is answered.
+    pub(super) async fn seal(&self) {
+        self.lanes.stop().await;
+    }
+
     /// Seals what is open, and returns when every request is answered and the spool knows that this was a clean stop.
     pub(super) async fn close(&self) {
         self.lanes.stop().await;

@@ -18,6 +18,7 @@ mod deploy;
 mod divided;
 mod doctor;
 mod documents;
+mod drain;
 mod forward;
 mod handover;
 mod init;

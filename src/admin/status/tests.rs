@@ -30,7 +30,7 @@ impl World {
         let deliveries = Deliveries::new(dyn_sink.clone(), 2, Arc::default());
         let behind = Behind::default();
         let keys = Arc::new(KeyRing::new(vec![entry("checkout", "a", 5)]));
-        let router = crate::admin::people(behind.clone(), Right::default());
+        let router = crate::admin::people(behind.clone(), Default::default(), Right::default());
         assert!(
             behind
                 .set(Sources {
