@@ -4,6 +4,7 @@
 //! Whether a chain can be trusted is for the other side to decide. Here is said only what everybody who looks at it will see.
 
 mod name;
+mod staple;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +18,9 @@ use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
 pub(crate) use name::CertificateName;
+#[cfg(test)]
+pub(crate) use staple::staple_for;
+pub(crate) use staple::{Staple, Unusable};
 
 /// A certificate that ends within this time is a warning: time enough for whoever renews by hand.
 const SOON: Duration = Duration::from_secs(14 * DAY);
@@ -215,6 +219,21 @@ fn names(leaf: &X509Certificate<'_>, listeners: &[SocketAddr]) -> Option<String>
     let all: Vec<String> =
         hosts.iter().map(|host| (*host).to_owned()).chain(addresses.iter().map(ToString::to_string)).collect();
     Some(format!("is for {} only, by which nobody reaches {misfit} from elsewhere", all.join(", ")))
+}
+
+/// The DNS names of a leaf's subjectAltName, in lower case; `*.` begins those that stand for any one label.
+pub(crate) fn host_names(leaf: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, leaf)) = X509Certificate::from_der(leaf) else { return Vec::new() };
+    let names = leaf.subject_alternative_name().ok().flatten();
+    let names = names.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
+    let host = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(host) => Some(host.to_ascii_lowercase()),
+        _ => None,
+    };
+    let mut hosts: Vec<String> = names.iter().filter_map(host).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {

@@ -79,11 +79,22 @@ pub(crate) struct OfKey {
     pub(crate) signal: &'static str,
 }
 
-/// Label `certificate`.
+/// Labels of a handshake, each one of a few words of this code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfHandshake {
+    /// `1.2` or `1.3`.
+    pub(crate) version: &'static str,
+    /// What the keys were agreed in, for example `X25519MLKEM768`; empty where a session of TLS 1.2 was resumed.
+    pub(crate) group: &'static str,
+    /// `full` or `resumed`.
+    pub(crate) kind: &'static str,
+}
+
+/// Label `certificate`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OfCertificate {
     /// The configuration's field that names the file, for example `tls.cert_file`.
-    pub(crate) certificate: &'static str,
+    pub(crate) certificate: Arc<str>,
 }
 
 /// Label `table`.
@@ -166,6 +177,7 @@ families! {
     connections_refused: Family<Reason, Counter> = "Connections closed before their TLS handshake, by reason";
     connections_closed: Family<Reason, Counter> = "Connections that otelgate closed, by reason";
     accept_errors: Counter = "Errors of accept(), after which the listener backed off and went on";
+    tls_handshakes: Family<OfHandshake, Counter> = "TLS handshakes that succeeded, by version, group of the key exchange, and kind: full, resumed";
     handshakes_failed: Family<Reason, Counter> = "TLS handshakes that failed, by reason";
     certificate_reloads: Family<Outcome, Counter> = "Attempts to load a changed certificate, by outcome";
     certificate_expiry_seconds: Family<OfCertificate, Gauge> = "When a certificate file's certificates are over, in seconds since 1970: a chain with the first of them, a file of CAs with the last";
@@ -228,8 +240,9 @@ impl Metrics {
     }
 
     /// A certificate file was read whose certificates are over at `ends`, in seconds since 1970.
-    pub(crate) fn certificate_ends(&self, certificate: &'static str, ends: Option<i64>) {
+    pub(crate) fn certificate_ends(&self, certificate: &str, ends: Option<i64>) {
         if let Some(ends) = ends {
+            let certificate = certificate.into();
             self.certificate_expiry_seconds.get_or_create(&OfCertificate { certificate }).set(ends);
         }
     }

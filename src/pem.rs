@@ -13,9 +13,15 @@ pub enum Lack {
     /// No revocation list, or one that is cut or broken.
     #[error("holds no PEM revocation list (BEGIN X509 CRL)")]
     RevocationList,
-    /// No private key, or one that takes a passphrase.
-    #[error("holds no PEM private key without a passphrase (BEGIN PRIVATE KEY)")]
+    /// No private key.
+    #[error("holds no PEM private key (BEGIN PRIVATE KEY)")]
     PrivateKey,
+    /// One that takes a passphrase (PKCS#8's, RFC 5958, or that of OpenSSL's older form, RFC 1421).
+    #[error(
+        "holds a private key with a passphrase, which nobody is there to type at a start; write it without: \
+         openssl pkey -in KEY_FILE -out NEW_FILE && chmod 600 NEW_FILE"
+    )]
+    Passphrase,
 }
 
 /// All certificates, in their order; one at least.
@@ -32,6 +38,11 @@ pub(crate) fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationLi
 
 /// The first private key.
 pub(crate) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Lack> {
+    let holds = |words: &str| pem.windows(words.len()).any(|part| part == words.as_bytes());
+    // Before it is read: the older form is a key whose bytes mean nothing.
+    if holds("BEGIN ENCRYPTED PRIVATE KEY") || holds("Proc-Type: 4,ENCRYPTED") {
+        return Err(Lack::Passphrase);
+    }
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| Lack::PrivateKey)
 }
 
@@ -52,6 +63,12 @@ mod tests {
         }
         assert_eq!(private_key(certificate.as_bytes()), Err(Lack::PrivateKey));
         assert_eq!(revocation_lists(certificate.as_bytes()), Err(Lack::RevocationList));
+        for locked in [
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nMIIB\n-----END EC PRIVATE KEY-----\n",
+        ] {
+            assert_eq!(private_key((certificate.clone() + locked).as_bytes()), Err(Lack::Passphrase));
+        }
         // Its line breaks were lost on the way, in a variable say.
         assert_eq!(private_key(key.replace('\n', "").as_bytes()), Err(Lack::PrivateKey));
     }

@@ -132,8 +132,8 @@ fn differ(one: &impl Debug, other: &impl Debug) -> bool {
 /// Files that are read while the configuration is checked, and looked at by others or only at a start.
 fn certificates(config: &Config) -> Vec<&Path> {
     let mut files = Vec::new();
-    if let Tls::Files { cert_file, key_file, client_ca_file, client_crl_file } = &config.tls {
-        files.extend([Some(cert_file), Some(key_file), client_ca_file.as_ref(), client_crl_file.as_ref()]);
+    if let Tls::Files(tls) = &config.tls {
+        files.extend(tls.all().map(Some));
     }
     match &config.sink {
         SinkConfig::ClickHouse(sink) => files.push(sink.ca_file.as_ref()),

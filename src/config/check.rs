@@ -11,10 +11,9 @@ use super::rules::{DEFAULT_LIMITS, at_most, key_limits, never_admitted, secret, 
 use super::section::Section;
 use super::value::{count, flag, positive_size, positive_time, show_size, size, time, word};
 use super::{
-    Admin, AllowedOrigins, Batch, Config, Cors, KeyRules, Keys, Listen, Log, RequestLimits, Shutdown, SinkConfig,
-    Spool, Tls, check_keys, check_listen, check_shared, check_sink, tls_files,
+    Admin, AllowedOrigins, Batch, Config, Cors, KeyRules, Keys, Log, RequestLimits, Shutdown, SinkConfig, Spool,
+    check_keys, check_listen, check_shared, check_sink, check_tls,
 };
-use crate::certificate::Purpose;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -43,7 +42,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let state_dir = top.optional("state_dir", |text| top.reader.path(text));
     let listen = top.section("listen", check_listen::listen);
     let admin = top.section("admin", |section| admin(section, listen.admin));
-    let tls = top.section("tls", |section| tls(section, &listen));
+    let tls = top.section("tls", |section| check_tls::tls(section, &listen));
     let request = top.section("request", request);
     let (limits, shared_limits) = top.section("limits", |section| {
         (key_limits(section, DEFAULT_LIMITS, request.largest()), check_shared::shared(section))
@@ -103,75 +102,6 @@ fn admin(s: &Section<'_>, listener: SocketAddr) -> Admin {
         s.mistake("token", message);
     }
     admin
-}
-
-const SAY_TLS: &str =
-    "set `cert_file` and `key_file`, or say `plaintext: true` (certs/README.md shows how to make a certificate)";
-
-fn tls(s: &Section<'_>, listen: &Listen) -> Tls {
-    let cert_file = s.optional("cert_file", |text| s.reader.path(text));
-    let key_file = s.optional("key_file", |text| s.reader.path(text));
-    let client_ca_file = s.optional("client_ca_file", |text| s.reader.path(text));
-    let client_crl_file = s.optional("client_crl_file", |text| s.reader.path(text));
-    let allow_public = s.or("allow_public_plaintext", false, flag);
-    let any_file = ["cert_file", "key_file", "client_ca_file", "client_crl_file"].into_iter().find(|name| s.has(name));
-    if s.or("plaintext", false, flag) {
-        if let Some(name) = any_file {
-            s.mistake("plaintext", format!("is true and `{name}` is set too; keep one of them"));
-        }
-        plaintext(s, listen, allow_public);
-        return Tls::Plaintext;
-    }
-    match (cert_file, key_file) {
-        (Some(cert_file), Some(key_file)) => {
-            tls_files::check(s, &cert_file, &key_file, Purpose::Server(&listen.otlp));
-            let authorities = client_ca_file.as_ref().and_then(|file| tls_files::check_ca(s, "client_ca_file", file));
-            match (&client_crl_file, &client_ca_file) {
-                (Some(_), None) => s.mistake(
-                    "client_crl_file",
-                    "says who is refused of those that `client_ca_file` lets in; set that too",
-                ),
-                (Some(file), Some(_)) => tls_files::check_revocations(s, file, &authorities.unwrap_or_default()),
-                (None, _) => {}
-            }
-            return Tls::Files { cert_file, key_file, client_ca_file, client_crl_file };
-        }
-        _ if s.has("cert_file") && !s.has("key_file") => {
-            s.mistake("key_file", "is missing; name the private key of `cert_file`");
-        }
-        _ if s.has("key_file") && !s.has("cert_file") => {
-            s.mistake("cert_file", "is missing; name the certificate of `key_file`");
-        }
-        // Both were written, and at least one was reported.
-        _ if s.has("cert_file") => {}
-        _ => s.mistake_here(format!("neither a certificate nor plaintext; {SAY_TLS}")),
-    }
-    Tls::Plaintext
-}
-
-/// What happens behind a proxy that nobody named.
-const SHARED_ADDRESS: &str = "; and where a proxy or balancer stands in front, all clients share its address: together they have \
-    listen.max_connections_per_ip connections and keys.max_failures_per_minute, unless listen.forwarded or listen.proxy_protocol names it";
-
-fn plaintext(s: &Section<'_>, listen: &Listen, allow_public: bool) {
-    let Some(public) = listen.otlp.iter().find(|address| !address.ip().is_loopback()) else {
-        return;
-    };
-    if allow_public {
-        let mut message = format!("keys and telemetry travel readable to and from {public}");
-        if listen.proxies().is_empty() {
-            message.push_str(SHARED_ADDRESS);
-        }
-        s.warning("allow_public_plaintext", message);
-    } else {
-        s.mistake(
-            "plaintext",
-            format!(
-                "{public} in listen.otlp is not a loopback address, so keys and telemetry would travel readable; \
-                 set `cert_file` and `key_file`, listen on 127.0.0.1, or say `allow_public_plaintext: true`"
-            ),
-        );
-    }
 }
 
 fn request(s: &Section<'_>) -> RequestLimits {

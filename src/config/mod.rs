@@ -14,6 +14,7 @@ mod check_listen;
 mod check_oidc;
 mod check_shared;
 mod check_sink;
+mod check_tls;
 mod clickhouse_url;
 mod key_entry;
 mod keys_edit;
@@ -21,6 +22,7 @@ mod keys_file;
 mod load;
 mod of_keys;
 mod of_sink;
+mod of_tls;
 mod origin;
 mod recorder;
 mod remark;
@@ -55,6 +57,7 @@ pub use of_keys::KeyEntry;
 pub(crate) use of_keys::{ClickStackKeys, KeyDefaults, KeyLimits, Keys, OidcIssuer, OidcRule, SharedLimits};
 pub use of_sink::{BlockCompression, ClickHouse, Forward, SinkConfig, Ttl};
 pub(crate) use of_sink::{ForwardCompression, ForwardProtocol};
+pub(crate) use of_tls::{CertificateFiles, Tls, TlsFiles, TlsVersion};
 pub(crate) use origin::AllowedOrigins;
 pub(crate) use recorder::{Recorder, Seen};
 pub use remark::{Mistakes, Remark};
@@ -160,31 +163,6 @@ pub struct Admin {
     pub token: Option<Secret>,
     /// A Unix socket for its owner and group, who may give orders without the token.
     pub socket: Option<PathBuf>,
-}
-
-/// Section `tls`.
-#[derive(Debug, Clone)]
-pub(crate) enum Tls {
-    /// Certificate and key, both reloaded when their files change.
-    Files {
-        /// PEM chain, leaf first.
-        cert_file: PathBuf,
-        /// PEM private key.
-        key_file: PathBuf,
-        /// When set, clients must show a certificate signed by one of these (mTLS).
-        client_ca_file: Option<PathBuf>,
-        /// What these have revoked.
-        client_crl_file: Option<PathBuf>,
-    },
-    /// No TLS: said aloud in the configuration, and loopback only unless that was said too.
-    Plaintext,
-}
-
-impl Tls {
-    /// Whether clients are asked for certificates.
-    fn asks_clients(&self) -> bool {
-        matches!(self, Tls::Files { client_ca_file: Some(_), .. })
-    }
 }
 
 /// The largest request, as far as its key pays for it.

@@ -6,21 +6,26 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::section::Section;
-use crate::certificate::{self, Findings, Purpose};
+use crate::certificate::{self, Findings, Purpose, Staple};
 use crate::pem::{self, Lack};
 
-/// Reports a file that cannot be read or parsed, a key that is not the certificate's, and a chain that nobody accepts or that soon nobody will.
-pub(super) fn check(s: &Section<'_>, cert_file: &Path, key_file: &Path, purpose: Purpose<'_>) {
+/// Reports a file that cannot be read or parsed, a key that is not the certificate's, and a chain that nobody accepts or that soon nobody will. The chain.
+pub(super) fn check(
+    s: &Section<'_>,
+    cert_file: &Path,
+    key_file: &Path,
+    purpose: Purpose<'_>,
+) -> Option<Vec<CertificateDer<'static>>> {
     let certificates = certificates(s, "cert_file", cert_file);
     let key = private_key(s, key_file);
     if let Some(chain) = &certificates {
         report(s, "cert_file", cert_file, certificate::chain(chain, purpose, s.reader.surroundings.now()));
     }
-    let (Some(certificates), Some(key)) = (certificates, key) else {
-        return;
+    let (Some(chain), Some(key)) = (&certificates, key) else {
+        return certificates;
     };
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    if let Err(error) = CertifiedKey::from_der(certificates, key, &provider) {
+    if let Err(error) = CertifiedKey::from_der(chain.clone(), key, &provider) {
         s.mistake(
             "key_file",
             format!(
@@ -29,6 +34,17 @@ pub(super) fn check(s: &Section<'_>, cert_file: &Path, key_file: &Path, purpose:
                 key_file.display()
             ),
         );
+    }
+    certificates
+}
+
+/// Reports a file that holds no OCSP response about the leaf, and one that is old.
+pub(super) fn check_staple(s: &Section<'_>, file: &Path, leaf: &CertificateDer<'_>) {
+    const NAME: &str = "ocsp_file";
+    let Some(der) = read(s, NAME, file) else { return };
+    match Staple::read(&der, leaf) {
+        Ok(staple) => report(s, NAME, file, staple.findings(s.reader.surroundings.now())),
+        Err(wrong) => s.mistake(NAME, format!("{} {wrong}", file.display())),
     }
 }
 

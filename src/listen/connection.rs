@@ -133,6 +133,7 @@ async fn handshake(shared: &Shared, mut tcp: TcpStream, place: &Place) -> Option
         let generation = tls.generation();
         let accept = TlsAcceptor::from(tls.current()).accept(tcp).into_fallible().await;
         let stream = accept.map_err(|(error, tcp)| ("failed", error.to_string(), Some(tcp)))?;
+        tls.count(stream.get_ref().1);
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         if let Some(certificate) = ClientCertificate::new(chain, tls, generation) {
             // Nobody else sets it.

@@ -81,3 +81,58 @@ fn certificates_that_nobody_accepts_are_faults_at_their_line() {
     assert!(faults[1].starts_with("8 sink.forward.ca_file: "), "{faults:#?}");
     assert_eq!(faults.len(), 2, "{faults:#?}");
 }
+
+#[test]
+fn keys_with_a_passphrase_are_refused_with_the_command_that_takes_it_off() {
+    let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let found = load_with(surroundings().file("/o/certs/server.key", locked), &format!("{FILES}{SINK}"));
+    let found = lines(found.unwrap_err().0);
+    assert!(found.len() == 1 && found[0].starts_with("1 tls.key_file: /o/certs/server.key holds"), "{found:#?}");
+    assert!(found[0].contains("openssl pkey -in"), "{found:#?}");
+}
+
+#[test]
+fn several_certificates_are_for_several_names() {
+    let pair = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let pair = rcgen::generate_simple_self_signed(names).unwrap();
+        (pair.cert.pem(), pair.signing_key.serialize_pem())
+    };
+    let load = |names: &[&str], more: &str| {
+        let (certificate, key) = pair(names);
+        let fake = surroundings().file("/o/shop.crt", certificate).file("/o/shop.key", key).file("/o/ocsp", "none");
+        load_with(
+            fake,
+            &format!("tls:\n  certificates:\n  - {{ cert_file: shop.crt, key_file: shop.key }}\n{more}{SINK}"),
+        )
+    };
+    let own = "  cert_file: certs/server.crt\n  key_file: certs/server.key\n";
+    for (more, sections) in [("", &["tls.certificates[0]"][..]), (own, &["tls", "tls.certificates[0]"])] {
+        let Tls::Files(tls) = load(&["shop.example", "*.edge.example"], more).unwrap().config.tls else {
+            panic!("no TLS")
+        };
+        assert_eq!(tls.certificates.iter().map(|one| &one.section).collect::<Vec<_>>(), sections);
+    }
+    let twice = lines(load(&["shop.example", "Edge.example"], own).unwrap_err().0);
+    let begins = "3 tls.certificates[0].cert_file: /o/shop.crt is for edge.example, and so is tls.cert_file";
+    assert!(twice.len() == 1 && twice[0].starts_with(begins), "{twice:#?}");
+    only("tls: { certificates: [ {} ] }\n", "1 tls.certificates[0]:", "names no certificate");
+    only(
+        "tls: { certificates: [ { cert_file: certs/server.crt } ] }\n",
+        "1 tls.certificates[0].key_file:",
+        "is missing",
+    );
+    let no_response = "  ocsp_file: ocsp\n";
+    let found = lines(load(&["shop.example"], &format!("{own}{no_response}")).unwrap_err().0);
+    assert!(found.len() == 1 && found[0].starts_with("6 tls.ocsp_file: /o/ocsp holds no OCSP"), "{found:#?}");
+    only(
+        "tls: { cert_file: certs/server.crt, key_file: certs/server.key, min_version: '1.1' }\n",
+        "1 tls.min_version:",
+        "1.3",
+    );
+    only(
+        "tls: { plaintext: true, min_version: '1.3' }\nlisten: { otlp: '127.0.0.1:0' }\n",
+        "1 tls.plaintext:",
+        "min_version",
+    );
+}

@@ -1,5 +1,6 @@
 //! The listeners on real sockets.
 
+mod certificates;
 mod frames;
 mod http;
 mod proxy;

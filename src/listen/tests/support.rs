@@ -19,9 +19,10 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -29,7 +30,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::config;
+use crate::config::{self, testing::only_certificate};
 use crate::keys::Standing;
 use crate::listen::registry::tests::key;
 use crate::listen::{Answer, Listeners, Tls, bind};
@@ -253,9 +254,14 @@ impl Ca {
     /// A certificate for `gateway` and its key, in PEM.
     pub(super) fn sign(&self) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(["gateway".to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
-        (certificate.pem(), key.serialize_pem())
+        (self.sign_for(&["gateway"], &key), key.serialize_pem())
+    }
+
+    /// A certificate for these names, in PEM.
+    pub(super) fn sign_for(&self, names: &[&str], key: &KeyPair) -> String {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).expect("names");
+        params.signed_by(key, &self.0).expect("a certificate").pem()
     }
 
     /// Writes a new pair (and this CA, for clients' certificates) where the configuration looks for them.
@@ -265,12 +271,11 @@ impl Ca {
         for (name, text) in [("cert.pem", &certificate), ("key.pem", &key), ("ca.pem", &self.0.pem())] {
             std::fs::write(path(name), text).expect("written");
         }
-        config::Tls::Files {
-            cert_file: path("cert.pem"),
-            key_file: path("key.pem"),
-            client_ca_file: ask_clients.then(|| path("ca.pem")),
-            client_crl_file: None,
+        let mut tls = only_certificate(path("cert.pem"), path("key.pem"));
+        if let config::Tls::Files(files) = &mut tls {
+            files.client_ca_file = ask_clients.then(|| path("ca.pem"));
         }
+        tls
     }
 
     /// A TLS client that trusts this CA, offers `alpn`, and shows `own`, if any.
@@ -290,14 +295,32 @@ impl Ca {
         alpn: &[&str],
         own: Option<(String, String)>,
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut config = self.client(rustls::ALL_VERSIONS, own);
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        handshake(socket, "gateway", Arc::new(config)).await
+    }
+
+    /// What a client is set up with that trusts this CA, speaks these versions, and shows `own`, if any.
+    pub(super) fn client(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        own: Option<(String, String)>,
+    ) -> ClientConfig {
+        self.client_with(rustls::crypto::aws_lc_rs::default_provider(), versions, own)
+    }
+
+    /// The same with other cryptography.
+    pub(super) fn client_with(
+        &self,
+        provider: CryptoProvider,
+        versions: &[&'static SupportedProtocolVersion],
+        own: Option<(String, String)>,
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).expect("a root");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots);
-        let mut config = match own {
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(versions);
+        let builder = builder.expect("versions").with_root_certificates(roots);
+        match own {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => builder
                 .with_client_auth_cert(
@@ -305,9 +328,15 @@ impl Ca {
                     PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM"),
                 )
                 .expect("a pair"),
-        };
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let name = ServerName::try_from("gateway").expect("a name");
-        TlsConnector::from(Arc::new(config)).connect(name, socket).await
+        }
     }
+}
+
+/// A handshake with whoever has this name.
+pub(super) async fn handshake(
+    socket: TcpStream,
+    name: &'static str,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    TlsConnector::from(config).connect(ServerName::try_from(name).expect("a name"), socket).await
 }
