@@ -113,6 +113,29 @@ pub(crate) struct OfInsert {
     pub(crate) outcome: &'static str,
 }
 
+/// Label `shard`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfShard {
+    /// Its place in the configuration, from 1.
+    pub(crate) shard: u64,
+}
+
+impl OfShard {
+    /// The shard at this place, counted from 0.
+    pub(crate) fn at(place: Option<usize>) -> Option<OfShard> {
+        place.map(|place| OfShard { shard: place as u64 + 1 })
+    }
+}
+
+/// Labels of an insert at a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfShardInsert {
+    /// Its place in the configuration, from 1.
+    pub(crate) shard: u64,
+    /// `delivered`, `retry`, `unknown`, `too_much`, `hold` or `refused`.
+    pub(crate) outcome: &'static str,
+}
+
 /// Labels of a table's column.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OfColumn {
@@ -228,6 +251,9 @@ families! {
     insert_rows_without: Family<OfColumn, Counter> = "Rows delivered without a column that their table no longer has, by table and column";
     insert_bytes: Family<OfTable, Counter> = "Compressed bytes delivered, by table";
     insert_seconds: SecondsBy<OfTable> = "Duration of an attempt to deliver a part, in seconds", Family::new_with_constructor(Seconds);
+    shard_inserts: Family<OfShardInsert, Counter> = "Attempts to deliver a part to a shard, by the shard's place in the configuration and outcome";
+    shard_insert_rows: Family<OfShard, Counter> = "Rows delivered, by the shard's place in the configuration";
+    shard_parts_held: Family<OfShard, Gauge> = "Parts that wait for a person, by the place in the configuration of the shard that they were given to";
     forward_unknown_records: Family<OfSignal, Counter> = "Records of exports whose outcome was unknown, by signal: each may be twice behind the collector";
     forward_rejected_records: Family<OfSignal, Counter> = "Records that the collector took an export without, by signal";
     parts_held: Family<OfTable, Gauge> = "Parts that wait for a person, by table";

@@ -71,6 +71,28 @@ pub(crate) struct Status {
     pub(crate) configuration: ConfigurationStatus,
     /// How the sink does.
     pub(crate) sink: SinkStatus,
+    /// How each of its shards does; nothing where it has none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) shards: Vec<ShardStatus>,
+}
+
+/// A shard.
+#[derive(Debug, Serialize)]
+pub(crate) struct ShardStatus {
+    /// Its place in the configuration, from 1.
+    pub(crate) shard: usize,
+    /// Host and port of its servers.
+    pub(crate) servers: Vec<String>,
+    /// Rows stored there since the start.
+    pub(crate) rows: u64,
+    /// Parts that were given to it and wait for a person.
+    pub(crate) parts_held: u64,
+    /// What went wrong there last, in words.
+    pub(crate) last_error: Option<String>,
+    /// When, in milliseconds since 1970.
+    pub(crate) last_error_ms: Option<u64>,
+    /// When something was stored there last, in milliseconds since 1970.
+    pub(crate) last_stored_ms: Option<u64>,
 }
 
 /// The sink, as far as it was heard.
@@ -207,6 +229,7 @@ impl Sources {
             shared_limits: self.keys.shared(),
             configuration: self.configuration.status(),
             sink: self.sink_status(),
+            shards: self.shards(),
         }
     }
 
@@ -278,6 +301,23 @@ impl Sources {
             Condition::Out(why) => ("out", Some(why)),
         };
         SinkStatus { state, why }
+    }
+
+    fn shards(&self) -> Vec<ShardStatus> {
+        let all = self.deliveries.shards().into_iter().enumerate();
+        all.map(|(place, (name, health))| {
+            let (at, why) = health.last_error.unzip();
+            ShardStatus {
+                shard: place + 1,
+                servers: name.split(',').map(str::to_owned).collect(),
+                rows: health.rows,
+                parts_held: health.held,
+                last_error: why.map(|why| why.to_string()),
+                last_error_ms: at.map(milliseconds),
+                last_stored_ms: health.last_delivery.map(milliseconds),
+            }
+        })
+        .collect()
     }
 
     fn oldest_seconds(&self) -> Option<u64> {

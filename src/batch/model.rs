@@ -44,10 +44,19 @@ fn every_record_is_stored_exactly_once_in_replicated_tables() {
     seeds(200..210).for_each(|seed| run(seed, Tables::Replicated));
 }
 
+#[test]
+fn every_record_is_stored_exactly_once_over_shards() {
+    for rule in [AfterUnknown::RepeatThenLook, AfterUnknown::Look] {
+        seeds(300..305).for_each(|seed| run(seed, Tables::Shards(rule)));
+    }
+}
+
 /// What the sink's tables do about repeats.
 #[derive(Clone, Copy)]
 enum Tables {
     Plain(AfterUnknown),
+    /// The same, on several shards.
+    Shards(AfterUnknown),
     /// Token and rows are kept together.
     Replicated,
 }
@@ -62,13 +71,20 @@ fn run(seed: u64, tables: Tables) {
     let mut rng = StdRng::seed_from_u64(seed);
     let (disk, sink) = (FaultyDisk::new(seed), FakeSink::new());
     match tables {
-        Tables::Plain(rule) => *sink.rule.lock() = rule,
+        Tables::Plain(rule) | Tables::Shards(rule) => *sink.rule.lock() = rule,
         Tables::Replicated => sink.replicas.store(true, Ordering::Relaxed),
     }
     let unanswered: Unanswered = Arc::new(Mutex::new((0..REQUESTS).collect()));
     for life in 0..=LIVES {
         let last = life == LIVES;
         sink.chaos((!last).then(|| rng.random()));
+        if matches!(tables, Tables::Shards(_)) {
+            // Their order says nothing, and one of them may be away.
+            let all = ["a:1", "b:1", "c:1"];
+            let (first, away) = (rng.random_range(0..3), rng.random_bool(0.5) && !last);
+            sink.divide(&[all[first], all[(first + 1) % 3], all[(first + 2) % 3]]);
+            sink.state.lock().away = away.then(|| Arc::from(all[rng.random_range(0..3usize)])).into_iter().collect();
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(live(&mut rng, &disk, &sink, &unanswered, last));
         // SIGKILL, and the power goes too: nothing that still runs reaches the disk.
@@ -78,6 +94,7 @@ fn run(seed: u64, tables: Tables) {
         disk.restart();
     }
     assert!(unanswered.lock().is_empty(), "seed {seed}: not everybody was answered");
+    assert_eq!(sink.state.lock().strays, Vec::<String>::new(), "seed {seed}: sent to one shard, then to another");
     check_books(seed, &disk, &sink);
     for table in ["a", "b"] {
         let stored = sink.stored(table);

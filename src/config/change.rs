@@ -69,11 +69,12 @@ fn changes(old: &Config, new: &Config) -> Vec<&'static str> {
             ("sink.clickhouse.user", old.user != new.user),
             ("sink.clickhouse.password", old.password != new.password),
             ("sink.clickhouse.ttl", differ(&old.ttl, &new.ttl)),
+            ("sink.clickhouse.shards", old.logins != new.logins),
         ],
         (SinkConfig::Forward(old), SinkConfig::Forward(new)) => {
-            [("sink.forward.token", old.token != new.token), ("", false), ("", false)]
+            [("sink.forward.token", old.token != new.token), ("", false), ("", false), ("", false)]
         }
-        _ => [("", false); 3],
+        _ => [("", false); 4],
     };
     let all = [
         ("limits", old.limits != new.limits),
@@ -90,6 +91,9 @@ fn changes(old: &Config, new: &Config) -> Vec<&'static str> {
 /// What is not the same, of what cannot be. `running` has everything else of `new`.
 fn waiting(running: &Config, new: &Config) -> Vec<&'static str> {
     let sink = match (&running.sink, &new.sink) {
+        (SinkConfig::ClickHouse(old), SinkConfig::ClickHouse(new)) if old.shards != new.shards => {
+            "sink.clickhouse.shards"
+        }
         (SinkConfig::ClickHouse(old), SinkConfig::ClickHouse(new)) if old.urls != new.urls => "sink.clickhouse.url",
         (SinkConfig::Forward(old), SinkConfig::Forward(new)) if old.endpoints != new.endpoints => {
             "sink.forward.endpoint"

@@ -1,15 +1,16 @@
 //! Section `sink`: where telemetry goes. A sink more is a field here, a variant of [`SinkConfig`] and a function.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::Uri;
 
 use super::check_forward;
-use super::clickhouse_url::{Address, address};
+use super::clickhouse_url::{Address, address, place};
 use super::rules::{is_loopback, secret, shorter};
 use super::section::Section;
 use super::value::{count, flag, positive_time, time, word};
-use super::{BlockCompression, ClickHouse, Secret, SinkConfig, Ttl, tls_files};
+use super::{BlockCompression, ClickHouse, Login, Secret, SinkConfig, Ttl, tls_files};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -30,17 +31,24 @@ pub(super) fn sink(s: &Section<'_>, clickstack_transform: bool) -> Option<SinkCo
 }
 
 fn clickhouse(s: &Section<'_>, clickstack_transform: bool) -> ClickHouse {
-    if !s.has("url") {
-        s.mistake("url", "is missing; write for example https://clickhouse:8443");
+    match (s.has("url"), s.has("shards")) {
+        (false, false) => s.mistake("url", "is missing; write for example https://clickhouse:8443"),
+        (true, true) => s.mistake("shards", "stands beside `url`; keep one: `shards` names every server"),
+        (true, false) | (false, true) => {}
     }
-    let addresses = s.list("url", address).unwrap_or_default();
+    let mut addresses = s.list("url", address).unwrap_or_default();
+    let groups: Vec<Vec<_>> =
+        s.groups("shards", "url", server).into_iter().map(|group| group.into_iter().flatten().collect()).collect();
+    let written = if groups.is_empty() { "url" } else { "shards" };
+    addresses.extend(groups.iter().flatten().map(|(address, _)| address.clone()));
     for Address { url, .. } in addresses.iter().filter(|address| address.was_native) {
-        s.warning("url", format!("names the native protocol, which otelgate does not speak; it uses the HTTP interface, {url}, and wants that written where it is another"));
+        s.warning(written, format!("names the native protocol, which otelgate does not speak; it uses the HTTP interface, {url}, and wants that written where it is another"));
     }
     let urls: Vec<Uri> = addresses.into_iter().map(|address| address.url).collect();
     if let Some(url) = urls.iter().find(|url| url.scheme_str() == Some("http") && !is_loopback(url)) {
-        s.warning("url", format!("password and telemetry travel readable to {url}; use https"));
+        s.warning(written, format!("password and telemetry travel readable to {url}; use https"));
     }
+    let (shards, logins) = divided(s, groups);
     let ca_file = s.optional("ca_file", |text| s.reader.path(text));
     if let Some(file) = &ca_file {
         tls_files::check_ca(s, "ca_file", file);
@@ -50,6 +58,8 @@ fn clickhouse(s: &Section<'_>, clickstack_transform: bool) -> ClickHouse {
     shorter(s, "max_execution_time", max_execution_time, "insert_timeout", insert_timeout);
     ClickHouse {
         urls,
+        shards,
+        logins,
         ca_file,
         database: s.or("database", "otel".to_owned(), identifier),
         user: s.or("user", "hyperdx_ingest".to_owned(), word),
@@ -66,6 +76,37 @@ fn clickhouse(s: &Section<'_>, clickstack_transform: bool) -> ClickHouse {
         ignore_view_errors: s.or("ignore_view_errors", false, flag),
         clickstack_transform,
     }
+}
+
+/// A server of a shard: its address, and its own user where it has one.
+fn server(s: &Section<'_>) -> Option<(Address, Option<Login>)> {
+    let address = s.required("url", "write for example https://clickhouse-1:8443", address);
+    let user = s.optional("user", word);
+    let password = s.has("password").then(|| password(s));
+    if user.is_some() != password.is_some() {
+        s.mistake_here(
+            "has only one of `user` and `password`; write both, or neither where they are the same for all servers",
+        );
+    }
+    let login = user.zip(password).map(|(user, password)| Login { user, password });
+    address.map(|address| (address, login))
+}
+
+/// The shards' addresses, each of which stands for one server of one shard; and who logs in where.
+fn divided(s: &Section<'_>, groups: Vec<Vec<(Address, Option<Login>)>>) -> (Vec<Vec<Uri>>, Vec<(Uri, Login)>) {
+    let (mut shards, mut logins, mut known) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for group in groups {
+        let mut urls = Vec::new();
+        for (Address { url, .. }, login) in group {
+            if !known.insert(place(&url)) {
+                s.mistake("shards", format!("names {url} twice; a server belongs to one shard"));
+            }
+            logins.extend(login.map(|login| (url.clone(), login)));
+            urls.push(url);
+        }
+        shards.push(urls);
+    }
+    (shards, logins)
 }
 
 fn compression(text: &str) -> Result<BlockCompression, String> {

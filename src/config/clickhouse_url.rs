@@ -82,6 +82,12 @@ pub(super) fn address(text: &str) -> Result<Address, String> {
     Ok(Address { url, was_native })
 }
 
+/// Host and port: what stays the same of a server however its address is written.
+pub(crate) fn place(url: &Uri) -> String {
+    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
+    format!("{}:{port}", url.host().unwrap_or_default())
+}
+
 /// Whether the query asks for TLS. What it may say besides is the client's own business.
 fn secure(query: &str) -> Result<bool, String> {
     let mut secure = false;

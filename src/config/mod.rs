@@ -48,6 +48,7 @@ use ipnet::IpNet;
 use crate::proxied::Forwarders;
 
 pub(crate) use change::{Next, read_again};
+pub(crate) use clickhouse_url::place;
 pub(crate) use key_entry::KeyRules;
 pub use keys_edit::EditError;
 pub(crate) use keys_edit::KeysText;
@@ -55,7 +56,7 @@ pub(crate) use keys_file::read_keys;
 pub use load::{Loaded, Places, load, load_keys_place, load_places};
 pub use of_keys::KeyEntry;
 pub(crate) use of_keys::{ClickStackKeys, KeyDefaults, KeyLimits, Keys, OidcIssuer, OidcRule, SharedLimits};
-pub use of_sink::{BlockCompression, ClickHouse, Forward, SinkConfig, Ttl};
+pub use of_sink::{BlockCompression, ClickHouse, Forward, Login, SinkConfig, Ttl};
 pub(crate) use of_sink::{ForwardCompression, ForwardProtocol};
 pub(crate) use of_tls::{CertificateFiles, Tls, TlsFiles, TlsVersion};
 pub(crate) use origin::AllowedOrigins;

@@ -72,8 +72,12 @@ pub enum BlockCompression {
 /// Section `sink.clickhouse`.
 #[derive(Debug, Clone)]
 pub struct ClickHouse {
-    /// HTTP(S) addresses: one, or replicas of the same tables.
+    /// HTTP(S) addresses: one, or replicas of the same tables; of all shards, one shard after another.
     pub urls: Vec<http::Uri>,
+    /// The addresses of each shard; empty where rows are not divided over shards.
+    pub shards: Vec<Vec<http::Uri>>,
+    /// Who logs in at servers where it is not `user`.
+    pub logins: Vec<(http::Uri, Login)>,
     /// PEM file of the CA that signed the server's certificate; the public CAs when absent.
     pub ca_file: Option<PathBuf>,
     /// Database of the tables.
@@ -105,6 +109,29 @@ pub struct ClickHouse {
     /// Section `logs`: whether logs are changed as ClickStack's collector changes them (JSON and map bodies into attributes, severity from
     /// text).
     pub clickstack_transform: bool,
+}
+
+/// A user of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Its name.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+impl ClickHouse {
+    /// The same for the servers of one shard alone.
+    pub(crate) fn of_shard(&self, place: usize) -> ClickHouse {
+        let urls = self.shards.get(place).cloned().unwrap_or_default();
+        ClickHouse { urls, shards: Vec::new(), ..self.clone() }
+    }
+
+    /// Who logs in at this address.
+    pub(crate) fn login(&self, url: &http::Uri) -> (&str, &Secret) {
+        let own = self.logins.iter().find(|(of, _)| of == url);
+        own.map_or((&self.user, &self.password), |(_, login)| (&login.user, &login.password))
+    }
 }
 
 /// Time to live of rows by what they are.

@@ -241,6 +241,42 @@ impl<'r> Section<'r> {
         each.collect()
     }
 
+    /// A list of lists of sections. A single value stands for a section with the field `short`, and what is no list for a list of one.
+    pub(super) fn groups<T>(
+        &self,
+        name: &'static str,
+        short: &str,
+        mut read: impl FnMut(&Section<'_>) -> T,
+    ) -> Vec<Vec<T>> {
+        let Some(field) = self.field(name) else { return Vec::new() };
+        let path = self.path_of(name);
+        let items = |node: &'r Node, path: &str| match &node.kind {
+            Kind::List(items) if items.is_empty() => {
+                self.reader.mistake(node.mark, path, "is an empty list".to_owned());
+                &[][..]
+            }
+            Kind::List(items) => items,
+            _ => std::slice::from_ref(node),
+        };
+        let mut groups = Vec::new();
+        for (at, group) in items(&field.value, &path).iter().enumerate() {
+            let path = format!("{path}[{at}]");
+            let each = items(group, &path).iter().enumerate().map(|(at, item)| {
+                let path = format!("{path}[{at}]");
+                let (mark, chars, value) = (item.mark, item.chars.clone(), item.clone());
+                let field = Field { name: short.to_owned(), mark, chars: chars.clone(), value };
+                let of_one = Node { mark, chars, kind: Kind::Map(vec![field]) };
+                let item = if matches!(item.kind, Kind::Scalar(_)) { &of_one } else { item };
+                let section = Section::open(self.reader, path, item.mark, Some(item));
+                let value = read(&section);
+                section.close();
+                value
+            });
+            groups.push(each.collect());
+        }
+        groups
+    }
+
     /// A section whose names are free: each with its text. Names that are there twice are reported.
     pub(super) fn texts(&self, name: &'static str) -> Vec<(String, String)> {
         let Some(field) = self.field(name) else {

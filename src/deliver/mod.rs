@@ -15,7 +15,7 @@
 //! waits for it says nothing about the lane's other tables. A batch that would feed such tables only grows on.
 //!
 //! Read on in [`doubt`] (what follows from an answer), [`part`] (one part's course), [`piece`] (dividing what the sink does not take),
-//! [`pace`] (how much a table is given at once),
+//! [`pace`] (how much a table is given at once), [`turns`] (which of several shards a part goes to),
 //! [`shipment`] (when a batch may still be given up) and [`audience`] (who is told what).
 
 mod audience;
@@ -25,6 +25,7 @@ mod part;
 mod piece;
 mod shipment;
 mod table;
+mod turns;
 mod watch;
 
 #[cfg(test)]
@@ -39,16 +40,17 @@ use tokio::sync::{Notify, watch as watch_channel};
 use tokio::time::Instant;
 
 pub(crate) use audience::Audience;
-pub(crate) use watch::TableHealth;
+pub(crate) use watch::{ShardHealth, TableHealth};
 
 use crate::blocking;
 use crate::metrics::{Metrics, OfSignal};
 use crate::signal::Signal;
-use crate::sink::{AfterUnknown, Sink};
+use crate::sink::{AfterUnknown, Shards, Sink};
 use crate::spool::{Batch, Counts, Summary};
 use part::{Context, Job, Turn};
 use shipment::Shipment;
-use table::{Rank, Standing, Stuck, Table};
+use table::{Standing, Stuck, Table};
+use turns::Turns;
 use watch::{Report, Watch};
 
 /// Longest pause of a job that waits for a person.
@@ -69,7 +71,9 @@ const FINISH_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) struct Deliveries {
     sink: Arc<dyn Sink>,
     watch: Watch,
+    /// At one shard, where the sink has several.
     inserts_per_table: usize,
+    shards: Shards,
     started: Instant,
     tables: Mutex<BTreeMap<Arc<str>, Table>>,
     /// By lane: it came to have nothing to deliver that counts.
@@ -79,11 +83,13 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Delivers to `sink`, at most `inserts_per_table` at a time for one table.
+    /// Delivers to `sink`, at most `inserts_per_table` at a time for one table, at each of its shards.
     pub(crate) fn new(sink: Arc<dyn Sink>, inserts_per_table: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+        let shards = sink.shards();
         Arc::new(Deliveries {
             sink,
-            watch: Watch::new(metrics),
+            watch: Watch::new(metrics, shards.len()),
+            shards,
             inserts_per_table: inserts_per_table.max(1),
             started: Instant::now(),
             tables: Mutex::default(),
@@ -149,9 +155,14 @@ impl Deliveries {
             health.working = table.working;
             health.waiting = table.queued() + table.early;
             health.held = table.held;
-            health.rows_at_once = table.pace.limit();
+            health.rows_at_once = table.turns.limit();
         }
         health
+    }
+
+    /// How each shard does, by its name, in the order of the configuration; none where the sink has no shards.
+    pub(crate) fn shards(&self) -> Vec<(Arc<str>, ShardHealth)> {
+        self.shards.iter().cloned().zip(self.watch.shards()).collect()
     }
 
     /// The batches that are not finished, oldest first, without blocking for long: their files are not read.
@@ -185,7 +196,10 @@ impl Deliveries {
     /// Changes a table, and tells its lane when it has nothing left to deliver.
     fn with_table<T>(&self, name: &Arc<str>, signal: Signal, change: impl FnOnce(&mut Table) -> T) -> T {
         let mut tables = self.tables.lock();
-        let table = tables.entry(name.clone()).or_insert_with(|| Table::new(signal));
+        let table = tables.entry(name.clone()).or_insert_with(|| {
+            let turns = Turns::new(self.shards.clone(), self.inserts_per_table);
+            Table::new(signal, turns)
+        });
         let done = change(table);
         if is_idle(&tables, signal) {
             self.idle[signal.index()].notify_one();
@@ -195,7 +209,7 @@ impl Deliveries {
 
     /// Whether what an earlier process had under way may still arrive, and would then be stored twice.
     fn is_early(&self, job: &Job) -> bool {
-        let rule = || self.sink.after_unknown(&job.part.name.table, job.unknown_for());
+        let rule = || self.sink.after_unknown(&job.part.name.table, job.shard.as_deref(), job.unknown_for());
         job.tried_before && self.started.elapsed() < STRAGGLERS && rule() == AfterUnknown::Look
     }
 
@@ -220,7 +234,7 @@ impl Deliveries {
         let rank = job.rank();
         let begin = self.with_table(&name, signal, |table| {
             table.push(rank, job);
-            let begin = table.working < self.inserts_per_table;
+            let begin = table.working < self.inserts_per_table * self.shards.len().max(1);
             table.working += usize::from(begin);
             begin
         });
@@ -247,10 +261,11 @@ impl Deliveries {
     }
 
     async fn turn(self: &Arc<Self>, job: Job) {
-        let was_held = job.held.is_some();
+        let (was_held, held_at) = (job.held.is_some(), job.held_at);
         let (name, signal) = job.lane();
         let changes = self.sink.changes();
-        let (job, turn) = self.turn_apart(job).await;
+        let (mut job, turn) = self.turn_apart(job).await;
+        job.held_at = if was_held { held_at } else { job.place_of_shard() };
         match turn {
             Turn::Held => {
                 if !was_held {
@@ -278,8 +293,8 @@ impl Deliveries {
             let stuck = Stuck::new(&this, &name, signal, job.standing.clone());
             // Whatever waits for a person is not waited for by its lane while it tries again.
             stuck.set(job.held.is_some());
-            let pace = this.with_table(&name, signal, |table| table.pace.clone());
-            let context = Context { sink: this.sink.as_ref(), watch: &this.watch, pace: &pace, stuck: &stuck };
+            let turns = this.with_table(&name, signal, |table| table.turns.clone());
+            let context = Context { sink: this.sink.as_ref(), watch: &this.watch, turns: &turns, stuck: &stuck };
             let turn = job.turn(context).await;
             drop(stuck);
             (job, turn)
@@ -287,7 +302,7 @@ impl Deliveries {
         match turn.await {
             Ok(done) => done,
             Err(_) => {
-                self.watch.report(&part.name.table, Report::Held(PANICKED));
+                self.watch.report(&part.name.table, None, Report::Held(PANICKED));
                 let mut job = Job::new(shipment, part, place);
                 job.held = Some(PANICKED.into());
                 (job, Turn::Held)
@@ -317,7 +332,7 @@ impl Deliveries {
     fn set_held(&self, job: &Job, held: bool) {
         let (name, signal) = job.lane();
         job.shipment.set_held(&name, held);
-        self.watch.held(&name, if held { 1 } else { -1 });
+        self.watch.held(&name, job.held_at, if held { 1 } else { -1 });
         self.with_table(&name, signal, |table| {
             table.held = if held { table.held + 1 } else { table.held.saturating_sub(1) };
         });
@@ -373,17 +388,6 @@ impl Deliveries {
         let metrics = self.watch.metrics();
         metrics.batches_waiting.get_or_create(&of).inc_by(sign);
         metrics.batch_bytes_waiting.get_or_create(&of).inc_by(sign.saturating_mul(bytes));
-    }
-}
-
-impl Job {
-    fn rank(&self) -> Rank {
-        (!self.tried_before, self.shipment.batch.sequence(), self.part.id)
-    }
-
-    /// The table whose queue it waits in, and the lane that waits for it.
-    fn lane(&self) -> (Arc<str>, Signal) {
-        (self.part.name.table.clone(), self.shipment.batch.signal())
     }
 }
 

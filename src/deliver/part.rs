@@ -4,6 +4,7 @@
 //! sent. So a restart knows of every piece that may be in, looks for it or repeats it under the same token, and sends no other again.
 
 mod disk;
+mod shard;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::doubt::{Insert, Step, Verdict};
-use super::pace::{Pace, Pass};
+use super::pace::Pass;
 use super::piece::{Piece, rows};
 use super::shipment::Shipment;
-use super::table::{Standing, Stuck};
+use super::table::{Rank, Standing, Stuck};
+use super::turns::{Seat, Turns};
 use super::watch::{Report, Watch};
+use crate::signal::Signal;
 use crate::sink::{AfterUnknown, Outcome, PartDelivery, Sink};
 use crate::spool::{BatchPart, Contents, Note};
 
@@ -32,6 +35,12 @@ pub(super) struct Job {
     pieces: Option<Vec<Piece>>,
     /// An earlier process tried it.
     pub(super) tried_before: bool,
+    /// The shard that all of it goes to, as it was noted; none before it is chosen.
+    pub(super) shard: Option<Arc<str>>,
+    /// Its place among what is under way there.
+    seat: Option<Seat>,
+    /// The place in the configuration of the shard at which it is held.
+    pub(super) held_at: Option<usize>,
     /// Notes of what has happened already; they go with the next one.
     owed: Vec<Note>,
     /// In the sink's words, why it came to wait for a person.
@@ -45,7 +54,7 @@ pub(super) struct Job {
 pub(super) struct Context<'a> {
     pub(super) sink: &'a dyn Sink,
     pub(super) watch: &'a Watch,
-    pub(super) pace: &'a Arc<Pace>,
+    pub(super) turns: &'a Arc<Turns>,
     pub(super) stuck: &'a Stuck<'a>,
 }
 
@@ -71,8 +80,12 @@ enum Settled {
 
 impl Job {
     pub(super) fn new(shipment: Arc<Shipment>, part: BatchPart, place: usize) -> Self {
-        let tried_before = shipment.batch.state(part.id).is_tried();
+        let state = shipment.batch.state(part.id);
+        let tried_before = state.is_tried();
         Job {
+            shard: state.shard,
+            seat: None,
+            held_at: None,
             shipment,
             part,
             place,
@@ -82,6 +95,15 @@ impl Job {
             held: None,
             standing: Arc::default(),
         }
+    }
+
+    pub(super) fn rank(&self) -> Rank {
+        (!self.tried_before, self.shipment.batch.sequence(), self.part.id)
+    }
+
+    /// The table whose queue it waits in, and the lane that waits for it.
+    pub(super) fn lane(&self) -> (Arc<str>, Signal) {
+        (self.part.name.table.clone(), self.shipment.batch.signal())
     }
 
     /// How long ago the oldest attempt was of which nobody knows what came, as an earlier process noted it.
@@ -103,6 +125,9 @@ impl Job {
             Some(pieces) => pieces,
             None => self.first_pieces(context.sink, &contents).await,
         };
+        if let Err(settled) = self.find_its_shard(&mut pieces, &contents, context).await {
+            return self.end_early(settled, pieces).await;
+        }
         let (mut aside, mut alone) = (Vec::new(), 0);
         while let Some(mut piece) = pieces.pop() {
             match self.settle(&mut piece, &contents, context).await {
@@ -112,7 +137,7 @@ impl Job {
                     self.is_in(&piece);
                 }
                 Settled::Divide(why) => {
-                    context.watch.report(&self.part.name.table, Report::Refused(&why));
+                    context.watch.report(&self.part.name.table, self.place_of_shard(), Report::Refused(&why));
                     match piece.halves(&contents) {
                         Some(halves) => pieces.extend(self.divide(&piece, halves).await),
                         None => self.quarantine(&piece, &contents, &why).await,
@@ -134,17 +159,10 @@ impl Job {
                         }
                     }
                 },
-                Settled::Held(why) => {
+                settled @ (Settled::Held(_) | Settled::GivenUp) => {
                     pieces.push(piece);
                     aside.extend(pieces);
-                    self.pieces = Some(aside);
-                    self.held = Some(why);
-                    self.settle_owed().await;
-                    return Turn::Held;
-                }
-                Settled::GivenUp => {
-                    self.settle_owed().await;
-                    return Turn::Settled;
+                    return self.end_early(settled, aside).await;
                 }
             }
         }
@@ -152,6 +170,8 @@ impl Job {
             // What was set aside comes last.
             aside.append(&mut pieces);
             self.pieces = Some(aside);
+            // Its shard may well take others.
+            self.seat = None;
             self.settle_owed().await;
             return Turn::Held;
         }
@@ -159,16 +179,36 @@ impl Job {
         Turn::Settled
     }
 
+    /// The turn ends with these pieces still to be delivered.
+    async fn end_early(&mut self, settled: Settled, pieces: Vec<Piece>) -> Turn {
+        let Settled::Held(why) = settled else {
+            self.settle_owed().await;
+            return Turn::Settled;
+        };
+        self.pieces = Some(pieces);
+        self.held = Some(why);
+        self.settle_owed().await;
+        Turn::Held
+    }
+
+    /// What is sent for a piece.
+    fn delivery(&self, piece: &Piece, contents: &Contents) -> PartDelivery {
+        piece.delivery(&self.shipment.batch, &self.part, contents, self.shard.clone())
+    }
+
     /// Sends, looks and waits until it is known what becomes of the piece.
     async fn settle(&mut self, piece: &mut Piece, contents: &Contents, context: Context<'_>) -> Settled {
+        if let Err(settled) = self.choose_shard(context).await {
+            return settled;
+        }
         loop {
-            let delivery = piece.delivery(&self.shipment.batch, &self.part, contents);
+            let delivery = self.delivery(piece, contents);
             if delivery.rows == 0 {
                 // All of it is damaged.
                 return Settled::In;
             }
             let unknown_for = piece.insert.unknown_for();
-            let rule = delivery.can_be_found().then(|| context.sink.after_unknown(&self.part.name.table, unknown_for));
+            let rule = delivery.can_be_found().then(|| self.rule(unknown_for, context));
             let pass = match self.begin(piece, &delivery, contents, rule, context).await {
                 Ok(pass) => pass,
                 Err(settled) => return settled,
@@ -200,9 +240,10 @@ impl Job {
         rule: Option<AfterUnknown>,
         context: Context<'_>,
     ) -> Result<Option<Pass>, Settled> {
+        let pace = context.turns.pace(self.seat.as_ref());
         let is_too_large = || {
             let more = |limit: u64| delivery.rows_sent() > limit;
-            piece.is_fresh() && context.pace.limit().is_some_and(more) && piece.smaller(contents).is_some()
+            piece.is_fresh() && pace.limit().is_some_and(more) && piece.smaller(contents).is_some()
         };
         if is_too_large() {
             return Err(Settled::Smaller);
@@ -210,7 +251,7 @@ impl Job {
         let pass = match piece.insert.step(rule) {
             Step::Look => None,
             Step::Send => tokio::select! {
-                pass = context.pace.admit(delivery.rows_sent()) => Some(pass),
+                pass = pace.admit(delivery.rows_sent()) => Some(pass),
                 () = self.shipment.given_up() => return Err(Settled::GivenUp),
             },
         };
@@ -226,10 +267,11 @@ impl Job {
 
     /// Notes the attempt before it is made, where that is not known yet. False when the disk refused: the note is owed.
     async fn announce(&mut self, piece: &mut Piece) -> bool {
-        let Some(note) = piece.announce(self.part.id) else {
+        let note = piece.announce(self.part.id);
+        if note.is_none() && !self.owes_shard() {
             return true;
-        };
-        self.owed.push(note);
+        }
+        self.owed.extend(note);
         let noted = self.shipment.note(self.owed.clone()).await.is_ok();
         if noted {
             self.owed.clear();
@@ -249,7 +291,10 @@ impl Job {
         let (table, watch) = (&delivery.name.table, context.watch);
         let began = Instant::now();
         let outcome = context.sink.deliver(delivery).await;
-        watch.report(table, Report::Sent(&outcome, began.elapsed()));
+        watch.report(table, self.place_of_shard(), Report::Sent(&outcome, began.elapsed()));
+        if let Some(seat) = &self.seat {
+            seat.answered(&outcome);
+        }
         match &outcome {
             Outcome::Delivered => pass.was_taken(),
             Outcome::DeliveredBut { rejected, why } => {
@@ -258,7 +303,7 @@ impl Job {
             }
             outcome if outcome.is_too_much() => {
                 if let Some(limit) = pass.was_too_much() {
-                    watch.report(table, Report::Less(limit, delivery.rows_sent()));
+                    watch.report(table, self.place_of_shard(), Report::Less(limit, delivery.rows_sent()));
                 }
             }
             _ => {}
@@ -268,7 +313,7 @@ impl Job {
 
     async fn look(&self, insert: &mut Insert, delivery: &PartDelivery, context: Context<'_>) -> Verdict {
         let look = context.sink.look(delivery).await;
-        context.watch.report(&delivery.name.table, Report::Looked(&look));
+        context.watch.report(&delivery.name.table, self.place_of_shard(), Report::Looked(&look));
         insert.looked(look)
     }
 
@@ -288,10 +333,14 @@ impl Job {
         match verdict {
             Verdict::In { despite } => {
                 context.stuck.set(false);
-                watch.report(table, Report::In(delivery));
-                watch.report(table, Report::Without(&context.sink.columns_gone(delivery), delivery.rows_sent()));
+                watch.report(table, self.place_of_shard(), Report::In(delivery));
+                watch.report(
+                    table,
+                    self.place_of_shard(),
+                    Report::Without(&context.sink.columns_gone(delivery), delivery.rows_sent()),
+                );
                 if let Some(why) = despite {
-                    watch.report(table, Report::InDespite(&why));
+                    watch.report(table, self.place_of_shard(), Report::InDespite(&why));
                 }
                 Some(Settled::In)
             }
@@ -306,7 +355,7 @@ impl Job {
                 self.pause(pause).await.or(Some(Settled::TooMuch(why.into())))
             }
             Verdict::Held { why } => {
-                watch.report(table, Report::Held(&why));
+                watch.report(table, self.place_of_shard(), Report::Held(&why));
                 Some(Settled::Held(why.into()))
             }
             Verdict::Refused { why } => Some(Settled::Divide(why.into())),
@@ -327,7 +376,7 @@ impl Job {
             "{why}; it is one request of {rows} rows, which cannot be divided: it is stored when the limit that this names is raised, or \
              whatever stands behind it is mended"
         );
-        watch.report(&self.part.name.table, Report::Held(&why));
+        watch.report(&self.part.name.table, self.place_of_shard(), Report::Held(&why));
         why.into()
     }
 }

@@ -2,6 +2,7 @@
 //! refused rows stand alone and everything around them is in. Cuts and tokens are noted, so that a restart finds the same.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -68,7 +69,13 @@ impl Piece {
     }
 
     /// What is sent for it.
-    pub(super) fn delivery(&self, batch: &Batch, part: &BatchPart, contents: &Contents) -> PartDelivery {
+    pub(super) fn delivery(
+        &self,
+        batch: &Batch,
+        part: &BatchPart,
+        contents: &Contents,
+        shard: Option<Arc<str>>,
+    ) -> PartDelivery {
         let (chosen, only_rows) = choose(self.extent, contents);
         PartDelivery {
             name: part.name.clone(),
@@ -80,6 +87,7 @@ impl Piece {
             // Those of a frame do not say whose they are.
             witnesses: if only_rows.is_none() { chosen.witnesses() } else { Vec::new() },
             only_rows,
+            shard,
         }
     }
 }

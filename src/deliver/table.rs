@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
 use super::Deliveries;
-use super::pace::Pace;
 use super::part::Job;
+use super::turns::Turns;
 use crate::signal::Signal;
 
 /// Tried by an earlier process first (`false` sorts before `true`), then the oldest batch.
@@ -29,14 +29,14 @@ pub(super) struct Table {
     pub(super) held: usize,
     /// Not in the queue before what an earlier process had under way has arrived.
     pub(super) early: usize,
-    /// How much it is given at once.
-    pub(super) pace: Arc<Pace>,
+    /// Its shards' turns, and how much each is given at once.
+    pub(super) turns: Arc<Turns>,
     /// Told when a part that was held is in.
     pub(super) mended: Arc<Notify>,
 }
 
 impl Table {
-    pub(super) fn new(signal: Signal) -> Table {
+    pub(super) fn new(signal: Signal, turns: Arc<Turns>) -> Table {
         Table {
             signal,
             queue: BTreeMap::new(),
@@ -45,7 +45,7 @@ impl Table {
             stuck: 0,
             held: 0,
             early: 0,
-            pace: Arc::default(),
+            turns,
             mended: Arc::default(),
         }
     }
@@ -77,11 +77,11 @@ impl Table {
 
     /// Takes no inserts now, or waits for a person.
     pub(super) fn is_sick(&self) -> bool {
-        self.held > 0 || self.takes_nothing()
+        (self.held > 0 && !self.turns.any_is_well()) || self.takes_nothing()
     }
 
     fn takes_nothing(&self) -> bool {
-        self.working > 0 && self.working == self.stuck
+        self.working > 0 && self.working == self.stuck && !self.turns.any_is_well()
     }
 }
 

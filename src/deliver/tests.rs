@@ -2,6 +2,7 @@
 
 mod disk;
 mod divided;
+mod shards;
 mod too_much;
 
 use std::sync::Arc;

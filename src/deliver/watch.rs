@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use crate::limited;
-use crate::metrics::{Metrics, OfColumn, OfInsert, OfTable};
+use crate::metrics::{Metrics, OfColumn, OfInsert, OfShard, OfShardInsert, OfTable};
 use crate::sink::{Look, Outcome, PartDelivery};
 
 /// Something that happened to a part of a table.
@@ -49,15 +49,30 @@ pub(crate) struct TableHealth {
     pub(crate) without: BTreeMap<Arc<str>, u64>,
 }
 
+/// How deliveries to a shard go.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ShardHealth {
+    /// Rows that went there since the start.
+    pub(crate) rows: u64,
+    /// Parts that wait for a person.
+    pub(crate) held: u64,
+    /// What went wrong last, in words, and when.
+    pub(crate) last_error: Option<(SystemTime, Arc<str>)>,
+    /// When something was delivered last.
+    pub(crate) last_delivery: Option<SystemTime>,
+}
+
 /// Everything that watches deliveries.
 pub(super) struct Watch {
     metrics: Arc<Metrics>,
     tables: Mutex<BTreeMap<Arc<str>, TableHealth>>,
+    /// In the order of the configuration.
+    shards: Mutex<Vec<ShardHealth>>,
 }
 
 impl Watch {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Watch { metrics, tables: Mutex::default() }
+    pub(super) fn new(metrics: Arc<Metrics>, shards: usize) -> Self {
+        Watch { metrics, tables: Mutex::default(), shards: Mutex::new(vec![ShardHealth::default(); shards]) }
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -68,12 +83,46 @@ impl Watch {
         self.tables.lock().clone()
     }
 
-    /// A part of this table began or ceased to be held.
-    pub(super) fn held(&self, table: &Arc<str>, change: i64) {
+    pub(super) fn shards(&self) -> Vec<ShardHealth> {
+        self.shards.lock().clone()
+    }
+
+    /// A part of this table, at the shard of this place, began or ceased to be held.
+    pub(super) fn held(&self, table: &Arc<str>, shard: Option<usize>, change: i64) {
+        self.of_shard(shard, |health| health.held = health.held.saturating_add_signed(change));
+        if let Some(of) = OfShard::at(shard) {
+            self.metrics.shard_parts_held.get_or_create(&of).inc_by(change);
+        }
         self.metrics.parts_held.get_or_create(&OfTable { table: table.clone() }).inc_by(change);
     }
 
-    pub(super) fn report(&self, table: &Arc<str>, report: Report<'_>) {
+    pub(super) fn report(&self, table: &Arc<str>, shard: Option<usize>, report: Report<'_>) {
+        self.of_shard(shard, |health| match &report {
+            Report::Sent(outcome, _) => {
+                if let (_, Some(why)) = named(outcome) {
+                    health.last_error = Some((SystemTime::now(), why.as_str().into()));
+                }
+            }
+            Report::In(delivery) => {
+                health.rows = health.rows.saturating_add(delivery.rows_sent());
+                health.last_delivery = Some(SystemTime::now());
+            }
+            Report::Looked(Look::Unclear { why }) => {
+                health.last_error = Some((SystemTime::now(), why.as_str().into()));
+            }
+            Report::Held(why) => health.last_error = Some((SystemTime::now(), (*why).into())),
+            _ => {}
+        });
+        match (OfShard::at(shard), &report) {
+            (Some(OfShard { shard }), Report::Sent(outcome, _)) => {
+                let of = OfShardInsert { shard, outcome: named(outcome).0 };
+                self.metrics.shard_inserts.get_or_create(&of).inc();
+            }
+            (Some(of), Report::In(delivery)) => {
+                self.metrics.shard_insert_rows.get_or_create(&of).inc_by(delivery.rows_sent());
+            }
+            _ => {}
+        }
         match report {
             Report::Sent(outcome, took) => self.sent(table, outcome, took),
             Report::Looked(Look::Unclear { why }) => {
@@ -102,20 +151,7 @@ impl Watch {
     }
 
     fn sent(&self, table: &Arc<str>, outcome: &Outcome, took: Duration) {
-        let (said, doubtful) = match outcome {
-            Outcome::Doubtful { or_else } => (&**or_else, true),
-            said => (said, false),
-        };
-        let (name, why) = match said {
-            Outcome::Delivered | Outcome::DeliveredBut { .. } | Outcome::Doubtful { .. } => ("delivered", None),
-            Outcome::Retry { why, .. } => ("retry", Some(why)),
-            Outcome::TooMuch { why, sure: true } => ("too_much", Some(why)),
-            Outcome::TooMuch { why, sure: false } => ("retry", Some(why)),
-            Outcome::Unknown { why } => ("unknown", Some(why)),
-            Outcome::Hold { why } => ("hold", Some(why)),
-            Outcome::Refused { why } => ("refused", Some(why)),
-        };
-        let name = if doubtful && !outcome.is_too_much() { "unknown" } else { name };
+        let (name, why) = named(outcome);
         let of = OfInsert { table: table.clone(), outcome: name };
         self.metrics.inserts.get_or_create(&of).inc();
         let of = OfTable { table: table.clone() };
@@ -148,4 +184,29 @@ impl Watch {
         let mut tables = self.tables.lock();
         tables.entry(table.clone()).or_default().last_error = Some((SystemTime::now(), why.into()));
     }
+
+    fn of_shard(&self, shard: Option<usize>, change: impl FnOnce(&mut ShardHealth)) {
+        let mut shards = self.shards.lock();
+        if let Some(health) = shard.and_then(|place| shards.get_mut(place)) {
+            change(health);
+        }
+    }
+}
+
+/// What an outcome is called, and why it is not well.
+fn named(outcome: &Outcome) -> (&'static str, Option<&String>) {
+    let (said, doubtful) = match outcome {
+        Outcome::Doubtful { or_else } => (&**or_else, true),
+        said => (said, false),
+    };
+    let (name, why) = match said {
+        Outcome::Delivered | Outcome::DeliveredBut { .. } | Outcome::Doubtful { .. } => ("delivered", None),
+        Outcome::Retry { why, .. } => ("retry", Some(why)),
+        Outcome::TooMuch { why, sure: true } => ("too_much", Some(why)),
+        Outcome::TooMuch { why, sure: false } => ("retry", Some(why)),
+        Outcome::Unknown { why } => ("unknown", Some(why)),
+        Outcome::Hold { why } => ("hold", Some(why)),
+        Outcome::Refused { why } => ("refused", Some(why)),
+    };
+    (if doubtful && !outcome.is_too_much() { "unknown" } else { name }, why)
 }

@@ -8,6 +8,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -22,8 +24,7 @@ use crate::https;
 use crate::keys::KeyRing;
 use crate::metrics::{Metrics, Reason};
 use crate::readiness::{Check, Readiness, State};
-use crate::sink::clickhouse::ClickHouse;
-use crate::sink::clickhouse::schema::ServerSchema;
+use crate::sink::clickhouse::{ClickHouse, Schemas, Shards, StartError};
 use crate::sink::collector::Collector;
 use crate::sink::{Condition, Sink};
 use crate::spool::disk::RealDisk;
@@ -37,6 +38,9 @@ const EVERY_WITH_SPOOL: Duration = Duration::from_secs(15);
 
 /// The last known schema, in the spool's folder.
 const SCHEMA_FILE: &str = "schema.json";
+
+/// The same of each shard, where there are shards.
+const SHARDS_FILE: &str = "schema-shards.json";
 
 /// What stands behind the gateway.
 pub(super) struct Store {
@@ -146,17 +150,28 @@ async fn connect(
     config: &config::ClickHouse,
     spool: &Arc<Spool>,
     readiness: &Readiness,
-) -> Result<Arc<ClickHouse>, ServeError> {
-    let known = known_schema(spool).await;
+) -> Result<Arc<dyn Sink>, ServeError> {
+    if config.shards.is_empty() {
+        let known = known_schema(spool, SCHEMA_FILE).await;
+        let sink = patiently(readiness, || ClickHouse::connect(config.clone(), known.clone())).await?;
+        keep_schema(sink.schema(), spool, SCHEMA_FILE);
+        return Ok(sink);
+    }
+    let known: Schemas = known_schema(spool, SHARDS_FILE).await.unwrap_or_default();
+    let sink = patiently(readiness, || Shards::connect(config.clone(), &known)).await?;
+    keep_schema(sink.schemas(), spool, SHARDS_FILE);
+    spool.notes_shards();
+    Ok(sink)
+}
+
+async fn patiently<T, F>(readiness: &Readiness, connect: impl Fn() -> F) -> Result<T, ServeError>
+where
+    F: Future<Output = Result<T, StartError>>,
+{
     let waiting = readiness.check("sink");
     loop {
-        match ClickHouse::connect(config.clone(), known.clone()).await {
-            Ok(sink) => {
-                if spool.is_durable() {
-                    tokio::spawn(keep_schema(sink.schema(), spool.clone()));
-                }
-                return Ok(sink);
-            }
+        match connect().await {
+            Ok(sink) => return Ok(sink),
             Err(error) if error.is_away() => {
                 warn!(%error, "ClickHouse is away; waiting for it before anything is accepted");
                 waiting.set(Err(error.to_string()));
@@ -167,27 +182,38 @@ async fn connect(
     }
 }
 
-async fn known_schema(spool: &Arc<Spool>) -> Option<ServerSchema> {
+async fn known_schema<T: DeserializeOwned + Send + 'static>(spool: &Arc<Spool>, file: &'static str) -> Option<T> {
     let spool = spool.clone();
-    let file = blocking::run_io(move || spool.load(SCHEMA_FILE)).await;
-    let known = file.map(|bytes| bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
+    let bytes = blocking::run_io(move || spool.load(file)).await;
+    let known = bytes.map(|bytes| bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
     known.unwrap_or_else(|error| {
         warn!(%error, "the last known schema could not be read");
         None
     })
 }
 
-async fn keep_schema(mut schema: watch::Receiver<Arc<ServerSchema>>, spool: Arc<Spool>) {
-    loop {
-        let (known, spool) = (schema.borrow_and_update().clone(), spool.clone());
-        let save = move || spool.save(SCHEMA_FILE, &serde_json::to_vec(&*known)?);
-        if let Err(error) = blocking::run_io(save).await {
-            warn!(%error, "the schema could not be kept; a start while ClickHouse is away will wait for it");
-        }
-        if schema.changed().await.is_err() {
-            return;
-        }
+/// From now on, where the spool survives the process.
+fn keep_schema<T: Serialize + Send + Sync + 'static>(
+    mut schema: watch::Receiver<Arc<T>>,
+    spool: &Arc<Spool>,
+    file: &'static str,
+) {
+    if !spool.is_durable() {
+        return;
     }
+    let spool = spool.clone();
+    tokio::spawn(async move {
+        loop {
+            let (known, spool) = (schema.borrow_and_update().clone(), spool.clone());
+            let save = move || spool.save(file, &serde_json::to_vec(&*known)?);
+            if let Err(error) = blocking::run_io(save).await {
+                warn!(%error, "the schema could not be kept; a start while ClickHouse is away will wait for it");
+            }
+            if schema.changed().await.is_err() {
+                return;
+            }
+        }
+    });
 }
 
 /// With a spool, ready means that requests can be kept in it, whether the sink takes anything or not, for that is what a spool is for: how the sink does

@@ -3,7 +3,7 @@
 //! A request is text: its name, then `table=rows` for each table, for example `r1 otel_logs=2 hyperdx_sessions=1`. A request whose
 //! name begins with `bad` is malformed, one with `panic` makes the encoder panic; rows of one whose name begins with `poison` are refused by the table.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 
-use super::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Sink};
+use super::{AfterUnknown, BoxFuture, Look, Outcome, PartDelivery, Shards, Sink};
 use crate::chunk::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, PartName, SealedPart, Witness};
 use crate::signal::Signal;
 
@@ -86,7 +86,15 @@ pub(crate) struct State {
     pub(crate) inserts: Vec<(String, BTreeSet<String>)>,
     /// Draws acts where nothing else says what to do.
     pub(crate) chaos: Option<StdRng>,
-    tokens: HashSet<String>,
+    /// Where each of `rows` is, with shards.
+    pub(crate) at: Vec<Option<Arc<str>>>,
+    /// With shards: those that do not answer.
+    pub(crate) away: HashSet<Arc<str>>,
+    /// With shards: where each part was sent first.
+    homes: HashMap<String, Arc<str>>,
+    /// Parts that were sent to one shard and then to another, or to none.
+    pub(crate) strays: Vec<String>,
+    tokens: HashSet<(Option<Arc<str>>, String)>,
     late: Vec<PartDelivery>,
 }
 
@@ -97,6 +105,7 @@ pub(crate) struct FakeSink {
     pub(crate) changes: watch::Sender<u64>,
     /// Replicas that share their tokens: a token counts for ten minutes.
     pub(crate) replicas: AtomicBool,
+    pub(crate) shards: Mutex<Shards>,
 }
 
 impl FakeSink {
@@ -106,6 +115,7 @@ impl FakeSink {
             rule: Mutex::new(AfterUnknown::RepeatThenLook),
             changes: watch::Sender::new(0),
             replicas: AtomicBool::new(false),
+            shards: Mutex::default(),
         })
     }
 
@@ -159,6 +169,25 @@ impl FakeSink {
         }
     }
 
+    /// From now on it has these shards.
+    pub(crate) fn divide(&self, shards: &[&str]) {
+        *self.shards.lock() = shards.iter().map(|name| Arc::from(*name)).collect();
+    }
+
+    /// Whether the shard that a part is sent to answers.
+    fn comes_home(&self, part: &PartDelivery) -> bool {
+        if self.shards.lock().is_empty() {
+            return true;
+        }
+        let mut state = self.state.lock();
+        let name: Vec<&str> = part.token.split('-').take(2).collect();
+        let home = part.shard.as_ref().map(|shard| state.homes.entry(name.join("-")).or_insert(shard.clone()).clone());
+        if home.is_none() || home != part.shard {
+            state.strays.push(part.token.clone());
+        }
+        part.shard.as_ref().is_some_and(|shard| !state.away.contains(shard))
+    }
+
     fn take(&self, part: &PartDelivery) -> Outcome {
         let rows: Vec<String> = rows(part);
         if rows.iter().any(|name| name.starts_with("poison")) {
@@ -166,9 +195,10 @@ impl FakeSink {
         }
         let mut state = self.state.lock();
         let has_window = *self.rule.lock() != AfterUnknown::Look;
-        if state.tokens.insert(part.token.clone()) || !has_window {
+        if state.tokens.insert((part.shard.clone(), part.token.clone())) || !has_window {
             let table = part.name.table.to_string();
             state.inserts.push((part.token.clone(), rows.iter().cloned().collect()));
+            state.at.extend(rows.iter().map(|_| part.shard.clone()));
             state.rows.extend(rows.into_iter().map(|name| (table.clone(), name)));
         }
         Outcome::Delivered
@@ -221,6 +251,10 @@ impl Sink for FakeSink {
         Box::pin(async move {
             let table = part.name.table.to_string();
             let under_way = UnderWay::new(self, part.rows_sent());
+            if !self.comes_home(part) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                return Outcome::Retry { why: "away".into(), after: None };
+            }
             let act = {
                 let mut state = self.state.lock();
                 state.attempts.push((table.clone(), part.token.clone()));
@@ -254,7 +288,7 @@ impl Sink for FakeSink {
                     panic!("on purpose");
                 }
                 Some(Act::SpoilAndSay(outcome)) => {
-                    self.state.lock().tokens.insert(part.token.clone());
+                    self.state.lock().tokens.insert((part.shard.clone(), part.token.clone()));
                     outcome
                 }
                 Some(Act::Wait(time)) => {
@@ -284,8 +318,12 @@ impl Sink for FakeSink {
             // A look begins when the old attempts are over.
             self.land();
             let state = self.state.lock();
-            let stored: BTreeSet<&String> =
-                state.rows.iter().filter(|(of, _)| *of == table).map(|(_, name)| name).collect();
+            if part.shard.as_ref().map_or(!state.away.is_empty(), |shard| state.away.contains(shard)) {
+                return Look::Unclear { why: "away".into() };
+            }
+            let here = |place: usize| part.shard.is_none() || state.at.get(place) == Some(&part.shard);
+            let there = state.rows.iter().enumerate().filter(|(place, (of, _))| *of == table && here(*place));
+            let stored: BTreeSet<&String> = there.map(|(_, (_, name))| name).collect();
             let there = |witness: &[u8]| stored.iter().any(|name| name.as_bytes() == witness);
             let present = match part.only_rows {
                 Some(_) => rows(part).iter().all(|name| there(name.as_bytes())),
@@ -295,12 +333,25 @@ impl Sink for FakeSink {
         })
     }
 
-    fn after_unknown(&self, _table: &str, since: Duration) -> AfterUnknown {
+    fn after_unknown(&self, _table: &str, shard: Option<&str>, since: Duration) -> AfterUnknown {
+        if shard.is_none() && !self.shards.lock().is_empty() {
+            return AfterUnknown::Look;
+        }
         match self.replicas.load(Ordering::Relaxed) {
             true if since < Duration::from_secs(600) => AfterUnknown::Repeat,
             true => AfterUnknown::Look,
             false => *self.rule.lock(),
         }
+    }
+
+    fn shards(&self) -> Shards {
+        self.shards.lock().clone()
+    }
+
+    fn shard(&self, noted: &str) -> Result<Option<Arc<str>>, String> {
+        let shards = self.shards.lock();
+        let found = shards.iter().find(|shard| ***shard == *noted).cloned();
+        found.map(Some).ok_or_else(|| format!("{noted} is not there any more"))
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -26,6 +26,9 @@ use crate::chunk::{ChunkEncoder, PartName, Witness};
 use crate::config::SinkConfig;
 use crate::signal::Signal;
 
+/// The names of a sink's shards, in the order of the configuration.
+pub(crate) type Shards = Arc<[Arc<str>]>;
+
 /// A boxed future, as the methods of [`Sink`] return.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -48,8 +51,23 @@ pub trait Sink: Send + Sync + 'static {
     /// After an unknown outcome: is the part in? Waits until the old attempt can no longer be running.
     fn look<'a>(&'a self, part: &'a PartDelivery) -> BoxFuture<'a, Look>;
 
-    /// What is to be done when the outcome of an insert into `table` was unknown `since` ago (`Duration::MAX`: nobody knows how long).
-    fn after_unknown(&self, table: &str, since: Duration) -> AfterUnknown;
+    /// What is to be done when the outcome of an insert into `table`, at this shard where the sink has shards, was unknown `since` ago
+    /// (`Duration::MAX`: nobody knows how long).
+    fn after_unknown(&self, table: &str, shard: Option<&str>, since: Duration) -> AfterUnknown;
+
+    /// The shards that a part may go to, each by its name; empty where there is nothing to choose. A part that was nowhere yet goes whole to one of them,
+    /// and stays there.
+    fn shards(&self) -> Shards {
+        Shards::default()
+    }
+
+    /// Which of [`Sink::shards`] is meant by a name that was noted, perhaps by an earlier process; none where there are no shards.
+    ///
+    /// # Errors
+    /// In words, what a person has to do: it is not there any more.
+    fn shard(&self, _noted: &str) -> Result<Option<Arc<str>>, String> {
+        Ok(None)
+    }
 
     /// An earlier process tried this part and never said what came of it. Called once for each of its pieces, before the first attempt in this process.
     fn tried_before(&self, _: &PartDelivery) {}
@@ -135,6 +153,8 @@ pub struct PartDelivery {
     pub witnesses: Vec<Witness>,
     /// Only these rows of `body` (start, count): set when a part is divided within a frame.
     pub only_rows: Option<(u64, u64)>,
+    /// Where the sink has shards: the one that it goes to. None: it may have been sent, and nobody knows where to; it is only looked for.
+    pub shard: Option<Arc<str>>,
 }
 
 impl PartDelivery {

@@ -34,12 +34,14 @@ pub(crate) struct PartState {
     pub(crate) refused: Vec<Refused>,
     /// Set by a person's retry: only these rows, refused once, are still to be delivered.
     pub(crate) only: Option<Vec<Refused>>,
+    /// The sink's shard that all of it goes to, as it was called when the note was written.
+    pub(crate) shard: Option<Arc<str>>,
 }
 
 impl Default for PartState {
     fn default() -> Self {
         let pieces = vec![PieceState::new(Extent::Whole)];
-        PartState { is_in: false, split: false, generation: 0, pieces, refused: Vec::new(), only: None }
+        PartState { is_in: false, split: false, generation: 0, pieces, refused: Vec::new(), only: None, shard: None }
     }
 }
 
@@ -374,6 +376,7 @@ impl PartState {
                 }
             }
             Note::Divided { extent, into, .. } => self.divide(*extent, into),
+            Note::Shard { shard, .. } => self.shard = Some(shard.clone()),
         }
     }
 

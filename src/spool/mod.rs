@@ -36,7 +36,7 @@
 //! | at | bytes | |
 //! | --- | --- | --- |
 //! | 0 | 8 | `OTGSPOOL` |
-//! | 8 | 2 | version: 2; 1 has the same layout and fewer kinds of notes |
+//! | 8 | 2 | version: 2, 3 for profiles, 4 where notes of shards may come; 1 has the same layout and fewer kinds of notes |
 //! | 10 | 2 | signal: 0 traces, 1 logs, 2 metrics |
 //! | 12 | 8 | sequence number |
 //! | 20 | 16 | token |
@@ -108,7 +108,7 @@ pub(crate) mod tests;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -154,18 +154,19 @@ pub(crate) struct Settings {
 pub(crate) struct Spool {
     store: Arc<Store>,
     next_sequence: AtomicU64,
+    shards: AtomicBool,
 }
 
 impl Spool {
     /// A spool in memory: gone with the process, so that nothing may be acknowledged before the sink has it.
     pub(crate) fn in_memory() -> Spool {
         let store = Store::new(Box::new(MemoryDisk::default()), Limits::NONE, None, Reserve::default());
-        Spool { store: Arc::new(store), next_sequence: AtomicU64::new(0) }
+        Spool { store: Arc::new(store), next_sequence: AtomicU64::new(0), shards: AtomicBool::new(false) }
     }
 
     /// For who only looks.
     pub(crate) fn of(store: Arc<Store>) -> Spool {
-        Spool { store, next_sequence: AtomicU64::new(0) }
+        Spool { store, next_sequence: AtomicU64::new(0), shards: AtomicBool::new(false) }
     }
 
     /// Opens the spool on a disk and recovers what is there. Blocks: it reads the metas of every file.
@@ -183,7 +184,7 @@ impl Spool {
             tracing::warn!(%error, "no room for the spool's reserve: nothing new is accepted before there is");
         }
         store.room.look(store.disk.as_ref());
-        let spool = Spool { store, next_sequence: AtomicU64::new(next_sequence) };
+        let spool = Spool { store, next_sequence: AtomicU64::new(next_sequence), shards: AtomicBool::new(false) };
         Ok((spool, recovered))
     }
 
@@ -201,6 +202,11 @@ impl Spool {
         self.store.disk.is_durable()
     }
 
+    /// From now on batches may come to hold notes of shards, which versions before do not understand.
+    pub(crate) fn notes_shards(&self) {
+        self.shards.store(true, Ordering::Relaxed);
+    }
+
     /// A new batch. No file is made before its first frame.
     pub(crate) fn batch(&self, signal: Signal) -> OpenBatch {
         let header = Header {
@@ -208,6 +214,7 @@ impl Spool {
             token: Token::random(),
             signal,
             created_ms: now_ms(),
+            shards: self.shards.load(Ordering::Relaxed),
         };
         OpenBatch::new(self.store.clone(), header)
     }

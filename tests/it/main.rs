@@ -33,6 +33,7 @@ mod reload;
 mod rows;
 mod sdk;
 mod secrets;
+mod shards;
 mod shared_limits;
 mod spool;
 mod stop;

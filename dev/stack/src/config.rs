@@ -132,6 +132,17 @@ impl Config {
         self
     }
 
+    /// Divides rows over shards, as `sink.clickhouse.shards` has them, instead of one address. After [`Config::store`].
+    #[must_use]
+    pub fn shards(mut self, shards: &str) -> Config {
+        let lines = self.sink.lines().map(|line| match line.starts_with("    url: ") {
+            true => format!("    shards: {shards}\n"),
+            false => format!("{line}\n"),
+        });
+        self.sink = lines.collect();
+        self
+    }
+
     /// Keeps rows for twenty years, where their times are of a fixed day. After [`Config::store`].
     #[must_use]
     pub fn keeping(self) -> Config {

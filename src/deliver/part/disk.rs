@@ -36,7 +36,7 @@ impl Job {
         let open = state.pieces.iter().rev().filter(|piece| !piece.is_in);
         let pieces: Vec<Piece> = open.map(|piece| Piece::known(piece, state.split)).collect();
         for piece in pieces.iter().filter(|piece| !piece.insert.known_absent()) {
-            sink.tried_before(&piece.delivery(&batch, &self.part, contents));
+            sink.tried_before(&self.delivery(piece, contents));
         }
         pieces
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SPOOL: Settings = Settings { limits: Limits::NONE, digest_ttl: Duration::from_secs(600) };
+pub(super) const SPOOL: Settings = Settings { limits: Limits::NONE, digest_ttl: Duration::from_secs(600) };
 
 /// So many batches of one request in table `a`, on a disk that fails as it is told.
 fn backlog(sink: &Arc<FakeSink>, count: usize) -> (FaultyDisk, Spool, Vec<Batch>) {

@@ -91,7 +91,7 @@ fn divided_and_killed(rule: AfterUnknown, frames: &[&[&str]], held: usize, store
 }
 
 /// A process: nothing that it began goes on after it.
-fn in_a_life<T>(life: impl Future<Output = T>) -> T {
+pub(super) fn in_a_life<T>(life: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let done = runtime.block_on(life);
     runtime.shutdown_timeout(Duration::from_secs(10));

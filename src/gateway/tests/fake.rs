@@ -43,7 +43,7 @@ impl Sink for FakeSink {
         Box::pin(async { Look::Absent })
     }
 
-    fn after_unknown(&self, _table: &str, _since: Duration) -> AfterUnknown {
+    fn after_unknown(&self, _table: &str, _shard: Option<&str>, _since: Duration) -> AfterUnknown {
         AfterUnknown::Look
     }
 }

@@ -48,20 +48,40 @@ pub(super) struct Http {
     credentials: Arc<ArcSwap<Credentials>>,
 }
 
-/// The ingest user's name and password, as they are sent.
+/// The ingest user's names and passwords, as they are sent.
 #[derive(Debug)]
 pub(super) struct Credentials {
+    usual: Login,
+    /// Of servers that have one of their own.
+    own: Vec<(Uri, Login)>,
+}
+
+#[derive(Debug)]
+struct Login {
     user: HeaderValue,
     password: HeaderValue,
 }
 
 impl Credentials {
     pub(super) fn new(config: &config::ClickHouse) -> Result<Credentials, SetupError> {
-        let user = HeaderValue::from_str(&config.user).map_err(|_| SetupError::Credential("user"))?;
-        let mut password =
-            HeaderValue::from_str(config.password.expose()).map_err(|_| SetupError::Credential("password"))?;
+        let mut own = Vec::new();
+        for (url, login) in &config.logins {
+            own.push((url.clone(), Login::new(&login.user, &login.password)?));
+        }
+        Ok(Credentials { usual: Login::new(&config.user, &config.password)?, own })
+    }
+
+    fn at(&self, server: &Uri) -> &Login {
+        self.own.iter().find(|(of, _)| of == server).map_or(&self.usual, |(_, own)| own)
+    }
+}
+
+impl Login {
+    fn new(user: &str, password: &config::Secret) -> Result<Login, SetupError> {
+        let user = HeaderValue::from_str(user).map_err(|_| SetupError::Credential("user"))?;
+        let mut password = HeaderValue::from_str(password.expose()).map_err(|_| SetupError::Credential("password"))?;
         password.set_sensitive(true);
-        Ok(Credentials { user, password })
+        Ok(Login { user, password })
     }
 }
 
@@ -146,8 +166,9 @@ impl Http {
             Request::post(uri).body(body).map_err(|error| Failure::NotSent(format!("{}: {error}", Server(server))))?;
         let headers = request.headers_mut();
         let credentials = self.credentials.load();
-        headers.insert("x-clickhouse-user", credentials.user.clone());
-        headers.insert("x-clickhouse-key", credentials.password.clone());
+        let login = credentials.at(server);
+        headers.insert("x-clickhouse-user", login.user.clone());
+        headers.insert("x-clickhouse-key", login.password.clone());
         if empty {
             // An insert of nothing: ClickHouse wants to be told that it has no body.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));

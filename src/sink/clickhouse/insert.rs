@@ -137,6 +137,7 @@ pub(super) async fn would_be_taken(
         body: Vec::new(),
         witnesses: Vec::new(),
         only_rows: None,
+        shard: None,
     };
     insert(http, server, database, facts, &nothing, options).await
 }
@@ -197,6 +198,7 @@ mod tests {
             body: Vec::new(),
             witnesses: Vec::new(),
             only_rows,
+            shard: None,
         }
     }
 

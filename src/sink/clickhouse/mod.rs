@@ -13,6 +13,7 @@
 //! | `error` | what a failure means |
 //! | `proof` | what an exception proves where views read a table |
 //! | `servers` | several addresses |
+//! | `shards` | several shards, each with its addresses |
 //! | `http`, `query` | statements and answers over HTTP |
 
 mod change;
@@ -27,6 +28,7 @@ mod query;
 mod replica;
 pub mod schema;
 mod servers;
+mod shards;
 mod start;
 mod survey;
 
@@ -40,6 +42,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub(crate) use error::Failure;
+pub(crate) use shards::{Schemas, Shards};
 pub use start::{StartError, apply_schema};
 pub(crate) use survey::Asker;
 pub use survey::{Survey, survey};
@@ -333,9 +336,13 @@ impl Sink for ClickHouse {
         Box::pin(self.find(part))
     }
 
-    fn after_unknown(&self, table: &str, since: Duration) -> AfterUnknown {
+    fn after_unknown(&self, table: &str, _: Option<&str>, since: Duration) -> AfterUnknown {
         let schema = self.schema.borrow();
         schema.tables.get(table).map_or(AfterUnknown::Look, |table| table.after_unknown(since))
+    }
+
+    fn shard(&self, noted: &str) -> Result<Option<Arc<str>>, String> {
+        if shards::is(noted, &self.config.urls) { Ok(None) } else { Err(shards::gone(noted, 0)) }
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

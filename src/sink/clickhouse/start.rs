@@ -56,6 +56,9 @@ pub enum StartError {
     /// The user may not insert, or inserts would be held for another reason.
     #[error("rows cannot be inserted: {}", lines(.0))]
     Insert(Vec<NotTaken>),
+    /// The shards do not go together.
+    #[error("the shards of sink.clickhouse.shards do not go together: {0}")]
+    Shards(String),
     /// The tables cannot be written.
     #[error("the tables cannot be written: {}", lines(.0))]
     Schema(Vec<SchemaError>),
@@ -336,13 +339,15 @@ fn client(connector: &Connector, servers: &Servers, config: &config::ClickHouse)
     let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
         .pool_max_idle_per_host(0)
         .build(connector.clone());
-    clickhouse::Client::with_http_client(http)
-        .with_url(base(servers.uri(servers.current())))
-        .with_user(&config.user)
-        .with_password(config.password.expose())
+    let server = servers.uri(servers.current());
+    let (user, password) = config.login(server);
+    clickhouse::Client::with_http_client(http).with_url(base(server)).with_user(user).with_password(password.expose())
 }
 
-fn encoder_settings(schema: &ServerSchema, config: &config::ClickHouse) -> Result<EncoderSettings, StartError> {
+pub(super) fn encoder_settings(
+    schema: &ServerSchema,
+    config: &config::ClickHouse,
+) -> Result<EncoderSettings, StartError> {
     let mut plans = Vec::new();
     let mut errors = Vec::new();
     for kind in TableKind::ALL {

@@ -75,8 +75,12 @@ impl Asker {
 /// It does not answer, or in another protocol. A login that it refuses is no error.
 pub async fn survey(config: &config::ClickHouse, administrator: (&str, Secret)) -> Result<Survey, StartError> {
     let mut found = Survey::default();
-    let as_administrator =
-        config::ClickHouse { user: administrator.0.to_owned(), password: administrator.1, ..config.clone() };
+    let as_administrator = config::ClickHouse {
+        user: administrator.0.to_owned(),
+        password: administrator.1,
+        logins: Vec::new(),
+        ..config.clone()
+    };
     for (config, ingest) in [(config, true), (&as_administrator, false)] {
         let asker = Asker::new(config)?;
         match asker.run("SELECT version()").await {

@@ -253,7 +253,7 @@ impl Sink for Collector {
         Box::pin(async { Look::Unclear { why: "a collector cannot be asked what it has".to_owned() } })
     }
 
-    fn after_unknown(&self, _: &str, _: Duration) -> AfterUnknown {
+    fn after_unknown(&self, _: &str, _: Option<&str>, _: Duration) -> AfterUnknown {
         AfterUnknown::Repeat
     }
 

@@ -66,6 +66,13 @@ pub(crate) enum Note {
         /// The pieces that are.
         into: Vec<Extent>,
     },
+    /// Where the sink has several shards: all of the part goes to this one from now on, and nothing of it was sent before.
+    Shard {
+        /// The part.
+        part: u32,
+        /// The sink's name for it.
+        shard: Arc<str>,
+    },
 }
 
 /// Rows that the sink refuses for good.
@@ -89,7 +96,7 @@ impl Note {
         match self {
             Note::Tried { part } | Note::In { part } | Note::Retry { part } | Note::Split { part } => *part,
             Note::NewToken { part, .. } | Note::Attempt { part, .. } => *part,
-            Note::PieceIn { part, .. } | Note::Divided { part, .. } => *part,
+            Note::PieceIn { part, .. } | Note::Divided { part, .. } | Note::Shard { part, .. } => *part,
             Note::Refused(refused) => refused.part,
         }
     }
@@ -105,6 +112,7 @@ impl Note {
             Note::Attempt { .. } => 6,
             Note::PieceIn { .. } => 7,
             Note::Divided { .. } => 8,
+            Note::Shard { .. } => 9,
         });
         out.u32(self.part());
         match self {
@@ -126,6 +134,7 @@ impl Note {
                 out.count(into.len());
                 into.iter().for_each(|extent| encode_extent(*extent, out));
             }
+            Note::Shard { shard, .. } => out.text(shard),
             Note::Tried { .. } | Note::In { .. } | Note::Retry { .. } | Note::Split { .. } => {}
         }
     }
@@ -148,6 +157,7 @@ impl Note {
             6 => Note::Attempt { part, extent: decode_extent(from)?, generation: from.u32()?, at_ms: from.u64()? },
             7 => Note::PieceIn { part, extent: decode_extent(from)? },
             8 => Note::Divided { part, extent: decode_extent(from)?, into: from.list(1, decode_extent)? },
+            9 => Note::Shard { part, shard: from.text()? },
             _ => return Err(Malformed),
         })
     }
@@ -214,6 +224,7 @@ mod tests {
                 extent: Extent::Whole,
                 into: vec![Extent::Frames { first: 0, last: 4 }, Extent::Frames { first: 5, last: 5 }],
             },
+            Note::Shard { part: 12, shard: "a:8123,b:8123".into() },
         ];
         let bytes = Note::encode_all(&notes);
         assert_eq!(Note::decode_all(&bytes), Ok(notes));

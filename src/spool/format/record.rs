@@ -8,8 +8,9 @@ const MAGIC: [u8; 8] = *b"OTGSPOOL";
 /// Version of the layout that is written; newer ones are refused, all older ones are read. It grows with every kind of record or note that a
 /// version before would not understand (docs/upgrades.md).
 ///
-/// 1: the first. 2: notes of attempts and pieces. 3: profiles; files of other signals stay at 2.
-const VERSION: u16 = 3;
+/// 1: the first. 2: notes of attempts and pieces. 3: profiles; files of other signals stay at 2. 4: notes of shards;
+/// files of a gateway without shards stay as they are.
+const VERSION: u16 = 4;
 /// Bytes of one copy of the header.
 const HEADER_COPY: usize = 64;
 /// Bytes of the header: it is written twice, so that a flipped bit in it costs nothing.
@@ -45,13 +46,19 @@ pub(crate) struct Header {
     pub(crate) signal: Signal,
     /// When the batch was opened, in milliseconds since 1970. For people; nothing is decided by it.
     pub(crate) created_ms: u64,
+    /// Whether the file may come to hold notes of shards.
+    pub(crate) shards: bool,
 }
 
 impl Header {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.bytes(&MAGIC);
-        writer.u16(if self.signal == Signal::Profiles { VERSION } else { 2 });
+        writer.u16(match self.signal {
+            _ if self.shards => VERSION,
+            Signal::Profiles => 3,
+            _ => 2,
+        });
         writer.u16(self.signal.index() as u16);
         writer.u64(self.sequence);
         writer.bytes(&self.token.0);
@@ -86,6 +93,7 @@ impl Header {
             sequence: reader.u64()?,
             token: Token(reader.array()?),
             created_ms: reader.u64()?,
+            shards: version == VERSION,
         })
     }
 }
@@ -191,8 +199,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HEADER: Header =
-        Header { sequence: 42, token: Token([7; 16]), signal: Signal::Logs, created_ms: 1_700_000_000_000 };
+    const HEADER: Header = Header {
+        sequence: 42,
+        token: Token([7; 16]),
+        signal: Signal::Logs,
+        created_ms: 1_700_000_000_000,
+        shards: false,
+    };
 
     proptest! {
         #[test]
@@ -222,11 +235,17 @@ mod tests {
     }
 
     #[test]
-    fn only_files_of_profiles_are_of_the_version_that_knows_them() {
-        for signal in Signal::ALL {
-            let header = Header { signal, ..HEADER };
+    fn only_files_that_need_it_are_of_a_newer_version() {
+        for (signal, shards) in Signal::ALL.into_iter().flat_map(|signal| [(signal, false), (signal, true)]) {
+            let header = Header { signal, shards, ..HEADER };
             let bytes = header.encode();
-            let version = if signal == Signal::Profiles { 3 } else { 2 };
+            let version = if shards {
+                4
+            } else if signal == Signal::Profiles {
+                3
+            } else {
+                2
+            };
             assert_eq!(u16::from_le_bytes([bytes[8], bytes[9]]), version, "{signal}");
             assert_eq!(Header::decode(&bytes), Ok(header));
         }
@@ -241,7 +260,7 @@ mod tests {
             copy.repeat(2)
         };
         for version in 1..=VERSION {
-            assert_eq!(Header::decode(&with_version(version)), Ok(HEADER));
+            assert_eq!(Header::decode(&with_version(version)), Ok(Header { shards: version == 4, ..HEADER }));
         }
         for version in [0, VERSION + 1, u16::MAX] {
             assert_eq!(Header::decode(&with_version(version)), Err(HeaderError::Version(version)));

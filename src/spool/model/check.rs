@@ -156,7 +156,8 @@ pub(super) fn remembers(state: &PartState, noted: &PartState) -> bool {
         None => !piece.is_in,
     });
     let refused = noted.refused.iter().all(|refused| state.refused.contains(refused));
-    pieces && refused && (state.is_in || !noted.is_in) && state.generation >= noted.generation
+    let shard = noted.shard.is_none() || state.shard == noted.shard;
+    pieces && shard && refused && (state.is_in || !noted.is_in) && state.generation >= noted.generation
 }
 
 pub(super) fn refused_rows(batch: &Batch) -> u64 {

@@ -10,6 +10,13 @@ pub(super) fn random_notes(rng: &mut StdRng, part: &BatchPart, state: &PartState
         return vec![Note::In { part: id }];
     };
     let extent = piece.extent;
+    if state.shard.is_none() && !state.is_tried() {
+        let shard = ["a:8123", "b:8123"][rng.random_range(0..2usize)].into();
+        return vec![
+            Note::Shard { part: id, shard },
+            Note::Attempt { part: id, extent, generation: piece.generation + 1, at_ms: now_ms() },
+        ];
+    }
     match rng.random_range(0..10) {
         0 => vec![Note::Tried { part: id }],
         1..5 => vec![Note::Attempt { part: id, extent, generation: piece.generation + 1, at_ms: now_ms() }],

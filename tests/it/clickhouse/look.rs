@@ -128,15 +128,15 @@ async fn a_look_waits_for_the_old_attempt() {
 async fn what_settles_doubt_follows_the_table() {
     let database = Database::new("windows").await;
     let sink = database.sink().await;
-    assert_eq!(sink.after_unknown("otel_logs", Duration::ZERO), AfterUnknown::RepeatThenLook);
-    assert_eq!(sink.after_unknown("otel_logs", Duration::MAX), AfterUnknown::Look);
-    assert_eq!(sink.after_unknown("no such table", Duration::MAX), AfterUnknown::Look);
+    assert_eq!(sink.after_unknown("otel_logs", None, Duration::ZERO), AfterUnknown::RepeatThenLook);
+    assert_eq!(sink.after_unknown("otel_logs", None, Duration::MAX), AfterUnknown::Look);
+    assert_eq!(sink.after_unknown("no such table", None, Duration::MAX), AfterUnknown::Look);
 
     let clickstacks = Database::new("no_windows").await;
     clickstacks.sink().await;
     clickstacks.run("ALTER TABLE {db}.otel_logs RESET SETTING non_replicated_deduplication_window").await;
     let sink = clickstacks.sink().await;
-    assert_eq!(sink.after_unknown("otel_logs", Duration::ZERO), AfterUnknown::Look);
+    assert_eq!(sink.after_unknown("otel_logs", None, Duration::ZERO), AfterUnknown::Look);
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn tables_made_otherwise_are_looked_at_too() {
         .await;
     config.create_schema = false;
     let sink = otelgate::sink::clickhouse::ClickHouse::connect(config, None).await.unwrap();
-    assert_eq!(sink.after_unknown("otel_logs", Duration::ZERO), AfterUnknown::Look);
+    assert_eq!(sink.after_unknown("otel_logs", None, Duration::ZERO), AfterUnknown::Look);
     let part = logs(&sink, "otherwise", 3, 20);
     assert_eq!(sink.look(&part).await, Look::Absent);
     assert_eq!(sink.deliver(&part).await, Outcome::Delivered);

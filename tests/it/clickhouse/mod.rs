@@ -43,6 +43,8 @@ impl Database {
     fn config(&self) -> Config {
         Config {
             urls: vec![self.server.url.parse().unwrap()],
+            shards: Vec::new(),
+            logins: Vec::new(),
             ca_file: None,
             database: self.name.clone(),
             user: self.server.user.clone(),
@@ -110,6 +112,7 @@ fn batch(sink: &ClickHouse, signal: Signal, token: &str, requests: &[Vec<u8>]) -
                 body: vec![Bytes::from(sealed.bytes)],
                 witnesses: sealed.witnesses,
                 only_rows: None,
+                shard: None,
                 name: sealed.name,
                 columns: sealed.columns,
             }),

@@ -31,6 +31,8 @@ pub struct Setup<'a> {
     pub keys: &'a [(&'a str, &'a str)],
     /// Where ClickHouse is; the shared one when none.
     pub clickhouse_url: Option<String>,
+    /// The shards instead of that, as the configuration has them.
+    pub shards: &'a str,
     /// Name and password of the ingest user; the one with few rights when none.
     pub user: Option<(&'a str, &'a str)>,
     /// Failed authentications of an address in a minute.
@@ -53,6 +55,7 @@ impl Default for Setup<'_> {
             sections: "",
             keys: &[],
             clickhouse_url: None,
+            shards: "",
             user: None,
             max_failures: 1000,
             ports: (0, 0),
@@ -94,10 +97,9 @@ impl Edge {
             .max_failures(setup.max_failures)
             .key_source(setup.key_source)
             .ports(setup.ports.0, setup.ports.1)
-            .store_at(url, user, &database)
-            .keeping()
-            .sink(setup.sink)
-            .section(setup.sections);
+            .store_at(url, user, &database);
+        let config = if setup.shards.is_empty() { config } else { config.shards(setup.shards) };
+        let config = config.keeping().sink(setup.sink).section(setup.sections);
         let files = config.write().expect("configuration");
         fs::write(&files.keys, keys_yaml(setup.keys)).expect("keys.yaml");
         let started = match setup.stderr {

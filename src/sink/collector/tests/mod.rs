@@ -62,6 +62,7 @@ fn part(signal: Signal, collector: &Collector) -> (PartDelivery, Vec<Vec<u8>>) {
         body: sealed.into_iter().map(|part| part.bytes.into()).collect(),
         witnesses: Vec::new(),
         only_rows: None,
+        shard: None,
     };
     (delivery, requests)
 }
