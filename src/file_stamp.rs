@@ -1,39 +1,7 @@
 //! What the file system says of a file: whether it was changed or replaced, for files that are read again while the program runs, and who may read it.
 
-use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Interval, MissedTickBehavior};
-
-/// How often files are looked at.
-const POLL: Duration = Duration::from_secs(2);
-
-/// When files are looked at again: at once, every two seconds, and at SIGHUP.
-#[derive(Debug)]
-pub(crate) struct Looks {
-    ticks: Interval,
-    hangup: Signal,
-}
-
-impl Looks {
-    /// # Errors
-    /// The signal cannot be listened to.
-    pub(crate) fn new() -> io::Result<Looks> {
-        let mut ticks = tokio::time::interval(POLL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Looks { ticks, hangup: signal(SignalKind::hangup())? })
-    }
-
-    /// Waits for the next one; whether somebody asked for it. Nothing is lost when the wait is given up.
-    pub(crate) async fn next(&mut self) -> bool {
-        tokio::select! {
-            _ = self.ticks.tick() => false,
-            _ = self.hangup.recv() => true,
-        }
-    }
-}
+use std::time::SystemTime;
 
 /// A file's time, length and inode; none when it cannot be looked at.
 pub(crate) type FileStamp = Option<(SystemTime, u64, u64)>;

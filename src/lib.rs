@@ -25,7 +25,7 @@
 //! chunk | signal                             the seam to a sink's encoding | what every request carries
 //! metrics | readiness                        instruments
 //! https                                      how clients connect
-//! network | proxied | limited | file_stamp | causes | state_file | varint | certificate | pem   small tools
+//! network | proxied | limited | file_stamp | rounds | causes | state_file | varint | certificate | pem   small tools
 //! ```
 //!
 //! | step of a request | room |
@@ -65,6 +65,7 @@ mod readiness;
 pub mod reply;
 #[cfg(test)]
 mod rooms;
+mod rounds;
 pub mod serve;
 pub mod shutdown;
 pub mod signal;

@@ -171,18 +171,6 @@ impl Check {
         });
         self.readiness.questions.0.lock().push(question);
     }
-
-    /// Asks again and again, `every` so often and never waiting longer than that for an answer, for as long as it is polled.
-    pub(crate) async fn probe<F>(self, every: Duration, mut ask: impl FnMut() -> F)
-    where
-        F: Future<Output = Result<(), String>>,
-    {
-        loop {
-            let answer = tokio::time::timeout(every, ask()).await;
-            self.set(answer.unwrap_or_else(|_| Err(format!("no answer within {every:?}"))));
-            tokio::time::sleep(every).await;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -229,14 +217,5 @@ mod tests {
         assert_eq!((readiness.report(), *asked.lock()), ((true, "degraded sink: half of it\n".into()), 1));
         sink.ask_on_demand(std::future::pending);
         tokio::time::timeout(PATIENCE * 2, readiness.refresh()).await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_probe_that_hangs_is_not_ready() {
-        let readiness = Readiness::default();
-        let sink = readiness.check("sink");
-        let probe = sink.probe(Duration::from_secs(2), std::future::pending);
-        let _ = tokio::time::timeout(Duration::from_secs(3), probe).await;
-        assert_eq!(readiness.report(), (false, "no sink: no answer within 2s\n".into()));
     }
 }

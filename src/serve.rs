@@ -30,6 +30,7 @@ use crate::keys::{KeyRing, OpenError as KeysError};
 use crate::listen::{self, Inherited};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use crate::rounds::Rounds;
 use crate::shutdown::{self, StopSignals, Stopped};
 use crate::sink::{clickhouse, collector};
 use crate::spool::OpenError;
@@ -92,6 +93,7 @@ pub async fn serve(
     let listening = readiness.check("listeners");
     // What runs beside the path, and ends with this function.
     let mut beside = JoinSet::new();
+    let rounds = Rounds::start()?;
 
     let mut inherited = tokio::select! {
         inherited = inherit(&config.listen) => inherited?,
@@ -102,7 +104,7 @@ pub async fn serve(
     // Before the store: it may have to wait for ClickHouse, and a certificate that cannot be used is to be said at once.
     let tls = listen::Tls::load(&config.tls, &config.listen.otlp, metrics.clone())?;
     let store = tokio::select! {
-        store = Store::open(&config, inherited.has_predecessor(), &metrics, &readiness) => store?,
+        store = Store::open(&config, inherited.has_predecessor(), &metrics, &readiness, &rounds) => store?,
         () = signals.next() => return Ok(Stopped::Clean),
     };
     if let Some(path) = &config.admin.socket {
@@ -113,7 +115,7 @@ pub async fn serve(
     // The routes were there before what they show was: they say that the process is starting until now. Nobody else sets it.
     let status = ConfigurationWatch::new(origin.file.clone());
     let _ = admin.behind.set(store.sources(keys.ring().clone(), status.clone()));
-    beside.spawn(Sources::follow(admin.behind.clone(), metrics.clone()));
+    Sources::follow(admin.behind.clone(), &rounds, metrics.clone());
     // A connection is a file. Where the system allows too few, fewer connections are better than a spool that can open no file.
     let mut limits = config.listen.clone();
     limits.max_connections = listen::raise_open_files(limits.max_connections, RESERVED_FILES, &metrics);
@@ -122,7 +124,7 @@ pub async fn serve(
 
     let gateway = Arc::new(gateway(&config, keys.ring(), &store, &metrics)?);
     beside.spawn(gateway.follow(readiness.clone()));
-    let sources = keys.follow(&config, surroundings.clone(), &readiness, &mut beside);
+    let sources = keys.follow(&config, surroundings.clone(), &readiness, &rounds, &mut beside);
     let (sink, shutdown) = (store.sink().clone(), config.shutdown);
     let mut reload = Reload {
         origin,
@@ -152,7 +154,7 @@ pub async fn serve(
             () = admin.drain.ordered() => {}
         }
     };
-    until_it_fails(REREAD, reload.follow(surroundings.clone(), told)).await;
+    until_it_fails(REREAD, reload.follow(&rounds, surroundings.clone(), told)).await;
     let mut times = shutdown;
     if admin.drain.is_ordered() {
         let draining = Draining {
@@ -168,7 +170,7 @@ pub async fn serve(
                 () = draining.run(&admin.behind, times.drain_delay) => {}
             }
         };
-        until_it_fails(REREAD, reload.follow(surroundings, drained)).await;
+        until_it_fails(REREAD, reload.follow(&rounds, surroundings, drained)).await;
         // Who was to look away has had the time for it.
         times.drain_delay = Duration::ZERO;
     }

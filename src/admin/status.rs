@@ -10,7 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::State;
@@ -23,14 +23,12 @@ use crate::blocking;
 use crate::deliver::Deliveries;
 use crate::keys::{KeyRing, SharedState};
 use crate::metrics::{Metrics, OfRows, OfTable};
+use crate::rounds::Rounds;
 use crate::sink::{Condition, Sink};
 use crate::spool::{Counts, Spool};
 use configuration::ConfigurationStatus;
 pub(crate) use configuration::ConfigurationWatch;
 use keys::KeyStatus;
-
-/// How often the metrics of rows and of the spool are brought up to date.
-const EVERY: Duration = Duration::from_secs(2);
 
 /// What stands behind the gateway; set once it is open.
 pub(crate) type Behind = Arc<OnceLock<Sources>>;
@@ -325,16 +323,9 @@ impl Sources {
         self.deliveries.oldest_ms().map(|oldest| now.saturating_sub(oldest) / 1000)
     }
 
-    /// Keeps the metrics up to date, for as long as it is polled.
-    pub(crate) async fn follow(behind: Behind, metrics: Arc<Metrics>) {
-        let mut ticks = tokio::time::interval(EVERY);
-        loop {
-            ticks.tick().await;
-            let (behind, metrics) = (behind.clone(), metrics.clone());
-            let measure = move || behind.get().inspect(|sources| sources.measure(&metrics)).is_some();
-            // It panics only when the process ends.
-            let _ = blocking::run(measure).await;
-        }
+    /// Keeps the metrics up to date from now on.
+    pub(crate) fn follow(behind: Behind, rounds: &Rounds, metrics: Arc<Metrics>) {
+        rounds.add(move || behind.get().into_iter().for_each(|sources| sources.measure(&metrics)));
     }
 
     fn measure(&self, metrics: &Metrics) {

@@ -13,9 +13,8 @@ use tracing::warn;
 use super::limiter::{Amounts, KeyLimiter};
 use super::{Key, KeyRing, count};
 use crate::metrics::{Metrics, OfKeyName};
+use crate::rounds::Rounds;
 
-/// How often keys are looked at.
-const EVERY: Duration = Duration::from_secs(2);
 /// The time over which what a key uses is compared with its limits: long enough that a burst, which is there to be used, is not spoken of.
 const SPAN: Duration = Duration::from_secs(60);
 /// The share of a limit that is near it, in percent.
@@ -26,13 +25,10 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Times before its end at which a key is spoken of, the last at it.
 const ENDS: [Duration; 3] = [Duration::from_secs(7 * 24 * 60 * 60), DAY, Duration::ZERO];
 
-/// Keeps the metrics of keys up to date and says what comes near, for as long as it is polled.
-pub(crate) async fn look_after(ring: Arc<KeyRing>, metrics: Arc<Metrics>) {
+/// Keeps the metrics of keys up to date and says what comes near, from now on.
+pub(crate) fn look_after(ring: Arc<KeyRing>, rounds: &Rounds, metrics: Arc<Metrics>) {
     let mut near = Near::default();
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
+    rounds.add(move || {
         // Keys expire without anybody touching them.
         count(&ring, &metrics);
         let keys = ring.all();
@@ -46,7 +42,7 @@ pub(crate) async fn look_after(ring: Arc<KeyRing>, metrics: Arc<Metrics>) {
         for (key, what) in near.look(&keys, Instant::now(), SystemTime::now()) {
             warn!(key = key.entry.name, source = key.source.name(), "{what}");
         }
-    }
+    });
 }
 
 /// What was said of each key, by its digest.

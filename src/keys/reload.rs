@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::watch::Receiver;
 use tracing::{error, warn};
 
 use super::{KeyRing, Source};
 use crate::blocking;
 use crate::config::{KeyRules, Recorder, Seen, Surroundings, read_keys};
-use crate::file_stamp::Looks;
 use crate::metrics::{Metrics, Outcome};
+use crate::rounds::{Changes, Rounds};
 
 /// Where keys.yaml is and what it is read by; none: keys come from elsewhere.
 pub(crate) type KeysPlace = Option<(PathBuf, KeyRules)>;
@@ -30,13 +31,18 @@ impl KeysFile {
         KeysFile { place, seen: None, metrics }
     }
 
+    /// Whether the file is there to be read, and not as it was last seen.
+    fn differs(&self, surroundings: &dyn Surroundings) -> bool {
+        self.place.is_some() && self.seen.as_ref().is_none_or(|seen| !seen.is_current(surroundings))
+    }
+
     /// Replaces the ring's keys by the file's, if it or a file that it names is not as it was last seen (`force`: even then). A file with a
     /// mistake, or none, leaves the ring as it is; every mistake is logged once.
     pub(crate) fn look(&mut self, ring: &KeyRing, surroundings: &dyn Surroundings, force: bool) {
-        let Some((path, rules)) = &self.place else { return };
-        if !force && self.seen.as_ref().is_some_and(|seen| seen.is_current(surroundings)) {
+        if !force && !self.differs(surroundings) {
             return;
         }
+        let Some((path, rules)) = &self.place else { return };
         let recorder = Recorder::new(surroundings);
         let read = read_keys(path, rules, &recorder);
         self.seen = Some(recorder.into_seen());
@@ -56,34 +62,36 @@ impl KeysFile {
     }
 }
 
-/// Looks at the file for ever: every two seconds, and at once at SIGHUP and when its `place` changes. A key whose `value` stands in the
+/// Looks at the file for ever: in each of `rounds`, and at once at SIGHUP and when its `place` changes. A key whose `value` stands in the
 /// environment changes only with the process.
 ///
 /// # Errors
 /// The signal cannot be listened to.
 pub(crate) async fn watch(
-    mut file: KeysFile,
+    file: KeysFile,
+    rounds: Rounds,
     mut place: Receiver<KeysPlace>,
     ring: Arc<KeyRing>,
     surroundings: impl Surroundings + Clone + Send + 'static,
 ) -> std::io::Result<()> {
-    let mut looks = Looks::new()?;
+    let file = Arc::new(Mutex::new(file));
+    let (looked_at, around) = (file.clone(), surroundings.clone());
+    let mut changes = Changes::of(&rounds, move || looked_at.lock().differs(&around))?;
     loop {
         let force = tokio::select! {
-            asked = looks.next() => asked,
+            asked = changes.next() => asked,
             // Its sender lives as long as the process serves.
-            Ok(()) = place.changed() => {
-                file.place.clone_from(&place.borrow_and_update());
-                true
-            }
+            Ok(()) = place.changed() => true,
         };
-        let (ring, surroundings) = (ring.clone(), surroundings.clone());
+        let place = place.borrow_and_update().clone();
+        let (file, ring, surroundings) = (file.clone(), ring.clone(), surroundings.clone());
         let look = move || {
+            let mut file = file.lock();
+            file.place = place;
             file.look(&ring, &surroundings, force);
-            file
         };
         // Reading a file can take long (a network file system), and must not hold up a reactor.
-        file = blocking::run(look).await?;
+        blocking::run(look).await?;
     }
 }
 

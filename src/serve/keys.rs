@@ -14,6 +14,7 @@ use crate::keys::{
 };
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use crate::rounds::Rounds;
 
 /// How long a source that is no longer wanted may take to end.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -80,16 +81,17 @@ impl KeySources {
         config: &Config,
         surroundings: impl Surroundings + Clone + Send + 'static,
         readiness: &Readiness,
+        rounds: &Rounds,
         beside: &mut JoinSet<()>,
     ) -> Followed {
         let KeySources { ring, clickstack, shared, metrics } = self;
         if let Some((shared, server)) = shared {
             beside.spawn(shared.follow(server, metrics.clone()));
         }
-        beside.spawn(look_after(ring.clone(), metrics.clone()));
+        look_after(ring.clone(), rounds, metrics.clone());
         let (file, place) = channel::channel(place(config));
         let watched = KeysFile::new(place.borrow().clone(), metrics.clone());
-        let watched = watch(watched, place, ring.clone(), surroundings);
+        let watched = watch(watched, rounds.clone(), place, ring.clone(), surroundings);
         beside.spawn(until_it_fails("keys.yaml is no longer reread", watched));
         let (readiness, issuers) = (readiness.clone(), JoinSet::new());
         let mut followed = Followed { ring, file, clickstack: None, issuers, readiness, metrics };

@@ -7,15 +7,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use super::keys::Followed;
 use crate::admin::status::ConfigurationWatch;
 use crate::blocking;
 use crate::config::{Config, Log, Mistakes, Next, Seen, Surroundings, read_again};
-use crate::file_stamp::Looks;
 use crate::gateway::Gateway;
 use crate::metrics::{Metrics, Outcome};
+use crate::rounds::{Changes, Rounds};
 use crate::sink::Sink;
 
 /// Where the configuration came from, and what the program does about a changed section `log`.
@@ -39,39 +40,38 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Looks at the file, and at those that it names as `${file:…}`, until `stop`: every two seconds, and at once at SIGHUP.
+    /// Looks at the file, and at those that it names as `${file:…}`, until `stop`: in each of `rounds`, and at once at SIGHUP.
     ///
     /// # Errors
     /// The signal cannot be listened to.
     pub(super) async fn follow(
         &mut self,
+        rounds: &Rounds,
         surroundings: impl Surroundings + Clone + Send + 'static,
         stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
         tokio::pin!(stop);
-        let mut looks = Looks::new()?;
-        let mut seen: Option<Seen> = None;
+        let seen = Arc::new(Mutex::new(None::<Seen>));
+        let (looked_at, around) = (seen.clone(), surroundings.clone());
+        let differs = move || looked_at.lock().as_ref().is_none_or(|seen| !seen.is_current(&around));
+        let mut changes = Changes::of(rounds, differs)?;
         loop {
             let asked = tokio::select! {
-                asked = looks.next() => asked,
+                asked = changes.next() => asked,
                 () = &mut stop => return Ok(()),
             };
             let (file, current, surroundings) = (self.origin.file.clone(), self.config.clone(), surroundings.clone());
-            let before = seen.take();
+            let seen = seen.clone();
             // A file may lie on a disk that hangs.
-            let look = move || match before {
-                Some(seen) if !asked && seen.is_current(&surroundings) => (seen, None),
-                _ => {
-                    let (seen, next) = read_again(&file, &current, &surroundings);
-                    (seen, Some(next))
-                }
+            let read = move || {
+                let mut seen = seen.lock();
+                let (now, next) = read_again(&file, &current, &surroundings);
+                *seen = Some(now);
+                next
             };
-            let (now, next) = blocking::run(look).await?;
-            seen = Some(now);
-            match next {
-                Some(Ok(next)) => self.take_over(next, asked).await,
-                Some(Err(Mistakes(mistakes))) => self.refuse(mistakes.iter().map(ToString::to_string).collect()),
-                None => {}
+            match blocking::run(read).await? {
+                Ok(next) => self.take_over(next, asked).await,
+                Err(Mistakes(mistakes)) => self.refuse(mistakes.iter().map(ToString::to_string).collect()),
             }
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -24,13 +24,14 @@ use crate::https;
 use crate::keys::KeyRing;
 use crate::metrics::{Metrics, Reason};
 use crate::readiness::{Check, Readiness, State};
+use crate::rounds::Rounds;
 use crate::sink::clickhouse::{ClickHouse, Schemas, Shards, StartError};
 use crate::sink::collector::Collector;
 use crate::sink::{Condition, Sink};
 use crate::spool::disk::RealDisk;
 use crate::spool::{Batch, Limits, Recovered, Settings, Spool};
 
-/// How often readiness is asked for, and ClickHouse at a start that waits for it.
+/// How often ClickHouse is asked at a start that waits for it.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// How often a sink that does not do well is asked when a spool stands before it: what waits there is delivered as soon as it can be.
@@ -58,6 +59,7 @@ impl Store {
         predecessor: bool,
         metrics: &Arc<Metrics>,
         readiness: &Readiness,
+        rounds: &Rounds,
     ) -> Result<Store, ServeError> {
         let (spool, recovered, left) = match config.spool.clone() {
             Some(spool) => {
@@ -77,7 +79,7 @@ impl Store {
             }
             SinkConfig::Forward(config) => (Collector::new(config, metrics.clone())?, config.exports_per_signal),
         };
-        watch_readiness(&spool, &sink, readiness);
+        watch_readiness(&spool, &sink, readiness, rounds);
         let deliveries = Deliveries::new(sink.clone(), at_once, metrics.clone());
         for batch in recovered {
             deliveries.take(batch, None);
@@ -218,34 +220,29 @@ fn keep_schema<T: Serialize + Send + Sync + 'static>(
 
 /// With a spool, ready means that requests can be kept in it, whether the sink takes anything or not, for that is what a spool is for: how the sink does
 /// is information. Without one it is a condition, and the sink is asked when somebody wants to know and deliveries have not told for long.
-fn watch_readiness(spool: &Arc<Spool>, sink: &Arc<dyn Sink>, readiness: &Readiness) {
+fn watch_readiness(spool: &Arc<Spool>, sink: &Arc<dyn Sink>, readiness: &Readiness, rounds: &Rounds) {
     let check = readiness.check("sink");
     let with_spool = spool.is_durable();
     if with_spool {
         let (spool, check, readiness) = (spool.clone(), readiness.check("spool"), readiness.clone());
-        // A disk that hangs holds one thread, not one more at every question.
-        let asking = Arc::new(Mutex::new(()));
-        let ask = move || {
-            let (spool, readiness, asking) = (spool.clone(), readiness.clone(), asking.clone().try_lock_owned());
-            async move {
-                let asking = asking.map_err(|_| "the spool's disk does not answer".to_owned())?;
-                let check = move || {
-                    let _asking = asking;
-                    (spool.check(), spool.remark())
-                };
-                let (state, remark) = blocking::run(check).await.map_err(|lost| lost.to_string())?;
-                readiness.remark("spool", remark);
-                state
-            }
+        let hangs = check.clone();
+        let look = move || {
+            check.set(spool.check());
+            readiness.remark("spool", spool.remark());
         };
-        tokio::spawn(check.probe(EVERY, ask));
+        rounds.add_or(look, move || hangs.set(Err("the spool's disk does not answer".to_owned())));
     }
     let asked = sink.clone();
     check.ask_on_demand(move || {
         let sink = asked.clone();
         async move { of(if with_spool { sink.knock().await } else { sink.ready().await }, with_spool) }
     });
-    tokio::spawn(follow(sink.clone(), check, with_spool));
+    let (unwell, seen) = (Arc::new(Notify::new()), sink.clone());
+    tokio::spawn(follow(sink.clone(), check.clone(), with_spool, unwell.clone()));
+    rounds.add(move || match seen.condition() {
+        Condition::Well => check.set(State::Ok),
+        _ => unwell.notify_one(),
+    });
 }
 
 fn of(condition: Condition, with_spool: bool) -> State {
@@ -256,19 +253,18 @@ fn of(condition: Condition, with_spool: bool) -> State {
     }
 }
 
-/// Keeps the check in step with what deliveries meet. A sink that does not do well is asked, so that it is seen when it does again though nobody
-/// sends anything.
-async fn follow(sink: Arc<dyn Sink>, check: Check, with_spool: bool) {
-    let pause = if with_spool { EVERY_WITH_SPOOL } else { EVERY };
+/// Asks a sink that deliveries found `unwell`, so that it is seen when it does well again though nobody sends anything.
+async fn follow(sink: Arc<dyn Sink>, check: Check, with_spool: bool, unwell: Arc<Notify>) {
+    let pause = if with_spool { EVERY_WITH_SPOOL } else { Duration::ZERO };
     let mut asked = None::<Instant>;
     loop {
+        unwell.notified().await;
         let mut condition = sink.condition();
         if condition != Condition::Well && asked.is_none_or(|at| at.elapsed() >= pause) {
             condition = sink.ready().await;
             asked = Some(Instant::now());
         }
         check.set(of(condition, with_spool));
-        tokio::time::sleep(EVERY).await;
     }
 }
 

@@ -24,7 +24,6 @@ mod handover;
 mod init;
 mod keys;
 mod keys_command;
-mod monitoring;
 mod oidc;
 mod outage;
 mod page;

@@ -1,5 +1,7 @@
 //! Every accepted row is somewhere, whatever people and the sink do.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::connect_info::ConnectInfo;
 use axum::http::Request;
