@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run run-forward test test-clients test-faults test-cluster test-oidc oidc-provider test-mutants bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc fuzz lint-docker sbom release reproducible
+.PHONY: help run run-forward test test-deploy manifests test-clients test-faults test-cluster test-oidc oidc-provider test-mutants bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc book fuzz lint-docker sbom release deb reproducible
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,12 @@ test: clickhouse ## all tests, against a real ClickHouse
 test-clients: clickhouse ## real SDKs (Python, Node, Go, …) through restarts, limits and refusals; writes the table of docs/clients.md (QUICK=1: the cheap part)
 	$(CARGO) build --workspace --bins
 	target/debug/otelgate-clients $(if $(QUICK),--quick,--page docs/clients.md)
+
+test-deploy: ## what lies in deploy/, with the tools that read it (FULL=1: those too that take minutes to build, and what needs root)
+	FULL=$(FULL) scripts/test-deploy.sh
+
+manifests: ## write the plain Kubernetes manifests and the chart's README.md out of the chart
+	scripts/manifests.sh
 
 test-faults: clickhouse ## kill, cut, fill and flip everything while clients send, and count the records (SEED=… repeats a run)
 	$(CARGO) build --workspace --bins
@@ -83,6 +89,9 @@ fuzz: ## build the fuzz targets, run each for a minute (TIME=seconds, TARGETS="�
 doc: ## the code's documentation, without a warning
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --no-deps --workspace --document-private-items
 
+book: ## the documentation as a book (target/book), where mdBook is installed
+	@if command -v mdbook >/dev/null; then mdbook build --dest-dir target/book; else echo "SKIPPED: the book, because mdbook is not installed (cargo install mdbook)"; fi
+
 lint-docker: ## lint the Dockerfile
 	"$$(scripts/tool.sh hadolint)" Dockerfile
 
@@ -93,6 +102,9 @@ sbom: ## what the program is made of, as CycloneDX (target/otelgate.cdx.json), a
 
 release: ## the program to be released, its SBOM, licences and checksums (target/dist)
 	scripts/release.sh target/dist
+
+deb: ## the Debian package of what is released (target/debian)
+	scripts/deb.sh target/debian
 
 reproducible: ## build the release twice, in two places, and compare
 	scripts/reproducible.sh

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use http::StatusCode;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use otelgate::config::Places;
@@ -18,8 +19,19 @@ pub(super) fn block_on<T>(answer: impl Future<Output = anyhow::Result<T>>) -> an
     runtime.context("cannot start the runtime")?.block_on(answer)
 }
 
-/// The running process's answer, over the admin socket where there is one, else over the admin address; `None` when nothing listens.
+/// The running process's answer; `None` when nothing listens.
 pub(super) async fn ask(config: &Places, method: &str, path: &str) -> anyhow::Result<Option<Value>> {
+    let Some((status, body)) = answer(config, method, path).await? else {
+        return Ok(None);
+    };
+    if !status.is_success() {
+        bail!("{}", String::from_utf8_lossy(&body).trim_end());
+    }
+    Ok(Some(serde_json::from_slice(&body)?))
+}
+
+/// What it answers, whatever that is, over the admin socket where there is one, else over the admin address; `None` when nothing listens.
+pub(super) async fn answer(config: &Places, method: &str, path: &str) -> anyhow::Result<Option<(StatusCode, Bytes)>> {
     let request = http::Request::builder().method(method).uri(path);
     if let Some(socket) = &config.admin.socket
         && let Ok(stream) = UnixStream::connect(socket).await
@@ -42,14 +54,10 @@ pub(super) async fn ask(config: &Places, method: &str, path: &str) -> anyhow::Re
 async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: http::Request<Empty<Bytes>>,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<(StatusCode, Bytes)> {
     let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let answer = client.send_request(request).await?;
     let status = answer.status();
-    let body = answer.into_body().collect().await?.to_bytes();
-    if !status.is_success() {
-        bail!("{}", String::from_utf8_lossy(&body).trim_end());
-    }
-    Ok(serde_json::from_slice(&body)?)
+    Ok((status, answer.into_body().collect().await?.to_bytes()))
 }

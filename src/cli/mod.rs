@@ -5,6 +5,7 @@ mod arenas;
 mod check;
 mod doctor;
 mod drain;
+mod health;
 mod init;
 mod keys;
 mod logging;
@@ -72,6 +73,10 @@ enum Command {
         #[arg(long, value_name = "TIME", value_parser = config::time)]
         timeout: Option<Duration>,
     },
+    /// Ask the running process whether it is ready, as `/readyz` says it
+    ///
+    /// Prints a line a check, and exits 1 when it is not ready or does not run. For a container's health check.
+    Health(ConfigFile),
     /// Look at what runs, and say what is wrong with the whole
     ///
     /// A line a check: ok, warning, wrong or cannot tell, with what it means, how it was found and what mends it. Looks at the configuration, keys, files,
@@ -218,6 +223,7 @@ pub(crate) fn run() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(file) => serve::run(&file.config),
         Command::Check(file) => check::run(&file.config),
+        Command::Health(file) => health::run(&file.config),
         Command::Keys(Keys::New { name, write, file }) => keys::new(&name, write, &file),
         Command::Keys(Keys::List(file)) => keys::list(&file.config),
         Command::Keys(Keys::Revoke { name, file }) => keys::revoke(&name, &file),

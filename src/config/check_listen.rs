@@ -17,10 +17,12 @@ pub(super) fn listen(s: &Section<'_>) -> Listen {
     let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
     let default = if s.has("otlp") { Vec::new() } else { vec![any(4317), any(4318)] };
     let listen = Listen {
-        otlp: s.list("otlp", address).unwrap_or(default),
-        admin: s.or("admin", SocketAddr::from(([127, 0, 0, 1], 9317)), address),
+        otlp: s.list("otlp", |text| listener(s, text)).unwrap_or(default),
+        admin: s.or("admin", SocketAddr::from(([127, 0, 0, 1], 9317)), |text| listener(s, text)),
         max_connections: s.or("max_connections", 10_000, count),
         max_connections_per_ip: s.or("max_connections_per_ip", 256, count),
+        max_handshakes_per_second: s.or("max_handshakes_per_second", 1000, count),
+        max_handshakes_per_second_per_ip: s.or("max_handshakes_per_second_per_ip", 50, count),
         handshake_timeout: s.or("handshake_timeout", Duration::from_secs(10), positive_time),
         header_timeout: s.or("header_timeout", Duration::from_secs(10), positive_time),
         idle_timeout: s.or("idle_timeout", Duration::from_secs(300), positive_time),
@@ -43,7 +45,32 @@ pub(super) fn listen(s: &Section<'_>) -> Listen {
     if listen.max_connections_per_ip > listen.max_connections {
         s.mistake("max_connections_per_ip", format!("is more than max_connections ({})", listen.max_connections));
     }
+    let handshakes = listen.max_handshakes_per_second;
+    if listen.max_handshakes_per_second_per_ip > handshakes {
+        let message = format!("is more than max_handshakes_per_second ({handshakes})");
+        s.mistake("max_handshakes_per_second_per_ip", message);
+    }
     listen
+}
+
+/// An address, or a name of this machine with a port. Of a name's addresses one counts, as where the collector listens: the first of IPv4, else the first.
+fn listener(s: &Section<'_>, text: &str) -> Result<SocketAddr, String> {
+    let (host, port) = match (address(text), text.rsplit_once(':')) {
+        (Ok(address), _) => return Ok(address),
+        (Err(_), Some((host, port))) if is_host(host) => (host, port.parse().map_err(|_| NO_ADDRESS)?),
+        _ => return Err(NO_ADDRESS.to_owned()),
+    };
+    let all = s.reader.surroundings.resolve(host).map_err(|error| format!("has a name without an address: {error}"))?;
+    let first = all.iter().find(|ip| ip.is_ipv4()).or(all.first());
+    first.map(|ip| SocketAddr::new(*ip, port)).ok_or_else(|| "has a name without an address".to_owned())
+}
+
+const NO_ADDRESS: &str = "is neither an IP address with a port nor a name with one; write for example 0.0.0.0:4317, [::]:4317 or localhost:4317";
+
+/// Not an address that was written wrongly.
+fn is_host(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    text.bytes().all(plain) && text.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
 /// Who is believed to be a proxy. Everybody would be nobody: each could say to be another.

@@ -125,6 +125,10 @@ pub struct Listen {
     pub(crate) max_connections: usize,
     /// Open connections of one IPv4 address or IPv6 /64.
     pub(crate) max_connections_per_ip: usize,
+    /// TLS handshakes a second, whole process, resumed ones not counted; as many at once as there may be connections.
+    pub(crate) max_handshakes_per_second: u32,
+    /// The same of one IPv4 address or IPv6 /64.
+    pub(crate) max_handshakes_per_second_per_ip: u32,
     /// Longest TLS handshake.
     pub(crate) handshake_timeout: Duration,
     /// Longest wait for a request's header.

@@ -59,6 +59,10 @@ impl Surroundings for Recorder<'_> {
         read
     }
 
+    fn resolve(&self, host: &str) -> io::Result<Vec<std::net::IpAddr>> {
+        self.surroundings.resolve(host)
+    }
+
     fn readable_by_others(&self, path: &Path) -> bool {
         self.surroundings.readable_by_others(path)
     }

@@ -1,6 +1,7 @@
 //! All that a check may know besides the text: the environment and other files, behind one small trait.
 
 use std::io;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -17,6 +18,14 @@ pub trait Surroundings {
 
     /// Whether every user of the machine may read the file.
     fn readable_by_others(&self, path: &Path) -> bool;
+
+    /// The addresses of a name.
+    ///
+    /// # Errors
+    /// Whatever kept it from being found.
+    fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
+    }
 
     /// The time by which certificates are judged.
     fn now(&self) -> SystemTime {

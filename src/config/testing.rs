@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use super::Surroundings;
@@ -67,6 +68,14 @@ impl Surroundings for Fake {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let found = self.files.get(path).cloned();
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        match host {
+            "localhost" => Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]),
+            "six.example" => Ok(vec![Ipv6Addr::LOCALHOST.into()]),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn readable_by_others(&self, path: &Path) -> bool {

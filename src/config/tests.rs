@@ -108,10 +108,23 @@ fn who_speaks_for_others_is_named() {
 }
 
 #[test]
+fn listeners_may_have_names() {
+    let text = format!("listen: {{ otlp: ['localhost:443', 'six.example:1'], admin: 'localhost:2' }}\n{FILES}{SINK}");
+    let listen = load_text(&text).unwrap().config.listen;
+    let all = listen.otlp.iter().chain([&listen.admin]).map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(all, ["127.0.0.1:443", "[::1]:1", "127.0.0.1:2"]);
+    only("listen: { otlp: 'gone.example:4317' }\n", "1 listen.otlp:", "name without an address");
+    for wrong in ["localhost", "localhost:", "localhost:70000", ":4317", "1.2.3:4317", "http://localhost:4317", "a b:1"]
+    {
+        only(&format!("listen: {{ otlp: '{wrong}' }}\n"), "1 listen.otlp:", "localhost:4317");
+    }
+}
+
+#[test]
 fn all_mistakes_at_once() {
     let text = "\
 listen:
-  otlp: ['0.0.0.0:4317', localhost:4318]
+  otlp: ['0.0.0.0:4317', 4318]
   idle_timeout: 5
 tls:
   plaintext: true
@@ -129,7 +142,7 @@ batch:
 ";
     let found = mistakes(text);
     let expected = [
-        "2 listen.otlp[1]: `localhost:4318` is not an IP address",
+        "2 listen.otlp[1]: `4318` is neither an IP address",
         "3 listen.idle_timeout: `5` is not a time; write a whole number and a unit",
         "5 tls.plaintext: 0.0.0.0:4317 in listen.otlp is not a loopback address",
         "6 limts: unknown field; did you mean `limits`?",

@@ -33,6 +33,8 @@ fn limits() -> config::Listen {
         admin: local,
         max_connections: 100,
         max_connections_per_ip: 100,
+        max_handshakes_per_second: 1000,
+        max_handshakes_per_second_per_ip: 1000,
         handshake_timeout: long,
         header_timeout: long,
         idle_timeout: long,

@@ -11,22 +11,19 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 
 use super::activity::{STALLED, Times, Verdict};
-use super::client::ClientCertificate;
+use super::handshake::{Handshakes, handshake};
+use super::protocol;
 use super::registry::Place;
-use super::stream::{Stream, Watched};
+use super::stream::Watched;
 use super::tls::Tls;
-use super::{plain_http, protocol, proxy};
 use crate::config;
 use crate::limited;
 use crate::metrics::{Metrics, Reason};
-use crate::proxied::includes;
 
 /// After GOAWAY, a connection with nothing in flight for this long is closed: time to write the last answer, and for the client to see it.
 const QUIET_AFTER_BOW: Duration = Duration::from_secs(1);
@@ -41,6 +38,7 @@ pub(super) struct Shared {
     pub(super) builders: protocol::Builders,
     pub(super) limits: config::Listen,
     pub(super) tls: Option<Arc<Tls>>,
+    pub(super) handshakes: Handshakes,
     pub(super) metrics: Arc<Metrics>,
     /// Turns true when the process stops.
     pub(super) stopping: watch::Receiver<bool>,
@@ -107,55 +105,6 @@ fn end_when_silent(tcp: &TcpStream) {
 
 #[cfg(not(target_os = "linux"))]
 fn end_when_silent(_: &TcpStream) {}
-
-/// The PROXY header of those who must send one, and TLS, with one deadline; `None` when there is nothing to serve.
-async fn handshake(shared: &Shared, mut tcp: TcpStream, place: &Place) -> Option<Stream> {
-    let handshake = async {
-        if includes(&shared.limits.proxy_protocol, place.connection.peer()) {
-            let client = proxy::client(&mut tcp).await;
-            let client = client.map_err(|error| ("proxy_protocol", error.to_string(), None))?;
-            if place.is_of(client.unwrap_or(place.connection.peer())).is_err() {
-                let reason = Reason { reason: "per_address" };
-                shared.metrics.connections_refused.get_or_create(&reason).inc();
-                return Err(("per_address", "its address has as many connections as it may".to_owned(), None));
-            }
-        }
-        let Some(tls) = &shared.tls else {
-            return Ok(Stream::Plain(tcp));
-        };
-        if let Ok(Some(spoken)) = plain_http::spoken(&tcp).await {
-            let stream = Watched::new(Stream::Plain(tcp), Arc::clone(&place.connection));
-            // Whether the client hears it is its business.
-            let _ = plain_http::refuse(stream, spoken).await;
-            return Err(("plain_http", "the client speaks HTTP without TLS".to_owned(), None));
-        }
-        // Before what is in use: it can only be older than that.
-        let generation = tls.generation();
-        let accept = TlsAcceptor::from(tls.current()).accept(tcp).into_fallible().await;
-        let stream = accept.map_err(|(error, tcp)| ("failed", error.to_string(), Some(tcp)))?;
-        tls.count(stream.get_ref().1);
-        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        if let Some(certificate) = ClientCertificate::new(chain, tls, generation) {
-            // Nobody else sets it.
-            let _ = place.connection.certificate.set(certificate);
-        }
-        Ok(Stream::Tls(Box::new(stream)))
-    };
-    let handshake = tokio::time::timeout(shared.limits.handshake_timeout, handshake).await;
-    let handshake = handshake.unwrap_or_else(|_| Err(("timeout", "no handshake in time".to_owned(), None)));
-    let (reason, error, tcp) = match handshake {
-        Ok(stream) => return Some(stream),
-        Err(failure) => failure,
-    };
-    let failed = &shared.metrics.handshakes_failed;
-    failed.get_or_create(&Reason { reason }).inc();
-    limited!(info, ip = %place.connection.ip(), reason, error, "connection refused");
-    if let Some(tcp) = tcp {
-        // The alert that says why was written; a reset, for what the client sent meanwhile, would destroy it on its way.
-        let _ = Watched::new(Stream::Plain(tcp), Arc::clone(&place.connection)).shutdown().await;
-    }
-    None
-}
 
 /// What the connection's task does next.
 enum Next {

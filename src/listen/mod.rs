@@ -5,7 +5,7 @@
 //! its key was checked is bounded (`docs/limits.md`).
 //!
 //! - `accept`: the loop; `registry`: places, and who makes room; `open_files`: how many there can be
-//! - `proxy`: for whom a balancer's connection is; `tls`: certificate, key and client CA, swapped without a restart; `plain_http`: who does not speak it
+//! - `handshake`: what comes before HTTP, and how often; `proxy`: for whom a balancer's connection is; `tls`: certificate, key and client CA, swapped without a restart; `plain_http`: who does not speak it
 //! - `connection`: one connection's task; `activity`: when it has to go; `stream`: its socket; `protocol`: its HTTP's limits
 
 mod accept;
@@ -13,6 +13,7 @@ mod activity;
 mod client;
 mod connection;
 mod frames;
+mod handshake;
 mod inherit;
 mod length;
 mod open_files;
@@ -133,6 +134,7 @@ impl Bound {
         let registry = Registry::behind(self.limits.proxies(), all, each, Arc::clone(&self.metrics));
         let shared = Arc::new(Shared {
             builders: protocol::Builders::new(self.limits.max_concurrent_streams),
+            handshakes: handshake::Handshakes::new(&self.limits, Instant::now()),
             limits: self.limits,
             tls: self.tls,
             metrics: self.metrics,

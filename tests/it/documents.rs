@@ -84,6 +84,16 @@ fn links_and_paths_lead_somewhere() {
 }
 
 #[test]
+fn every_page_is_in_the_book() {
+    let docs = root().join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).expect("docs/SUMMARY.md");
+    let listed: BTreeSet<PathBuf> = between(&summary, "](", ')').map(|link| docs.join(link)).collect();
+    let pages = documents().into_iter().filter(|page| page.starts_with(&docs) && !page.ends_with("SUMMARY.md"));
+    let missing: Vec<_> = pages.filter(|page| !listed.contains(page)).collect();
+    assert!(listed.len() > 20 && missing.is_empty(), "not in docs/SUMMARY.md: {missing:?}");
+}
+
+#[test]
 fn the_table_of_rooms_is_the_codes() {
     let table = |text: &str, comment: &str| -> Vec<String> {
         let lines = text.lines().map(|line| line.strip_prefix(comment).unwrap_or(line).trim_end().to_owned());

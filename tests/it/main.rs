@@ -24,6 +24,7 @@ mod handover;
 mod init;
 mod keys;
 mod keys_command;
+mod monitoring;
 mod oidc;
 mod outage;
 mod page;

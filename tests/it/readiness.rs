@@ -8,7 +8,7 @@ use stack::ClickHouse;
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};
 use crate::support::requests::numbered;
-use crate::support::{eventually, get_text};
+use crate::support::{eventually, get_text, otelgate};
 
 async fn send(client: &Client, service: &str) -> u16 {
     let body = numbered(Signal::Logs, Protocol::HttpProtobuf, service, 0, 1);
@@ -48,11 +48,20 @@ async fn with_a_spool_a_sink_that_is_gone_is_information() {
 async fn without_a_spool_readiness_follows_what_deliveries_meet() {
     let folder = tempfile::tempdir().expect("a folder");
     let clickhouse = ClickHouse::start(folder.path(), 0).await.expect("ClickHouse");
-    let sections = "batch: { max_age: 100ms, deadline: 1s }\n";
-    let edge = Edge::start(&clickhouse, Setup { name: "ready_hold", sections, ..Setup::default() }).await;
+    let socket = folder.path().join("admin.sock");
+    let sections = format!("batch: {{ max_age: 100ms, deadline: 1s }}\nadmin: {{ socket: '{}' }}\n", socket.display());
+    let edge = Edge::start(&clickhouse, Setup { name: "ready_hold", sections: &sections, ..Setup::default() }).await;
     let client = edge.client(true);
     assert_eq!(send(&client, "stored").await, 200);
     says(&edge, 200, "ok sink").await;
+    // The same through the command that a container's health check runs.
+    let config = edge.config().display().to_string();
+    let health = async || {
+        let asked = otelgate(&["health", "--config", &config]).await;
+        (asked.status.code(), String::from_utf8_lossy(&asked.stdout).into_owned())
+    };
+    let (code, said) = health().await;
+    assert!(code == Some(0) && said.contains("ok sink"), "{code:?} {said}");
     let run = async |sql: &str| {
         clickhouse.query(&sql.replace("{db}", &edge.database), "Null").await.expect("run");
     };
@@ -60,6 +69,8 @@ async fn without_a_spool_readiness_follows_what_deliveries_meet() {
     assert_eq!(send(&client, "refused").await, 503);
     let (_, text) = says(&edge, 503, "no sink: otel_logs: ").await;
     assert!(text.contains("UNKNOWN_TABLE") && text.contains("schema apply"), "{text}");
+    let (code, said) = health().await;
+    assert!(code == Some(1) && said.contains("no sink: otel_logs: "), "{code:?} {said}");
     // It is seen to be mended though nobody sends anything to a gateway that is not ready.
     run("RENAME TABLE {db}.elsewhere TO {db}.otel_logs").await;
     says(&edge, 200, "ok sink").await;

@@ -11,7 +11,6 @@ fn plaintext_is_said_aloud() {
         "1 tls.plaintext:",
         "keep one",
     );
-    only("listen: { otlp: localhost:4317 }\ntls: { plaintext: true }\n", "1 listen.otlp:", "IP address");
     only("tls: { cert_file: certs/server.crt }\n", "1 tls.key_file:", "is missing");
     only("tls: { key_file: certs/server.key }\n", "1 tls.cert_file:", "is missing");
     let no_tls = mistakes(SINK);

@@ -45,6 +45,8 @@ pub(super) fn limits() -> config::Listen {
         otlp: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
         max_connections: 100,
         max_connections_per_ip: 100,
+        max_handshakes_per_second: 1000,
+        max_handshakes_per_second_per_ip: 1000,
         handshake_timeout: SOON,
         header_timeout: SOON,
         idle_timeout: SOON * 10,

@@ -1,5 +1,8 @@
 //! Handshakes: who is let in, and what is said to who is not.
 
+use std::sync::Arc;
+
+use super::support::handshake;
 use super::*;
 
 #[tokio::test]
@@ -129,4 +132,49 @@ async fn a_new_certificate_is_shown_without_a_restart() {
     .await
     .expect("the new certificate in time");
     keeping.abort();
+}
+
+#[tokio::test]
+async fn handshakes_beyond_the_limit_are_closed_and_those_that_resume_are_not_counted() {
+    let (dir, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
+    // What is saved up is as much as there may be connections; what comes back in this test's time is little.
+    for (limits, reason) in [
+        (
+            config::Listen { max_connections_per_ip: 3, max_handshakes_per_second_per_ip: 1, ..limits() },
+            "handshakes_per_address",
+        ),
+        (config::Listen { max_connections: 3, max_handshakes_per_second: 1, ..limits() }, "handshakes"),
+    ] {
+        let gateway = Gateway::start(limits, ca.write(dir.path(), false)).await;
+        let new = || Arc::new(ca.client(rustls::ALL_VERSIONS, None));
+        let refused = || gateway.metrics.connections_refused.get_or_create(&Reason { reason }).get();
+        let same = new();
+        // Each is done before the next, so that it is not connections that are too many. A ticket is for one use and comes with the answer.
+        for _ in 0..10 {
+            let stream = handshake(gateway.connect().await, "gateway", Arc::clone(&same)).await.expect("resumed");
+            let mut client = Client::over(stream, Version::HTTP_11).await;
+            client.post("/").await.expect("an answer");
+            drop(client);
+            eventually(|| gateway.metrics.connections_open.get() == 0).await;
+        }
+        assert_eq!(refused(), 0);
+        tokio::time::timeout(SOON, async {
+            while refused() == 0 {
+                let all = (0..3).map(|_| async { handshake(gateway.connect().await, "gateway", new()).await.is_ok() });
+                for one in all {
+                    one.await;
+                }
+            }
+        })
+        .await
+        .expect("a fleet of new clients meets the limit");
+        // A second later it is let in again.
+        tokio::time::timeout(SOON, async {
+            while handshake(gateway.connect().await, "gateway", new()).await.is_err() {
+                tokio::time::sleep(SHORT).await;
+            }
+        })
+        .await
+        .expect("let in");
+    }
 }
