@@ -15,6 +15,7 @@ mod greeting;
 mod grpc_tests;
 mod health;
 mod reflection;
+mod request_id;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -48,6 +49,7 @@ use deadline::Deadline;
 use door::Door;
 use health::Health;
 use reflection::Reflection;
+use request_id::{RequestId, TraceParent};
 
 /// All that a request meets on its way.
 pub(crate) struct Gateway {
@@ -62,8 +64,10 @@ pub(crate) struct Gateway {
 }
 
 /// What is known of a request so far, for the log and the metrics of its answer.
-#[derive(Default)]
 struct Seen {
+    id: RequestId,
+    /// The trace that it is part of.
+    parent: Option<TraceParent>,
     call: Option<Call>,
     key: Option<Arc<Key>>,
 }
@@ -113,10 +117,23 @@ impl Gateway {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
+        let id = RequestId::of(request.headers());
+        let parent = TraceParent::of(request.headers());
+        let seen = Seen { id: id.clone(), parent, call: None, key: None };
+        let mut response = self.answer(request, seen).await;
+        id.say(response.headers_mut());
+        response
+    }
+
+    async fn answer<B>(&self, request: Request<B>, seen: Seen) -> Response<ReplyBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
         let (head, body) = request.into_parts();
         // Whom it is for and where it ends, in one way only: what follows on the connection would be another's guess.
         if let Err(refusal) = form::check(&head, &peer_of(&head)) {
-            return self.rescue(&head, body, &Seen::default(), &refusal, true).await;
+            return self.rescue(&head, body, &seen, &refusal, true).await;
         }
         // Who asks how the process is has no key, and needs none.
         if health::is_asked(head.uri.path()) {
@@ -135,20 +152,26 @@ impl Gateway {
         let mut response = match cors::is_preflight(&head) {
             true => match cors::check(&origins, &head.headers) {
                 Ok(()) => cors::preflight(&head.headers),
-                Err(refusal) => self.rescue(&head, body, &Seen::default(), &refusal, false).await,
+                Err(refusal) => self.rescue(&head, body, &seen, &refusal, false).await,
             },
-            false => self.measure(&head, body, &origins).await,
+            false => self.measure(&head, body, &origins, seen).await,
         };
         cors::allow(&origins, &head.headers, response.headers_mut());
         response
     }
 
     /// Takes a request along the path, and answers it whatever became of it.
-    async fn measure<B>(&self, head: &Parts, mut body: B, origins: &AllowedOrigins) -> Response<ReplyBody>
+    async fn measure<B>(
+        &self,
+        head: &Parts,
+        mut body: B,
+        origins: &AllowedOrigins,
+        mut seen: Seen,
+    ) -> Response<ReplyBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
-        let (began, mut seen) = (Instant::now(), Seen::default());
+        let began = Instant::now();
         let Some(_inside) = self.door.enter() else {
             peer_of(head).send_away();
             return self.rescue(head, body, &seen, &draining(), true).await;
@@ -249,7 +272,7 @@ impl Gateway {
             self.metrics.authentication_failures.inc();
         }
         let peer = peer_of(head);
-        log(peer.ip, seen, refusal);
+        seen.log(peer.ip, refusal);
         let mut response = reply::answer(refusal, Protocol::of(head));
         let last = last || (*refusal == Refusal::TooManyFailures && peer.dismiss());
         unread::discard(head, body, seen.key.is_some(), last, response.headers_mut()).await;
@@ -295,14 +318,21 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// One line, of a few a second. Three places, so that a flood of strangers does not silence what concerns those who have a key.
-fn log(peer: IpAddr, seen: &Seen, refusal: &Refusal) {
-    let key = seen.key.as_ref().map_or("", |key| &key.entry.name);
-    let signal = seen.call.map_or("", |call| call.signal.name());
-    match (refusal, &seen.key) {
-        (Refusal::Unavailable { .. }, _) => limited!(warn, %peer, key, signal, %refusal, "request refused"),
-        (_, Some(_)) => limited!(info, %peer, key, signal, %refusal, "request refused"),
-        (_, None) => limited!(info, %peer, signal, %refusal, "request without a valid key refused"),
+impl Seen {
+    /// One line about a refusal, of a few a second. Three places, so that a flood of strangers does not silence what concerns those who have a key.
+    fn log(&self, peer: IpAddr, refusal: &Refusal) {
+        let key = self.key.as_ref().map_or("", |key| &key.entry.name);
+        let signal = self.call.map_or("", |call| call.signal.name());
+        let (request, trace) = (&self.id, self.parent.map(|parent| format!("{:032x}", parent.trace)));
+        match (refusal, &self.key) {
+            (Refusal::Unavailable { .. }, _) => {
+                limited!(warn, %peer, key, signal, %request, trace, %refusal, "request refused");
+            }
+            (_, Some(_)) => limited!(info, %peer, key, signal, %request, trace, %refusal, "request refused"),
+            (_, None) => {
+                limited!(info, %peer, signal, %request, trace, %refusal, "request without a valid key refused");
+            }
+        }
     }
 }
 

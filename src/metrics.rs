@@ -4,6 +4,8 @@
 //! its help text is its documentation. Labels come from the configuration or from this code, never from a client: what a
 //! stranger sends cannot make the set of series grow.
 
+mod process;
+
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,6 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 /// Label `reason`: one of a few words of this code.
@@ -186,6 +189,8 @@ macro_rules! families {
                     let $name = families!(@make $kind $(, $make)?);
                     registry.register(stringify!($name), $help, $name.clone());
                 )+
+                registry.register("build", "What runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+                registry.register_collector(Box::new(process::Process));
                 Metrics { registry, $($name,)+ }
             }
         }
@@ -295,6 +300,17 @@ mod tests {
         assert!(text.contains("otelgate_connections_accepted_total 1\n"), "{text}");
         assert!(text.contains("otelgate_connections_refused_total{reason=\"per_address\"} 2\n"));
         assert!(text.contains("otelgate_insert_seconds_bucket{le=\"0.256\",table=\"otel_logs\"} 1\n"), "{text}");
+        assert!(
+            text.contains(concat!("otelgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n")),
+            "{text}"
+        );
+        for process in ["cpu_seconds_total", "resident_memory_bytes", "open_fds", "max_fds", "start_time_seconds"] {
+            assert_eq!(
+                text.contains(&format!("\notelgate_process_{process} ")),
+                cfg!(target_os = "linux"),
+                "{process}"
+            );
+        }
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             assert!(line.starts_with("otelgate_"), "{line}");
         }

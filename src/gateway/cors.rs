@@ -16,7 +16,7 @@ use crate::reply::{Refusal, ReplyBody};
 /// `*` stands for every header but `authorization`, which must be named (Fetch Standard, "CORS non-wildcard request-header name").
 const REQUEST_HEADERS: HeaderValue =
     HeaderValue::from_static("authorization, x-api-key, content-type, content-encoding, *");
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("retry-after");
+const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, x-request-id");
 const POST: HeaderValue = HeaderValue::from_static("POST");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 /// A public page asks whether it may reach an address of a private network (Private Network Access): a gateway may stand in one.
@@ -63,7 +63,7 @@ pub(super) fn allow(allowed: &AllowedOrigins, request: &HeaderMap, response: &mu
     response.insert(VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = allow_origin(allowed, origin) {
         response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, RETRY_AFTER);
+        response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }
 }
 

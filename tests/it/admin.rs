@@ -19,6 +19,16 @@ async fn health_and_metrics_without_a_secret() {
         let answer = client.send(Call::export(Protocol::HttpProtobuf, Signal::Logs, key, body)).await;
         assert_eq!(answer.status, status, "{answer:?}");
     }
+    let grpc = numbered(Signal::Logs, Protocol::Grpc, "admin", 7, 1);
+    let mut call = Call::export(Protocol::Grpc, Signal::Logs, "wrong-key-4711", grpc);
+    call.headers.push(("x-request-id".to_owned(), "ours-4711".to_owned()));
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    call.headers.push(("traceparent".to_owned(), format!("00-{trace}-00f067aa0ba902b7-01")));
+    let refused = client.send(call).await;
+    assert_eq!(refused.headers["x-request-id"], "ours-4711", "{refused:?}");
+    let line = || edge.logged().lines().find(|line| line.contains("ours-4711")).map(str::to_owned);
+    assert!(eventually(true, async || line().is_some()).await, "{}", edge.logged());
+    assert!(line().is_some_and(|line| line.contains(trace)), "{}", edge.logged());
     let (status, metrics) = get_text(&admin, "/metrics").await;
     assert_eq!(status, 200);
     for line in metrics.lines().filter(|line| !line.starts_with('#')) {
@@ -27,14 +37,21 @@ async fn health_and_metrics_without_a_secret() {
     for line in [
         "otelgate_requests_total{signal=\"logs\",protocol=\"http-protobuf\",outcome=\"accepted\"} 1",
         "otelgate_received_records_total{key=\"all\",signal=\"logs\"} 7",
-        "otelgate_refusals_total{reason=\"unauthenticated\"} 1",
-        "otelgate_authentication_failures_total 1",
+        "otelgate_refusals_total{reason=\"unauthenticated\"} 2",
+        "otelgate_authentication_failures_total 2",
         "otelgate_insert_rows_total{table=\"otel_logs\"} 7",
         "otelgate_keys_valid 1",
+        concat!("otelgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        "otelgate_process_cpu_seconds_total ",
+        "otelgate_process_resident_memory_bytes ",
+        "otelgate_process_start_time_seconds ",
+        "otelgate_certificate_expiry_seconds{certificate=\"tls.cert_file\"} ",
     ] {
         assert!(metrics.contains(line), "no {line} in:\n{metrics}");
     }
-    for secret in [KEY, "wrong-key-0815", &clickhouse.password].into_iter().filter(|secret| !secret.is_empty()) {
+    for secret in
+        [KEY, "wrong-key-0815", "wrong-key-4711", &clickhouse.password].into_iter().filter(|secret| !secret.is_empty())
+    {
         assert!(!metrics.contains(secret) && !edge.logged().contains(secret), "{secret} is shown");
     }
     for line in edge.logged().lines() {
