@@ -14,6 +14,7 @@ mod greeting;
 #[cfg(test)]
 mod grpc_tests;
 mod health;
+mod own;
 mod reflection;
 mod request_id;
 #[cfg(test)]
@@ -33,14 +34,15 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 
-use crate::admit::Admission;
-use crate::batch::{Lanes, Recognised};
+use crate::admit::{Admission, Admitted};
+use crate::batch::{Coming, Kept, Lanes, Recognised};
 use crate::config::{AllowedOrigins, RequestLimits};
 use crate::keys::Key;
 use crate::limited;
-use crate::listen::Peer;
+use crate::listen::{Answer, Peer};
 use crate::metrics::{Metrics, OfKey, OfKeyName, OfRefusal, OfRequest, OfSignal, Reason};
-use crate::otlp::{self, BodyLimits, Call};
+use crate::notes::Notes;
+use crate::otlp::{self, BodyLimits, Call, Received};
 use crate::readiness::Readiness;
 use crate::reply::{self, Away, PartialSuccess, Refusal, ReplyBody};
 use crate::signal::{Protocol, Signal};
@@ -61,6 +63,7 @@ pub(crate) struct Gateway {
     reflection: Option<Reflection>,
     door: Door,
     metrics: Arc<Metrics>,
+    notes: Arc<Notes>,
 }
 
 /// What is known of a request so far, for the log and the metrics of its answer.
@@ -70,6 +73,8 @@ struct Seen {
     parent: Option<TraceParent>,
     call: Option<Call>,
     key: Option<Arc<Key>>,
+    /// Its uncompressed bytes and its records, once it is kept.
+    size: (u64, u64),
 }
 
 impl Gateway {
@@ -79,11 +84,12 @@ impl Gateway {
         lanes: Arc<Lanes>,
         limits: RequestLimits,
         allowed_origins: AllowedOrigins,
-        metrics: Arc<Metrics>,
+        (metrics, notes): (Arc<Metrics>, Arc<Notes>),
     ) -> Self {
         let health = Health::new(&services(&lanes));
         let allowed_origins = ArcSwap::from_pointee(allowed_origins);
-        Gateway { admission, lanes, limits, allowed_origins, health, reflection: None, door: Door::default(), metrics }
+        let door = Door::default();
+        Gateway { admission, lanes, limits, allowed_origins, health, reflection: None, door, metrics, notes }
     }
 
     /// Takes over what may change while requests are served: each request is served by the one or the other.
@@ -119,7 +125,7 @@ impl Gateway {
     {
         let id = RequestId::of(request.headers());
         let parent = TraceParent::of(request.headers());
-        let seen = Seen { id: id.clone(), parent, call: None, key: None };
+        let seen = Seen { id: id.clone(), parent, call: None, key: None, size: (0, 0) };
         let mut response = self.answer(request, seen).await;
         id.say(response.headers_mut());
         response
@@ -179,6 +185,7 @@ impl Gateway {
         let _in_flight = InFlight::new(&self.metrics);
         let outcome = self.take(head, &mut body, origins, &mut seen).await;
         self.measured(&seen, began, &outcome);
+        self.note(head, &seen, began, outcome.as_ref().err());
         match outcome {
             Ok((call, partial)) => reply::accepted(call.protocol, call.signal, partial.as_ref()),
             Err(refusal) => self.rescue(head, body, &seen, &refusal, false).await,
@@ -208,7 +215,7 @@ impl Gateway {
         let authenticated = self.admission.authenticate(&head.headers, certificate, peer.ip)?;
         peer.mark_authenticated(&authenticated.key().standing);
         let key = seen.key.insert(authenticated.key().clone());
-        let of_key = self.count(key);
+        self.count(key);
         // May it send this now: from this page, its signals, its requests a second, memory to begin with; and room for what it will bring.
         let admitted = self.admission.admit(authenticated, call.signal, &head.headers)?;
         self.lanes.room(key)?;
@@ -217,15 +224,32 @@ impl Gateway {
         let limits = BodyLimits { max_bytes: self.limits.max_body_bytes, min_rate: self.limits.min_body_rate };
         let receiving = otlp::receive(admitted, &call, body, limits);
         let received = deadline.wait(receiving).await.ok_or(deadline.over(Refusal::TooSlow))??;
+        let (kept, size) = self.keep(coming, received, peer.answer(), deadline).await?;
+        seen.size = size;
+        let partial = kept
+            .rejected()
+            .map(|rejected| PartialSuccess { rejected: rejected.records, message: rejected.why.to_string() });
+        Ok((call, partial))
+    }
+
+    /// The path from where it is known what came, and its bytes and records when it is kept.
+    async fn keep(
+        &self,
+        coming: Coming<'_>,
+        received: Received<Admitted>,
+        answer: Answer,
+        deadline: Deadline,
+    ) -> Result<(Kept, (u64, u64)), Refusal> {
+        let (key, signal) = (received.admitted.key().clone(), received.call.signal.name());
         let mut size = (0, 0);
-        let keeping = match self.lanes.recognise(coming, received, peer.answer()) {
+        let keeping = match self.lanes.recognise(coming, received, answer) {
             // The same bytes again, after an answer that may not have arrived: they join what was kept, and cost nothing more.
             Recognised::Repeat(ticket) => ticket,
             Recognised::Fresh(fresh) => {
                 // Into the columns of an open chunk, uncommitted: only now is known how many records it holds.
                 let encoded = self.lanes.encode(fresh)?;
                 // What it costs its key. Refused, the chunk is as it was before.
-                let paid = self.admission.charge(key, encoded.bytes(), encoded.records())?;
+                let paid = self.admission.charge(&key, encoded.bytes(), encoded.records())?;
                 size = (paid.bytes(), paid.records());
                 // A client that no longer waits is not to find its records there.
                 if deadline.is_over() {
@@ -237,24 +261,20 @@ impl Gateway {
         };
         let kept = deadline.wait(keeping.kept()).await.ok_or(deadline.over(nobody_knows()))??;
 
-        let labels = OfKey { key: of_key.key, signal: call.signal.name() };
+        let labels = OfKey { key: key.entry.name.as_str().into(), signal };
         self.metrics.received_bytes.get_or_create(&labels).inc_by(size.0);
         self.metrics.received_records.get_or_create(&labels).inc_by(size.1);
-        let partial = kept
-            .rejected()
-            .map(|rejected| PartialSuccess { rejected: rejected.records, message: rejected.why.to_string() });
-        Ok((call, partial))
+        Ok((kept, size))
     }
 
     /// A request with this key came.
-    fn count(&self, key: &Key) -> OfKeyName {
+    fn count(&self, key: &Key) {
         let of = OfKeyName { key: key.entry.name.as_str().into() };
         key.state.seen(SystemTime::now());
         self.metrics.key_requests.get_or_create(&of).inc();
         if key.vanished {
             self.metrics.vanished_key_uses.get_or_create(&of).inc();
         }
-        of
     }
 
     /// Every refusal ends here: counted, logged (never with a key, and a flood of them in a few lines), answered from the one table. Over

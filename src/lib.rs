@@ -8,6 +8,7 @@
 //! cli                                        its subcommands
 //! serve                                      opens and closes everything
 //! doctor                                     looks at what is wrong with the whole
+//! telemetry                                  what otelgate says of itself, by everybody's path
 //! gateway                                    the path on one page
 //! batch | shutdown                           group, repeat, close
 //! listen                                     accept, TLS, peers
@@ -23,7 +24,7 @@
 //! blocking                                   work off the reactor
 //! reply                                      the one table of refusals
 //! chunk | signal                             the seam to a sink's encoding | what every request carries
-//! metrics | readiness                        instruments
+//! metrics | readiness | notes                instruments
 //! https                                      how clients connect
 //! network | proxied | limited | file_stamp | rounds | causes | state_file | varint | certificate | pem   small tools
 //! ```
@@ -58,6 +59,7 @@ mod listen;
 pub mod memory;
 pub mod metrics;
 mod network;
+pub mod notes;
 pub mod otlp;
 mod pem;
 pub mod proxied;
@@ -72,5 +74,6 @@ pub mod signal;
 pub mod sink;
 pub mod spool;
 mod state_file;
+mod telemetry;
 mod varint;
 mod waiting;

@@ -5,6 +5,7 @@
 //! stranger sends cannot make the set of series grow.
 
 mod process;
+pub mod text;
 
 use std::sync::Arc;
 
@@ -223,6 +224,7 @@ families! {
     memory_held_bytes: Gauge = "Memory that requests hold now";
     digests_remembered: Gauge = "Requests whose answer may not have arrived, by which a repeat is known";
 
+    telemetry_dropped_records: Family<OfSignal, Counter> = "Records of otelgate's own telemetry that found no room, by signal; what metrics count goes out later";
     log_lines_dropped: Counter = "Lines of the log that could not be written: nothing waits for who reads it";
 
     keys_valid: Gauge = "Keys that are valid now";

@@ -29,12 +29,14 @@ use crate::gateway::Gateway;
 use crate::keys::{KeyRing, OpenError as KeysError};
 use crate::listen::{self, Inherited};
 use crate::metrics::Metrics;
+use crate::notes::Notes;
 use crate::readiness::Readiness;
 use crate::rounds::Rounds;
 use crate::shutdown::{self, StopSignals, Stopped};
 use crate::sink::{clickhouse, collector};
 use crate::spool::OpenError;
 use crate::spool::disk::LockError;
+use crate::telemetry;
 
 use drain::Draining;
 use keys::KeySources;
@@ -76,7 +78,7 @@ pub enum ServeError {
 }
 
 /// Runs until the first of `signals`, then stops in order; the configuration is reread from its `origin` meanwhile. `ready` is called once, when every
-/// listener accepts. What happens is counted in `metrics`.
+/// listener accepts. What happens is counted and noted in `instruments`.
 ///
 /// # Errors
 /// The start failed; nothing was accepted then.
@@ -84,7 +86,7 @@ pub async fn serve(
     loaded: Loaded,
     origin: Origin,
     surroundings: impl Surroundings + Clone + Send + 'static,
-    metrics: Arc<Metrics>,
+    (metrics, notes): (Arc<Metrics>, Arc<Notes>),
     mut signals: StopSignals,
     ready: impl FnOnce(&Ready),
 ) -> Result<Stopped, ServeError> {
@@ -122,8 +124,9 @@ pub async fn serve(
     let bound = listen::bind(&limits, &mut inherited, tls.clone(), metrics.clone()).await?.offering(admin.offer);
     let addresses = Ready::new(&bound.addresses()?, tls.is_some(), admin.address);
 
-    let gateway = Arc::new(gateway(&config, keys.ring(), &store, &metrics)?);
+    let gateway = Arc::new(gateway(&config, keys.ring(), &store, &metrics, &notes)?);
     beside.spawn(gateway.follow(readiness.clone()));
+    let telemetry = telemetry::start(&config.telemetry, &gateway, &metrics, notes);
     let sources = keys.follow(&config, surroundings.clone(), &readiness, &rounds, &mut beside);
     let (sink, shutdown) = (store.sink().clone(), config.shutdown);
     let mut reload = Reload {
@@ -163,6 +166,7 @@ pub async fn serve(
             listeners: &listeners,
             gateway: &reload.gateway.clone(),
             store: &store,
+            telemetry: &telemetry,
         };
         let drained = async {
             tokio::select! {
@@ -175,7 +179,10 @@ pub async fn serve(
         times.drain_delay = Duration::ZERO;
     }
     // Between the last request and the end: who waits for a batch is answered only when it is sealed.
-    let flush = async || store.close().await;
+    let flush = async || {
+        telemetry.finish().await;
+        store.close().await;
+    };
     let stop = shutdown::stop(times, &readiness, &listeners, flush, signals.next());
     let (stopped, ()) = tokio::join!(stop, reload.sources.stop(times.deadline));
     Ok(stopped)
@@ -240,10 +247,12 @@ fn gateway(
     ring: &Arc<KeyRing>,
     store: &Store,
     metrics: &Arc<Metrics>,
+    notes: &Arc<Notes>,
 ) -> Result<Gateway, tonic_reflection::server::Error> {
     let admission = Admission::new(ring.clone(), config.keys.max_failures_per_minute, &config.request);
     let origins = config.cors.allowed_origins.clone();
-    let gateway = Gateway::new(admission, store.lanes().clone(), config.request, origins, metrics.clone());
+    let gateway =
+        Gateway::new(admission, store.lanes().clone(), config.request, origins, (metrics.clone(), notes.clone()));
     if config.listen.grpc_reflection { gateway.reflecting() } else { Ok(gateway) }
 }
 

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 pub(crate) use company::Coming;
 pub(crate) use lane::{Encoded, Fresh};
-pub(crate) use ticket::Ticket;
+pub(crate) use ticket::{Kept, Ticket};
 
 use crate::admit::{Admitted, Paid};
 use crate::blocking;
@@ -35,7 +35,7 @@ use crate::keys::Key;
 use crate::listen::Answer;
 use crate::metrics::Metrics;
 use crate::otlp::Received;
-use crate::reply::Refusal;
+use crate::reply::{Away, Refusal};
 use crate::signal::Signal;
 use crate::sink::Sink;
 use crate::spool::{Digest, Remembered, Spool};
@@ -139,6 +139,18 @@ impl Lanes {
     /// [`Refusal::Unavailable`].
     pub(crate) fn room(&self, key: &Key) -> Result<(), Refusal> {
         self.spool.room(&key.entry.name).map_err(unavailable)
+    }
+
+    /// The same for otelgate's own telemetry, which may hold `most` bytes of the spool.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub(crate) fn room_within(&self, key: &Key, most: u64) -> Result<(), Refusal> {
+        self.room(key)?;
+        match self.spool.used_by(&key.entry.name) < most {
+            true => Ok(()),
+            false => Err(unavailable(Away::KeySpool)),
+        }
     }
 
     /// Before step 5: a request is on its way, and others may wait for its company, for as long as this lives or the request is not kept.

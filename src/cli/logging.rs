@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use otelgate::config::Log;
+use otelgate::notes::{NoteLines, Notes};
 use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -26,16 +27,16 @@ const FLUSH: Duration = Duration::from_millis(250);
 /// Pause before a standard error that somebody made non-blocking is tried again.
 const NOT_YET: Duration = Duration::from_millis(10);
 
-/// Sets the log up for the whole process; lines that cannot be written are counted in `dropped`. What is returned writes the last lines
+/// Sets the log up for the whole process; lines that cannot be written are counted in `dropped`, bad ones go into `notes` too. What is returned writes the last lines
 /// when it is dropped.
-pub(super) fn start(log: &Log, dropped: Counter) -> anyhow::Result<LastLines> {
+pub(super) fn start(log: &Log, dropped: Counter, notes: Arc<Notes>) -> anyhow::Result<LastLines> {
     let filter = EnvFilter::builder().parse(&log.level)?;
     let lines = Lines::start(stderr(), dropped).context("cannot start the thread that writes the log")?;
     let writer = lines.clone();
     let (filter, level) = reload::Layer::new(filter);
     // Without `log_internal_errors(false)` a line that cannot be written is said on standard error, which panics.
     let layer = fmt::layer().with_writer(move || writer.clone()).log_internal_errors(false);
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(NoteLines(notes));
     let set = match stderr().is_terminal() {
         true => registry.with(layer.with_target(false)).try_init(),
         false => registry.with(layer.json().flatten_event(true)).try_init(),

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 
 use otelgate::config::{self, Loaded, Process};
 use otelgate::metrics::Metrics;
+use otelgate::notes::Notes;
 use otelgate::serve::{Origin, Ready, serve};
 use otelgate::shutdown::{StopSignals, Stopped};
 use tracing::{error, warn};
@@ -21,14 +22,16 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     super::arenas::limit();
     let loaded = config::load(file, &Process)?;
     let metrics = Arc::new(Metrics::default());
-    let log = logging::start(&loaded.config.log, metrics.log_lines_dropped().clone())?;
+    let telemetry = &loaded.config.telemetry;
+    let notes = Arc::new(Notes::new(telemetry.logs, telemetry.traces));
+    let log = logging::start(&loaded.config.log, metrics.log_lines_dropped().clone(), notes.clone())?;
     loaded.faults.iter().for_each(|fault| error!("{fault}"));
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let level = log.level();
     let origin = Origin { file: file.to_owned(), log: Box::new(move |log| level.set(log)) };
-    let stopped = runtime.block_on(serve_until_told(loaded, origin, metrics, &log));
+    let stopped = runtime.block_on(serve_until_told(loaded, origin, metrics, notes, &log));
     runtime.shutdown_timeout(LEFTOVERS);
     match stopped? {
         Stopped::Clean | Stopped::Late => Ok(()),
@@ -40,6 +43,7 @@ async fn serve_until_told(
     loaded: Loaded,
     origin: Origin,
     metrics: Arc<Metrics>,
+    notes: Arc<Notes>,
     log: &LastLines,
 ) -> anyhow::Result<Stopped> {
     let signals = StopSignals::catch().context("cannot listen to signals")?;
@@ -48,5 +52,5 @@ async fn serve_until_told(
         // Whoever reads the line may be gone, or asleep; that is no reason not to serve.
         log.after(|| drop(super::print(line)));
     };
-    Ok(serve(loaded, origin, Process, metrics, signals, ready).await?)
+    Ok(serve(loaded, origin, Process, (metrics, notes), signals, ready).await?)
 }

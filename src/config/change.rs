@@ -121,6 +121,7 @@ fn waiting(running: &Config, new: &Config) -> Vec<&'static str> {
         ("batch", differ(&running.batch, &new.batch)),
         (spool, differ(&running.spool, &new.spool)),
         ("shutdown", differ(&running.shutdown, &new.shutdown)),
+        ("telemetry", running.telemetry != new.telemetry),
     ])
 }
 

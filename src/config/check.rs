@@ -12,7 +12,7 @@ use super::section::Section;
 use super::value::{count, flag, positive_size, positive_time, show_size, size, time, word};
 use super::{
     Admin, AllowedOrigins, Batch, Config, Cors, KeyRules, Keys, Log, RequestLimits, Shutdown, SinkConfig, Spool,
-    check_keys, check_listen, check_shared, check_sink, check_tls,
+    check_keys, check_listen, check_shared, check_sink, check_telemetry, check_tls,
 };
 
 const MIB: u64 = 1 << 20;
@@ -65,6 +65,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
         top.warning("spool", NO_SPOOL);
     }
     let (shutdown, log) = (top.section("shutdown", shutdown), top.section("log", log));
+    let telemetry = top.section("telemetry", check_telemetry::telemetry);
     let places =
         Places { listener: listen.admin, admin: admin.clone(), spool: spool.clone(), keys_file: keys.file.clone() };
     let config = sink.map(|sink| Config {
@@ -82,6 +83,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
         cors,
         shutdown,
         log,
+        telemetry,
     });
     Checked { keys, rules, places, config }
 }

@@ -14,6 +14,7 @@ mod check_listen;
 mod check_oidc;
 mod check_shared;
 mod check_sink;
+mod check_telemetry;
 mod check_tls;
 mod clickhouse_url;
 mod key_entry;
@@ -112,6 +113,8 @@ pub struct Config {
     pub(crate) shutdown: Shutdown,
     /// How logs are written.
     pub log: Log,
+    /// What otelgate writes of itself.
+    pub telemetry: Telemetry,
 }
 
 /// Section `listen`.
@@ -265,6 +268,26 @@ pub(crate) struct Shutdown {
 pub struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter of tracing-subscriber.
     pub level: String,
+}
+
+/// Section `telemetry`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Telemetry {
+    /// How often metrics are written; `None`: never.
+    pub(crate) metrics: Option<Duration>,
+    /// Lines of the log that are written: these and worse.
+    pub logs: Option<tracing::Level>,
+    /// Which share of requests is written as traces, from 0 to 1.
+    pub traces: f64,
+    /// Bytes of the spool that it may take.
+    pub(crate) max_spool_bytes: u64,
+}
+
+impl Telemetry {
+    /// Whether anything is written.
+    pub(crate) fn is_on(&self) -> bool {
+        self.metrics.is_some() || self.logs.is_some() || self.traces > 0.0
+    }
 }
 
 /// A size as one writes it in the configuration.

@@ -25,6 +25,11 @@ impl Deadline {
         Deadline { at: Instant::now() + asked.unwrap_or(longest), asked: asked.is_some() }
     }
 
+    /// So long from now.
+    pub(super) fn after(time: Duration) -> Self {
+        Deadline { at: Instant::now() + time, asked: false }
+    }
+
     /// What `future` says, or `None` when the time was over before.
     pub(super) async fn wait<F: Future>(self, future: F) -> Option<F::Output> {
         tokio::time::timeout_at(self.at, future).await.ok()

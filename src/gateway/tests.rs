@@ -63,7 +63,7 @@ pub(super) fn gateway_bearing(failures: u32) -> (Arc<Gateway>, Arc<FakeSink>) {
     let admission = Admission::new(Arc::new(KeyRing::new(keys.into())), failures, &REQUEST);
     let metrics = Arc::new(Metrics::default());
     let lanes = lanes(&sink, &metrics);
-    (Arc::new(Gateway::new(admission, lanes, REQUEST, AllowedOrigins::Any, metrics)), sink)
+    (Arc::new(Gateway::new(admission, lanes, REQUEST, AllowedOrigins::Any, (metrics, Arc::default()))), sink)
 }
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Grpc, Protocol::HttpProtobuf, Protocol::HttpJson];

@@ -269,6 +269,11 @@ impl Key {
         Arc::new(Key { entry: entry.clone(), source, vanished, stamp: Stamp::new(&entry.resource), state, standing })
     }
 
+    /// A key that no source has and nobody can show.
+    pub(crate) fn own(entry: KeyEntry) -> Arc<Key> {
+        Key::new(entry, Source::File, None)
+    }
+
     /// A key that was not there before.
     pub(super) fn new(entry: KeyEntry, source: Source, shared: Option<&Arc<Shared>>) -> Arc<Key> {
         Key::after(None, &entry, source, false, shared)

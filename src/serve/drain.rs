@@ -11,6 +11,7 @@ use crate::admin::status::Behind;
 use crate::gateway::Gateway;
 use crate::listen::Listeners;
 use crate::readiness::Readiness;
+use crate::telemetry;
 
 use super::store::Store;
 
@@ -21,6 +22,7 @@ pub(super) struct Draining<'a> {
     pub(super) listeners: &'a Listeners,
     pub(super) gateway: &'a Gateway,
     pub(super) store: &'a Store,
+    pub(super) telemetry: &'a telemetry::Running,
 }
 
 impl Draining<'_> {
@@ -33,6 +35,7 @@ impl Draining<'_> {
         self.order.reach(Stage::Delivering);
         self.listeners.send_away();
         self.gateway.shut().await;
+        self.telemetry.finish().await;
         self.store.seal().await;
         if let Some(sources) = behind.get() {
             sources.delivered().await;

@@ -249,6 +249,11 @@ impl Spool {
         (self.store.room.used(), self.store.room.used_by_key())
     }
 
+    /// Bytes that are charged to one key.
+    pub(crate) fn used_by(&self, key: &str) -> u64 {
+        self.store.room.used_by(key)
+    }
+
     /// The most bytes that it may use; `None`: no limit of its own.
     pub(crate) fn max_bytes(&self) -> Option<u64> {
         self.store.room.max_bytes()

@@ -43,11 +43,15 @@ impl Room {
 
     /// Whether this key's share has room for a request.
     pub(crate) fn check_key(&self, key: &str) -> Result<(), Away> {
-        let used = self.by_key.lock().get(key).copied().unwrap_or(0);
-        if used >= self.limits.max_bytes_per_key {
+        if self.used_by(key) >= self.limits.max_bytes_per_key {
             return Err(Away::KeySpool);
         }
         Ok(())
+    }
+
+    /// Bytes that are charged to this key.
+    pub(crate) fn used_by(&self, key: &str) -> u64 {
+        self.by_key.lock().get(key).copied().unwrap_or(0)
     }
 
     /// Whether a request of any key may come in.

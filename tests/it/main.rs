@@ -38,6 +38,7 @@ mod shared_limits;
 mod spool;
 mod stop;
 mod support;
+mod telemetry;
 mod too_much;
 mod transforms;
 mod twice;
