@@ -12,6 +12,7 @@ mod logging;
 mod schema;
 mod serve;
 mod spool;
+mod top;
 mod users;
 
 use std::io::Write;
@@ -87,10 +88,14 @@ enum Command {
         /// As JSON, a list of checks
         #[arg(long)]
         json: bool,
-        /// Knock at the stack's ports at this address, as a stranger would
-        #[arg(long, value_name = "HOST")]
-        from_outside: Option<String>,
+        #[command(flatten)]
+        more: doctor::More,
     },
+    /// The status page in the terminal: whether data is taken and stored, how late, by key and by table
+    ///
+    /// Asks the running process through its admin socket or listener, every 2 s; q ends it. With `--once`, or where no terminal is, it prints once, as plain
+    /// text, what it sees within a second.
+    Top(top::Top),
     /// Make, list, replace and revoke ingestion keys
     #[command(subcommand)]
     Keys(Keys),
@@ -231,12 +236,11 @@ pub(crate) fn run() -> ExitCode {
         Command::Keys(Keys::Hash) => keys::hash(),
         Command::Schema(Schema::Print { file, server_version }) => schema::print(&file.config, server_version),
         Command::Schema(Schema::Apply(file)) => schema::apply(&file.config),
-        Command::Doctor { file, json, from_outside } => {
-            match doctor::run(&file.config, json, from_outside.as_deref()) {
-                Ok(code) => return code,
-                Err(error) => Err(error),
-            }
-        }
+        Command::Doctor { file, json, more } => match doctor::run(&file.config, json, &more) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Command::Top(top) => top::run(&top),
         Command::Drain { file, timeout } => drain::run(&file.config, timeout),
         Command::Init(init) => init::run(&init),
         Command::Users(Users::Print { file, which }) => users::print(&file.config, which),

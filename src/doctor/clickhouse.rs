@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Finding;
+use super::{Account, Finding, server};
 use crate::config::{ClickHouse, Secret};
-use crate::sink::clickhouse::Asker;
 use crate::sink::clickhouse::schema::{Version, identifier, literal, rights_beyond, statements};
+use crate::sink::clickhouse::{Asker, StartError};
 
 /// Clocks that differ by more cut days and times to live in the wrong place.
 const CLOCK: Duration = Duration::from_secs(5);
@@ -13,7 +13,7 @@ const CLOCK: Duration = Duration::from_secs(5);
 const MANY_PARTS: u64 = 300;
 
 /// Asks.
-pub(super) async fn look(config: &ClickHouse) -> Vec<Finding> {
+pub(super) async fn look(config: &ClickHouse, administrator: Option<Account<'_>>) -> Vec<Finding> {
     let mut found = config.urls.iter().map(|url| transport(&url.to_string())).collect::<Vec<_>>();
     let asker = match Asker::new(config) {
         Ok(asker) => asker,
@@ -46,7 +46,8 @@ pub(super) async fn look(config: &ClickHouse) -> Vec<Finding> {
     );
     found.push(parts_near_the_limit(ask(parts).await));
     let stuck = format!(
-        "SELECT table, any(latest_fail_reason) FROM system.mutations WHERE database = {database} AND NOT is_done AND latest_fail_reason != '' GROUP BY table"
+        "SELECT table, any(if(latest_fail_reason = '', 'not done after an hour', latest_fail_reason)) FROM system.mutations WHERE database = {database} AND NOT is_done \
+         AND (latest_fail_reason != '' OR create_time < now() - INTERVAL 1 HOUR) GROUP BY table"
     );
     found.push(mutations(ask(stuck).await));
     let replicas = format!(
@@ -54,13 +55,19 @@ pub(super) async fn look(config: &ClickHouse) -> Vec<Finding> {
          system.replicas WHERE database = {database} AND (is_readonly OR absolute_delay > 60)"
     );
     found.push(replicas_behind(ask(replicas).await));
+    let administrator = administrator.and_then(|account| as_user(config, account).ok());
+    found.extend(server::look(&asker, config, administrator.as_ref()).await);
     found
 }
 
 /// Whether a stranger is let in who knows the name of the first user of every server; unknown where nobody answers.
 async fn as_default(config: &ClickHouse) -> Option<bool> {
-    let stranger = ClickHouse { user: "default".to_owned(), password: Secret::new(""), ..config.clone() };
-    Asker::new(&stranger).ok()?.is_let_in().await
+    as_user(config, ("default", Secret::new(""))).ok()?.is_let_in().await
+}
+
+/// Asks as another user.
+pub(super) fn as_user(config: &ClickHouse, (user, password): Account<'_>) -> Result<Asker, StartError> {
+    Asker::new(&ClickHouse { user: user.to_owned(), password, ..config.clone() })
 }
 
 pub(super) fn transport(url: &str) -> Finding {
@@ -144,7 +151,7 @@ pub(super) fn rights(grants: Result<String, String>, config: &ClickHouse) -> Fin
 
 type Tables = Result<String, String>;
 
-fn rows(text: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn rows(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter_map(|line| line.split_once('\t'))
 }
 
@@ -273,7 +280,13 @@ pub(super) fn replicas_behind(behind: Result<String, String>) -> Finding {
 }
 
 /// Each row is a trouble of a table.
-fn trouble(check: &'static str, found: Result<String, String>, fine: &str, how: &str, mend: &str) -> Finding {
+pub(super) fn trouble(
+    check: &'static str,
+    found: Result<String, String>,
+    fine: &str,
+    how: &str,
+    mend: &str,
+) -> Finding {
     match found {
         Err(why) => Finding::cannot_tell(check, why, how),
         Ok(text) => {

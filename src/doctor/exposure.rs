@@ -1,14 +1,7 @@
 //! What a stranger reaches at an address: the ports of the whole stack, and whether they let in who shows nothing.
 
-use std::time::Duration;
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
 use super::Finding;
-
-/// For a connection, and for an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+use super::knock::{self, Seen};
 
 /// Ports of the stack, what listens there, and what is to be done about it.
 const PORTS: [(u16, &str, &str); 14] = [
@@ -32,58 +25,38 @@ const PORTS: [(u16, &str, &str); 14] = [
     (9317, "otelgate's admin listener", "listen.admin: 127.0.0.1:9317"),
 ];
 
-/// What a port does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// Nobody answers.
-    Closed,
-    /// Somebody takes connections.
-    Open,
-    /// ClickHouse says that `default` may ask without a password.
-    LetsIn,
+/// What listens at this port of the stack; nothing of it at others.
+pub(super) fn of_stack(port: u16) -> Option<&'static str> {
+    PORTS.iter().find(|(known, ..)| *known == port).map(|(_, what, _)| *what)
 }
 
 /// Knocks at every port. Those in `own` are otelgate's.
 pub(super) async fn look(host: &str, own: &[u16]) -> Vec<Finding> {
     let knocks = PORTS.iter().filter(|(port, ..)| !own.contains(port)).map(|&(port, ..)| {
         let host = host.to_owned();
-        tokio::spawn(async move { (port, seen(&host, port).await) })
+        tokio::spawn(async move { (port, knock::at(&host, port).await) })
     });
     let mut found = Vec::new();
     for knock in knocks.collect::<Vec<_>>() {
         // A task ends badly only when the process ends.
         let Ok((port, seen)) = knock.await else { continue };
-        found.push(judge(host, port, &seen));
+        found.push(judge(host, port, seen));
     }
     found
 }
 
-async fn seen(host: &str, port: u16) -> Seen {
-    let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, TcpStream::connect((host, port))).await else {
-        return Seen::Closed;
-    };
-    match tokio::time::timeout(PATIENCE, lets_in(stream)).await {
-        Ok(Ok(true)) if port == 8123 => Seen::LetsIn,
-        _ => Seen::Open,
-    }
-}
-
-/// Whether a statement is answered that shows no user.
-async fn lets_in(mut stream: TcpStream) -> std::io::Result<bool> {
-    stream.write_all(b"GET /?query=SELECT%201 HTTP/1.0\r\n\r\n").await?;
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).await?;
-    Ok(answer.ends_with(b" 200"))
-}
-
-pub(super) fn judge(host: &str, port: u16, seen: &Seen) -> Finding {
+pub(super) fn judge(host: &str, port: u16, seen: Seen) -> Finding {
     let (_, what, mend) = PORTS.iter().find(|(known, ..)| *known == port).copied().unwrap_or((port, "something", ""));
     let ok = Finding::ok("exposure", format!("{port}: nobody answers"), format!("connected to {host}:{port}"));
+    let lets_in = match port {
+        4317 | 4318 => "takes telemetry of whoever comes, without a key",
+        4320 => "answers whoever comes as it answers collectors",
+        27017 => "names its databases to whoever comes, without a login",
+        _ => "answers statements of whoever comes, without a password",
+    };
     match seen {
         Seen::Closed => ok,
         Seen::Open => ok.warning(format!("{port} answers: usually {what}"), mend),
-        Seen::LetsIn => {
-            ok.wrong(format!("{port} answers statements of whoever comes, without a password: {what}"), mend)
-        }
+        Seen::LetsIn => ok.wrong(format!("{port} {lets_in}: {what}"), mend),
     }
 }

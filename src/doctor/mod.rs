@@ -4,8 +4,15 @@
 //! is said, never guessed. Nothing is changed, but for one file of 4 KiB beside the spool that tells how long the disk takes.
 
 mod clickhouse;
+mod clocks;
+mod compose;
 mod exposure;
+mod knock;
+#[cfg(test)]
+mod list;
+mod listener;
 mod own;
+mod server;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +21,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::config::{self, Process, SinkConfig};
+use crate::config::{self, Process, Secret, SinkConfig, Tls};
 
 /// How a thing stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -58,6 +65,12 @@ impl Finding {
         Finding { outcome: Outcome::Warning, what: what.into(), mend: Some(mend.into()), ..self }
     }
 
+    /// What is wrong is a warning only.
+    fn softened(self) -> Finding {
+        let outcome = if self.outcome == Outcome::Wrong { Outcome::Warning } else { self.outcome };
+        Finding { outcome, ..self }
+    }
+
     fn wrong(self, what: impl Into<String>, mend: impl Into<String>) -> Finding {
         Finding { outcome: Outcome::Wrong, ..self.warning(what, mend) }
     }
@@ -80,27 +93,47 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Looks at everything that a configuration names, and at the ports of `outside` as a stranger.
-pub async fn examine(file: &Path, outside: Option<&str>) -> Vec<Finding> {
+/// What else is looked at.
+#[derive(Debug, Default)]
+pub struct Also<'a> {
+    /// The stack's ports at this address, as a stranger.
+    pub outside: Option<&'a str>,
+    /// A Compose file.
+    pub compose: Option<&'a Path>,
+    /// What HyperDX's user may do.
+    pub reader: Option<Account<'a>>,
+    /// Who may know what the ingest user may not.
+    pub administrator: Option<Account<'a>>,
+}
+
+/// A user of ClickHouse, and its password.
+pub type Account<'a> = (&'a str, Secret);
+
+/// Looks at everything that a configuration names, and at what else is asked for.
+pub async fn examine(file: &Path, also: Also<'_>) -> Vec<Finding> {
     let how = format!("read {}", file.display());
     let check = "configuration";
     let loaded = match config::load(file, &Process) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             let ok = Finding::ok(check, "", how);
-            return mistakes
-                .0
-                .iter()
-                .map(|mistake| ok.clone().wrong(mistake.to_string(), "correct the file"))
-                .collect();
+            let mistakes = mistakes.0.iter().map(|mistake| ok.clone().wrong(mistake.to_string(), "correct the file"));
+            return mistakes.chain(also.compose.into_iter().flat_map(compose::look)).collect();
         }
     };
     let mut found = own::remarks(&loaded, &how);
     found.extend(own::look(file, &loaded).await);
+    let plaintext = matches!(loaded.config.tls, Tls::Plaintext);
+    found.extend(listener::look(&loaded.config.listen.otlp, plaintext).await);
+    found.extend(clocks::look(&loaded.config).await);
     if let SinkConfig::ClickHouse(clickhouse) = &loaded.config.sink {
-        found.extend(clickhouse::look(clickhouse).await);
+        found.extend(clickhouse::look(clickhouse, also.administrator).await);
+        if let Some(account) = also.reader {
+            found.extend(server::look_as(clickhouse, account).await);
+        }
     }
-    if let Some(host) = outside {
+    found.extend(also.compose.into_iter().flat_map(compose::look));
+    if let Some(host) = also.outside {
         let own = loaded.config.listen.otlp.iter().map(std::net::SocketAddr::port).collect::<Vec<_>>();
         found.extend(exposure::look(host, &own).await);
     }

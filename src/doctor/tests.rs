@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::exposure::Seen;
-use super::{Finding, Outcome, clickhouse, exposure, own};
+use super::knock::Seen;
+use super::list::CHECKS;
+use super::{Finding, Outcome, clickhouse, clocks, compose, exposure, listener, own, server};
 use crate::config::testing::Fake;
 use crate::config::{self, ClickHouse, KeyEntry, SinkConfig};
 use crate::keys::testing::entry;
@@ -136,14 +137,162 @@ fn table() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
             clickhouse::replicas_behind(said("")),
             vec![(clickhouse::replicas_behind(said("otel_logs\tread-only")), Wrong)],
         ),
-        (exposure::judge("h", 27017, &Seen::Closed), vec![(exposure::judge("h", 27017, &Seen::Open), Warning)]),
-        (exposure::judge("h", 8123, &Seen::Closed), vec![(exposure::judge("h", 8123, &Seen::LetsIn), Wrong)]),
+        (
+            exposure::judge("h", 27017, Seen::Closed),
+            vec![
+                (exposure::judge("h", 27017, Seen::Open), Warning),
+                (exposure::judge("h", 27017, Seen::LetsIn), Wrong),
+                (exposure::judge("h", 8123, Seen::LetsIn), Wrong),
+                (exposure::judge("h", 4318, Seen::LetsIn), Wrong),
+            ],
+        ),
     ]
+}
+
+/// The same of the listeners, the server around the tables, HyperDX's user and a Compose file.
+fn more() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
+    use Outcome::{CannotTell, Warning, Wrong};
+    let said = |text: &str| Ok(text.to_owned());
+    let refused = || Err("ACCESS_DENIED".to_owned());
+    let (here, now) = ("127.0.0.1:4317".parse().unwrap(), UNIX_EPOCH + Duration::from_secs(1_000_000));
+    let versions = |offered: &[&str]| listener::judge(here, true, false, offered);
+    let user = |host: &str| {
+        server::address(said(&format!("CREATE USER u IDENTIFIED WITH sha256_hash{host} SETTINGS PROFILE p")))
+    };
+    let settings = |readonly: u8, most: u32, cancel: u8| {
+        let text = format!(
+            "readonly\t{readonly}\nmax_rows_to_read\t{most}\ncancel_http_readonly_queries_on_client_close\t{cancel}"
+        );
+        server::reader_settings("h", Ok(text))
+    };
+    let rights = |grants: &str| server::reader_rights("h", said(grants));
+    vec![
+        (
+            versions(&["TLS 1.2", "TLS 1.3"]),
+            vec![
+                (versions(&["TLS 1.0", "TLS 1.2", "TLS 1.3"]), Wrong),
+                (versions(&["TLS 1.2"]), Warning),
+                (versions(&[]), Wrong),
+                (listener::judge(here, false, false, &[]), CannotTell),
+            ],
+        ),
+        (listener::judge(here, true, true, &[]), vec![]),
+        (
+            clocks::judge("h", Some(1_000_003), now),
+            vec![(clocks::judge("h", Some(1_000_060), now), Warning), (clocks::judge("h", None, now), CannotTell)],
+        ),
+        (
+            user(" HOST IP '192.0.2.7'"),
+            vec![(user(""), Warning), (user(" HOST ANY"), Warning), (server::address(refused()), CannotTell)],
+        ),
+        (server::quota(said("1")), vec![(server::quota(said("0")), Warning), (server::quota(refused()), CannotTell)]),
+        (
+            server::profile(said("default, ingest")),
+            vec![(server::profile(said("default")), Warning), (server::profile(refused()), CannotTell)],
+        ),
+        (server::query_log(said("1")), vec![(server::query_log(said("0")), Warning)]),
+        (
+            server::session_log(said("1")),
+            vec![(server::session_log(said("0")), Warning), (server::session_log(refused()), CannotTell)],
+        ),
+        (
+            server::listens_at(here, Seen::Closed),
+            vec![(server::listens_at(here, Seen::Open), Warning), (server::listens_at(here, Seen::LetsIn), Warning)],
+        ),
+        (
+            server::skip_indexes(said("")),
+            vec![
+                (server::skip_indexes(said("otel_logs\t3 parts")), Warning),
+                (server::skip_indexes(refused()), CannotTell),
+            ],
+        ),
+        (server::merges(said("")), vec![(server::merges(said("otel_logs\t4000 s for one merge")), Warning)]),
+        (server::partitions(said("")), vec![(server::partitions(said("otel_logs\t1200 partitions")), Warning)]),
+        (
+            rights("GRANT SELECT ON otel.* TO h\nGRANT SELECT(name, value) ON system.settings TO h\nGRANT role TO h"),
+            vec![
+                (rights("GRANT SELECT, INSERT ON otel.* TO h"), Wrong),
+                (rights("GRANT ALL ON *.* TO h WITH GRANT OPTION"), Wrong),
+                (server::reader_rights("h", refused()), Wrong),
+            ],
+        ),
+        (
+            settings(2, 0, 1),
+            vec![
+                (settings(0, 0, 1), Warning),
+                (settings(1, 0, 1), Warning),
+                (settings(2, 1000, 1), Warning),
+                (settings(2, 1_000_000, 0), Warning),
+                (server::reader_settings("h", refused()), CannotTell),
+            ],
+        ),
+    ]
+}
+
+/// A Compose file as ClickStack's is written, spoiled in these places.
+fn compose_file(ports: &str, secret: &str, more: &str) -> Vec<Finding> {
+    compose::of(&format!(
+        "x-env: &env {{ OTEL_SERVICE_NAME: app }}\n\
+         services:\n  app:\n    image: ${{IMAGE:-clickhouse/clickstack}}:2\n    ports: [\"127.0.0.1:${{PORT:-8080}}:8080\"]\n    \
+         environment:\n      <<: *env\n      MONGO_URI: mongodb://db:27017/hyperdx\n      MONGO_PASSWORD_FILE: /run/secrets/mongo\n{secret}  \
+         ch:\n    image: clickhouse/clickhouse-server\n    ports: {ports}\n    environment:\n      \
+         - CLICKHOUSE_PASSWORD=${{CLICKHOUSE_PASSWORD:?}}\n{more}  \
+         otelgate:\n    image: otelgate\n    ports: [\"4317:4317\"]\n"
+    ))
+}
+
+#[test]
+fn a_compose_file_is_read_as_compose_reads_it() {
+    let secret = "      EXPRESS_SESSION_SECRET: ${EXPRESS_SESSION_SECRET:?}\n";
+    let good = compose_file("[]", secret, "");
+    assert!(good.iter().all(|finding| finding.outcome == Outcome::Ok), "{good:?}");
+    let cases = [
+        (compose_file("[\"8123:8123\"]", secret, ""), 0, Outcome::Wrong, "ch: 8123:8123"),
+        (compose_file("[\"18123:8123/tcp\"]", secret, ""), 0, Outcome::Wrong, "18123"),
+        (compose_file("[9000]", secret, ""), 0, Outcome::Wrong, "native"),
+        (compose_file("[\"8999-9001:8999-9001\"]", secret, ""), 0, Outcome::Wrong, "native"),
+        (compose_file("[\"0.0.0.0:${P-1}:${Q:-27017}\"]", secret, ""), 0, Outcome::Wrong, "MongoDB"),
+        (compose_file("[{ target: 8123, published: 1, host_ip: 0.0.0.0 }]", secret, ""), 0, Outcome::Wrong, "8123"),
+        (compose_file("[{ target: 8123, host_ip: 127.0.0.1 }, \"[::1]:9000:9000\"]", secret, ""), 0, Outcome::Ok, ""),
+        (compose_file("[]\n    network_mode: host", secret, ""), 0, Outcome::Wrong, "network_mode"),
+        (compose_file("[]", "", ""), 1, Outcome::Wrong, "app: EXPRESS_SESSION_SECRET is not set"),
+        (
+            compose_file("[]", "      EXPRESS_SESSION_SECRET: \"super-secure-random-string\"\n", ""),
+            1,
+            Outcome::Wrong,
+            "the one that ClickStack's guide shows",
+        ),
+        (compose_file("[]", "      EXPRESS_SESSION_SECRET: ${S:-short}\n", ""), 1, Outcome::Wrong, "shorter"),
+        (compose_file("[]", secret, "      - HYPERDX_API_KEY=abc\n"), 2, Outcome::Warning, "ch: HYPERDX_API_KEY"),
+        (compose_file("[]", secret, "      - DB_PASSWORD=${P:-otel}\n"), 2, Outcome::Warning, "DB_PASSWORD"),
+        (compose_file("[]", secret, "      - URL=http://u:p@h/\n"), 2, Outcome::Warning, "ch: URL"),
+    ];
+    for (found, at, outcome, says) in cases {
+        let finding = &found[at];
+        assert!(finding.outcome == outcome && finding.what.contains(says), "{finding}");
+        assert!(
+            !finding.what.contains("abc") && !finding.what.contains("super-secure"),
+            "a secret is shown: {finding}"
+        );
+    }
+}
+
+#[test]
+fn the_documentation_has_every_check_and_each_is_tried() {
+    let documented = include_str!("../../docs/doctor.md").lines().filter_map(|line| line.strip_prefix("| "));
+    let names = documented.filter_map(|line| line.split(" | ").next()).filter(|name| !["check", "---"].contains(name));
+    let names: Vec<&str> = names.flat_map(|cell| cell.split(" (").next()).flat_map(|names| names.split(", ")).collect();
+    assert_eq!(names, CHECKS);
+    let tried = table().into_iter().chain(more()).map(|(good, _)| good);
+    let tried: std::collections::BTreeSet<_> =
+        tried.chain(compose_file("[]", "", "")).map(|finding| finding.check).collect();
+    let untried: Vec<_> = CHECKS.iter().filter(|check| !tried.contains(*check)).collect();
+    assert_eq!(untried, [&"configuration"], "which says what `otelgate check` says");
 }
 
 #[test]
 fn each_check_has_both_outcomes() {
-    for (good, bad) in table() {
+    for (good, bad) in table().into_iter().chain(more()) {
         assert_eq!((good.outcome, &good.mend), (Outcome::Ok, &None), "{good}");
         for (finding, outcome) in bad {
             assert_eq!((finding.check, finding.outcome), (good.check, outcome), "{finding}");

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};
 use crate::support::requests::numbered;
-use crate::support::{clickhouse, eventually, get_text, skipped};
+use crate::support::{clickhouse, eventually, get_text, otelgate, skipped};
 
 /// Chromium, where there is one.
 fn browser() -> Option<PathBuf> {
@@ -94,6 +94,14 @@ async fn the_page_shows_what_status_says() {
     }
     assert_eq!(shown["sink"]["state"], "well", "{shown}");
     assert_eq!(shown["spool"]["max_bytes"], 256 << 20, "{shown}");
+    let there = admin.trim_start_matches("http://");
+    let top = otelgate(&["top", "--once", "--admin", there]).await;
+    let top = String::from_utf8_lossy(&top.stdout).into_owned();
+    for line in
+        ["Taking data?  yes         1 requests, 1,234 rows so far", "1,234 rows stored, 0 waiting", "tls.cert_file"]
+    {
+        assert!(top.contains(line), "no {line} in {top}");
+    }
     let Some(browser) = browser() else {
         skipped("no Chromium, so the page was not looked at in a browser");
         return edge.stop().await;

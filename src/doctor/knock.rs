@@ -1,0 +1,174 @@
+//! What a stranger is told at a port who shows nothing: whether MongoDB, ClickHouse, HyperDX's OpAMP and the collector let in whoever comes. Nothing is
+//! written: requests carry no record, statements read.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// For a connection, and for an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of an answer that are looked at.
+const ENOUGH: usize = 16 << 10;
+
+/// What a port does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nobody answers.
+    Closed,
+    /// Somebody takes connections, and does not let a stranger in as far as can be told.
+    Open,
+    /// It does what a stranger asks for.
+    LetsIn,
+}
+
+/// Knocks.
+pub(super) async fn at(host: &str, port: u16) -> Seen {
+    let Some(stream) = connect(host, port).await else { return Seen::Closed };
+    let asked = async {
+        match port {
+            8123 => http1(stream, Method::GET, "/?query=SELECT%201", "", b"").await,
+            4318 => http1(stream, Method::POST, "/v1/logs", "application/json", b"{}").await,
+            4320 => http1(stream, Method::POST, "/v1/opamp", "application/x-protobuf", b"").await,
+            4317 => grpc(stream).await,
+            9000 => native(stream).await,
+            27017 => mongo(stream).await,
+            _ => Some(false),
+        }
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Some(true)) => Seen::LetsIn,
+        _ => Seen::Open,
+    }
+}
+
+async fn connect(host: &str, port: u16) -> Option<TcpStream> {
+    tokio::time::timeout(PATIENCE, TcpStream::connect((host, port))).await.ok()?.ok()
+}
+
+/// Whether one request in plain HTTP is answered well.
+async fn http1(stream: TcpStream, method: Method, path: &str, content_type: &str, body: &'static [u8]) -> Option<bool> {
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::spawn(connection);
+    let request = Request::builder().method(method).uri(path).header("host", "otelgate-doctor");
+    let request = request.header("content-type", content_type).body(Full::new(Bytes::from_static(body))).ok()?;
+    Some(client.send_request(request).await.ok()?.status().is_success())
+}
+
+/// Whether a request without a record and without a key is taken: gRPC's status 0.
+async fn grpc(stream: TcpStream) -> Option<bool> {
+    let io = TokioIo::new(stream);
+    let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.ok()?;
+    tokio::spawn(connection);
+    let request = Request::post("http://otelgate-doctor/opentelemetry.proto.collector.logs.v1.LogsService/Export")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Full::new(Bytes::from_static(&[0; 5])))
+        .ok()?;
+    let (head, body) = client.send_request(request).await.ok()?.into_parts();
+    let trailers = body.collect().await.ok()?.trailers().cloned().unwrap_or_default();
+    let status = trailers.get("grpc-status").or_else(|| head.headers.get("grpc-status"))?;
+    Some(status == "0")
+}
+
+/// Whether ClickHouse's native protocol greets `default` without a password: packet 0 is its hello, 2 an exception.
+async fn native(mut stream: TcpStream) -> Option<bool> {
+    let mut hello = vec![0];
+    let text = |hello: &mut Vec<u8>, text: &str| {
+        // Shorter than 128 bytes, so its length is one.
+        hello.push(text.len() as u8);
+        hello.extend(text.as_bytes());
+    };
+    text(&mut hello, "otelgate doctor");
+    // Version 1.1 of the client, revision 54058 as a varint: old, so that every server speaks it.
+    hello.extend([1, 1, 0xaa, 0xa6, 0x03]);
+    ["", "default", ""].into_iter().for_each(|word| text(&mut hello, word));
+    stream.write_all(&hello).await.ok()?;
+    Some(stream.read_u8().await.ok()? == 0)
+}
+
+/// Whether MongoDB names its databases to whoever asks: `hello` is answered to everybody, this is not where logins are needed.
+async fn mongo(mut stream: TcpStream) -> Option<bool> {
+    stream.write_all(&command(&[("listDatabases", 1), ("nameOnly", 1)])).await.ok()?;
+    let answer = message(&mut stream).await.ok()?;
+    // The field `ok`, a double, is 1.
+    let ok: Vec<u8> = [&b"\x01ok\0"[..], &1_f64.to_le_bytes()].concat();
+    Some(answer.windows(ok.len()).any(|part| part == ok))
+}
+
+/// An `OP_MSG` with one section: these fields as 32-bit integers, then the database.
+fn command(fields: &[(&str, i32)]) -> Vec<u8> {
+    let mut document = Vec::new();
+    for (name, number) in fields {
+        document.push(0x10);
+        document.extend([name.as_bytes(), b"\0", &number.to_le_bytes()].concat());
+    }
+    document.extend(b"\x02$db\0\x06\0\0\0admin\0\0");
+    let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes();
+    let mut message = length(16 + 4 + 1 + 4 + document.len()).to_vec();
+    // Request 1, answer to none, OP_MSG, no flags, a section of kind 0.
+    message.extend([1_u32, 0, 2013, 0].map(u32::to_le_bytes).concat());
+    message.push(0);
+    message.extend(length(4 + document.len()));
+    message.extend(document);
+    message
+}
+
+async fn message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(stream.read_u32_le().await?).unwrap_or(usize::MAX);
+    let mut answer = vec![0; length.clamp(16, ENOUGH) - 4];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one connection with these bytes, after it has sent some; says what it sent.
+    async fn answering(answer: Vec<u8>) -> (TcpStream, tokio::task::JoinHandle<Vec<u8>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let task = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            let mut asked = vec![0; 1024];
+            let length = stream.read(&mut asked).await.expect("asked");
+            stream.write_all(&answer).await.expect("answered");
+            asked.truncate(length);
+            asked
+        });
+        (TcpStream::connect(address).await.expect("connected"), task)
+    }
+
+    fn reply(ok: f64) -> Vec<u8> {
+        let document = [&b"\x01ok\0"[..], &ok.to_le_bytes(), b"\0"].concat();
+        let length = 16 + 5 + 4 + document.len();
+        let mut reply = u32::try_from(length).expect("short").to_le_bytes().to_vec();
+        reply.extend([0; 17]);
+        reply.extend(u32::try_from(4 + document.len()).expect("short").to_le_bytes());
+        [reply, document].concat()
+    }
+
+    #[tokio::test]
+    async fn mongodb_and_clickhouse_are_understood() {
+        for (ok, lets_in) in [(1.0, true), (0.0, false)] {
+            let (stream, asked) = answering(reply(ok)).await;
+            assert_eq!(mongo(stream).await, Some(lets_in));
+            let asked = asked.await.expect("ended");
+            assert_eq!(asked.len(), usize::from(asked[0]), "the length that it says: {asked:?}");
+        }
+        for (first, lets_in) in [(0, true), (2, false)] {
+            let (stream, _) = answering(vec![first, 10]).await;
+            assert_eq!(native(stream).await, Some(lets_in));
+        }
+        let (stream, _) = answering(Vec::new()).await;
+        assert_eq!(mongo(stream).await, None);
+    }
+}
