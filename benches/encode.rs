@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otelgate::chunk::Growth;
 use otelgate::signal::Signal;
-use otelgate::sink::clickhouse::encode::{Compression, EncoderFactory, EncoderSettings, Plans};
+use otelgate::sink::clickhouse::encode::{Compression, EncoderFactory, EncoderSettings, Keeps, Plans};
 use prost::Message;
 use stack::Samples;
 
@@ -28,6 +28,7 @@ fn measure(c: &mut Criterion, signal: Signal, name: &str, transform: bool) {
     let factory = EncoderFactory::new(EncoderSettings {
         plans: Plans::clickstack().expect("the plans are those of the encoder's own tables"),
         zone: TimeZone::UTC,
+        keeps: Keeps::default(),
         compression: Compression::Lz4,
         transform_logs: transform,
     });

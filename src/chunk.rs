@@ -46,12 +46,27 @@ impl Default for Growth {
 }
 
 /// What a request turned out to hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Appended {
-    /// Spans, log records or data points.
+    /// Spans, log records or data points that are appended.
     pub records: u64,
     /// Bytes of columns before compression.
     pub column_bytes: u64,
+    /// Those that are not.
+    pub unkept: Vec<Unkept>,
+}
+
+/// Records that are not appended, for their table would not keep them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unkept {
+    /// The table.
+    pub table: &'static str,
+    /// One of a few words of the encoder: `too_old`, `too_late`.
+    pub reason: &'static str,
+    /// How many.
+    pub records: u64,
+    /// In words, with the limit.
+    pub why: String,
 }
 
 /// How much an open chunk holds.

@@ -108,6 +108,17 @@ pub(crate) struct OfTable {
     pub(crate) table: Arc<str>,
 }
 
+/// Labels of records that are not stored.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfUnkept {
+    /// The key's name in the configuration, never the key.
+    pub(crate) key: Arc<str>,
+    /// The table's name, without its database.
+    pub(crate) table: &'static str,
+    /// `too_old` or `too_late`.
+    pub(crate) reason: &'static str,
+}
+
 /// Labels of an insert.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OfInsert {
@@ -221,6 +232,7 @@ families! {
     key_last_used_seconds: Family<OfKeyName, Gauge> = "When a key was used last, in seconds since 1970, by key";
     received_bytes: Family<OfKey, Counter> = "Uncompressed bytes accepted, by key and signal";
     received_records: Family<OfKey, Counter> = "Spans, log records and data points accepted, by key and signal";
+    records_unkept: Family<OfUnkept, Counter> = "Records of accepted requests that were not stored, and their clients told so, by key, table and reason: too_old (past the table's time to live), too_late (no column can hold their time)";
     memory_held_bytes: Gauge = "Memory that requests hold now";
     digests_remembered: Gauge = "Requests whose answer may not have arrived, by which a repeat is known";
 

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otelgate::signal::Signal;
-use otelgate::sink::clickhouse::encode::{Compression, EncoderFactory, EncoderSettings, Plans};
+use otelgate::sink::clickhouse::encode::{Compression, EncoderFactory, EncoderSettings, Keeps, Plans};
 use otelgate::chunk::{EncodeError, Growth};
 use prost::{DecodeError, Message};
 
@@ -18,6 +18,7 @@ static FACTORY: LazyLock<EncoderFactory> = LazyLock::new(|| {
     EncoderFactory::new(EncoderSettings {
         plans: Plans::clickstack().expect("the encoder's own tables"),
         zone: jiff::tz::TimeZone::UTC,
+        keeps: Keeps::default(),
         compression: Compression::Lz4,
         transform_logs: true,
     })

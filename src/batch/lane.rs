@@ -23,8 +23,9 @@ use super::repeat::Repeats;
 use super::ticket::Ticket;
 use crate::admit::Admitted;
 use crate::blocking;
-use crate::chunk::{Appended, EncodeError, Growth};
+use crate::chunk::{Appended, EncodeError, Growth, Unkept};
 use crate::config;
+use crate::keys::Key;
 use crate::listen::Answer;
 use crate::memory::Memory;
 use crate::otlp::{Received, sift};
@@ -160,13 +161,10 @@ impl Lane {
             fresh.received.admitted.spend(growth.max_column_bytes)?;
         }
         let (chunk, appended) = outcome.map_err(refusal)?;
-        let left_out = match fresh.received.dropped {
-            0 => None,
-            _ if appended.records == 0 => {
-                return Err(Refusal::Malformed(format!("all records {TOO_DEEP}")));
-            }
-            records => Some(Rejected { records, why: format!("{records} records {TOO_DEEP}").into() }),
-        };
+        if fresh.received.dropped > 0 && appended.records == 0 && appended.unkept.is_empty() {
+            return Err(Refusal::Malformed(format!("all records {TOO_DEEP}")));
+        }
+        let left_out = left_out(fresh.received.dropped, &appended.unkept);
         fresh.received.admitted.grow(appended.column_bytes)?;
         Ok(Encoded { chunk, fresh, appended, left_out })
     }
@@ -310,6 +308,21 @@ impl Encoded<'_> {
         self.appended.records
     }
 
+    /// Those that are not in it, for their table would not keep them.
+    pub(super) fn unkept(&self) -> &[Unkept] {
+        &self.appended.unkept
+    }
+
+    /// Whose it is.
+    pub(super) fn key(&self) -> &Key {
+        self.fresh.received.admitted.key()
+    }
+
+    /// What its client is told of records that are not in it.
+    pub(super) fn into_left_out(self) -> Option<Rejected> {
+        self.left_out
+    }
+
     /// Its uncompressed bytes, to be charged.
     pub(crate) fn bytes(&self) -> u64 {
         self.fresh.received.request.len() as u64
@@ -319,7 +332,7 @@ impl Encoded<'_> {
     pub(super) fn commit(self, repeats: &Arc<Repeats>) -> Ticket {
         let Encoded { chunk, fresh, appended, left_out } = self;
         if appended.records == 0 {
-            return Ticket::nothing_to_keep();
+            return Ticket::nothing_to_keep(left_out);
         }
         let Fresh { received, key, digest, answer, coming } = fresh;
         let Received { mut admitted, request, .. } = received;
@@ -360,6 +373,14 @@ impl Drop for Uncommitted<'_> {
             self.out.lane.put_back(chunk);
         }
     }
+}
+
+/// Records that nest too deep, and those that their tables would not keep.
+fn left_out(too_deep: u64, unkept: &[Unkept]) -> Option<Rejected> {
+    let records = too_deep + unkept.iter().map(|unkept| unkept.records).sum::<u64>();
+    let deep = (too_deep > 0).then(|| format!("{too_deep} records {TOO_DEEP}"));
+    let why: Vec<String> = deep.into_iter().chain(unkept.iter().map(|unkept| unkept.why.clone())).collect();
+    (records > 0).then(|| Rejected { records, why: why.join("; ").into() })
 }
 
 fn refusal(error: EncodeError) -> Refusal {

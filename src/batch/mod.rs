@@ -11,6 +11,7 @@ mod company;
 mod lane;
 mod repeat;
 mod ticket;
+mod unkept;
 
 #[cfg(test)]
 mod model;
@@ -39,10 +40,11 @@ use crate::reply::{Away, Refusal};
 use crate::signal::Signal;
 use crate::sink::Sink;
 use crate::spool::{Digest, Remembered, Spool};
-use crate::waiting::{Pending, unavailable};
+use crate::waiting::{Fate, Pending, unavailable};
 use assemble::Assembler;
 use lane::{INLINE_BYTES, Lane};
-use repeat::Repeats;
+use repeat::{Found, Repeats};
+use unkept::UnkeptRecords;
 
 /// How long digests are remembered without a spool.
 const DIGEST_TTL: Duration = Duration::from_secs(600);
@@ -69,6 +71,7 @@ pub(crate) struct Lanes {
     spool: Arc<Spool>,
     pending: Arc<Pending>,
     repeats: Arc<Repeats>,
+    unkept: UnkeptRecords,
     metrics: Arc<Metrics>,
     stopping: watch::Sender<bool>,
 }
@@ -118,7 +121,8 @@ impl Lanes {
             max_parts: limits.max_parts,
         };
         let repeats = Repeats::start(left.digest_ttl, left.digests, metrics.clone());
-        Lanes { lanes, growth, spool: spool.clone(), pending, repeats, metrics: metrics.clone(), stopping }
+        let unkept = UnkeptRecords::new(metrics.clone());
+        Lanes { lanes, growth, spool: spool.clone(), pending, repeats, unkept, metrics: metrics.clone(), stopping }
     }
 
     /// Whether there is a place for this signal behind this gateway.
@@ -172,13 +176,21 @@ impl Lanes {
         let digest = blocking::in_place(received.request.len() > INLINE_BYTES, || Digest::of(&received.request));
         let key: Arc<str> = received.admitted.key().entry.name.as_str().into();
         match self.repeats.find(&key, digest) {
-            Some(fate) => {
+            Some(Found { fate, told }) => {
                 self.metrics.requests_joined.inc();
+                let fresh = Fresh { received, key: key.clone(), digest, answer: answer.clone(), coming };
+                let fate = if told { fate } else { self.told_again(fresh) };
                 let followed = self.repeats.follow(key, digest, answer, fate.clone());
                 Recognised::Repeat(Ticket::joining(fate, followed))
             }
             None => Recognised::Fresh(Fresh { received, key, digest, answer, coming }),
         }
+    }
+
+    /// Of a request that is kept, what its client was told, or would have been: nobody remembers. Nothing of it is kept once more.
+    fn told_again(&self, fresh: Fresh<'_>) -> watch::Receiver<Fate> {
+        let left_out = self.encode(fresh).ok().and_then(Encoded::into_left_out);
+        watch::Sender::new(Fate::Kept(left_out)).subscribe()
     }
 
     /// Step 6: the request's records come to lie in an open chunk, uncommitted. CPU-bound: a large request makes the runtime move this
@@ -193,6 +205,7 @@ impl Lanes {
     /// Step 8: commits the request at once; the ticket says whether it is kept. A client that goes away does not take its request back.
     /// `_paid` is the proof that its key paid for it.
     pub(crate) fn keep(&self, encoded: Encoded<'_>, _paid: Paid) -> Ticket {
+        self.unkept.count(encoded.key(), encoded.unkept());
         encoded.commit(&self.repeats)
     }
 

@@ -43,6 +43,14 @@ struct Entry {
     outcome: Outcome,
 }
 
+/// A request that was here before.
+pub(super) struct Found {
+    /// What became of it, or will.
+    pub(super) fate: Outcome,
+    /// That says of which records it was kept without. `false`: all that is known is that it was kept.
+    pub(super) told: bool,
+}
+
 /// Follows one request; dropped before it was answered, the answer is lost.
 pub(super) struct Followed {
     repeats: Arc<Repeats>,
@@ -75,12 +83,13 @@ impl Repeats {
     }
 
     /// The request that this one repeats, if its answer may not have arrived: what became of it, or will.
-    pub(super) fn find(&self, key: &Arc<str>, digest: Digest) -> Option<Outcome> {
+    pub(super) fn find(&self, key: &Arc<str>, digest: Digest) -> Option<Found> {
         while let Some(remembered) = self.remembered.take(key, digest) {
             // Without an outcome it is kept already.
-            let outcome = remembered.unwrap_or_else(|| watch::Sender::new(Fate::Kept(None)).subscribe());
-            if !matches!(*outcome.borrow(), Fate::Refused(_)) {
-                return Some(outcome);
+            let told = remembered.is_some();
+            let fate = remembered.unwrap_or_else(|| watch::Sender::new(Fate::Kept(None)).subscribe());
+            if !matches!(*fate.borrow(), Fate::Refused(_)) {
+                return Some(Found { fate, told });
             }
         }
         let mut recent = self.recent.lock();
@@ -90,7 +99,7 @@ impl Repeats {
         if entries.is_empty() {
             recent.remove(&entry.id);
         }
-        Some(entry.outcome.clone())
+        Some(Found { fate: entry.outcome.clone(), told: true })
     }
 
     /// Follows a request that was committed, or that joins one.

@@ -39,9 +39,9 @@ impl Ticket {
         Ticket { fate, followed: Some(followed), joined: true }
     }
 
-    /// The ticket of a request without records: there is nothing to keep.
-    pub(super) fn nothing_to_keep() -> Self {
-        let fate = watch::Sender::new(Fate::Kept(None)).subscribe();
+    /// The ticket of a request without records, or of which all are `left_out`: there is nothing to keep.
+    pub(super) fn nothing_to_keep(left_out: Option<Rejected>) -> Self {
+        let fate = watch::Sender::new(Fate::Kept(left_out)).subscribe();
         Ticket { fate, followed: None, joined: false }
     }
 

@@ -99,7 +99,7 @@ enum Command {
     /// Make, list, replace and revoke ingestion keys
     #[command(subcommand)]
     Keys(Keys),
-    /// Show or create the tables in ClickHouse
+    /// Show, compare, create or alter the tables in ClickHouse
     #[command(subcommand)]
     Schema(Schema),
     /// ClickHouse's users: what otelgate's and HyperDX's may do
@@ -219,8 +219,28 @@ enum Schema {
     },
     /// Create the tables, views and indexes that are missing, as the configured user
     ///
-    /// Changes nothing that is there already.
-    Apply(ConfigFile),
+    /// Changes nothing that is there already, unless --ttl says so.
+    Apply {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Bring the tables' TTL to sink.clickhouse.ttl instead
+        ///
+        /// Each ALTER is shown, then run. Where the configured user may not, they are for an administrator, and it exits 1. ClickHouse then looks at all
+        /// parts anew, which takes it a while, and drops what is too old.
+        #[arg(long)]
+        ttl: bool,
+    },
+    /// Show how the tables differ from what otelgate would make
+    ///
+    /// A line a difference: columns with their types, defaults and codecs, indexes, engine, keys, TTL, settings, views. Changes nothing. Exits 0 when
+    /// nothing differs, and 1 otherwise.
+    Diff {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// As JSON, a list of differences
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Parses the arguments and does what they ask.
@@ -235,7 +255,12 @@ pub(crate) fn run() -> ExitCode {
         Command::Keys(Keys::Rotate { name, grace, file }) => keys::rotate(&name, grace, &file),
         Command::Keys(Keys::Hash) => keys::hash(),
         Command::Schema(Schema::Print { file, server_version }) => schema::print(&file.config, server_version),
-        Command::Schema(Schema::Apply(file)) => schema::apply(&file.config),
+        Command::Schema(Schema::Apply { file, ttl: true }) => schema::apply_ttl(&file.config),
+        Command::Schema(Schema::Apply { file, ttl: false }) => schema::apply(&file.config),
+        Command::Schema(Schema::Diff { file, json }) => match schema::diff(&file.config, json) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Doctor { file, json, more } => match doctor::run(&file.config, json, &more) {
             Ok(code) => return code,
             Err(error) => Err(error),

@@ -1,11 +1,13 @@
-//! `otelgate schema print|apply`
+//! `otelgate schema print|apply|diff`
 
 use std::path::Path;
+use std::process::ExitCode;
 
-use anyhow::Context;
 use otelgate::config::{ClickHouse, SinkConfig};
-use otelgate::sink::clickhouse::apply_schema;
 use otelgate::sink::clickhouse::schema::{Version, statements};
+use otelgate::sink::clickhouse::{Altered, Tables, apply_schema};
+
+use super::admin::block_on;
 
 pub(super) fn print(file: &Path, version: Version) -> anyhow::Result<()> {
     let clickhouse = clickhouse(file)?;
@@ -16,13 +18,47 @@ pub(super) fn print(file: &Path, version: Version) -> anyhow::Result<()> {
 
 pub(super) fn apply(file: &Path) -> anyhow::Result<()> {
     let clickhouse = clickhouse(file)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    for done in runtime.block_on(apply_schema(&clickhouse))? {
+    for done in block_on(async { Ok(apply_schema(&clickhouse).await?) })? {
         let what = if done.created { "created" } else { "is there already" };
         super::print(format_args!("{}.{}: {what}\n", clickhouse.database, done.name))?;
     }
     Ok(())
+}
+
+/// 1 when something differs.
+pub(super) fn diff(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let clickhouse = clickhouse(file)?;
+    let found = block_on(async { Ok(Tables::of(&clickhouse)?.differences().await?) })?;
+    match json {
+        true => super::print(format_args!("{}\n", serde_json::to_string_pretty(&found)?))?,
+        false => {
+            found.iter().try_for_each(|difference| super::print(format_args!("{difference}\n")))?;
+            super::print(format_args!("{}\n", super::count(found.len(), "difference")))?;
+        }
+    }
+    Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Each statement is shown before it runs.
+pub(super) fn apply_ttl(file: &Path) -> anyhow::Result<()> {
+    let clickhouse = clickhouse(file)?;
+    let tables = Tables::of(&clickhouse)?;
+    block_on(async {
+        let changes = tables.ttl_changes().await?;
+        let mut allowed = true;
+        for change in &changes {
+            super::print(format_args!("{change};\n"))?;
+            allowed = allowed && tables.alter(change).await? == Altered::Done;
+        }
+        match (changes.len(), allowed) {
+            (0, _) => super::print("every table keeps its rows as sink.clickhouse.ttl says\n"),
+            (number, true) => super::print(format_args!("{} altered\n", super::count(number, "table"))),
+            (_, false) => anyhow::bail!(
+                "{} may not alter these tables; an administrator of ClickHouse runs the statements that are shown",
+                clickhouse.user
+            ),
+        }
+    })
 }
 
 fn clickhouse(file: &Path) -> anyhow::Result<ClickHouse> {

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Account, Finding, server};
 use crate::config::{ClickHouse, Secret};
-use crate::sink::clickhouse::schema::{Version, identifier, literal, rights_beyond, statements};
+use crate::sink::clickhouse::schema::ttl::{Ttl, clause};
+use crate::sink::clickhouse::schema::{Version, identifier, literal, rights_beyond, same_ttl, statements};
 use crate::sink::clickhouse::{Asker, StartError};
 
 /// Clocks that differ by more cut days and times to live in the wrong place.
@@ -188,25 +189,10 @@ pub(super) fn windows(tables: &Tables, config: &ClickHouse) -> Finding {
     ok.warning(what, without.iter().map(alter).collect::<Vec<_>>().join("; "))
 }
 
-/// The tables that otelgate would make, and their time to live in seconds.
-fn expected(config: &ClickHouse) -> Vec<(&'static str, u64)> {
+/// The tables that otelgate would make, and their TTL clause.
+fn expected(config: &ClickHouse) -> Vec<(&'static str, String)> {
     let all = statements(&config.database, &config.ttl, Version::NEWEST);
-    all.iter().filter(|one| one.sql.contains("ENGINE = ")).map(|one| (one.name, interval(&one.sql))).collect()
-}
-
-/// The time to live in a definition, in seconds; 0: for ever.
-fn interval(definition: &str) -> u64 {
-    let found = definition.split_once("TTL ").and_then(|(_, rest)| rest.split_once("toInterval")).map(|(_, rest)| rest);
-    let Some((unit, rest)) = found.and_then(|rest| rest.split_once('(')) else { return 0 };
-    let number: u64 = rest.split(')').next().and_then(|number| number.parse().ok()).unwrap_or(0);
-    let seconds = match unit {
-        "Second" => 1,
-        "Minute" => 60,
-        "Hour" => 3600,
-        "Week" => 7 * 86_400,
-        _ => 86_400,
-    };
-    number.saturating_mul(seconds)
+    all.iter().filter(|one| one.sql.contains("ENGINE = ")).map(|one| (one.name, clause(&one.sql).to_owned())).collect()
 }
 
 pub(super) fn times_to_live(tables: &Tables, config: &ClickHouse) -> Finding {
@@ -215,15 +201,16 @@ pub(super) fn times_to_live(tables: &Tables, config: &ClickHouse) -> Finding {
         Ok(tables) => tables,
         Err(why) => return Finding::cannot_tell("time to live", why.clone(), how),
     };
-    let days = |seconds: u64| match seconds {
-        0 => "for ever".to_owned(),
-        seconds => format!("{:.1} days", seconds as f64 / 86_400.0),
+    let keeps = |clause: &str| match Ttl::of(clause).period() {
+        Ok(Some(period)) => period.to_string(),
+        Ok(None) => "for ever".to_owned(),
+        Err(()) => format!("as no simple time says ({clause})"),
     };
     let mut differ = Vec::new();
     for (name, wanted) in expected(config) {
-        let found = rows(tables).find(|(table, _)| *table == name).map(|(_, engine)| interval(engine));
-        if let Some(found) = found.filter(|found| *found != wanted) {
-            differ.push(format!("{name} keeps rows {}, the configuration says {}", days(found), days(wanted)));
+        let found = rows(tables).find(|(table, _)| *table == name).map(|(_, engine)| clause(engine));
+        if let Some(found) = found.filter(|found| !same_ttl(&wanted, found)) {
+            differ.push(format!("{name} keeps rows {}, the configuration says {}", keeps(found), keeps(&wanted)));
         }
     }
     let ok = Finding::ok("time to live", "as configured, where the tables are there", how);
@@ -232,10 +219,7 @@ pub(super) fn times_to_live(tables: &Tables, config: &ClickHouse) -> Finding {
     }
     ok.warning(
         differ.join("; "),
-        format!(
-            "ALTER TABLE {}.… MODIFY TTL … (otelgate schema print shows it), or write what is meant in sink.clickhouse.ttl",
-            identifier(&config.database)
-        ),
+        "otelgate schema apply --ttl --config FILE (it shows the SQL first); or write what is meant in sink.clickhouse.ttl",
     )
 }
 

@@ -307,7 +307,7 @@ fn what_is_bad_is_named() {
     let config = config();
     let shorter = Ok(tables(&config).replacen("toIntervalDay(30)", "toIntervalHour(48)", 1));
     let found = clickhouse::times_to_live(&shorter, &config);
-    assert!(found.what.contains("otel_logs keeps rows 2.0 days, the configuration says 30.0 days"), "{found}");
+    assert!(found.what.contains("otel_logs keeps rows 2 days, the configuration says 30 days"), "{found}");
     let key = own::keys(&keys(None), SystemTime::now());
     assert!(key.what.contains("shop"), "{key}");
     let window = clickhouse::windows(&Ok("otel_logs\tMergeTree ORDER BY a SETTINGS x = 1".to_owned()), &config);

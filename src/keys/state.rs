@@ -20,6 +20,8 @@ pub(crate) struct KeyState {
     pub(crate) work: Work,
     /// In milliseconds since 1970; 0: never.
     seen_ms: AtomicU64,
+    /// Records that were not stored, for their table would not keep them.
+    unkept: AtomicU64,
 }
 
 impl KeyState {
@@ -30,6 +32,7 @@ impl KeyState {
             memory: Counter::default(),
             work: Work::new(limits),
             seen_ms: AtomicU64::new(0),
+            unkept: AtomicU64::new(0),
         }
     }
 
@@ -37,6 +40,16 @@ impl KeyState {
     pub(crate) fn seen(&self, now: SystemTime) {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.seen_ms.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// So many records of an accepted request were not stored, for their table would not keep them.
+    pub(crate) fn unkept(&self, records: u64) {
+        self.unkept.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// How many that were.
+    pub(crate) fn records_unkept(&self) -> u64 {
+        self.unkept.load(Ordering::Relaxed)
     }
 
     /// When a request with this key came last, in milliseconds since 1970, as far as this process knows.

@@ -98,7 +98,7 @@ async fn what_is_spoiled_is_named() {
     let (_, found) = doctor(&edge, &["--from-outside", "127.0.0.1"]).await;
     for (check, says) in [
         ("deduplication", "otel_logs MODIFY SETTING non_replicated_deduplication_window = 10000"),
-        ("time to live", "otel_logs keeps rows 1.0 days, the configuration says 7300.0 days"),
+        ("time to live", "otel_logs keeps rows 1 day, the configuration says 7300 days"),
     ] {
         let (outcome, text) = &found[check];
         assert!(outcome == "warning" && text.contains(says), "{check}: {found:?}");

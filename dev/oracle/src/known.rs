@@ -1,7 +1,10 @@
 //! Differences in which the collector is plainly wrong or at random, each known by an exact predicate; their reasons are in
 //! `docs/decisions/0008-oracle-differences.md`. A predicate says what the other side may hold, not merely that the two may differ.
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 
 /// A known difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +33,61 @@ pub(crate) fn with_data(mut request: ExportMetricsServiceRequest) -> ExportMetri
         scope.metrics.retain(|metric| metric.data.is_some());
     }
     request
+}
+
+/// Requests of a signal without the records whose time no column of their table holds, and how many those are: the collector stores another time
+/// instead, otelgate says that it does not keep them.
+pub(crate) trait WithTimes: Sized {
+    fn with_times(self, left_out: &mut u64) -> Self;
+}
+
+/// Keeps the records whose time, in nanoseconds since 1970, is no later than `last`.
+fn keep<T>(records: &mut Vec<T>, last: u64, left_out: &mut u64, time: impl Fn(&T) -> u64) {
+    let before = records.len();
+    records.retain(|record| time(record) <= last);
+    *left_out += (before - records.len()) as u64;
+}
+
+/// The last time that `DateTime64(9)` holds.
+const LAST: u64 = i64::MAX.cast_unsigned();
+/// The last time that `DateTime` holds.
+const LAST_SECOND: u64 = 4_294_967_295_999_999_999;
+
+impl WithTimes for ExportTraceServiceRequest {
+    fn with_times(mut self, left_out: &mut u64) -> Self {
+        for scope in self.resource_spans.iter_mut().flat_map(|resource| &mut resource.scope_spans) {
+            keep(&mut scope.spans, LAST, left_out, |span| span.start_time_unix_nano);
+        }
+        self
+    }
+}
+
+impl WithTimes for ExportLogsServiceRequest {
+    fn with_times(mut self, left_out: &mut u64) -> Self {
+        for scope in self.resource_logs.iter_mut().flat_map(|resource| &mut resource.scope_logs) {
+            keep(&mut scope.log_records, LAST, left_out, |record| match record.time_unix_nano {
+                0 => record.observed_time_unix_nano,
+                time => time,
+            });
+        }
+        self
+    }
+}
+
+impl WithTimes for ExportMetricsServiceRequest {
+    fn with_times(mut self, left_out: &mut u64) -> Self {
+        let scopes = self.resource_metrics.iter_mut().flat_map(|resource| &mut resource.scope_metrics);
+        for data in scopes.flat_map(|scope| &mut scope.metrics).filter_map(|metric| metric.data.as_mut()) {
+            match data {
+                Data::Gauge(gauge) => keep(&mut gauge.data_points, LAST_SECOND, left_out, |p| p.time_unix_nano),
+                Data::Sum(sum) => keep(&mut sum.data_points, LAST_SECOND, left_out, |p| p.time_unix_nano),
+                Data::Histogram(h) => keep(&mut h.data_points, LAST_SECOND, left_out, |p| p.time_unix_nano),
+                Data::ExponentialHistogram(h) => keep(&mut h.data_points, LAST_SECOND, left_out, |p| p.time_unix_nano),
+                Data::Summary(summary) => keep(&mut summary.data_points, LAST_SECOND, left_out, |p| p.time_unix_nano),
+            }
+        }
+        self
+    }
 }
 
 #[cfg(test)]

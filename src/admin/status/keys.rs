@@ -31,6 +31,8 @@ pub(crate) struct EntryStatus {
     pub(crate) expires_ms: Option<u64>,
     /// When it was used last, in milliseconds since 1970, as far as this process knows.
     pub(crate) last_used_ms: Option<u64>,
+    /// Records of accepted requests that were not stored, for their table would not keep them (too old, or too late), as far as this process knows.
+    pub(crate) unkept_records: u64,
     /// What was charged since this process knows the key with these limits.
     pub(crate) used: Amounts,
     /// What would fit now; a burst's worth when it has rested.
@@ -66,6 +68,7 @@ impl EntryStatus {
             signals: key.entry.signals.iter().map(|signal| signal.name()).collect(),
             expires_ms: key.entry.expires.map(milliseconds),
             last_used_ms: key.state.last_seen_ms(),
+            unkept_records: key.state.records_unkept(),
             used: key.state.limiter.total(),
             left: key.state.limiter.left(),
             limits: LimitsStatus {

@@ -65,7 +65,7 @@ impl ChunkEncoder for FakeChunk {
             return Err(EncodeError::TooLarge { limit: "max_records", max: growth.max_records });
         }
         self.last = Some(u32::try_from(records).unwrap());
-        Ok(Appended { records: records as u64, column_bytes: 0 })
+        Ok(Appended { records: records as u64, column_bytes: 0, unkept: Vec::new() })
     }
 
     fn commit(&mut self) {

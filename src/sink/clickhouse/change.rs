@@ -99,7 +99,8 @@ mod tests {
     use crate::sink::clickhouse::schema::facts::Column;
 
     fn column(name: &str, type_name: &str, default_kind: &str) -> Column {
-        Column { name: name.to_owned(), type_name: type_name.to_owned(), default_kind: default_kind.to_owned() }
+        let [name, type_name, default_kind] = [name, type_name, default_kind].map(str::to_owned);
+        Column { name, type_name, default_kind, default_expression: String::new() }
     }
 
     /// ClickStack's tables, as far as the encoder knows them.

@@ -268,6 +268,11 @@ impl Failure {
         }
     }
 
+    /// The user lacks a right.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Failure::Exception { code, .. } if *code == ACCESS_DENIED)
+    }
+
     /// In words, with what to do about it where a person can do something.
     pub(crate) fn with_remedy(&self) -> String {
         match self.class() {

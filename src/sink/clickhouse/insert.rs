@@ -207,6 +207,7 @@ mod tests {
             name: name.to_owned(),
             type_name: type_name.to_owned(),
             default_kind: String::new(),
+            default_expression: String::new(),
         };
         Table {
             columns: vec![column("SpanId", "String"), column("Events.Name", "Array(LowCardinality(String))")],

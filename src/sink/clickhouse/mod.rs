@@ -6,6 +6,7 @@
 //! | `schema` | the tables: their statements, and what a server's are like |
 //! | `start` | what is settled before the first insert, and again while the gateway runs |
 //! | `survey` | what a server tells somebody who is about to configure otelgate |
+//! | `compare` | how the tables differ from what otelgate would make |
 //! | `change` | tables that change while batches lie in the spool |
 //! | `insert` | one part, one insert |
 //! | `look`, `find` | is a part in whose insert was not answered; on which servers that is asked |
@@ -17,6 +18,7 @@
 //! | `http`, `query` | statements and answers over HTTP |
 
 mod change;
+mod compare;
 pub mod encode;
 mod error;
 mod find;
@@ -41,13 +43,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+pub use compare::{Altered, Tables};
 pub(crate) use error::Failure;
 pub(crate) use shards::{Schemas, Shards};
 pub use start::{StartError, apply_schema};
 pub(crate) use survey::Asker;
 pub use survey::{Survey, survey};
 
-use self::encode::{EncoderFactory, TableKind};
+use self::encode::{EncoderFactory, ServerClock, TableKind};
 use self::http::{Credentials, Http, Server};
 use self::insert::Options;
 use self::query::Query;
@@ -80,6 +83,8 @@ pub struct ClickHouse {
     http: Http,
     servers: Servers,
     encoders: EncoderFactory,
+    /// What time it is there.
+    clock: ServerClock,
     schema: watch::Sender<Arc<ServerSchema>>,
     /// By server: tables that cannot be written as they are there, and what has to be done.
     unfit: Mutex<HashMap<usize, BTreeMap<String, String>>>,

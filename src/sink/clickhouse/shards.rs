@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use common::common;
 
 use super::ClickHouse;
-use super::encode::EncoderFactory;
+use super::encode::{EncoderFactory, ServerClock};
 use super::schema::ServerSchema;
 use super::start::{StartError, encoder_settings};
 use crate::chunk::ChunkEncoder;
@@ -36,6 +36,8 @@ pub(crate) struct Shards {
     /// By place in `names`.
     all: Vec<Arc<ClickHouse>>,
     encoders: EncoderFactory,
+    /// What time it is at the first of them.
+    clock: ServerClock,
     /// The time zone in which days are cut.
     zone: String,
     schemas: watch::Sender<Arc<Schemas>>,
@@ -71,11 +73,14 @@ impl Shards {
         let all: Vec<Arc<ClickHouse>> = settled.into_values().collect();
         let schemas = schemas(&names, &all);
         let common = common(&schemas)?;
-        let encoders = EncoderFactory::new(encoder_settings(&common, &config)?);
+        // Each shard has said for itself what it does not understand.
+        let clock = all.first().map(|first| first.clock.clone()).unwrap_or_default();
+        let encoders = EncoderFactory::new(encoder_settings(&common, &config, &clock)?.0);
         let shards = Arc::new(Shards {
             config,
             names,
             encoders,
+            clock,
             zone: common.timezone,
             schemas: watch::Sender::new(Arc::new(schemas)),
             changes: watch::Sender::new(0),
@@ -94,8 +99,8 @@ impl Shards {
 
     fn read_again(&self) {
         let schemas = schemas(&self.names, &self.all);
-        match common(&schemas).and_then(|common| encoder_settings(&common, &self.config)) {
-            Ok(settings) => self.encoders.replace(settings),
+        match common(&schemas).and_then(|common| encoder_settings(&common, &self.config, &self.clock)) {
+            Ok((settings, _)) => self.encoders.replace(settings),
             Err(error) => tracing::error!(%error, "rows are written as they were for all shards last"),
         }
         self.schemas.send_replace(Arc::new(schemas));

@@ -14,12 +14,12 @@ use tokio::time::Instant;
 
 use super::ClickHouse;
 use super::change::{self, Taken};
-use super::encode::{EncoderFactory, EncoderSettings, Plans, SchemaError, TableKind};
+use super::encode::{EncoderFactory, EncoderSettings, Keeps, Plans, SchemaError, ServerClock, TableKind};
 use super::error::Failure;
 use super::http::{Http, SetupError, base};
 use super::insert::{self, Options};
 use super::query::Query;
-use super::schema::{self, ApplyError, Done, ServerSchema, Version};
+use super::schema::{self, ApplyError, Done, Found, ServerSchema, Version};
 use super::servers::Servers;
 use crate::config;
 use crate::https::{self, Connector};
@@ -99,12 +99,14 @@ impl ClickHouse {
         let servers = Servers::new(config.urls.clone());
         let settled = settle_any(&connector, &http, &servers, &config).await;
         let away = settled.is_err();
-        let heard = Heard::default();
+        let (heard, reread) = (Heard::default(), Arc::new(Notify::new()));
+        let clock = ServerClock::new(config.schema_max_age, reread.clone());
         let mut changed = false;
         let schema = match (settled, known) {
-            (Ok(schema), _) => {
+            (Ok(found), _) => {
                 heard.answered();
-                schema
+                clock.set(found.now);
+                found.schema
             }
             (Err(error), Some(known)) => {
                 tracing::warn!(%error, "ClickHouse's tables are taken to be as they were last");
@@ -114,8 +116,9 @@ impl ClickHouse {
             }
             (Err(error), None) => return Err(error),
         };
-        let encoders = EncoderFactory::new(encoder_settings(&schema, &config)?);
-        let reread = Arc::new(Notify::new());
+        let (settings, unclear) = encoder_settings(&schema, &config, &clock)?;
+        say_unclear(&unclear, &[]);
+        let encoders = EncoderFactory::new(settings);
         let sink = Arc::new(ClickHouse {
             current: ArcSwap::from_pointee(config.clone()),
             config,
@@ -123,6 +126,7 @@ impl ClickHouse {
             http,
             servers,
             encoders,
+            clock,
             schema: watch::Sender::new(Arc::new(schema)),
             unfit: Mutex::default(),
             reread: reread.clone(),
@@ -149,7 +153,7 @@ impl ClickHouse {
             true => Some(settle_any(&self.connector, &self.http, &self.servers, &config).await),
             false => None,
         };
-        let found = match settled {
+        let Found { schema: found, now } = match settled {
             // A table that cannot be written concerns nobody but its own batches.
             None | Some(Err(StartError::Schema(_))) => {
                 let client = client(&self.connector, &self.servers, &config);
@@ -157,6 +161,7 @@ impl ClickHouse {
             }
             Some(settled) => settled?,
         };
+        self.clock.set(now);
         let known = self.schema.borrow().clone();
         let Taken { schema, unfit } = change::take(&config.database, &known, found);
         for (table, why) in &unfit {
@@ -169,7 +174,12 @@ impl ClickHouse {
         }
         let mended = self.unfit.lock().insert(server, unfit.clone()).unwrap_or_default() != unfit;
         if *known != schema {
-            self.encoders.replace(encoder_settings(&schema, &config)?);
+            let (settings, unclear) = encoder_settings(&schema, &config, &self.clock)?;
+            say_unclear(
+                &unclear,
+                &encoder_settings(&known, &config, &self.clock).map_or_else(|_| Vec::new(), |known| known.1),
+            );
+            self.encoders.replace(settings);
             tracing::info!("ClickHouse's tables have changed; they are written as they are now");
             self.schema.send_replace(Arc::new(schema));
         } else if !mended {
@@ -219,9 +229,14 @@ pub async fn apply_schema(config: &config::ClickHouse) -> Result<Vec<Done>, Star
     create_missing(query, config).await
 }
 
-async fn create_missing(query: Query<'_>, config: &config::ClickHouse) -> Result<Vec<Done>, StartError> {
+/// The server's version; the newest when it says something else.
+pub(super) async fn version_of(query: Query<'_>) -> Result<Version, Failure> {
     let version = query.run("SELECT version() FORMAT TabSeparatedRaw").await?;
-    let version: Version = String::from_utf8_lossy(&version).trim().parse().unwrap_or(Version::NEWEST);
+    Ok(String::from_utf8_lossy(&version).trim().parse().unwrap_or(Version::NEWEST))
+}
+
+async fn create_missing(query: Query<'_>, config: &config::ClickHouse) -> Result<Vec<Done>, StartError> {
+    let version = version_of(query).await?;
     let statements = schema::statements(&config.database, &config.ttl, version);
     Ok(schema::apply(query, &config.database, &statements).await?)
 }
@@ -232,7 +247,7 @@ async fn settle_any(
     http: &Http,
     servers: &Servers,
     config: &config::ClickHouse,
-) -> Result<ServerSchema, StartError> {
+) -> Result<Found, StartError> {
     let mut attempts = servers.len();
     loop {
         let server = servers.current();
@@ -250,7 +265,7 @@ async fn settle(
     http: &Http,
     server: &Uri,
     config: &config::ClickHouse,
-) -> Result<ServerSchema, StartError> {
+) -> Result<Found, StartError> {
     let query = Query::new(http, server);
     if let Err(failure) = query.within(FIRST_ANSWER).run("SELECT 1").await {
         let secure = failure.is_silence() && speaks_tls(http, server).await;
@@ -269,7 +284,7 @@ async fn settle_tables(
     http: &Http,
     server: &Uri,
     config: &config::ClickHouse,
-) -> Result<ServerSchema, StartError> {
+) -> Result<Found, StartError> {
     let query = Query::new(http, server);
     if config.create_schema {
         for done in create_missing(query, config).await?.iter().filter(|done| done.created) {
@@ -280,8 +295,8 @@ async fn settle_tables(
         tracing::warn!("{warning}");
     }
     let found = schema::read(client, &config.database, &written()).await?;
-    let settings = encoder_settings(&found, config)?;
-    may_insert(http, server, config, &found, &settings.plans).await?;
+    let (settings, _) = encoder_settings(&found.schema, config, &ServerClock::default())?;
+    may_insert(http, server, config, &found.schema, &settings.plans).await?;
     Ok(found)
 }
 
@@ -344,10 +359,12 @@ fn client(connector: &Connector, servers: &Servers, config: &config::ClickHouse)
     clickhouse::Client::with_http_client(http).with_url(base(server)).with_user(user).with_password(password.expose())
 }
 
+/// What rows are encoded by, and what of the tables' time to live is not understood.
 pub(super) fn encoder_settings(
     schema: &ServerSchema,
     config: &config::ClickHouse,
-) -> Result<EncoderSettings, StartError> {
+    clock: &ServerClock,
+) -> Result<(EncoderSettings, Vec<String>), StartError> {
     let mut plans = Vec::new();
     let mut errors = Vec::new();
     for kind in TableKind::ALL {
@@ -364,5 +381,14 @@ pub(super) fn encoder_settings(
         tracing::warn!(%error, zone = schema.timezone, "the server's time zone is not known here; days are cut in UTC");
         TimeZone::UTC
     });
-    Ok(EncoderSettings { plans, zone, compression: config.compression, transform_logs: config.clickstack_transform })
+    let (keeps, unclear) = Keeps::of(schema, &plans, &zone, clock);
+    let (compression, transform_logs) = (config.compression, config.clickstack_transform);
+    Ok((EncoderSettings { plans, zone, keeps, compression, transform_logs }, unclear))
+}
+
+/// Says what of the tables' time to live is not understood, unless it was said `before`.
+fn say_unclear(unclear: &[String], before: &[String]) {
+    for clause in unclear.iter().filter(|clause| !before.contains(clause)) {
+        tracing::warn!(clause, "rows that this clause drops are sent all the same: it is not known when it does");
+    }
 }

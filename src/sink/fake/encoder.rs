@@ -30,7 +30,7 @@ impl ChunkEncoder for FakeEncoder {
             return Err(EncodeError::TooLarge { limit: "max_records", max: growth.max_records });
         }
         self.last = Some((name, tables));
-        Ok(Appended { records, column_bytes: 10 * records })
+        Ok(Appended { records, column_bytes: 10 * records, unkept: Vec::new() })
     }
 
     fn commit(&mut self) {

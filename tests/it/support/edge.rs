@@ -25,6 +25,8 @@ pub struct Setup<'a> {
     pub name: &'a str,
     /// A line of section `sink.clickhouse`.
     pub sink: &'a str,
+    /// How long tables keep their rows, as `sink.clickhouse.ttl`; twenty years when empty, since most tests' records are of a fixed day.
+    pub ttl: &'a str,
     /// More sections of the configuration, as YAML.
     pub sections: &'a str,
     /// More entries of keys.yaml: name and the lines after it.
@@ -52,6 +54,7 @@ impl Default for Setup<'_> {
         Setup {
             name: "default",
             sink: "",
+            ttl: "",
             sections: "",
             keys: &[],
             clickhouse_url: None,
@@ -90,7 +93,6 @@ impl Edge {
         let certificates = Certificates::in_folder(folder.path()).expect("certificates");
         let url = setup.clickhouse_url.as_deref().unwrap_or(&clickhouse.url);
         let user = setup.user.unwrap_or((&clickhouse.user, &clickhouse.password));
-        // Rows are kept: the tests' records are of a fixed day.
         let config = Config::new(folder.path(), "");
         let config = if tls { config.tls(&certificates).tls_setting(setup.tls) } else { config };
         let config = config
@@ -99,7 +101,11 @@ impl Edge {
             .ports(setup.ports.0, setup.ports.1)
             .store_at(url, user, &database);
         let config = if setup.shards.is_empty() { config } else { config.shards(setup.shards) };
-        let config = config.keeping().sink(setup.sink).section(setup.sections);
+        let config = match setup.ttl {
+            "" => config.keeping(),
+            ttl => config.sink(&format!("ttl: {ttl}")),
+        };
+        let config = config.sink(setup.sink).section(setup.sections);
         let files = config.write().expect("configuration");
         fs::write(&files.keys, keys_yaml(setup.keys)).expect("keys.yaml");
         let started = match setup.stderr {

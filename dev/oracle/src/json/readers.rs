@@ -12,7 +12,7 @@ use otelgate::memory::Memory;
 use otelgate::otlp::fuzzing::transcode_here;
 use otelgate::reply::Refusal;
 use otelgate::signal::Signal;
-use otelgate::sink::clickhouse::encode::{Compression, EncoderFactory, EncoderSettings, Plans};
+use otelgate::sink::clickhouse::encode::{Compression, EncoderFactory, EncoderSettings, Keeps, Plans};
 
 use crate::document::Document;
 use crate::note::Note;
@@ -85,6 +85,7 @@ impl Otelgate {
         let factory = EncoderFactory::new(EncoderSettings {
             plans: Plans::clickstack().expect("the plans are those of the encoder's own tables"),
             zone: TimeZone::UTC,
+            keeps: Keeps::default(),
             compression: Compression::None,
             transform_logs: true,
         });

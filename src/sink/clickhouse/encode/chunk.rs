@@ -76,11 +76,15 @@ impl ChunkEncoder for NativeChunk {
         if self.requests == 0 {
             self.follow_settings();
         }
+        self.parts.follow_clock();
         let scratch = std::mem::take(&mut self.scratch);
         let mut way = Request::new(&mut self.parts, *growth, &mut self.serial, scratch);
         let outcome = walk(&mut way, self.signal, request);
-        let appended = Appended { records: way.rows.records, column_bytes: way.rows.bytes };
+        let appended = Appended { records: way.rows.records, column_bytes: way.rows.bytes, unkept: way.rows.unkept() };
         self.scratch = way.into_scratch();
+        if !appended.unkept.is_empty() {
+            self.parts.settings.keeps.refused();
+        }
         self.pending = true;
         match outcome {
             Ok(()) => Ok(appended),

@@ -56,7 +56,9 @@ pub(super) fn record<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: 
     let mut attributes = request.merge.list(merged, &request.attributes, &record.body, place, &mut list)?;
     let kind = if replay { TableKind::Sessions } else { TableKind::Logs };
     let nanos = if record.time == 0 { record.observed_time } else { record.time };
-    let part = request.rows.begin(kind, nanos, bytes.len(), record.score(body.len()), 0)?;
+    let Some(part) = request.rows.begin(kind, nanos, bytes.len(), record.score(body.len()), 0)? else {
+        return Ok(());
+    };
     if !part.map(column::LOG_ATTRIBUTES, attributes, duplicates, depth)? {
         list = emptied(std::mem::take(&mut request.merged));
         merged = request.merge.find_exactly(&mut request.key_bytes)?;

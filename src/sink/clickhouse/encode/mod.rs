@@ -13,6 +13,7 @@
 //! | `bound`, `buffer` | how long lists may get, and their memory |
 //! | `traces`, `logs`, `metrics`, `points` | a record's field numbers, and the column that each goes to |
 //! | `transform` | what ClickStack's collector does to logs on the way |
+//! | `keep`, `clock` | which times a table keeps: what it can hold, and its time to live |
 //! | `part` | the open parts of a chunk; the row's day; growth; what is repeated from the row before |
 //! | `days` | which day a time lies on |
 //! | `column`, `map`, `dictionary` | the buffers, and marks in them |
@@ -27,12 +28,14 @@ mod bound;
 mod buffer;
 mod chunk;
 mod clickstack;
+mod clock;
 mod column;
 mod compress;
 mod days;
 mod dictionary;
 mod factory;
 mod json;
+mod keep;
 mod key_values;
 mod logs;
 mod map;
@@ -65,8 +68,10 @@ use crate::otlp::wire;
 
 #[cfg(test)]
 pub(super) use clickstack::columns as clickstack_columns;
+pub use clock::ServerClock;
 pub(super) use compress::inflate;
 pub use factory::EncoderFactory;
+pub use keep::Keeps;
 pub use plan::{Plans, SchemaError, TablePlan};
 pub use settings::{Compression, EncoderSettings};
 pub(crate) use table::TableKind;

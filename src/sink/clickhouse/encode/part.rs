@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::column::{Column, ColumnData, FixedKind, Mark, hex, seconds};
 use super::days::Day;
+use super::keep::AllBounds;
 use super::key_values::KeyValues;
 use super::map::Duplicates;
 use super::plan::{TablePlan, ValueFormat};
@@ -255,6 +256,8 @@ impl OpenPart {
 #[derive(Debug)]
 pub(super) struct OpenParts {
     pub(super) settings: Arc<EncoderSettings>,
+    /// What the tables keep, as of the request that is being encoded.
+    pub(super) bounds: AllBounds,
     pub(super) open: Vec<OpenPart>,
     /// Emptied parts, for their buffers.
     spare: Vec<OpenPart>,
@@ -267,7 +270,15 @@ pub(super) struct OpenParts {
 impl OpenParts {
     pub(super) fn new(settings: Arc<EncoderSettings>) -> OpenParts {
         let last = [usize::MAX; TableKind::ALL.len()];
-        OpenParts { settings, open: Vec::new(), spare: Vec::new(), last, by_day: Default::default() }
+        let bounds = settings.keeps.bounds(&settings.plans);
+        OpenParts { settings, bounds, open: Vec::new(), spare: Vec::new(), last, by_day: Default::default() }
+    }
+
+    /// A request begins: it goes by what the tables keep now.
+    pub(super) fn follow_clock(&mut self) {
+        if self.bounds.are_over() {
+            self.bounds = self.settings.keeps.bounds(&self.settings.plans);
+        }
     }
 
     /// The place in `open` of the part that a row with this time belongs to.
@@ -299,12 +310,12 @@ impl OpenParts {
         }
         steps::count(NEW_PART);
         let plan = self.settings.plans.get(kind);
-        let (nanos, zone) = match plan.formats()[kind.time_column()].as_ref().map(|format| &format.values) {
-            Some(ValueFormat::Seconds { zone }) => (kept(FixedKind::Seconds, nanos), zone.as_ref()),
-            Some(ValueFormat::Ticks { nanos: tick, zone }) => (kept(FixedKind::Ticks(*tick), nanos), zone.as_ref()),
-            _ => (nanos.cast_signed(), None),
+        let nanos = match plan.time_format() {
+            Some(ValueFormat::Seconds { .. }) => kept(FixedKind::Seconds, nanos),
+            Some(ValueFormat::Ticks { nanos: tick, .. }) => kept(FixedKind::Ticks(*tick), nanos),
+            _ => nanos.cast_signed(),
         };
-        let day = Day::of(nanos, zone.unwrap_or(&self.settings.zone));
+        let day = Day::of(nanos, plan.time_zone().unwrap_or(&self.settings.zone));
         let part = match self.spare.iter().position(|part| part.kind == kind) {
             Some(at) => {
                 let mut part = self.spare.swap_remove(at);

@@ -111,6 +111,24 @@ impl TablePlan {
         &self.names
     }
 
+    /// The name of the column whose day names a row's partition.
+    pub(super) fn time_column(&self) -> &'static str {
+        self.kind.columns()[self.kind.time_column()].name
+    }
+
+    /// How that column keeps a time.
+    pub(super) fn time_format(&self) -> Option<&ValueFormat> {
+        self.formats[self.kind.time_column()].as_ref().map(|format| &format.values)
+    }
+
+    /// The time zone that the column names, when it names one.
+    pub(super) fn time_zone(&self) -> Option<&TimeZone> {
+        match self.time_format()? {
+            ValueFormat::Seconds { zone } | ValueFormat::Ticks { zone, .. } => zone.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The format of each column of [`TableKind::columns`].
     pub(super) fn formats(&self) -> &[Option<ColumnFormat>] {
         &self.formats

@@ -22,18 +22,20 @@ struct Point {
     max: f64,
 }
 
-/// Begins a point's row and writes what all kinds have in common.
+/// Begins a point's row and writes what all kinds have in common; nothing when its table would not keep it.
 fn begin<'p>(
     request: &'p mut Request<'_, '_>,
     kind: TableKind,
     point: &Point,
     size: usize,
     depth: u8,
-) -> Result<&'p mut OpenPart, Fault> {
+) -> Result<Option<&'p mut OpenPart>, Fault> {
     let metric = &request.metric;
     // A point has no id; one that was taken at a time of its own is told apart best.
     let score = 1 + u64::from(!point.time.is_multiple_of(1_000_000));
-    let part = request.rows.begin(kind, point.time, size, score, metric.serial)?;
+    let Some(part) = request.rows.begin(kind, point.time, size, score, metric.serial)? else {
+        return Ok(None);
+    };
     metric.put(part);
     part.time(column::START_TIME, point.start);
     part.time(column::TIME, point.time);
@@ -45,7 +47,7 @@ fn begin<'p>(
         }
         part.close_nested(Nested::Exemplars, request.lists[0].len());
     }
-    Ok(part)
+    Ok(Some(part))
 }
 
 /// Forgets the last point.
@@ -81,7 +83,9 @@ pub(super) fn number<'a>(
         }
     }
     let (temporality, monotonic) = (request.metric.temporality, request.metric.monotonic);
-    let part = begin(request, kind, &point, bytes.len(), fields.inner_depth()?)?;
+    let Some(part) = begin(request, kind, &point, bytes.len(), fields.inner_depth()?)? else {
+        return Ok(());
+    };
     part.double(column::VALUE, value);
     if kind == TableKind::Sum {
         part.integer(sum::TEMPORALITY, temporality);
@@ -112,7 +116,9 @@ pub(super) fn histogram<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], dept
         }
     }
     let temporality = request.metric.temporality;
-    let part = begin(request, TableKind::Histogram, &point, bytes.len(), fields.inner_depth()?)?;
+    let Some(part) = begin(request, TableKind::Histogram, &point, bytes.len(), fields.inner_depth()?)? else {
+        return Ok(());
+    };
     point.put_summary_of_values(part, histogram_column::COUNT, histogram_column::SUM);
     part.double(histogram_column::MIN, point.min);
     part.double(histogram_column::MAX, point.max);
@@ -147,7 +153,10 @@ pub(super) fn exponential<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], de
         }
     }
     let temporality = request.metric.temporality;
-    let part = begin(request, TableKind::ExponentialHistogram, &point, bytes.len(), fields.inner_depth()?)?;
+    let Some(part) = begin(request, TableKind::ExponentialHistogram, &point, bytes.len(), fields.inner_depth()?)?
+    else {
+        return Ok(());
+    };
     point.put_summary_of_values(part, exponential_column::COUNT, exponential_column::SUM);
     part.integer(exponential_column::SCALE, i64::from(scale).cast_unsigned());
     part.integer(exponential_column::ZERO_COUNT, zero_count);
@@ -180,7 +189,10 @@ pub(super) fn summary<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth:
     }
     let depth = fields.inner_depth()?;
     let quantiles = std::mem::take(&mut request.lists[1]);
-    let part = begin(request, TableKind::Summary, &point, bytes.len(), depth)?;
+    let Some(part) = begin(request, TableKind::Summary, &point, bytes.len(), depth)? else {
+        request.lists[1] = quantiles;
+        return Ok(());
+    };
     point.put_summary_of_values(part, summary_column::COUNT, summary_column::SUM);
     for quantile in &quantiles {
         put_quantile(part, quantile, depth)?;

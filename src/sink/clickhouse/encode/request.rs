@@ -2,13 +2,14 @@
 
 use super::bound::{KeyBytes, push};
 use super::buffer::emptied;
+use super::keep::Tally;
 use super::part::{OpenPart, OpenParts};
 use super::raw_attribute::RawAttribute;
 use super::table::{Group, TableKind, gauge};
 use super::transform::{List, Merge};
 use super::value::Attribute;
 use super::wire::{Fault, Field, Fields};
-use crate::chunk::Growth;
+use crate::chunk::{Growth, Unkept};
 
 /// What stands in every row of a resource.
 #[derive(Debug, Default)]
@@ -70,6 +71,7 @@ pub(super) struct Rows<'a, 'p> {
     pub(super) records: u64,
     pub(super) bytes: u64,
     touched: u32,
+    tally: Tally,
     /// The part that got the last row, and its bytes before that row.
     last: Option<(usize, u64)>,
 }
@@ -124,6 +126,7 @@ impl<'a, 'p> Request<'a, 'p> {
                 records: 0,
                 bytes: 0,
                 touched: 0,
+                tally: Tally::default(),
                 last: None,
             },
             entries,
@@ -307,7 +310,12 @@ impl Rows<'_, '_> {
         self.parts.settings.transform_logs
     }
 
-    /// Begins a row in the table and day that it belongs to, with its resource and scope. `size` is the record's on the wire: it
+    /// Records that their tables would not keep.
+    pub(super) fn unkept(&self) -> Vec<Unkept> {
+        self.tally.told(&self.parts.bounds)
+    }
+
+    /// Begins a row in the table and day that it belongs to, with its resource and scope; nothing when the table would not keep it. `size` is the record's on the wire: it
     /// adds at least about as much. `score` says how well the row can be found again.
     ///
     /// # Errors
@@ -319,7 +327,11 @@ impl Rows<'_, '_> {
         size: usize,
         score: u64,
         metric: u64,
-    ) -> Result<&mut OpenPart, Fault> {
+    ) -> Result<Option<&mut OpenPart>, Fault> {
+        if let Some(why) = self.parts.bounds.of(kind).refuse(nanos) {
+            self.tally.count(kind, why);
+            return Ok(None);
+        }
         self.settle()?;
         self.records += 1;
         if self.records > self.growth.max_records {
@@ -342,7 +354,7 @@ impl Rows<'_, '_> {
         part.begin(score, self.bytes, self.growth.max_column_bytes);
         self.resource.put(part)?;
         self.scope.put(part)?;
-        Ok(part)
+        Ok(Some(part))
     }
 
     /// Counts what the last row added.

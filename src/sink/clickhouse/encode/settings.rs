@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::tz::TimeZone;
 
+use super::keep::Keeps;
 use super::plan::Plans;
 pub use crate::config::BlockCompression as Compression;
 
@@ -15,6 +16,8 @@ pub struct EncoderSettings {
     pub plans: Plans,
     /// The server's time zone: ClickHouse cuts days by it where a column names none of its own.
     pub zone: TimeZone,
+    /// How long the tables keep their rows.
+    pub keeps: Keeps,
     /// How sealed blocks are compressed.
     pub compression: Compression,
     /// Whether logs are changed as ClickStack's collector changes them (JSON bodies into attributes, severity from text).

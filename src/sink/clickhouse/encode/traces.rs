@@ -52,7 +52,9 @@ pub(super) fn span<'a>(request: &mut Request<'a, '_>, bytes: &'a [u8], depth: u8
     }
     let depth = fields.inner_depth()?;
     let score = 1 + u64::from(span.span_id.is_some());
-    let part = request.rows.begin(TableKind::Traces, span.start, bytes.len(), score, 0)?;
+    let Some(part) = request.rows.begin(TableKind::Traces, span.start, bytes.len(), score, 0)? else {
+        return Ok(());
+    };
     span.put(part);
     part.attributes(column::SPAN_ATTRIBUTES, &request.entries[..], depth)?;
     for event in &*events {

@@ -45,6 +45,9 @@ pub struct Table {
     pub(crate) deduplication_seconds: Option<u64>,
     /// In their order.
     pub columns: Vec<Column>,
+    /// Its TTL clause, as ClickHouse writes it; empty: none.
+    #[serde(default)]
+    pub(crate) ttl: String,
     /// Materialized views that read it, as `database.view`.
     #[serde(default)]
     pub views: Vec<String>,
@@ -59,6 +62,9 @@ pub struct Column {
     pub(crate) type_name: String,
     /// Empty, `DEFAULT`, `MATERIALIZED`, `ALIAS` or `EPHEMERAL`.
     pub(crate) default_kind: String,
+    /// What it is computed by, where it is.
+    #[serde(default)]
+    pub(crate) default_expression: String,
 }
 
 impl Column {
@@ -187,6 +193,7 @@ mod tests {
             name: "Body".to_owned(),
             type_name: "String".to_owned(),
             default_kind: String::new(),
+            default_expression: String::new(),
         });
         schema.tables.insert("otel_logs".to_owned(), logs);
         let text = serde_json::to_string(&schema).unwrap();

@@ -23,9 +23,19 @@ struct ColumnRow {
     name: String,
     r#type: String,
     default_kind: String,
+    default_expression: String,
 }
 
-/// Reads version, time zone, tables and columns of a database. Views are left out but where they have the name of a table that is written.
+/// What a server said of itself.
+#[derive(Debug)]
+pub(in crate::sink::clickhouse) struct Found {
+    /// What it is like.
+    pub(in crate::sink::clickhouse) schema: ServerSchema,
+    /// Its clock, in seconds since 1970.
+    pub(in crate::sink::clickhouse) now: u32,
+}
+
+/// Reads version, time zone, clock, tables and columns of a database. Views are left out but where they have the name of a table that is written.
 ///
 /// # Errors
 /// When the server does not answer, or refuses the user.
@@ -33,8 +43,9 @@ pub(in crate::sink::clickhouse) async fn read(
     client: &Client,
     database: &str,
     written: &[&str],
-) -> Result<ServerSchema, clickhouse::error::Error> {
-    let (version, timezone) = client.query("SELECT version(), timezone()").fetch_one::<(String, String)>().await?;
+) -> Result<Found, clickhouse::error::Error> {
+    let about = client.query("SELECT version(), timezone(), toUnixTimestamp(now())");
+    let (version, timezone, now) = about.fetch_one::<(String, String, u32)>().await?;
     let defaults = client
         .query("SELECT name, value FROM system.merge_tree_settings WHERE name LIKE '%deduplication_window%'")
         .fetch_all::<(String, String)>()
@@ -53,16 +64,20 @@ pub(in crate::sink::clickhouse) async fn read(
     let mut tables: BTreeMap<String, Table> =
         rows.into_iter().map(|row| (row.name.clone(), table(row, &defaults))).collect();
     let columns = client
-        .query("SELECT table, name, type, default_kind FROM system.columns WHERE database = ? ORDER BY table, position")
+        .query(
+            "SELECT table, name, type, default_kind, default_expression FROM system.columns WHERE database = ? \
+             ORDER BY table, position",
+        )
         .bind(database)
         .fetch_all::<ColumnRow>()
         .await?;
     for row in columns {
         if let Some(table) = tables.get_mut(&row.table) {
-            table.columns.push(Column { name: row.name, type_name: row.r#type, default_kind: row.default_kind });
+            let ColumnRow { name, r#type, default_kind, default_expression, .. } = row;
+            table.columns.push(Column { name, type_name: r#type, default_kind, default_expression });
         }
     }
-    Ok(ServerSchema { version, timezone, tables })
+    Ok(Found { schema: ServerSchema { version, timezone, tables }, now })
 }
 
 /// What the user may do, one GRANT statement an entry; through its roles too, where the server tells.
@@ -95,6 +110,7 @@ fn table(row: TableRow, defaults: &BTreeMap<String, String>) -> Table {
     views.sort();
     Table {
         behind: super::engine::behind(&row.engine, &row.engine_full),
+        ttl: super::ttl::clause(&row.engine_full).to_owned(),
         engine: row.engine,
         sorting_key: row.sorting_key,
         deduplication_window: window.unwrap_or(0),

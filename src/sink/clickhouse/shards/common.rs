@@ -26,6 +26,10 @@ pub(super) fn common(schemas: &Schemas) -> Result<ServerSchema, StartError> {
                 common.tables.insert(table.clone(), facts.clone());
                 continue;
             };
+            // What one shard keeps is not too old.
+            if known.ttl != facts.ttl {
+                known.ttl.clear();
+            }
             for column in &facts.columns {
                 let Some(same) = known.columns.iter_mut().find(|known| known.name == column.name) else {
                     known.columns.push(column.clone());
@@ -61,6 +65,7 @@ mod tests {
             name: (*name).to_owned(),
             type_name: (*type_name).to_owned(),
             default_kind: (*kind).to_owned(),
+            default_expression: String::new(),
         };
         let table = Table { columns: columns.iter().map(column).collect(), ..Table::default() };
         ServerSchema {
@@ -80,6 +85,17 @@ mod tests {
         let other = schema(&[("A", "LowCardinality(String)", ""), ("B", "String", ""), ("C", "String", "")], "UTC");
         let all = of(one, other).unwrap();
         assert_eq!(all, schema(&[("A", "String", ""), ("C", "String", ""), ("B", "String", "")], "UTC"));
+    }
+
+    #[test]
+    fn a_row_is_too_old_only_where_it_is_so_everywhere() {
+        let with = |ttl: &str| {
+            let mut schema = schema(&[("A", "String", "")], "UTC");
+            schema.tables.get_mut("t").unwrap().ttl = ttl.to_owned();
+            schema
+        };
+        assert_eq!(of(with("a"), with("a")).unwrap().tables["t"].ttl, "a");
+        assert_eq!(of(with("a"), with("b")).unwrap().tables["t"].ttl, "");
     }
 
     #[test]

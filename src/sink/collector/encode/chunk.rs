@@ -198,6 +198,6 @@ impl Incoming<'_> {
     }
 
     fn appended(&self) -> Appended {
-        Appended { records: self.records, column_bytes: self.bytes() }
+        Appended { records: self.records, column_bytes: self.bytes(), unkept: Vec::new() }
     }
 }

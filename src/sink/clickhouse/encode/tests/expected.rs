@@ -59,12 +59,22 @@ fn row<const N: usize>(cells: [(&str, Cell); N]) -> Row {
     cells.into_iter().map(|(name, cell)| (name.to_owned(), cell)).collect()
 }
 
+/// Whether a column of nanoseconds holds this time.
+fn fits(nanos: u64) -> bool {
+    i64::try_from(nanos).is_ok()
+}
+
+/// Whether a column of seconds holds it.
+fn fits_seconds(nanos: u64) -> bool {
+    u32::try_from(nanos / 1_000_000_000).is_ok()
+}
+
 pub(super) fn traces(request: &ExportTraceServiceRequest, tables: &mut Tables) {
     for group in &request.resource_spans {
         let resource = group.resource.clone().unwrap_or_default();
         for scope_group in &group.scope_spans {
             let scope = scope_group.scope.clone().unwrap_or_default();
-            for span in &scope_group.spans {
+            for span in scope_group.spans.iter().filter(|span| fits(span.start_time_unix_nano)) {
                 let key = ("otel_traces".to_owned(), day(span.start_time_unix_nano));
                 tables.entry(key).or_default().push(span_row(&resource, &scope, span));
             }
@@ -117,6 +127,9 @@ pub(super) fn logs(request: &ExportLogsServiceRequest, tables: &mut Tables) {
                     0 => record.observed_time_unix_nano,
                     nanos => nanos,
                 };
+                if !fits(nanos) {
+                    continue;
+                }
                 let mut row = log_row(&resource, &scope, record, nanos);
                 row.insert("ResourceSchemaUrl".to_owned(), Cell::text(&group.schema_url));
                 row.insert("ScopeSchemaUrl".to_owned(), Cell::text(&scope_group.schema_url));
@@ -170,7 +183,7 @@ pub(super) fn metrics(request: &ExportMetricsServiceRequest, tables: &mut Tables
                     ("MetricDescription", Cell::text(&metric.description)),
                     ("MetricUnit", Cell::text(&metric.unit)),
                 ]));
-                for (table, nanos, mut row) in points(metric) {
+                for (table, nanos, mut row) in points(metric).into_iter().filter(|(_, nanos, _)| fits_seconds(*nanos)) {
                     row.extend(common.clone());
                     let key = (table.to_owned(), (seconds(nanos) / 86_400) as i32);
                     tables.entry(key).or_default().push(row);

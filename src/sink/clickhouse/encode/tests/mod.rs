@@ -30,6 +30,7 @@ fn factory(compression: Compression, transform_logs: bool) -> EncoderFactory {
     EncoderFactory::new(EncoderSettings {
         plans: Plans::clickstack().unwrap(),
         zone: TimeZone::UTC,
+        keeps: Keeps::default(),
         compression,
         transform_logs,
     })
@@ -310,6 +311,7 @@ fn attributes_become_objects_in_columns_of_type_json() {
     let settings = EncoderSettings {
         plans: Plans::new(plans).unwrap(),
         zone: TimeZone::UTC,
+        keeps: Keeps::default(),
         compression: Compression::Lz4,
         transform_logs: true,
     };
