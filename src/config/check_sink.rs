@@ -10,7 +10,7 @@ use super::clickhouse_url::{Address, address, place};
 use super::rules::{is_loopback, secret, shorter};
 use super::section::Section;
 use super::value::{count, flag, positive_time, time, word};
-use super::{BlockCompression, ClickHouse, Login, Secret, SinkConfig, Ttl, tls_files};
+use super::{BlockCompression, ClickHouse, Login, Quorum, Secret, SinkConfig, Ttl, tls_files};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -74,6 +74,7 @@ fn clickhouse(s: &Section<'_>, clickstack_transform: bool) -> ClickHouse {
         compression: s.or("compression", BlockCompression::default(), compression),
         materialize_skip_indexes_on_insert: s.or("materialize_skip_indexes_on_insert", false, flag),
         ignore_view_errors: s.or("ignore_view_errors", false, flag),
+        insert_quorum: s.optional("insert_quorum", quorum),
         clickstack_transform,
     }
 }
@@ -107,6 +108,18 @@ fn divided(s: &Section<'_>, groups: Vec<Vec<(Address, Option<Login>)>>) -> (Vec<
         shards.push(urls);
     }
     (shards, logins)
+}
+
+fn quorum(text: &str) -> Result<Quorum, String> {
+    match text {
+        "off" => Ok(Quorum::Off),
+        "auto" => Ok(Quorum::Auto),
+        _ => match count(text) {
+            Ok(1) => Err("is no quorum; write off, auto (more than half of the replicas), or 2 and more".to_owned()),
+            Ok(replicas) => Ok(Quorum::Of(replicas)),
+            Err(_) => Err("is neither auto, nor off, nor a number of replicas".to_owned()),
+        },
+    }
 }
 
 fn compression(text: &str) -> Result<BlockCompression, String> {

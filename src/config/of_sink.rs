@@ -106,9 +106,22 @@ pub struct ClickHouse {
     pub materialize_skip_indexes_on_insert: bool,
     /// Whether a materialized view that is not ClickStack's own may fail without failing the insert (`materialized_views_ignore_errors`).
     pub ignore_view_errors: bool,
+    /// How many replicas have to have an insert before it counts as stored; none where the user's profile says.
+    pub insert_quorum: Option<Quorum>,
     /// Section `logs`: whether logs are changed as ClickStack's collector changes them (JSON and map bodies into attributes, severity from
     /// text).
     pub clickstack_transform: bool,
+}
+
+/// `sink.clickhouse.insert_quorum`: replicas of a Replicated table that must have a part before ClickHouse says yes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quorum {
+    /// The one that was asked.
+    Off,
+    /// More than half of the table's replicas.
+    Auto,
+    /// So many.
+    Of(u32),
 }
 
 /// A user of one server.

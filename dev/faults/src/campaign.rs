@@ -90,7 +90,8 @@ pub struct Outcome {
 /// Something does not start, or a client gets no answer in the end.
 pub async fn run(clickhouse: &mut ClickHouse, folder: &Path, plan: Plan<'_>) -> Result<Outcome> {
     let trouble = plan.scene == Scene::Refusing;
-    let setup = Setup { name: plan.name, tables: plan.tables, plaintext: false, small_disk: true, trouble };
+    let setup =
+        Setup { name: plan.name, tables: plan.tables, plaintext: false, small_disk: true, trouble, shards: false };
     let rig = Rig::start(&[&*clickhouse], folder, setup).await?;
     let full_disk = rig.room.can_be_full();
     if !full_disk {

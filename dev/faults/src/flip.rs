@@ -36,7 +36,14 @@ pub struct Flipped {
 /// # Errors
 /// More than a frame was lost, a record is stored twice, or the counters say something else.
 pub async fn run(clickhouse: &ClickHouse, folder: &Path, seed: u64) -> Result<Flipped> {
-    let setup = Setup { name: "flip", tables: Tables::Window, plaintext: false, small_disk: false, trouble: false };
+    let setup = Setup {
+        name: "flip",
+        tables: Tables::Window,
+        plaintext: false,
+        small_disk: false,
+        trouble: false,
+        shards: false,
+    };
     let mut rig = Rig::start(&[clickhouse], folder, setup).await?;
     rig.proxy.cut_all(true);
     let mut one = One::new(&rig, seed)?;

@@ -11,7 +11,7 @@ use faults::campaign::{Outcome, Plan, run};
 use faults::proxy::Answered;
 use faults::rig::Tables;
 use faults::schedule::Scene;
-use faults::{flip, forward, narrow, power, replicas, vanish};
+use faults::{flip, forward, narrow, power, quorum, replicas, shards, vanish};
 use stack::{ClickHouse, built_collector};
 
 /// Runs otelgate, ClickHouse and clients under faults, and checks that every acknowledged record is found exactly once.
@@ -32,8 +32,8 @@ struct Args {
     #[arg(long, value_parser = ["alive", "killed", "refusing"])]
     clickhouse: Option<String>,
     /// Only one of the checks: random moments, flipped bits, the order of writes, syncs and answers, a collector as sink, two
-    /// replicas behind one address, memory that never suffices for a batch, or a file of the spool that vanishes.
-    #[arg(long, value_parser = ["random", "flip", "power", "forward", "replicas", "narrow", "vanish"])]
+    /// replicas behind one address, two shards, memory that never suffices for a batch, or a file of the spool that vanishes.
+    #[arg(long, value_parser = ["random", "flip", "power", "forward", "replicas", "shards", "narrow", "vanish"])]
     only: Option<String>,
     /// Keeps the folder with logs, spool and tables; it is kept anyhow when the promise is broken.
     #[arg(long)]
@@ -103,6 +103,9 @@ async fn all(args: &Args, seed: u64, clickhouse: &mut ClickHouse, folder: &Path)
     if wanted("replicas") {
         replicated(args, seed, folder).await?;
     }
+    if wanted("shards") {
+        sharded(args, seed, folder).await?;
+    }
     println!("\nthe promise was kept (seed {seed})");
     Ok(())
 }
@@ -122,8 +125,33 @@ async fn forwarding(args: &Args, seed: u64, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Over two shards, with each kind of table.
+async fn sharded(args: &Args, seed: u64, folder: &Path) -> Result<()> {
+    for (kind, tables) in [("window", Tables::Window), ("none", Tables::NoWindow)] {
+        if args.tables.as_ref().is_some_and(|wanted| wanted != kind) {
+            continue;
+        }
+        println!("\ntwo shards; deduplication window of the tables: {kind}");
+        let Some(outcome) = shards::run(folder, seed, tables, args.faults.div_ceil(6)).await? else { return Ok(()) };
+        let shards::Outcome { faults, findings, spans } = outcome;
+        println!(
+            "  {faults} faults; {} records of {} requests acknowledged, spans at each shard: {spans:?}",
+            findings.acknowledged, findings.requests
+        );
+        findings.broken.iter().take(30).for_each(|line| println!("  BROKEN {line}"));
+        if !findings.broken.is_empty() {
+            bail!("the promise is broken in {} places (seed {seed})", findings.broken.len());
+        }
+    }
+    Ok(())
+}
+
 /// With two replicas behind one address.
 async fn replicated(args: &Args, seed: u64, folder: &Path) -> Result<()> {
+    println!("\na quorum of two replicas, one of which fetches nothing");
+    if let Some(quorum::Quorum { not_yet, stored }) = quorum::run(folder, seed).await? {
+        println!("  {not_yet} spans of one replica did not count as stored; {stored} records did when both had them");
+    }
     println!("\ntwo replicas behind one address");
     let Some(outcome) = replicas::run(folder, seed, args.faults.div_ceil(4)).await? else { return Ok(()) };
     print!("{outcome}");

@@ -30,7 +30,14 @@ pub struct Narrow {
 /// # Errors
 /// Something is not stored, or twice.
 pub async fn run(clickhouse: &ClickHouse, folder: &Path, seed: u64) -> Result<Narrow> {
-    let setup = Setup { name: "narrow", tables: Tables::NoWindow, plaintext: false, small_disk: false, trouble: false };
+    let setup = Setup {
+        name: "narrow",
+        tables: Tables::NoWindow,
+        plaintext: false,
+        small_disk: false,
+        trouble: false,
+        shards: false,
+    };
     let mut rig = Rig::start(&[clickhouse], folder, setup).await?;
     let mut one = One::new(&rig, seed)?;
     // What a request takes, and what a backlog: the limit lies between.

@@ -43,7 +43,14 @@ pub async fn run(clickhouse: &ClickHouse, folder: &Path) -> Result<Option<Checke
         println!("SKIPPED: strace cannot trace here, so the order of writes, syncs and answers was not looked at");
         return Ok(None);
     }
-    let setup = Setup { name: "power", tables: Tables::Window, plaintext: true, small_disk: false, trouble: false };
+    let setup = Setup {
+        name: "power",
+        tables: Tables::Window,
+        plaintext: true,
+        small_disk: false,
+        trouble: false,
+        shards: false,
+    };
     let mut rig = Rig::start(&[clickhouse], folder, setup).await?;
     rig.stop_gateway().await?;
     // No delivery writes into the files that are looked at.

@@ -77,7 +77,14 @@ pub async fn run(folder: &Path, seed: u64, faults: usize) -> Result<Option<Outco
     let folder = folder.join("replicas");
     let Some(cluster) = Cluster::start(&folder).await? else { return Ok(None) };
     let name = format!("replicas_{seed}");
-    let setup = Setup { name: &name, tables: Tables::Replicated, plaintext: false, small_disk: false, trouble: false };
+    let setup = Setup {
+        name: &name,
+        tables: Tables::Replicated,
+        plaintext: false,
+        small_disk: false,
+        trouble: false,
+        shards: false,
+    };
     let rig = Rig::start(&cluster.replicas.iter().collect::<Vec<_>>(), &folder, setup).await?;
     let crowd = Crowd::start(members(rig.port, &rig.certificates, [&rig.key, &rig.limited_key], seed, false)?);
     let mut run = Run { cluster, rig, crowd, at: 0, began: Instant::now(), faults: 0, in_flight: 0 };

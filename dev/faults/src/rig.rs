@@ -34,6 +34,8 @@ pub struct Setup<'a> {
     pub small_disk: bool,
     /// The tables have constraints that refuse, and views that fail.
     pub trouble: bool,
+    /// Each server is a shard, behind a proxy of its own.
+    pub shards: bool,
 }
 
 /// Everything but the clients.
@@ -42,6 +44,8 @@ pub struct Rig {
     pub database: String,
     /// Between otelgate and ClickHouse.
     pub proxy: Proxy,
+    /// Between otelgate and the other shards, where each server is one.
+    pub others: Vec<Proxy>,
     /// otelgate's OTLP port, the same at every start.
     pub port: u16,
     /// otelgate's admin port.
@@ -70,6 +74,10 @@ impl Rig {
         fs::create_dir_all(&folder)?;
         let database = format!("otel_test_faults_{}", setup.name);
         let proxy = Proxy::start(clickhouse).await?;
+        let mut others = Vec::new();
+        for shard in servers.iter().skip(1).filter(|_| setup.shards) {
+            others.push(Proxy::start(shard).await?);
+        }
         let (port, admin) = (free_port()?, free_port()?);
         let certificates = Certificates::in_folder(&folder)?;
         let key = Key::new("faults").await?;
@@ -84,9 +92,13 @@ impl Rig {
             .sink(&format!("create_schema: {}", setup.tables == Tables::Window))
             .section(&sections(&room, "24MiB"))
             .section("log: { level: \"info,otelgate=debug\" }");
+        let urls: Vec<String> =
+            std::iter::once(&proxy).chain(&others).map(|shard| format!("[\"{}\"]", shard.url())).collect();
+        let config = if setup.shards { config.shards(&format!("[{}]", urls.join(", "))) } else { config };
         let config = if setup.plaintext { config } else { config.tls(&certificates) };
         let files = config.write()?;
-        let mut rig = Rig { database, proxy, port, admin, certificates, key, limited_key, room, files, gateway: None };
+        let mut rig =
+            Rig { database, proxy, others, port, admin, certificates, key, limited_key, room, files, gateway: None };
         for server in servers {
             rig.make_tables(server, setup.tables).await?;
         }
@@ -115,6 +127,27 @@ impl Rig {
         drop(reader);
         self.gateway = Some(self.files.start_saying(writer.into()).await?);
         Ok(())
+    }
+
+    /// Adds a setting of the sink to the configuration.
+    ///
+    /// # Errors
+    /// The configuration cannot be written.
+    pub fn set(&self, setting: &str) -> Result<()> {
+        let text = fs::read_to_string(&self.files.config)?;
+        Ok(fs::write(&self.files.config, text.replace("  clickhouse:\n", &format!("  clickhouse:\n    {setting}\n")))?)
+    }
+
+    /// Writes the first of two shards last.
+    ///
+    /// # Errors
+    /// The configuration cannot be written.
+    pub fn turn_shards(&self) -> Result<()> {
+        let other = self.others.first().context("no shards")?.url();
+        let (one, spare) = (self.proxy.url(), "http://spare");
+        let text = fs::read_to_string(&self.files.config)?;
+        let turned = text.replace(&one, spare).replace(&other, &one).replace(spare, &other);
+        Ok(fs::write(&self.files.config, turned)?)
     }
 
     /// SIGKILL of otelgate.

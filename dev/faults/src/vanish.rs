@@ -28,7 +28,14 @@ pub struct Vanished {
 /// # Errors
 /// Something else was lost, a record is stored twice, the counters say something else, or deliveries came to a stop.
 pub async fn run(clickhouse: &ClickHouse, folder: &Path, seed: u64) -> Result<Vanished> {
-    let setup = Setup { name: "vanish", tables: Tables::NoWindow, plaintext: false, small_disk: false, trouble: false };
+    let setup = Setup {
+        name: "vanish",
+        tables: Tables::NoWindow,
+        plaintext: false,
+        small_disk: false,
+        trouble: false,
+        shards: false,
+    };
     let mut rig = Rig::start(&[clickhouse], folder, setup).await?;
     let mut one = One::new(&rig, seed)?;
     rig.proxy.cut_all(true);

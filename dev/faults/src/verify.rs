@@ -59,13 +59,26 @@ pub struct RollupDifference {
 /// # Errors
 /// ClickHouse cannot be asked.
 pub async fn check(clickhouse: &ClickHouse, database: &str, ledger: &Ledger, patience: Duration) -> Result<Findings> {
+    check_over(&[clickhouse], database, ledger, patience).await
+}
+
+/// The same over several shards, which together hold what was acknowledged.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_over(
+    shards: &[&ClickHouse],
+    database: &str,
+    ledger: &Ledger,
+    patience: Duration,
+) -> Result<Findings> {
     let mut changed = (Instant::now(), 0);
     loop {
-        let rows = stored(clickhouse, database).await?.0.values().map(|(rows, _)| rows).sum::<u64>();
+        let rows = stored(shards, database).await?.0.values().map(|(rows, _)| rows).sum::<u64>();
         if rows != changed.1 {
             changed = (Instant::now(), rows);
         }
-        let findings = find(clickhouse, database, ledger).await?;
+        let findings = find(shards, database, ledger).await?;
         if findings.broken.is_empty() || changed.0.elapsed() > patience {
             break;
         }
@@ -73,15 +86,15 @@ pub async fn check(clickhouse: &ClickHouse, database: &str, ledger: &Ledger, pat
     }
     // A record that comes twice may come late.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let mut findings = find(clickhouse, database, ledger).await?;
-    for (rollup, table) in ROLLUPS {
-        findings.rollups.push(rollup_difference(clickhouse, database, rollup, table).await?);
+    let mut findings = find(shards, database, ledger).await?;
+    for (shard, (rollup, table)) in shards.iter().flat_map(|shard| ROLLUPS.map(|rollup| (shard, rollup))) {
+        findings.rollups.push(rollup_difference(shard, database, rollup, table).await?);
     }
     Ok(findings)
 }
 
-async fn find(clickhouse: &ClickHouse, database: &str, ledger: &Ledger) -> Result<Findings> {
-    let mut stored = stored(clickhouse, database).await?;
+async fn find(shards: &[&ClickHouse], database: &str, ledger: &Ledger) -> Result<Findings> {
+    let mut stored = stored(shards, database).await?;
     let mut findings = Findings { broken: ledger.wrong.clone(), ..Findings::default() };
     for (request, fate) in &ledger.requests {
         let mut tables: Vec<(u64, u64, u64)> = Vec::new();
@@ -126,17 +139,19 @@ async fn find(clickhouse: &ClickHouse, database: &str, ledger: &Ledger) -> Resul
     Ok(findings)
 }
 
-async fn stored(clickhouse: &ClickHouse, database: &str) -> Result<Stored> {
+async fn stored(shards: &[&ClickHouse], database: &str) -> Result<Stored> {
     let mut stored = Stored::default();
-    for (table, attributes) in TABLES {
+    for (shard, (table, attributes)) in shards.iter().flat_map(|shard| TABLES.map(|table| (shard, table))) {
         let sql = format!(
             "SELECT ServiceName, count(), uniqExact({attributes}['{SEQUENCE}']) FROM {database}.{table} GROUP BY 1"
         );
-        for line in clickhouse.query(&sql, "TabSeparated").await?.lines() {
+        for line in shard.query(&sql, "TabSeparated").await?.lines() {
             let mut fields = line.split('\t');
             let mut field = || fields.next().context("a column is missing");
-            let (service, rows, different) = (field()?.to_owned(), field()?.parse()?, field()?.parse()?);
-            stored.0.insert((service, table), (rows, different));
+            let (service, rows, different) = (field()?.to_owned(), field()?.parse::<u64>()?, field()?.parse::<u64>()?);
+            // A record that is at two shards counts as two different ones, and nobody expects so many.
+            let sum = stored.0.entry((service, table)).or_default();
+            *sum = (sum.0 + rows, sum.1 + different);
         }
     }
     Ok(stored)
@@ -169,7 +184,7 @@ async fn rollup_difference(
 /// # Errors
 /// A record is there twice, or ClickHouse cannot be asked.
 pub async fn missing(clickhouse: &ClickHouse, database: &str, ledger: &Ledger) -> Result<(u64, usize)> {
-    let stored = stored(clickhouse, database).await?;
+    let stored = stored(&[clickhouse], database).await?;
     let (mut records, mut requests) = (0, 0);
     for (request, _) in &ledger.requests {
         let mut lost = 0;
@@ -195,11 +210,27 @@ pub async fn account(
     status: &str,
     findings: &Findings,
 ) -> Result<Vec<String>> {
+    account_over(&[clickhouse], database, status, findings).await
+}
+
+/// The same over several shards.
+///
+/// # Errors
+/// As [`account`].
+pub async fn account_over(
+    shards: &[&ClickHouse],
+    database: &str,
+    status: &str,
+    findings: &Findings,
+) -> Result<Vec<String>> {
     let status: serde_json::Value = serde_json::from_str(status).context("/status")?;
     let mut wrong = Vec::new();
     for (table, _) in TABLES {
         let sql = format!("SELECT count() FROM {database}.{table} WHERE ServiceName != '{ALIEN}'");
-        let rows = clickhouse.number(&sql).await?;
+        let mut rows = 0;
+        for shard in shards {
+            rows += shard.number(&sql).await?;
+        }
         let account = &status["tables"][table]["rows"];
         let dropped = account["dropped"].as_u64().unwrap_or(0);
         let (least, most) = findings.dropped.get(table).copied().unwrap_or_default();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::process::{Process, binary};
@@ -188,6 +189,15 @@ impl ClickHouse {
             Some(process) => process.stop(PATIENCE).await.map(drop),
             None => Ok(()),
         }
+    }
+
+    /// SIGSTOP of the embedded server, or SIGCONT.
+    ///
+    /// # Errors
+    /// It does not run, or is none.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        let process = self.process.as_ref().context("no embedded server runs")?;
+        process.signal(if frozen { Signal::STOP } else { Signal::CONT })
     }
 
     /// Starts the embedded server again, on the same data and port.

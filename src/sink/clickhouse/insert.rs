@@ -12,12 +12,15 @@ use super::error::Failure;
 use super::http::{Http, Parameters};
 use super::schema::{ServerSchema, Table, identifier, literal};
 use crate::chunk::PartName;
-use crate::config;
+use crate::config::{self, Quorum};
 use crate::sink::PartDelivery;
 
 /// More rows and bytes than any batch has: blocks are joined until the body's end.
 const NEVER_FULL_ROWS: &str = "1000000000";
 const NEVER_FULL_BYTES: &str = "1099511627776";
+
+/// A quorum that is not reached is said before the statement's time is over.
+const QUORUM_EARLIER: Duration = Duration::from_secs(1);
 
 /// Every setting that an insert's meaning depends on.
 const SETTINGS: [(&str, &str); 14] = [
@@ -52,6 +55,8 @@ pub(super) struct Options {
     pub(super) ignore_view_errors: bool,
     /// Skip indexes are built when parts are merged (docs/decisions/0010-cheaper-inserts.md); only for servers that know the setting.
     pub(super) leave_indexes_to_merges: bool,
+    /// Replicas that must have the part; none where the user's profile says, and on tables without replicas of their own.
+    pub(super) quorum: Option<Quorum>,
 }
 
 impl Options {
@@ -62,9 +67,31 @@ impl Options {
                 && table.is_some_and(|table| table.has_foreign_views(&config.database)),
             timeout: config.insert_timeout,
             execution: config.max_execution_time,
+            // A Shared table's servers share what is stored.
+            quorum: config.insert_quorum.filter(|_| table.is_some_and(Table::has_log)),
             leave_indexes_to_merges: !config.materialize_skip_indexes_on_insert
                 && schema.version().can_leave_indexes_to_merges(),
         }
+    }
+}
+
+impl Options {
+    /// The settings for the quorum. What is not reached in time is an outcome that is not known, and repeated under the same token, which waits for the
+    /// same part's quorum.
+    fn quorum(&self) -> Vec<(&'static str, String)> {
+        let replicas = match self.quorum {
+            None => return Vec::new(),
+            Some(Quorum::Off) => return vec![("insert_quorum", "0".to_owned())],
+            Some(Quorum::Auto) => "auto".to_owned(),
+            Some(Quorum::Of(replicas)) => replicas.to_string(),
+        };
+        let patience = self.execution.saturating_sub(QUORUM_EARLIER).max(QUORUM_EARLIER).as_millis();
+        vec![
+            ("insert_quorum", replicas),
+            // One insert's quorum is no other's business.
+            ("insert_quorum_parallel", "1".to_owned()),
+            ("insert_quorum_timeout", patience.to_string()),
+        ]
     }
 }
 
@@ -89,6 +116,9 @@ pub(super) async fn insert(
     }
     if options.ignore_view_errors {
         parameters = parameters.with("materialized_views_ignore_errors", "1");
+    }
+    for (name, value) in options.quorum() {
+        parameters = parameters.with(name, &value);
     }
     if options.leave_indexes_to_merges {
         parameters = parameters.with("materialize_skip_indexes_on_insert", "0");
@@ -246,5 +276,26 @@ mod tests {
         let (one, other) = (query_id(&part(None)), query_id(&part(None)));
         assert!(one.starts_with("otelgate-t-2-"));
         assert_ne!(one, other);
+    }
+
+    #[test]
+    fn a_quorum_is_asked_for_where_replicas_have_a_log() {
+        let of = |quorum| {
+            Options {
+                timeout: Duration::from_secs(30),
+                execution: Duration::from_secs(25),
+                ignore_view_errors: false,
+                leave_indexes_to_merges: false,
+                quorum,
+            }
+            .quorum()
+        };
+        let said = |value: &str| ("insert_quorum", value.to_owned());
+        assert_eq!((of(None), of(Some(Quorum::Off))), (Vec::new(), vec![said("0")]));
+        for (quorum, value) in [(Quorum::Auto, "auto"), (Quorum::Of(2), "2")] {
+            let settings = of(Some(quorum));
+            assert_eq!(settings[0], said(value));
+            assert_eq!(settings[2], ("insert_quorum_timeout", "24000".to_owned()), "before insert_timeout is over");
+        }
     }
 }

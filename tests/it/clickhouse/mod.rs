@@ -59,6 +59,7 @@ impl Database {
             compression: BlockCompression::default(),
             materialize_skip_indexes_on_insert: false,
             ignore_view_errors: false,
+            insert_quorum: None,
             clickstack_transform: true,
         }
     }
