@@ -20,10 +20,10 @@ listen: { otlp: ["127.0.0.1:4317"], admin: "127.0.0.1:9317" }
 tls: { plaintext: true }
 keys: { file: keys.yaml }
 sink: { forward: { endpoint: "http://127.0.0.1:9" } }
-spool: { max_bytes: 64MiB, min_free_bytes: 1MiB }
+spool: { max_bytes: 256MiB, min_free_bytes: 1MiB }
 CONFIG
 echo 'keys: []' > "$root/etc/otelgate/keys.yaml"
-mount -t tmpfs -o uid=65532,gid=65532,mode=700,size=256m tmpfs "$root/var/lib/otelgate"
+mount -t tmpfs -o uid=65532,gid=65532,mode=700,size=512m tmpfs "$root/var/lib/otelgate"
 mount -o remount,ro "$root"
 
 run=(chroot --userspec=65532:65532 "$root" /otelgate)

@@ -142,7 +142,7 @@ impl Gateway {
             return self.rescue(&head, body, &seen, &refusal, true).await;
         }
         // Who asks how the process is has no key, and needs none.
-        if health::is_asked(head.uri.path()) {
+        if health::is_asked(&head) {
             return self.health.answer(Request::from_parts(head, body)).await;
         }
         if let Some(reflection) = &self.reflection

@@ -1,9 +1,11 @@
-//! gRPC's standard health service (`grpc.health.v1.Health`), answered without a key on every OTLP port. Its statuses follow readiness.
+//! gRPC's standard health service (`grpc.health.v1.Health`), and `GET /healthz` for balancers that ask over HTTP, answered without a key on every OTLP port.
+//! Both follow readiness, and tell strangers no more than yes or no: what is wrong stands in `/readyz` of the admin listener.
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
@@ -11,15 +13,21 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower::ServiceExt;
 
 use crate::readiness::Readiness;
-use crate::reply::ReplyBody;
+use crate::reply::{self, ReplyBody};
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
+const PLAIN: &str = "/healthz";
 /// A service's name is all that is asked; nobody needs a key to ask.
 const MAX_REQUEST_BYTES: usize = 4096;
-/// Whether this path is a method of the service.
-pub(super) fn is_asked(path: &str) -> bool {
-    path == CHECK || path == WATCH
+
+/// Whether this is a method of the service, or the plain question.
+pub(super) fn is_asked(head: &Parts) -> bool {
+    match head.uri.path() {
+        CHECK | WATCH => true,
+        PLAIN => head.method == Method::GET || head.method == Method::HEAD,
+        _ => false,
+    }
 }
 
 /// The health service of the OTLP ports.
@@ -68,12 +76,24 @@ impl Health {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        if request.uri().path() == CHECK
+        let path = request.uri().path();
+        if path != WATCH
             && let Some(readiness) = self.readiness.get()
         {
             readiness.refresh().await;
         }
+        if path == PLAIN {
+            return self.plain();
+        }
         let Ok(response) = self.server.clone().oneshot(request).await;
         response.map(ReplyBody::from)
+    }
+
+    fn plain(&self) -> Response<ReplyBody> {
+        let (status, words) = match self.readiness.get().map(Readiness::report) {
+            Some((true, _)) => (StatusCode::OK, "ok\n"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        };
+        reply::text(status, Bytes::from_static(words.as_bytes()))
     }
 }

@@ -285,6 +285,12 @@ async fn health_needs_no_key_and_follows_readiness() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         // HealthCheckResponse: status = 1 (1 SERVING, 2 NOT_SERVING).
         assert_eq!(&body[..], [0, 0, 0, 0, 2, 8, expected]);
+        // The same over plain HTTP, and no word of why.
+        let request = Request::get("/healthz").header("host", "gateway").body(Full::new(Bytes::new())).unwrap();
+        let response = gateway.serve(request).await;
+        assert_eq!(response.status(), if expected == 1 { 200 } else { 503 });
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, if expected == 1 { "ok\n" } else { "not ready\n" });
     }
 }
 
