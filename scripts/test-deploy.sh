@@ -97,7 +97,7 @@ package() {
   deb=$(scripts/deb.sh "$work" --debug)
   trap 'dpkg --purge otelgate >/dev/null 2>&1; rm -rf "$work"' EXIT
   dpkg --install "$deb" >&2
-  otelgate --version >/dev/null
+  /usr/bin/otelgate --version >/dev/null
   for place in /usr/share/doc/otelgate/LICENCES.txt /usr/share/doc/otelgate/examples/otelgate.yaml; do
     [ -s "$place" ] || fail "the package has no $place"
   done
@@ -107,7 +107,7 @@ package() {
   ! command -v systemd-analyze >/dev/null || systemd-analyze verify otelgate.service otelgate.socket
   dpkg --install "$deb" >&2
   dpkg --purge otelgate >&2
-  ! command -v otelgate >/dev/null || fail "otelgate is still there after the package was purged"
+  [ ! -e /usr/bin/otelgate ] || fail "otelgate is still there after the package was purged"
   trap 'rm -rf "$work"' EXIT
   say "Debian package: installed, installed again, and removed"
 }
