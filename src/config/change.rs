@@ -193,6 +193,7 @@ mod tests {
             ("keys: { clickstack: { url: 'https://app' } }\n", &["keys.file", "keys.clickstack"], &[]),
             ("log: { level: debug }\nspool: { dir: /elsewhere }\n", &["log.level"], &["state_dir", "spool.dir"]),
             ("spool: none\n", &[], &["batch", "spool.dir"]),
+            ("telemetry: { metrics: 30s }\n", &[], &["telemetry"]),
             ("request: { timeout: 5s }\nadmin: { token: '0123456789abcdef' }\n", &[], &["admin.token", "request"]),
         ] {
             let next = again(&format!("{BASE}{more}"), "one");
