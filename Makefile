@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run run-forward test test-deploy manifests test-clients test-faults test-cluster test-oidc oidc-provider test-mutants bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc book fuzz lint-docker sbom release deb reproducible
+.PHONY: help run run-forward test test-deploy manifests test-clients test-faults test-cluster test-acme test-oidc oidc-provider test-mutants bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc book fuzz lint-docker sbom release deb reproducible
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,10 @@ test-cluster: clickhouse ## faults with two shards, and with two replicas behind
 	$(CARGO) build --workspace --bins
 	target/debug/otelgate-faults --only shards $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 	target/debug/otelgate-faults --only replicas $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+test-acme: ## order and renew certificates from Pebble, a real ACME directory (needs Go once, to build it)
+	$(CARGO) build --workspace --bins
+	ACME_RENEWAL=1 $(CARGO) test --test it -- acme::
 
 test-oidc: clickhouse oidc-provider ## tokens of a certified OpenID Connect provider as keys (needs node and npm)
 	$(CARGO) build --workspace --bins

@@ -138,6 +138,13 @@ pub(crate) fn chain_ends(chain: &[CertificateDer<'_>]) -> Option<i64> {
     ends(chain).min()
 }
 
+/// When a leaf is to be renewed, in seconds since 1970: a third of its time is left then.
+pub(crate) fn renew_at(leaf: &CertificateDer<'_>) -> Option<i64> {
+    let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
+    let (begins, ends) = (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
+    Some(ends - ends.saturating_sub(begins) / 3)
+}
+
 /// When the last of a file's CAs ends, in seconds since 1970.
 pub(crate) fn authorities_end(all: &[CertificateDer<'_>]) -> Option<i64> {
     ends(all).max()

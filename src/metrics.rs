@@ -220,6 +220,7 @@ families! {
     tls_handshakes: Family<OfHandshake, Counter> = "TLS handshakes that succeeded, by version, group of the key exchange, and kind: full, resumed";
     handshakes_failed: Family<Reason, Counter> = "TLS handshakes that failed, by reason";
     certificate_reloads: Family<Outcome, Counter> = "Attempts to load a changed certificate, by outcome";
+    acme_orders: Family<Outcome, Counter> = "Attempts to order a certificate (tls.acme), by outcome: ok, failed";
     certificate_expiry_seconds: Family<OfCertificate, Gauge> = "When a certificate file's certificates are over, in seconds since 1970: a chain with the first of them, a file of CAs with the last";
     open_files_limit: Gauge = "Files that the process may have open";
 

@@ -128,7 +128,7 @@ pub async fn serve(
     beside.spawn(gateway.follow(readiness.clone()));
     let telemetry = telemetry::start(&config.telemetry, &gateway, &metrics, notes);
     let sources = keys.follow(&config, surroundings.clone(), &readiness, &rounds, &mut beside);
-    let (sink, shutdown) = (store.sink().clone(), config.shutdown);
+    let (sink, shutdown, acme) = (store.sink().clone(), config.shutdown, config.tls.acme().cloned());
     let mut reload = Reload {
         origin,
         config: Arc::new(config),
@@ -138,6 +138,9 @@ pub async fn serve(
         status,
         metrics: metrics.clone(),
     };
+    if let (Some(tls), Some(acme)) = (&tls, acme) {
+        beside.spawn(listen::keep_certificate(acme, tls.clone(), readiness.clone(), metrics.clone()));
+    }
     if let Some(tls) = tls {
         beside.spawn(until_it_fails("certificates are no longer reread", tls.keep_current()));
     }

@@ -61,6 +61,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let batch = top.section("batch", |section| batch(section, with_spool, forwards, request.timeout));
     let spool = with_spool.then(|| top.section("spool", |section| spool(section, &batch, state_dir.as_deref())));
     let state_dir = state_dir.unwrap_or_else(|| beside(spool.as_ref()));
+    let tls = tls.kept_in(&state_dir);
     if !with_spool {
         top.warning("spool", NO_SPOOL);
     }

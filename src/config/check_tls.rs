@@ -2,15 +2,15 @@
 
 use super::section::Section;
 use super::value::flag;
-use super::{CertificateFiles, Listen, Tls, TlsFiles, TlsVersion, tls_files};
+use super::{CertificateFiles, Listen, Tls, TlsFiles, TlsVersion, check_acme, tls_files};
 use crate::certificate::{self, Purpose};
 
 const SAY_TLS: &str =
-    "set `cert_file` and `key_file`, or say `plaintext: true` (certs/README.md shows how to make a certificate)";
+    "set `cert_file` and `key_file` (certs/README.md shows how to make them), or `acme`, or say `plaintext: true`";
 
 /// What there is to set only where TLS is spoken.
-const WITH_TLS: [&str; 7] =
-    ["cert_file", "key_file", "ocsp_file", "certificates", "client_ca_file", "client_crl_file", "min_version"];
+const WITH_TLS: [&str; 8] =
+    ["cert_file", "key_file", "ocsp_file", "certificates", "acme", "client_ca_file", "client_crl_file", "min_version"];
 
 /// The section.
 pub(super) fn tls(s: &Section<'_>, listen: &Listen) -> Tls {
@@ -29,7 +29,8 @@ pub(super) fn tls(s: &Section<'_>, listen: &Listen) -> Tls {
         _ => Err("is not a version that is spoken here; write \"1.2\" or \"1.3\"".to_owned()),
     });
     let mut shown = Shown { listen, names: Vec::new(), certificates: Vec::new() };
-    if !s.has("certificates") || ["cert_file", "key_file", "ocsp_file"].into_iter().any(|name| s.has(name)) {
+    let others = s.has("certificates") || s.has("acme");
+    if !others || ["cert_file", "key_file", "ocsp_file"].into_iter().any(|name| s.has(name)) {
         shown.take(s, "tls".to_owned(), &format!("neither a certificate nor plaintext; {SAY_TLS}"));
     }
     let mut place = 0..;
@@ -37,6 +38,7 @@ pub(super) fn tls(s: &Section<'_>, listen: &Listen) -> Tls {
         let section = format!("tls.certificates[{}]", place.next().unwrap_or_default());
         shown.take(one, section, "names no certificate; set `cert_file` and `key_file`");
     });
+    let acme = if s.has("acme") { s.section("acme", |acme| check_acme::acme(acme, listen)) } else { None };
     let client_ca_file = s.optional("client_ca_file", |text| s.reader.path(text));
     let client_crl_file = s.optional("client_crl_file", |text| s.reader.path(text));
     let authorities = client_ca_file.as_ref().and_then(|file| tls_files::check_ca(s, "client_ca_file", file));
@@ -49,8 +51,14 @@ pub(super) fn tls(s: &Section<'_>, listen: &Listen) -> Tls {
     }
     match shown.certificates {
         // Something was reported.
-        none if none.is_empty() => Tls::Plaintext,
-        certificates => Tls::Files(TlsFiles { certificates, client_ca_file, client_crl_file, min_version }),
+        none if none.is_empty() && acme.is_none() => Tls::Plaintext,
+        certificates => Tls::Files(TlsFiles {
+            certificates,
+            client_ca_file,
+            client_crl_file,
+            min_version,
+            acme: acme.map(Box::new),
+        }),
     }
 }
 
@@ -80,7 +88,7 @@ impl Shown<'_> {
                         None => self.names.push((name, section.clone())),
                     }
                 }
-                self.certificates.push(CertificateFiles { section, cert_file, key_file, ocsp_file });
+                self.certificates.push(CertificateFiles { section, cert_file, key_file, ocsp_file, ordered: false });
             }
             _ if s.has("cert_file") && !s.has("key_file") => {
                 s.mistake("key_file", "is missing; name the private key of `cert_file`");

@@ -8,6 +8,7 @@
 
 mod change;
 mod check;
+mod check_acme;
 mod check_forward;
 mod check_keys;
 mod check_listen;
@@ -59,7 +60,7 @@ pub use of_keys::KeyEntry;
 pub(crate) use of_keys::{ClickStackKeys, KeyDefaults, KeyLimits, Keys, OidcIssuer, OidcRule, SharedLimits};
 pub use of_sink::{BlockCompression, ClickHouse, Forward, Login, Quorum, SinkConfig, Ttl};
 pub(crate) use of_sink::{ForwardCompression, ForwardProtocol};
-pub(crate) use of_tls::{CertificateFiles, Tls, TlsFiles, TlsVersion};
+pub(crate) use of_tls::{Acme, CertificateFiles, Challenge, Eab, Tls, TlsFiles, TlsVersion};
 pub(crate) use origin::AllowedOrigins;
 pub(crate) use recorder::{Recorder, Seen};
 pub use remark::{Mistakes, Remark};

@@ -98,11 +98,13 @@ pub(crate) fn origins(list: &[&str]) -> super::AllowedOrigins {
 
 /// TLS with one certificate.
 pub(crate) fn only_certificate(cert_file: PathBuf, key_file: PathBuf) -> super::Tls {
-    let one = super::CertificateFiles { section: "tls".to_owned(), cert_file, key_file, ocsp_file: None };
+    let one =
+        super::CertificateFiles { section: "tls".to_owned(), cert_file, key_file, ocsp_file: None, ordered: false };
     super::Tls::Files(super::TlsFiles {
         certificates: vec![one],
         client_ca_file: None,
         client_crl_file: None,
         min_version: super::TlsVersion::V1_2,
+        acme: None,
     })
 }

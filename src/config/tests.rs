@@ -2,6 +2,7 @@
 
 mod examples;
 mod of_keys;
+mod of_listen;
 mod of_sink;
 mod of_tls;
 
@@ -87,6 +88,8 @@ fn every_field_is_in_the_example() {
         "keys: { clickstack: { NEW } }",
         "limits: { shared: { NEW } }",
         "keys: { oidc: [ { NEW } ] }",
+        "tls: { acme: { NEW } }",
+        "tls: { acme: { eab: { NEW } } }",
         "keys: { oidc: [ { rules: [ { NEW } ] } ] }",
     ];
     let sections =
@@ -107,19 +110,6 @@ fn who_speaks_for_others_is_named() {
     only("listen: { proxy_protocol: { from: [balancer] } }\n", "1 listen.proxy_protocol.from[0]:", "10.0.0.0/8");
     only("listen: { forwarded: { header: forwarded } }\n", "1 listen.forwarded.from:", "is missing");
     only("listen: { forwarded: { from: 10.0.0.1, header: via } }\n", "1 listen.forwarded.header:", "x-forwarded-for");
-}
-
-#[test]
-fn listeners_may_have_names() {
-    let text = format!("listen: {{ otlp: ['localhost:443', 'six.example:1'], admin: 'localhost:2' }}\n{FILES}{SINK}");
-    let listen = load_text(&text).unwrap().config.listen;
-    let all = listen.otlp.iter().chain([&listen.admin]).map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(all, ["127.0.0.1:443", "[::1]:1", "127.0.0.1:2"]);
-    only("listen: { otlp: 'gone.example:4317' }\n", "1 listen.otlp:", "name without an address");
-    for wrong in ["localhost", "localhost:", "localhost:70000", ":4317", "1.2.3:4317", "http://localhost:4317", "a b:1"]
-    {
-        only(&format!("listen: {{ otlp: '{wrong}' }}\n"), "1 listen.otlp:", "localhost:4317");
-    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::connection::Shared;
 use super::registry::Place;
 use super::stream::{Stream, Watched};
 use super::tls::Tls;
-use super::{plain_http, proxy};
+use super::{acme, plain_http, proxy};
 use crate::limited;
 use crate::metrics::Reason;
 use crate::proxied::includes;
@@ -48,7 +48,7 @@ pub(super) async fn handshake(shared: &Shared, tcp: TcpStream, place: &Place) ->
     let handshake = tokio::time::timeout(shared.limits.handshake_timeout, begin(shared, tcp, place)).await;
     let handshake = handshake.unwrap_or_else(|_| Err(Refusal::new("timeout", "no handshake in time")));
     let Refusal { reason, error, alerted } = match handshake {
-        Ok(stream) => return Some(stream),
+        Ok(stream) => return stream,
         Err(refusal) => refusal,
     };
     let failed = &shared.metrics.handshakes_failed;
@@ -61,7 +61,8 @@ pub(super) async fn handshake(shared: &Shared, tcp: TcpStream, place: &Place) ->
     None
 }
 
-async fn begin(shared: &Shared, mut tcp: TcpStream, place: &Place) -> Result<Stream, Refusal> {
+/// None: a challenge was answered, after which nothing is spoken.
+async fn begin(shared: &Shared, mut tcp: TcpStream, place: &Place) -> Result<Option<Stream>, Refusal> {
     if includes(&shared.limits.proxy_protocol, place.connection.peer()) {
         let client = proxy::client(&mut tcp).await;
         let client = client.map_err(|error| Refusal::new("proxy_protocol", error))?;
@@ -70,7 +71,7 @@ async fn begin(shared: &Shared, mut tcp: TcpStream, place: &Place) -> Result<Str
         }
     }
     let Some(tls) = &shared.tls else {
-        return Ok(Stream::Plain(tcp));
+        return Ok(Some(Stream::Plain(tcp)));
     };
     if let Ok(Some(spoken)) = plain_http::spoken(&tcp).await {
         let stream = Watched::new(Stream::Plain(tcp), Arc::clone(&place.connection));
@@ -78,7 +79,7 @@ async fn begin(shared: &Shared, mut tcp: TcpStream, place: &Place) -> Result<Str
         let _ = plain_http::refuse(stream, spoken).await;
         return Err(Refusal::new("plain_http", "the client speaks HTTP without TLS"));
     }
-    Ok(Stream::Tls(Box::new(encrypt(shared, tls, tcp, place).await?)))
+    Ok(encrypt(shared, tls, tcp, place).await?.map(|stream| Stream::Tls(Box::new(stream))))
 }
 
 async fn encrypt(
@@ -86,7 +87,7 @@ async fn encrypt(
     tls: &Arc<Tls>,
     tcp: TcpStream,
     place: &Place,
-) -> Result<TlsStream<TcpStream>, Refusal> {
+) -> Result<Option<TlsStream<TcpStream>>, Refusal> {
     let failed = |error: std::io::Error, alerted| Refusal { alerted, ..Refusal::new("failed", error) };
     let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), tcp);
     let start = match (&mut acceptor).await {
@@ -96,6 +97,16 @@ async fn encrypt(
     let network = place.connection.network();
     if let Err(reason) = shared.handshakes.begin(network, Instant::now()) {
         return Err(refused(shared, reason, "more handshakes a second than there may be"));
+    }
+    if let Some(domain) = acme::asked_for(&start.client_hello())
+        && let Some(cache) = tls.challenges()
+        && let Some(config) = acme::challenge_config(cache, domain).await
+    {
+        let accept = start.into_stream(config).into_fallible().await;
+        let mut stream = accept.map_err(|(error, tcp)| failed(error, Some(tcp)))?;
+        // The directory has seen what it came for.
+        let _ = stream.shutdown().await;
+        return Ok(None);
     }
     // Before what is in use: it can only be older than that.
     let generation = tls.generation();
@@ -112,7 +123,7 @@ async fn encrypt(
         // Nobody else sets it.
         let _ = place.connection.certificate.set(certificate);
     }
-    Ok(stream)
+    Ok(Some(stream))
 }
 
 /// Closed before it cost a signature.

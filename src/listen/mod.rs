@@ -5,10 +5,11 @@
 //! its key was checked is bounded (`docs/limits.md`).
 //!
 //! - `accept`: the loop; `registry`: places, and who makes room; `open_files`: how many there can be
-//! - `handshake`: what comes before HTTP, and how often; `proxy`: for whom a balancer's connection is; `tls`: certificate, key and client CA, swapped without a restart; `plain_http`: who does not speak it
+//! - `handshake`: what comes before HTTP, and how often; `proxy`: for whom a balancer's connection is; `tls`: certificate, key and client CA, swapped without a restart; `acme`: certificates that are ordered; `plain_http`: who does not speak it
 //! - `connection`: one connection's task; `activity`: when it has to go; `stream`: its socket; `protocol`: its HTTP's limits
 
 mod accept;
+mod acme;
 mod activity;
 mod client;
 mod connection;
@@ -39,6 +40,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub(crate) use acme::keep as keep_certificate;
 pub(crate) use connection::UNACKNOWLEDGED;
 pub(crate) use inherit::{Inherited, Offer};
 pub(crate) use open_files::raise as raise_open_files;

@@ -22,11 +22,13 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 
 use crate::blocking;
 use crate::certificate::{Findings, Purpose, Unusable};
-use crate::config::{self, TlsFiles};
+use crate::config::{self, Challenge, TlsFiles};
 use crate::file_stamp::{FileStamp, stamps};
 use crate::metrics::{Metrics, OfHandshake, Outcome};
 use crate::pem::Lack;
 use files::{Again, Loaded};
+
+use super::acme::Cache;
 
 /// How often the files' times are looked at.
 const RELOAD_EVERY: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
@@ -137,6 +139,17 @@ impl Tls {
     /// What the next handshake uses.
     pub(super) fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.in_use.load().config)
+    }
+
+    /// Whether the certificate that is ordered is there.
+    pub(super) fn has_ordered(&self) -> bool {
+        self.in_use.load().loaded.has_ordered(&self.files)
+    }
+
+    /// Where what answers a directory's challenges lies, when that is done on these listeners.
+    pub(super) fn challenges(&self) -> Option<Cache> {
+        let acme = self.files.acme.as_deref().filter(|acme| acme.challenge == Challenge::TlsAlpn01)?;
+        Some(Cache::of(acme))
     }
 
     /// Counts a handshake that succeeded.

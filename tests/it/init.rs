@@ -173,4 +173,15 @@ async fn what_init_cannot_know_it_asks_for_and_writes_nothing() {
     // Swapping the two sections is all that it takes to store.
     let written = fs::read_to_string(&config).expect("there");
     assert!(written.contains("  forward:\n") && written.contains("#  clickhouse:\n"), "{written}");
+    // What orders a certificate stands beside the files, or in their place.
+    assert!(written.contains("  # acme:") && written.contains("  #   domains: [\"edge.example\"]"), "{written}");
+    let ordered = dir.with_extension("ordered");
+    let mut acme = forward.to_vec();
+    acme[8] = ordered.to_str().expect("UTF-8");
+    acme.push("--acme");
+    let (out, err) = text(&otelgate(&acme, "").await);
+    assert!(!out.contains("OTLP_CERTIFICATE") && !ordered.join("tls").exists(), "{out}{err}");
+    let config = ordered.join("otelgate.yaml");
+    let check = otelgate(&["check", "--config", config.to_str().expect("UTF-8")], "").await;
+    assert!(check.status.success(), "{:?}", text(&check));
 }

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, missing_docs, reason = "a test binary exports nothing")]
 
+mod acme;
 mod admin;
 mod answers;
 mod arrives;

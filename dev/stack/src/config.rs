@@ -86,6 +86,13 @@ impl Config {
         self
     }
 
+    /// Speaks TLS by these settings of section `tls` alone.
+    #[must_use]
+    pub fn tls_section(mut self, settings: &str) -> Config {
+        self.tls = format!("{{ {settings} }}");
+        self
+    }
+
     /// More settings of section `tls`; nothing adds nothing. After [`Config::tls`].
     #[must_use]
     pub fn tls_setting(mut self, settings: &str) -> Config {

@@ -37,6 +37,10 @@ pub(super) struct Init {
     /// The name by which clients come; the certificate is for it, and for this machine
     #[arg(long, value_name = "NAME", conflicts_with = "self_signed")]
     domain: Option<String>,
+    /// Order the domain's certificate from Let's Encrypt, and renew it, instead of making one with a CA of one's own. The name must lead to port 80 here,
+    /// or to port 443 with --otlp ADDRESS:443
+    #[arg(long, requires = "domain")]
+    acme: bool,
     /// A certificate for this machine's name and addresses, as when no domain is given
     #[arg(long)]
     self_signed: bool,
@@ -75,9 +79,11 @@ pub(super) fn run(init: &Init) -> anyhow::Result<()> {
         _ => new_password()?,
     };
     let mut draft = Draft::new(&dir);
-    let made = certificates::make(&names)
-        .map_err(|error| Usage(format!("no certificate can be made for {}: {error}", names.join(", "))))?;
-    certificate_files(&mut draft, made);
+    if !init.acme {
+        let made = certificates::make(&names)
+            .map_err(|error| Usage(format!("no certificate can be made for {}: {error}", names.join(", "))))?;
+        certificate_files(&mut draft, made);
+    }
     draft.secret("keys.yaml", keys_yaml(&key)?);
     let mut chosen = init.database.clone().unwrap_or_else(|| "otel".to_owned());
     if init.clickhouse.is_some() {
@@ -133,8 +139,22 @@ impl Init {
             .replace("{behind}", if self.forward.is_some() { "the collector" } else { "ClickHouse" })
             .replace("{otlp}", &otlp?.join(", "))
             .replace("{admin}", &self.admin.to_string())
-            .replace("{names}", &names.join(", "))
+            .replace("{tls}\n", &self.tls(names)?)
             .replace("{sink}\n", &sink))
+    }
+
+    /// Section `tls`: files, or what orders a certificate. With a domain the files have that beside them, as a comment.
+    fn tls(&self, names: &[String]) -> anyhow::Result<String> {
+        let acme = match &self.domain {
+            Some(domain) => include_str!("acme.yaml").replace("{domain}", &serde_json::to_string(domain)?),
+            None => String::new(),
+        };
+        if self.acme {
+            return Ok(acme + "\n");
+        }
+        let comment: String =
+            acme.lines().map(|line| format!("  # {}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
+        Ok(include_str!("files.yaml").replace("{names}", &names.join(", ")) + &comment + "\n")
     }
 
     fn ask(&self, clickhouse: &ClickHouse) -> anyhow::Result<Survey> {
@@ -177,14 +197,16 @@ impl Init {
         let host = names.first().map_or("localhost", String::as_str);
         let files: String = draft.paths().map(|path| format!("  {}\n", path.display())).collect();
         let next: String = next.iter().map(|command| format!("  {command}\n")).collect();
-        let ca = draft.path("tls/ca.crt");
+        // What Let's Encrypt signs is trusted already.
+        let ca = match self.acme {
+            true => String::new(),
+            false => format!("  export OTEL_EXPORTER_OTLP_CERTIFICATE={}\n", draft.path("tls/ca.crt").display()),
+        };
         format!(
             "written:\n{files}\nnext:\n{next}\nfor SDKs; the key is shown only now:\n  \
              export OTEL_EXPORTER_OTLP_ENDPOINT=https://{host}:{port}\n  \
-             export OTEL_EXPORTER_OTLP_HEADERS=authorization={}\n  \
-             export OTEL_EXPORTER_OTLP_CERTIFICATE={}\n",
-            key.expose(),
-            ca.display()
+             export OTEL_EXPORTER_OTLP_HEADERS=authorization={}\n{ca}",
+            key.expose()
         )
     }
 }

@@ -135,3 +135,43 @@ fn several_certificates_are_for_several_names() {
         "min_version",
     );
 }
+
+#[test]
+fn certificates_can_be_ordered() {
+    let load = |listen: &str, acme: &str| {
+        let text = format!("state_dir: /s\n{listen}tls: {{ acme: {{ domains: [A.example], {acme} }} }}\n{SINK}");
+        let Tls::Files(tls) = load_text(&text).unwrap().config.tls else { panic!("no TLS") };
+        (tls.acme.unwrap(), tls.certificates)
+    };
+    let (acme, certificates) = load("", "");
+    assert_eq!(acme.domains, ["a.example"]);
+    assert_eq!(acme.challenge, Challenge::Http01(SocketAddr::from(([0, 0, 0, 0], 80))));
+    let file = acme.certificate();
+    assert!(file.starts_with("/s/acme") && acme.directory.contains("letsencrypt"));
+    assert!(certificates.len() == 1 && certificates[0].cert_file == file && certificates[0].ordered);
+    let other = load("", "directory: 'https://d.example/dir', cache_dir: c, email: 'o@e'").0;
+    assert!(other.certificate().starts_with("/o/c") && other.certificate() != file);
+    let challenge = |listen, acme| load(listen, acme).0.challenge;
+    let with_443 = "listen: { otlp: ['0.0.0.0:443', '0.0.0.0:4317'] }\n";
+    assert_eq!(challenge(with_443, ""), Challenge::TlsAlpn01);
+    assert_eq!(challenge("", "challenge: tls-alpn-01"), Challenge::TlsAlpn01);
+    let here = Challenge::Http01("127.0.0.1:81".parse().unwrap());
+    assert_eq!(challenge(with_443, "http: '127.0.0.1:81'"), here);
+    let eab = load("", "eab: { key_id: k, hmac_key: AQID }").0.eab.unwrap();
+    assert_eq!((eab.key_id.as_str(), eab.hmac_key()), ("k", vec![1, 2, 3]));
+    assert!(!format!("{eab:?}").contains("AQID"));
+    for (acme, at, remedy) in [
+        ("", "acme.domains:", "is missing"),
+        ("domains: ['*.a.example']", "acme.domains[0]:", "wildcard"),
+        ("domains: [192.0.2.1]", "acme.domains[0]:", "no domain"),
+        ("domains: [a], directory: 'http://d.example/dir'", "acme.directory:", "https"),
+        ("domains: [a], email: ops", "acme.email:", "ops@example.com"),
+        ("domains: [a], challenge: dns-01", "acme.challenge:", "http-01"),
+        ("domains: [a], challenge: tls-alpn-01, http: '0.0.0.0:80'", "acme.http:", "keep one"),
+        ("domains: [a], eab: { key_id: k }", "acme.eab.hmac_key:", "is missing"),
+        ("domains: [a], eab: { key_id: k, hmac_key: 'secret=' }", "acme.eab.hmac_key:", "base64url"),
+        ("domains: [a], ca_file: gone", "acme.ca_file:", "cannot read /o/gone"),
+    ] {
+        only(&format!("tls: {{ acme: {{ {acme} }} }}\n"), &format!("1 tls.{at}"), remedy);
+    }
+}

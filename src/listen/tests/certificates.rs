@@ -34,7 +34,7 @@ fn write(dir: &Path, name: &str, certificate: &str, key: &str) -> CertificateFil
     let (cert_file, key_file) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
     std::fs::write(&cert_file, certificate).expect("written");
     std::fs::write(&key_file, key).expect("written");
-    CertificateFiles { section: format!("tls.{name}"), cert_file, key_file, ocsp_file: None }
+    CertificateFiles { section: format!("tls.{name}"), cert_file, key_file, ocsp_file: None, ordered: false }
 }
 
 fn shown(certificates: Vec<CertificateFiles>) -> config::Tls {

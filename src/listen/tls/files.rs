@@ -94,8 +94,8 @@ impl Clients {
 /// What was made of all files.
 #[derive(Debug, Clone)]
 pub(super) struct Loaded {
-    /// In the order of the configuration.
-    pairs: Vec<Arc<Pair>>,
+    /// In the order of the configuration; none where one is still to be ordered.
+    pairs: Vec<Option<Arc<Pair>>>,
     /// Who is let in; none: anybody, without a certificate.
     pub(super) clients: Option<Arc<Clients>>,
 }
@@ -111,7 +111,12 @@ pub(super) struct Again {
 impl Loaded {
     /// Reads everything. A certificate that is over is no error here.
     pub(super) fn first(files: &TlsFiles) -> Result<Loaded, TlsError> {
-        let pairs: Result<Vec<_>, _> = files.certificates.iter().map(|one| Pair::load(one).map(Arc::new)).collect();
+        let pairs = files.certificates.iter().map(|one| match Pair::load(one) {
+            // Whoever orders it sees that it is not there, or is broken.
+            Err(_) if one.ordered => Ok(None),
+            pair => pair.map(Arc::new).map(Some),
+        });
+        let pairs: Result<Vec<_>, TlsError> = pairs.collect();
         Ok(Loaded { pairs: pairs?, clients: Clients::load(files)? })
     }
 
@@ -124,11 +129,12 @@ impl Loaded {
                 Ok(Arc::new(pair))
             });
             match (new, again.loaded.pairs.get_mut(place)) {
-                (Ok(new), Some(old)) if new.digest != old.digest => {
-                    *old = new;
-                    again.changed.push(format!("{}.cert_file", one.section));
+                (Ok(new), Some(old)) if old.as_ref().is_none_or(|old| new.digest != old.digest) => {
+                    *old = Some(new);
+                    again.changed.push(one.name());
                 }
                 (Ok(_), _) => {}
+                (Err(_), Some(None)) => {}
                 (Err(error), _) => again.errors.push(error),
             }
         }
@@ -160,7 +166,8 @@ impl Loaded {
             None => builder.with_no_client_auth(),
             Some(clients) => builder.with_client_cert_verifier(Arc::clone(&clients.verifier)),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(ByName::new(self.pairs.clone())));
+        let mut config =
+            builder.with_cert_resolver(Arc::new(ByName::new(self.pairs.iter().flatten().cloned().collect())));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Clients that come back resume without a signature, and without a cache in this process. Its keys are changed every six hours, and with each
         // change of the files: who was let in by the old ones is looked at anew.
@@ -168,17 +175,26 @@ impl Loaded {
         Ok(config)
     }
 
+    /// Whether what is ordered is there.
+    pub(super) fn has_ordered(&self, files: &TlsFiles) -> bool {
+        self.pairs(files).any(|(_, one)| one.ordered)
+    }
+
+    fn pairs<'a>(&'a self, files: &'a TlsFiles) -> impl Iterator<Item = (&'a Pair, &'a CertificateFiles)> {
+        let all = self.pairs.iter().zip(&files.certificates);
+        all.filter_map(|(pair, one)| Some((pair.as_deref()?, one)))
+    }
+
     /// To the log, what a person should hear of each file.
     pub(super) fn say(&self, files: &TlsFiles, purpose: Purpose<'_>) {
-        let pairs = self.pairs.iter().zip(&files.certificates);
-        let of_pairs = pairs.flat_map(|(pair, one)| pair_findings(pair, one, purpose));
+        let of_pairs = self.pairs(files).flat_map(|(pair, one)| pair_findings(pair, one, purpose));
         let of_clients = self.clients.iter().flat_map(|clients| client_findings(clients, files));
         of_pairs.chain(of_clients).for_each(|(path, found)| found.say(path));
     }
 
     pub(super) fn measure(&self, files: &TlsFiles, metrics: &Metrics) {
-        for (pair, one) in self.pairs.iter().zip(&files.certificates) {
-            metrics.certificate_ends(&format!("{}.cert_file", one.section), certificate::chain_ends(&pair.alone.cert));
+        for (pair, one) in self.pairs(files) {
+            metrics.certificate_ends(&one.name(), certificate::chain_ends(&pair.alone.cert));
         }
         let Some(clients) = &self.clients else { return };
         metrics.certificate_ends("tls.client_ca_file", certificate::authorities_end(&clients.authorities));
