@@ -1,6 +1,7 @@
 //! Holds the code to the table of rooms in the crate's head: every path that starts with `crate` or climbs with `super` leads to a room that the
-//! table allows, in tests too. Also holds every Rust file of the project to a length.
+//! table allows, in tests too. Inside a room no files know each other in a circle. Also holds every Rust file of the project to a length.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -8,6 +9,17 @@ use std::path::Path;
 const ONLY: &[(&str, &str)] = &[("admin", "serve")];
 /// What one room may see of another, when it is not all of it. Tests of it may see more.
 const PARTS: &[(&str, &str, &[&str])] = &[("batch", "listen", &["Answer", "UNACKNOWLEDGED"]), ("spool", "sink", &[])];
+
+/// Files that know each other on purpose: what one of them is cannot be said without the others.
+const TOGETHER: &[&[&str]] = &[
+    &["batch/chunk", "batch/company", "batch/lane"],
+    &["doctor/clickhouse", "doctor/server"],
+    &["listen/acme", "listen/tls"],
+    &["listen/activity", "listen/peer", "listen/registry"],
+    &["listen/connection", "listen/handshake"],
+    &["listen/tls/files", "listen/tls/names"],
+    &["sink/clickhouse/encode/json", "sink/clickhouse/encode/value"],
+];
 
 /// Lines that a file may have: who reads it keeps all of it in mind. A file that grows past it has a seam; open it there.
 const MAX_LINES: usize = 400;
@@ -183,6 +195,41 @@ fn tree<'t>(text: &'t str, prefix: &mut Vec<String>, found: &mut Vec<Vec<String>
     renamed.unwrap_or(rest)
 }
 
+/// The module that a file of `src/` is.
+fn module_of(file: &str) -> Vec<&str> {
+    let module = file.trim_end_matches(".rs");
+    module.strip_suffix("/mod").unwrap_or(module).split('/').collect()
+}
+
+/// Files that lead to each other, however far around. Looking up to a module that a file lies in is no arrow, nor is a test's.
+fn circles(texts: &BTreeMap<String, String>) -> BTreeSet<Vec<&str>> {
+    let sees = |file: &str| -> BTreeSet<&str> {
+        let module: Vec<&str> = file.split('/').collect();
+        let written = if is_test(&module) { Vec::new() } else { paths(&texts[file], &["crate::", "super::"]) };
+        let seen = written.iter().filter(|path| !path.in_test).filter_map(|path| {
+            let target = target(&module, path)?;
+            let places = (1..=target.len()).rev().map(|len| target[..len].join("/"));
+            places.into_iter().find_map(|place| texts.get_key_value(&place)).map(|(seen, _)| seen.as_str())
+        });
+        seen.filter(|seen| !module.starts_with(&module_of(seen))).collect()
+    };
+    let arrows: BTreeMap<&str, BTreeSet<&str>> = texts.keys().map(|file| (file.as_str(), sees(file))).collect();
+    let reached: BTreeMap<&str, BTreeSet<&str>> = arrows.keys().map(|file| (*file, reach(&arrows, file))).collect();
+    let around = |file: &str| {
+        let others = reached[file].iter().copied();
+        others.filter(|other| reached[other].contains(file)).collect::<Vec<_>>()
+    };
+    arrows.keys().map(|file| around(file)).filter(|circle| circle.len() > 1).collect()
+}
+
+fn reach<'t>(arrows: &BTreeMap<&str, BTreeSet<&'t str>>, from: &'t str) -> BTreeSet<&'t str> {
+    let (mut reached, mut next) = (BTreeSet::new(), vec![from]);
+    while let Some(file) = next.pop() {
+        next.extend(arrows[file].iter().copied().filter(|file| reached.insert(*file)));
+    }
+    reached
+}
+
 /// Calls `read` with the name, from `root` on, and the text of every Rust file below a folder, in order; what is built or hidden is no file of ours.
 fn each_file(root: &Path, folder: &Path, read: &mut impl FnMut(&str, &str)) {
     let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -208,14 +255,31 @@ fn no_room_sees_more_than_the_table_says() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     each_file(&source, &source, &mut |file, text| {
-        let module = file.trim_end_matches(".rs");
-        let module: Vec<&str> = module.strip_suffix("/mod").unwrap_or(module).split('/').collect();
+        let module = module_of(file);
         if module != ["lib"] && module != ["rooms"] {
             found.extend(rooms().check(file, &module, text));
         }
     });
     let list: Vec<String> = found.iter().map(WrongArrow::to_string).collect();
     assert!(found.is_empty(), "arrows that the table in src/lib.rs does not allow:\n{}", list.join("\n"));
+}
+
+#[test]
+fn no_files_know_each_other_in_a_circle() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut texts = BTreeMap::new();
+    each_file(&source, &source, &mut |file, text| drop(texts.insert(module_of(file).join("/"), text.to_owned())));
+    let known = TOGETHER.iter().map(|files| files.to_vec()).collect();
+    assert_eq!(circles(&texts), known, "found, and what TOGETHER says");
+
+    let texts =
+        |all: &[(&str, &str)]| all.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+    let planted =
+        [("spool", ""), ("spool/a", "use super::b::{self, B};\n"), ("spool/b", "fn f(_: crate::spool::c::C) {}\n")];
+    let around = texts(&[&planted[..], &[("spool/c", "use super::a::A;\n")]].concat());
+    assert_eq!(circles(&around), [vec!["spool/a", "spool/b", "spool/c"]].into());
+    let above = texts(&[&planted[..], &[("spool/c", "use super::Spool;\n")]].concat());
+    assert!(circles(&above).is_empty());
 }
 
 #[test]
@@ -237,8 +301,7 @@ fn no_file_is_longer_than_one_sitting() {
 #[test]
 fn a_wrong_arrow_is_found_however_it_is_written() {
     let arrows = |file: &str, text: &str| {
-        let module: Vec<&str> = file.trim_end_matches(".rs").split('/').collect();
-        let found = rooms().check(file, &module, text);
+        let found = rooms().check(file, &module_of(file), text);
         found.into_iter().map(|arrow| arrow.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(arrows("spool/room.rs", "use crate::reply::{Away, Refusal};\nuse super::store::Store;\n"), [""; 0]);

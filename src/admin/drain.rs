@@ -13,8 +13,7 @@ use axum::routing::get;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::spool::json;
-use super::status::{Behind, SinkStatus, Sources};
+use super::status::{Behind, SinkStatus, Sources, json};
 use crate::blocking;
 
 /// How long the end waits for who wants to hear of it.

@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Serialize;
 
-use super::status::{Behind, Sources};
+use super::status::{Behind, Sources, json};
 use crate::blocking;
 use crate::spool::{AskError, Summary};
 
@@ -120,12 +120,4 @@ fn failed(error: &AskError) -> Response {
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     (status, format!("{error}\n")).into_response()
-}
-
-/// An answer in JSON.
-pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_value(body) {
-        Ok(value) => (status, Json(value)).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
 }

@@ -5,6 +5,14 @@
 
 mod configuration;
 mod keys;
+/// An answer in JSON.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_value(body) {
+        Ok(value) => (status, Json(value)).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -12,11 +20,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use serde::Serialize;
 
 use crate::blocking;
@@ -351,7 +359,7 @@ pub(crate) fn router(behind: Behind) -> Router {
 async fn show(State(behind): State<Behind>) -> Response {
     let status = blocking::run(move || behind.get().map(Sources::status)).await;
     match status {
-        Ok(Some(status)) => super::spool::json(StatusCode::OK, &status),
+        Ok(Some(status)) => json(StatusCode::OK, &status),
         Ok(None) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

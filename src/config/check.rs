@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::load::Places;
 use super::origin::Origin;
 use super::rules::{DEFAULT_LIMITS, at_most, key_limits, never_admitted, secret, shorter};
 use super::section::Section;
 use super::value::{count, flag, positive_size, positive_time, show_size, size, time, word};
 use super::{
-    Admin, AllowedOrigins, Batch, Config, Cors, KeyRules, Keys, Log, RequestLimits, Shutdown, SinkConfig, Spool,
-    check_keys, check_listen, check_shared, check_sink, check_telemetry, check_tls,
+    Admin, AllowedOrigins, Batch, Config, Cors, KeyRules, Keys, Log, Places, RequestLimits, Shutdown, SinkConfig,
+    Spool, check_keys, check_listen, check_shared, check_sink, check_telemetry, check_tls,
 };
 
 const MIB: u64 = 1 << 20;

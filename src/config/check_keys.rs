@@ -1,16 +1,13 @@
 //! Section `keys`: where keys come from. A source more is a field of [`Keys`] and a function here.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use http::Uri;
 
-use super::origin::Origin;
-use super::rules::{is_loopback, key_limits};
+use super::rules::{is_loopback, key_defaults};
 use super::section::Section;
 use super::value::{count, flag, positive_time, time};
-use super::{AllowedOrigins, ClickStackKeys, KeyDefaults, KeyRules, Keys, check_oidc, tls_files};
-use crate::signal::Signal;
+use super::{ClickStackKeys, KeyRules, Keys, check_oidc, tls_files};
 
 /// The path of every OpAMP server that names none.
 const OPAMP_PATH: &str = "/v1/opamp";
@@ -53,52 +50,6 @@ fn clickstack(s: &Section<'_>, rules: &KeyRules) -> Option<ClickStackKeys> {
         defaults: key_defaults(s, rules),
         url: url?,
     })
-}
-
-/// What a source says for those of its keys that say nothing of it themselves.
-pub(super) fn key_defaults(s: &Section<'_>, rules: &KeyRules) -> KeyDefaults {
-    KeyDefaults {
-        limits: s.section("limits", |section| key_limits(section, rules.limits, rules.largest)),
-        signals: signals(s),
-        resource: resource(s),
-        origins: origins(s, &rules.pages),
-    }
-}
-
-/// The origins of the web pages that a key is for; any when nothing is said. `pages` are those that may send at all.
-pub(super) fn origins(s: &Section<'_>, pages: &AllowedOrigins) -> AllowedOrigins {
-    let origin = |text: &str| {
-        Origin::parse(text).ok_or_else(|| {
-            "is not an origin; write for example https://shop.example, or https://*.shop.example for every host below".to_owned()
-        })
-    };
-    let Some(origins) = s.list("origins", origin) else { return AllowedOrigins::Any };
-    for origin in origins.iter().filter(|origin| !pages.meet(origin)) {
-        s.warning(
-            "origins",
-            format!("names {origin}, whose pages cors.allowed_origins keeps from sending anything; name it there too"),
-        );
-    }
-    AllowedOrigins::List(origins)
-}
-
-/// What a key may send; everything when nothing is said.
-pub(super) fn signals(s: &Section<'_>) -> BTreeSet<Signal> {
-    s.list("signals", signal).map_or(BTreeSet::from(Signal::ALL), BTreeSet::from_iter)
-}
-
-fn signal(text: &str) -> Result<Signal, String> {
-    let found = Signal::ALL.into_iter().find(|signal| signal.name() == text);
-    found.ok_or_else(|| "is not a signal; known are traces, logs, metrics, profiles".to_owned())
-}
-
-/// Attributes by name. Written as a section, so that a name that is there twice is a mistake.
-pub(super) fn resource(s: &Section<'_>) -> BTreeMap<String, String> {
-    let attributes = s.texts("resource");
-    for (name, _) in attributes.iter().filter(|(name, _)| name.is_empty() || name.len() > 256) {
-        s.mistake("resource", format!("has an attribute with a name of {} bytes; 1 to 256 are allowed", name.len()));
-    }
-    attributes.into_iter().collect()
 }
 
 fn opamp_url(text: &str) -> Result<Uri, String> {

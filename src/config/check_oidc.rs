@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::check_keys::{key_defaults, signals};
-use super::rules::{is_loopback, key_limits};
+use super::rules::{is_loopback, key_defaults, key_limits, signals};
 use super::section::Section;
 use super::value::{count, name, positive_time, time, word};
 use super::{KeyLimits, KeyRules, Largest, OidcIssuer, OidcRule, tls_files};

@@ -7,9 +7,8 @@ use std::time::SystemTime;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use sha2::{Digest, Sha256};
 
-use super::check_keys::{origins, resource, signals};
 use super::remark::{Mistakes, Remark, Remarks};
-use super::rules::key_limits;
+use super::rules::{key_limits, origins, resource, signals};
 use super::section::{Reader, Section};
 use super::substitute::is_reference;
 use super::value::{flag, name};

@@ -1,11 +1,10 @@
 //! The way in: a file's path becomes a [`Config`] and the keys it names, or every mistake of both files at once.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::remark::{Mistakes, Remark};
 use super::section::Reader;
-use super::{Admin, Config, KeyEntry, KeyRules, Keys, Spool, Surroundings, check, keys_file};
+use super::{Config, KeyEntry, KeyRules, Keys, Places, Surroundings, check, keys_file};
 
 /// What `serve` starts with.
 #[derive(Debug, Clone)]
@@ -21,19 +20,6 @@ pub struct Loaded {
     pub faults: Vec<Remark>,
     /// What works and is not wise.
     pub warnings: Vec<Remark>,
-}
-
-/// Where a running process is asked, and where its files are.
-#[derive(Debug, Clone)]
-pub struct Places {
-    /// `listen.admin`.
-    pub listener: SocketAddr,
-    /// Section `admin`.
-    pub admin: Admin,
-    /// The spool; none where the configuration says so.
-    pub spool: Option<Spool>,
-    /// `keys.file`; none where keys come from elsewhere only.
-    pub keys_file: Option<PathBuf>,
 }
 
 /// What the spool's place is read from; what is wrong elsewhere, or cannot be read by who asks, is nothing to it.

@@ -55,7 +55,7 @@ pub(crate) use key_entry::KeyRules;
 pub use keys_edit::EditError;
 pub(crate) use keys_edit::KeysText;
 pub(crate) use keys_file::read_keys;
-pub use load::{Loaded, Places, load, load_keys_place, load_places};
+pub use load::{Loaded, load, load_keys_place, load_places};
 pub use of_keys::KeyEntry;
 pub(crate) use of_keys::{ClickStackKeys, KeyDefaults, KeyLimits, Keys, OidcIssuer, OidcRule, SharedLimits};
 pub use of_sink::{BlockCompression, ClickHouse, Forward, Login, Quorum, SinkConfig, Ttl};
@@ -294,4 +294,17 @@ impl Telemetry {
 /// A size as one writes it in the configuration.
 pub fn show_size(bytes: u64) -> String {
     value::show_size(bytes)
+}
+
+/// Where a running process is asked, and where its files are.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// `listen.admin`.
+    pub listener: SocketAddr,
+    /// Section `admin`.
+    pub admin: Admin,
+    /// The spool; none where the configuration says so.
+    pub spool: Option<Spool>,
+    /// `keys.file`; none where keys come from elsewhere only.
+    pub keys_file: Option<PathBuf>,
 }

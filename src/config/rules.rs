@@ -1,13 +1,16 @@
 //! Rules that more than one section keeps.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use http::Uri;
 
+use super::origin::Origin;
 use super::section::Section;
 use super::substitute::has_default;
 use super::value::{count, positive_size, positive_time, show_size, show_time};
-use super::{KeyLimits, Largest, Secret};
+use super::{AllowedOrigins, KeyDefaults, KeyLimits, KeyRules, Largest, Secret};
+use crate::signal::Signal;
 
 const MIB: u64 = 1 << 20;
 
@@ -109,4 +112,50 @@ pub(super) fn secret(s: &Section<'_>, name: &'static str) -> Option<Secret> {
 pub(super) fn is_loopback(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// What a source says for those of its keys that say nothing of it themselves.
+pub(super) fn key_defaults(s: &Section<'_>, rules: &KeyRules) -> KeyDefaults {
+    KeyDefaults {
+        limits: s.section("limits", |section| key_limits(section, rules.limits, rules.largest)),
+        signals: signals(s),
+        resource: resource(s),
+        origins: origins(s, &rules.pages),
+    }
+}
+
+/// The origins of the web pages that a key is for; any when nothing is said. `pages` are those that may send at all.
+pub(super) fn origins(s: &Section<'_>, pages: &AllowedOrigins) -> AllowedOrigins {
+    let origin = |text: &str| {
+        Origin::parse(text).ok_or_else(|| {
+            "is not an origin; write for example https://shop.example, or https://*.shop.example for every host below".to_owned()
+        })
+    };
+    let Some(origins) = s.list("origins", origin) else { return AllowedOrigins::Any };
+    for origin in origins.iter().filter(|origin| !pages.meet(origin)) {
+        s.warning(
+            "origins",
+            format!("names {origin}, whose pages cors.allowed_origins keeps from sending anything; name it there too"),
+        );
+    }
+    AllowedOrigins::List(origins)
+}
+
+/// What a key may send; everything when nothing is said.
+pub(super) fn signals(s: &Section<'_>) -> BTreeSet<Signal> {
+    s.list("signals", signal).map_or(BTreeSet::from(Signal::ALL), BTreeSet::from_iter)
+}
+
+fn signal(text: &str) -> Result<Signal, String> {
+    let found = Signal::ALL.into_iter().find(|signal| signal.name() == text);
+    found.ok_or_else(|| "is not a signal; known are traces, logs, metrics, profiles".to_owned())
+}
+
+/// Attributes by name. Written as a section, so that a name that is there twice is a mistake.
+pub(super) fn resource(s: &Section<'_>) -> BTreeMap<String, String> {
+    let attributes = s.texts("resource");
+    for (name, _) in attributes.iter().filter(|(name, _)| name.is_empty() || name.len() > 256) {
+        s.mistake("resource", format!("has an attribute with a name of {} bytes; 1 to 256 are allowed", name.len()));
+    }
+    attributes.into_iter().collect()
 }

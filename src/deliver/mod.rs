@@ -24,6 +24,7 @@ mod pace;
 mod part;
 mod piece;
 mod shipment;
+mod standing;
 mod table;
 mod turns;
 mod watch;
@@ -49,7 +50,8 @@ use crate::sink::{AfterUnknown, Shards, Sink};
 use crate::spool::{Batch, Counts, Summary};
 use part::{Context, Job, Turn};
 use shipment::Shipment;
-use table::{Standing, Stuck, Table};
+use standing::{Standing, Stuck};
+use table::Table;
 use turns::Turns;
 use watch::{Report, Watch};
 

@@ -15,7 +15,7 @@ use super::doubt::{Insert, Step, Verdict};
 use super::pace::Pass;
 use super::piece::{Piece, rows};
 use super::shipment::Shipment;
-use super::table::{Rank, Standing, Stuck};
+use super::standing::{Standing, Stuck};
 use super::turns::{Seat, Turns};
 use super::watch::{Report, Watch};
 use crate::signal::Signal;
@@ -24,6 +24,9 @@ use crate::spool::{BatchPart, Contents, Note};
 
 /// Requests in a row that are too much for the sink alone: then it takes nothing now, and the rest waits as it is.
 const TOO_MUCH_ALONE: u32 = 2;
+
+/// Tried by an earlier process first (`false` sorts before `true`), then the oldest batch.
+pub(super) type Rank = (bool, u64, u32);
 
 /// A part that waits for its turn or is being delivered.
 pub(super) struct Job {

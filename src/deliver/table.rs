@@ -2,17 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-use super::Deliveries;
-use super::part::Job;
+use super::part::{Job, Rank};
 use super::turns::Turns;
 use crate::signal::Signal;
-
-/// Tried by an earlier process first (`false` sorts before `true`), then the oldest batch.
-pub(super) type Rank = (bool, u64, u32);
 
 /// A table's jobs.
 pub(super) struct Table {
@@ -82,68 +77,5 @@ impl Table {
 
     fn takes_nothing(&self) -> bool {
         self.working > 0 && self.working == self.stuck && !self.turns.any_is_well()
-    }
-}
-
-/// How a job stands with the workers of its table, for one turn.
-#[derive(Default)]
-pub(super) struct Standing {
-    stuck: AtomicBool,
-    aside: AtomicBool,
-    stepped_aside: Notify,
-}
-
-impl Standing {
-    /// The file of its batch gives or takes nothing: its worker goes on with other jobs, and it waits by itself.
-    pub(super) fn step_aside(&self) {
-        if !self.aside.swap(true, Ordering::AcqRel) {
-            self.stepped_aside.notify_one();
-        }
-    }
-
-    /// Returns when it has stepped aside.
-    pub(super) async fn stepped_aside(&self) {
-        self.stepped_aside.notified().await;
-    }
-
-    /// Whether its worker counted as stuck; no longer.
-    pub(super) fn take_stuck(&self) -> bool {
-        self.stuck.swap(false, Ordering::AcqRel)
-    }
-}
-
-/// Whether a worker's job fails, for as long as it is worked on.
-pub(super) struct Stuck<'a> {
-    deliveries: &'a Deliveries,
-    table: &'a Arc<str>,
-    signal: Signal,
-    standing: Arc<Standing>,
-}
-
-impl<'a> Stuck<'a> {
-    pub(super) fn new(
-        deliveries: &'a Deliveries,
-        table: &'a Arc<str>,
-        signal: Signal,
-        standing: Arc<Standing>,
-    ) -> Self {
-        Stuck { deliveries, table, signal, standing }
-    }
-
-    /// Its last attempt failed, or did not.
-    pub(super) fn set(&self, stuck: bool) {
-        // Aside, it is no worker's.
-        let aside = self.standing.aside.load(Ordering::Acquire);
-        if !aside && self.standing.stuck.swap(stuck, Ordering::AcqRel) != stuck {
-            self.deliveries.with_table(self.table, self.signal, |table| {
-                table.stuck = if stuck { table.stuck + 1 } else { table.stuck.saturating_sub(1) };
-            });
-        }
-    }
-}
-
-impl Drop for Stuck<'_> {
-    fn drop(&mut self) {
-        self.set(false);
     }
 }

@@ -14,7 +14,7 @@ use super::disk::{DiskFile, is_gone};
 use super::format::note::{Note, Refused};
 use super::format::record::Header;
 use super::index::{BatchPart, Index};
-use super::piece::{Attempt, Extent, PieceState};
+use super::piece::{Attempt, Extent, PieceState, Rows};
 use super::store::Store;
 use super::tail::Tail;
 use crate::signal::Signal;
@@ -44,9 +44,6 @@ impl Default for PartState {
         PartState { is_in: false, split: false, generation: 0, pieces, refused: Vec::new(), only: None, shard: None }
     }
 }
-
-/// (first row, how many) in a part's share of a frame.
-pub(crate) type Rows = (u64, u64);
 
 impl PartState {
     /// Whether an attempt at any of it was begun, here or in a process before.

@@ -4,10 +4,11 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::batch::{Batch, Rows};
+use super::batch::Batch;
 use super::disk::{DiskFile, may_pass};
 use super::format::frame::{Meta, PartMeta};
 use super::index::{BatchPart, FrameAt, Segment};
+use super::piece::Rows;
 use crate::chunk::Witness;
 
 /// Witnesses that a part is looked for by.

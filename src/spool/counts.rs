@@ -114,6 +114,54 @@ fn subtract<K: Ord>(from: &mut BTreeMap<K, u64>, of: &K, count: u64) {
     }
 }
 
+/// What became of everything that was ever acknowledged here and is no longer waiting.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// In the sink.
+    pub(crate) stored: Counts,
+    /// Refused for good by the sink, kept in the quarantine folder.
+    pub(crate) quarantined: Counts,
+    /// Damaged on disk.
+    pub(crate) lost: Counts,
+    /// Dropped by a person.
+    pub(crate) dropped: Counts,
+}
+
+impl Totals {
+    /// Adds all of `other`.
+    pub(crate) fn add(&mut self, other: &Totals) {
+        self.stored.add(&other.stored);
+        self.quarantined.add(&other.quarantined);
+        self.lost.add(&other.lost);
+        self.dropped.add(&other.dropped);
+    }
+
+    /// All four together.
+    pub(crate) fn sum(&self) -> Counts {
+        let mut sum = self.stored.clone();
+        sum.add(&self.quarantined);
+        sum.add(&self.lost);
+        sum.add(&self.dropped);
+        sum
+    }
+
+    pub(crate) fn encode(&self, out: &mut Writer) {
+        self.stored.encode(out);
+        self.quarantined.encode(out);
+        self.lost.encode(out);
+        self.dropped.encode(out);
+    }
+
+    pub(crate) fn decode(from: &mut Reader<'_>) -> Result<Totals, Malformed> {
+        Ok(Totals {
+            stored: Counts::decode(from)?,
+            quarantined: Counts::decode(from)?,
+            lost: Counts::decode(from)?,
+            dropped: Counts::decode(from)?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

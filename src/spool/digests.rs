@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::format::frame::Meta;
-
 /// What a request is known by: the CityHash128 of its uncompressed bytes. Always used together with its key, so that who finds two requests
 /// with one digest can only lose one of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,15 +54,6 @@ pub(crate) struct Remembered {
     pub(crate) digest: Digest,
     /// When it was kept, in milliseconds since 1970.
     pub(crate) at_ms: u64,
-}
-
-/// The digests of a frame's requests.
-pub(crate) fn of(meta: &Meta) -> impl Iterator<Item = Remembered> {
-    meta.requests.iter().map(|request| Remembered {
-        key: request.key.clone(),
-        digest: request.digest,
-        at_ms: meta.sealed_ms,
-    })
 }
 
 impl<T> Digests<T> {

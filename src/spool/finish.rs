@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::batch::{Batch, Rows, without};
+use super::batch::{Batch, without};
 use super::contents::read_meta;
-use super::counts::Counts;
-use super::digests::{self, Remembered};
+use super::counts::{Counts, Totals};
+use super::digests::Remembered;
 use super::disk::DiskFile;
 use super::format::frame::{Meta, PartMeta, rows};
-use super::store::Totals;
+use super::journal::Event;
+use super::piece::Rows;
 
 /// A file that could not be read this often when its batch ended is not waited for.
 const COUNT_ATTEMPTS: u32 = 5;
@@ -22,8 +23,8 @@ impl Batch {
     /// # Errors
     /// Whatever the disk says; try again later. Repeating it counts nothing twice.
     pub(crate) fn finish(&self) -> io::Result<()> {
-        if self.store.has_ended(self) {
-            return self.store.end_again(self);
+        if self.has_ended() {
+            return self.end_again();
         }
         let (mut outcome, digests) = self.outcome()?;
         if !self.store.disk.is_durable() {
@@ -32,7 +33,7 @@ impl Batch {
         }
         let imperfect = !outcome.quarantined.is_empty() || !outcome.lost.is_empty();
         let (keep, lost) = (imperfect && self.store.disk.is_durable(), outcome.lost.total_rows());
-        self.store.end(self, outcome, digests, keep)?;
+        self.end(outcome, digests, keep)?;
         if lost > 0 {
             self.store.health.lost(lost);
         }
@@ -44,11 +45,11 @@ impl Batch {
     /// # Errors
     /// As [`Batch::finish`].
     pub(crate) fn drop_rest(&self) -> io::Result<()> {
-        if self.store.has_ended(self) {
-            return self.store.end_again(self);
+        if self.has_ended() {
+            return self.end_again();
         }
         let (outcome, digests) = self.count(true)?;
-        self.store.end(self, outcome, digests, false)
+        self.end(outcome, digests, false)
     }
 
     /// Nothing of the batch was acknowledged or is in the sink: its file goes away uncounted. Blocks.
@@ -56,7 +57,50 @@ impl Batch {
     /// # Errors
     /// As [`Batch::finish`].
     pub(crate) fn abandon(&self) -> io::Result<()> {
-        self.store.end(self, Totals::default(), Vec::new(), false)
+        self.end(Totals::default(), Vec::new(), false)
+    }
+
+    /// Whether what became of the batch is counted already, and only its file is still to be taken away.
+    pub(crate) fn has_ended(&self) -> bool {
+        let journal = self.store.journal.as_ref();
+        journal.is_some_and(|journal| journal.lock().known.ended.contains_key(&self.sequence()))
+    }
+
+    /// Counts what became of it, then takes its file away: out of the spool, or into quarantine.
+    fn end(&self, outcome: Totals, digests: Vec<Remembered>, keep: bool) -> io::Result<()> {
+        let store = &self.store;
+        let moving = store.moving.read();
+        if store.journal.is_none() {
+            store.totals.lock().add(&outcome);
+        }
+        store.write(&Event::Ended { sequence: self.sequence(), keep, outcome, digests })?;
+        store.waiting.lock().subtract(&self.waiting);
+        drop(moving);
+        self.leave(keep)
+    }
+
+    /// Tries once more to take away the file of a batch that is counted.
+    fn end_again(&self) -> io::Result<()> {
+        let journal = self.store.journal.as_ref();
+        let ended = journal.map(|journal| journal.lock().known.ended.get(&self.sequence()).copied());
+        self.leave(ended.flatten().unwrap_or(true))
+    }
+
+    fn leave(&self, keep: bool) -> io::Result<()> {
+        let (store, sequence) = (&self.store, self.sequence());
+        store.health.file_failed(sequence, None);
+        store.put_away(&self.name, keep)?;
+        // One that stays behind cuts nothing any more; the next start removes it.
+        let _ = store.disk.remove(&super::cut_name(sequence));
+        if let Some(journal) = &store.journal {
+            journal.lock().forget(sequence);
+        }
+        store.room.release(self.charged, &self.index.shares);
+        if store.reserve.is_spent() {
+            // Without room for it now there may be after the next batch.
+            let _ = store.reserve.make(store.disk.as_ref());
+        }
+        Ok(())
     }
 
     /// What became of every row, with the digests of the whole frames. What is neither damaged nor refused counts as stored.
@@ -143,7 +187,7 @@ impl Batch {
             let Some(meta) = read_meta(file, at)? else {
                 continue;
             };
-            digests.extend(digests::of(&meta));
+            digests.extend(meta.digests());
             if !retried {
                 let mut known = Counts::default();
                 meta.requests.iter().for_each(|request| known.add_requests(&request.key, 1));

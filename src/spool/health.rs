@@ -6,7 +6,6 @@ use std::io;
 use parking_lot::Mutex;
 
 use super::disk::{Disk, is_full};
-use super::store::Store;
 
 /// Written and removed again, to see whether the disk works after an append failed.
 const PROBE: &str = "probe.new";
@@ -64,31 +63,18 @@ impl Health {
             None => drop(found.unreadable.remove(&sequence)),
         }
     }
-}
 
-impl Store {
-    /// Whether a request could be kept now. Blocks; where the last append failed it writes a small file and removes it.
+    /// Whether the disk works again where the last append failed. Blocks then.
     ///
     /// # Errors
-    /// In words, what stands in the way.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        let disk = self.disk.as_ref();
-        self.room.look(disk);
-        disk.check().map_err(|error| error.to_string())?;
-        if self.reserve.is_spent() {
-            self.reserve.make(disk).map_err(|error| {
-                format!("the disk is full, and only what was accepted before is brought to its end: {error}")
-            })?;
-            self.room.look(disk);
-        }
-        self.room.check_all().map_err(|away| away.to_string())?;
-        let Some(why) = self.health.failing.lock().clone() else {
+    /// In words, why it does not.
+    pub(crate) fn check(&self, disk: &dyn Disk) -> Result<(), String> {
+        let Some(why) = self.failing.lock().clone() else {
             return Ok(());
         };
-        let worked = probe(disk);
-        match &worked {
-            Ok(()) => *self.health.failing.lock() = None,
-            Err(error) if is_full(error) => return Err(error.to_string()),
+        match probe(disk) {
+            Ok(()) => *self.failing.lock() = None,
+            Err(error) if is_full(&error) => return Err(error.to_string()),
             Err(_) => return Err(why),
         }
         Ok(())
@@ -96,7 +82,7 @@ impl Store {
 
     /// What a person should know of though requests are kept; none when all is well.
     pub(crate) fn remark(&self) -> Option<String> {
-        let Found { files, rows, journal, unreadable } = self.health.found.lock().clone();
+        let Found { files, rows, journal, unreadable } = self.found.lock().clone();
         let mut remarks = Vec::new();
         if files > 0 {
             remarks.push(format!(

@@ -113,9 +113,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-pub(crate) use batch::{Batch, PartState, Rows};
+pub(crate) use batch::{Batch, PartState};
 pub(crate) use contents::{Contents, SegmentContents};
-pub(crate) use counts::Counts;
+pub(crate) use counts::{Counts, Totals};
 pub(crate) use digests::{Digest, Digests, Remembered};
 pub(crate) use format::frame::{Frame, FrameRequest};
 pub(crate) use format::note::{Note, Refused};
@@ -124,10 +124,9 @@ pub(crate) use index::{BatchPart, Segment};
 pub use look::look;
 pub(crate) use open_batch::{AppendError, OpenBatch};
 pub(crate) use orders::{AskError, Summary};
-pub(crate) use piece::{Extent, PieceState};
+pub(crate) use piece::{Extent, PieceState, Rows};
 pub(crate) use recover::{OpenError, Recovered};
 pub(crate) use room::Limits;
-pub(crate) use store::Totals;
 
 use crate::reply::Away;
 use crate::signal::Signal;
@@ -281,7 +280,7 @@ impl Spool {
 
     /// What a person should know of though requests are kept: rows that are lost, files that cannot be read, a journal that was damaged.
     pub(crate) fn remark(&self) -> Option<String> {
-        self.store.remark()
+        self.store.health.remark()
     }
 
     /// Keeps a small file, such as the last known schema, so that it survives a crash whole. Blocks.

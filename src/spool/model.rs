@@ -284,7 +284,7 @@ impl World {
                 return;
             }
         }
-        let counted = self.sealed[place].store.has_ended(&self.sealed[place]);
+        let counted = self.sealed[place].has_ended();
         let before = self.spool.totals().lost.total_rows();
         let done = match drops {
             true => self.sealed[place].drop_rest().is_ok(),
@@ -329,7 +329,7 @@ impl World {
             });
             let state = batch.state.lock();
             let whole = state.lost.is_empty() && state.damaged.is_empty();
-            untouched && whole && !batch.parts().is_empty() && !batch.store.has_ended(batch)
+            untouched && whole && !batch.parts().is_empty() && !batch.has_ended()
         };
         let place = self.sealed.iter().position(sound);
         let Some(sequence) = place.map(|place| self.sealed[place].sequence()) else {

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::counts::Counts;
+use super::counts::{Counts, Totals};
 use super::disk::{Disk, LockError, RealDisk};
 use super::format::note::Note;
 use super::journal::Event;
 use super::recover::{batch_of, sequence_of};
 use super::scan::scan;
-use super::store::{Store, Totals};
+use super::store::Store;
 use super::{Limits, OpenError, QUARANTINE, Recovered, Settings, Spool};
 
 /// A batch, as people see it.

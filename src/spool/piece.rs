@@ -3,7 +3,8 @@
 //! Invariant: a piece's cut, and so its token, is noted before it is sent, and is the same after a restart. A piece that was tried and has no
 //! note that it is in may be in.
 
-use super::batch::Rows;
+/// (first row, how many) in a part's share of a frame.
+pub(crate) type Rows = (u64, u64);
 
 /// Rows of a part that are sent together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

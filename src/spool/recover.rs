@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::batch::Batch;
+use super::counts::Totals;
 use super::digests::Remembered;
 use super::disk::{Disk, is_gone, may_pass};
 use super::format::note::Note;
@@ -17,7 +18,7 @@ use super::index::Index;
 use super::journal::{self, Event, Journal, Opened};
 use super::reserve::Reserve;
 use super::scan::{Scan, scan};
-use super::store::{Store, Totals};
+use super::store::Store;
 use super::tail::{Footer, Tail};
 use super::{CLEAN_STOP, QUARANTINE, Settings, now_ms};
 

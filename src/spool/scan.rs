@@ -292,6 +292,6 @@ impl Scan {
         }
         let metas = self.index.frames.iter().filter_map(|at| read_meta(file, at).ok().flatten());
         let recent = metas.filter(|meta| meta.sealed_ms >= since_ms);
-        recent.flat_map(|meta| super::digests::of(&meta).collect::<Vec<_>>()).collect()
+        recent.flat_map(|meta| meta.digests().collect::<Vec<_>>()).collect()
     }
 }

@@ -8,11 +8,8 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use super::QUARANTINE;
-use super::batch::Batch;
-use super::counts::Counts;
-use super::digests::Remembered;
+use super::counts::{Counts, Totals};
 use super::disk::Disk;
-use super::format::wire::{Malformed, Reader, Writer};
 use super::health::Health;
 use super::journal::{Event, Journal};
 use super::reserve::Reserve;
@@ -34,19 +31,6 @@ pub(crate) struct Store {
     pub(crate) stopped: AtomicBool,
     /// Batches about which a person's order is being carried out.
     pub(crate) orders: Mutex<BTreeSet<u64>>,
-}
-
-/// What became of everything that was ever acknowledged here and is no longer waiting.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    /// In the sink.
-    pub(crate) stored: Counts,
-    /// Refused for good by the sink, kept in the quarantine folder.
-    pub(crate) quarantined: Counts,
-    /// Damaged on disk.
-    pub(crate) lost: Counts,
-    /// Dropped by a person.
-    pub(crate) dropped: Counts,
 }
 
 impl Store {
@@ -115,46 +99,6 @@ impl Store {
         Ok(())
     }
 
-    /// Counts what became of a batch, then takes its file away: out of the spool, or into quarantine.
-    pub(crate) fn end(&self, batch: &Batch, outcome: Totals, digests: Vec<Remembered>, keep: bool) -> io::Result<()> {
-        let moving = self.moving.read();
-        if self.journal.is_none() {
-            self.totals.lock().add(&outcome);
-        }
-        self.write(&Event::Ended { sequence: batch.sequence(), keep, outcome, digests })?;
-        self.waiting.lock().subtract(&batch.waiting);
-        drop(moving);
-        self.leave(batch, keep)
-    }
-
-    /// Whether what became of a batch is counted already, and only its file is still to be taken away.
-    pub(crate) fn has_ended(&self, batch: &Batch) -> bool {
-        let journal = self.journal.as_ref();
-        journal.is_some_and(|journal| journal.lock().known.ended.contains_key(&batch.sequence()))
-    }
-
-    /// Tries once more to take away the file of a batch that is counted.
-    pub(crate) fn end_again(&self, batch: &Batch) -> io::Result<()> {
-        let ended = self.journal.as_ref().map(|journal| journal.lock().known.ended.get(&batch.sequence()).copied());
-        self.leave(batch, ended.flatten().unwrap_or(true))
-    }
-
-    fn leave(&self, batch: &Batch, keep: bool) -> io::Result<()> {
-        self.health.file_failed(batch.sequence(), None);
-        self.put_away(&batch.name, keep)?;
-        // One that stays behind cuts nothing any more; the next start removes it.
-        let _ = self.disk.remove(&super::cut_name(batch.sequence()));
-        if let Some(journal) = &self.journal {
-            journal.lock().forget(batch.sequence());
-        }
-        self.room.release(batch.charged, &batch.index.shares);
-        if self.reserve.is_spent() {
-            // Without room for it now there may be after the next batch.
-            let _ = self.reserve.make(self.disk.as_ref());
-        }
-        Ok(())
-    }
-
     /// Removes a batch's file or moves it into quarantine, for good. A file that is not there was put away before.
     pub(crate) fn put_away(&self, name: &str, keep: bool) -> io::Result<()> {
         let gone = if keep { self.disk.rename(name, &format!("{QUARANTINE}/{name}")) } else { self.disk.remove(name) };
@@ -198,37 +142,22 @@ impl Store {
     }
 }
 
-impl Totals {
-    /// Adds all of `other`.
-    pub(crate) fn add(&mut self, other: &Totals) {
-        self.stored.add(&other.stored);
-        self.quarantined.add(&other.quarantined);
-        self.lost.add(&other.lost);
-        self.dropped.add(&other.dropped);
-    }
-
-    /// All four together.
-    pub(crate) fn sum(&self) -> Counts {
-        let mut sum = self.stored.clone();
-        sum.add(&self.quarantined);
-        sum.add(&self.lost);
-        sum.add(&self.dropped);
-        sum
-    }
-
-    pub(crate) fn encode(&self, out: &mut Writer) {
-        self.stored.encode(out);
-        self.quarantined.encode(out);
-        self.lost.encode(out);
-        self.dropped.encode(out);
-    }
-
-    pub(crate) fn decode(from: &mut Reader<'_>) -> Result<Totals, Malformed> {
-        Ok(Totals {
-            stored: Counts::decode(from)?,
-            quarantined: Counts::decode(from)?,
-            lost: Counts::decode(from)?,
-            dropped: Counts::decode(from)?,
-        })
+impl Store {
+    /// Whether a request could be kept now. Blocks; where the last append failed it writes a small file and removes it.
+    ///
+    /// # Errors
+    /// In words, what stands in the way.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let disk = self.disk.as_ref();
+        self.room.look(disk);
+        disk.check().map_err(|error| error.to_string())?;
+        if self.reserve.is_spent() {
+            self.reserve.make(disk).map_err(|error| {
+                format!("the disk is full, and only what was accepted before is brought to its end: {error}")
+            })?;
+            self.room.look(disk);
+        }
+        self.room.check_all().map_err(|away| away.to_string())?;
+        self.health.check(disk)
     }
 }

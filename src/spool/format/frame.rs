@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::wire::{Malformed, Reader, Writer};
 use crate::chunk::{PartName, SealedPart, Witness};
-use crate::spool::digests::Digest;
+use crate::spool::digests::{Digest, Remembered};
 
 /// One accepted request of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +105,15 @@ pub(crate) struct PartMeta {
 }
 
 impl Meta {
+    /// The digests of the frame's requests.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = Remembered> {
+        self.requests.iter().map(|request| Remembered {
+            key: request.key.clone(),
+            digest: request.digest,
+            at_ms: self.sealed_ms,
+        })
+    }
+
     /// The meta of a frame whose parts have these numbers in their batch.
     pub(crate) fn of(frame: &Frame, ids: &[u32]) -> Meta {
         let parts = frame.parts.iter().zip(ids).map(|(part, id)| PartMeta {

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use crate::spool::counts::Totals;
 use crate::spool::digests::{Digest, Remembered};
 use crate::spool::format::wire::{Malformed, Reader, Writer};
-use crate::spool::store::Totals;
 
 /// What the journal knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -241,9 +241,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::spool::counts::Totals;
     use crate::spool::digests::Digest;
     use crate::spool::disk::MemoryDisk;
-    use crate::spool::store::Totals;
 
     fn open(disk: &dyn Disk, ttl_ms: u64) -> Opened {
         Journal::open(disk, ttl_ms, &Reserve::default()).unwrap()

@@ -4,6 +4,8 @@
 //! common is written later (see `owed`). Invariant: cut to what was committed, a part is as it was before the request.
 
 mod owed;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -27,6 +29,9 @@ const NEW_PART: usize = 1000;
 
 /// How many rows of a part are kept to find it by.
 const WITNESSES: usize = 8;
+
+/// What an idle buffer may hold on to, in bytes.
+const KEEP: usize = 4 << 20;
 
 /// The columns of one table and day.
 #[derive(Debug)]
@@ -193,25 +198,28 @@ impl OpenPart {
         self.candidate = None;
     }
 
-    /// Empties the part and gives it another day.
-    pub(super) fn reuse(&mut self, day: Day) {
-        /// What an idle buffer may hold on to.
-        const KEEP: usize = 4 << 20;
+    /// Empties the part. At once, not when it is used again: that may be never, and what one request needed would stay with it.
+    fn empty(&mut self) {
         for column in &mut self.columns {
             column.clear(KEEP);
         }
-        self.name.partition = day.number;
-        self.day = day;
         self.rows = 0;
         self.bytes = 0;
         self.owed = Owed::default();
+        self.candidate = None;
+        self.witnesses = Vec::new();
+        self.rows_by_request.clear();
+        self.rows_by_request.shrink_to(KEEP / size_of::<(u32, u32)>());
         self.committed.rows = 0;
         self.committed.bytes = 0;
         self.committed.marks.clear();
         self.committed.marks.extend(self.columns.iter().map(Column::mark));
-        self.rows_by_request.clear();
-        self.candidate = None;
-        self.witnesses.clear();
+    }
+
+    /// Gives an empty part another day.
+    fn reuse(&mut self, day: Day) {
+        self.name.partition = day.number;
+        self.day = day;
     }
 
     pub(super) fn kind(&self) -> TableKind {
@@ -346,9 +354,10 @@ impl OpenParts {
         self.by_day.iter_mut().for_each(|places| places.retain(|place| *place < left));
     }
 
-    /// Keeps an emptied part's buffers, of one part a table.
-    pub(super) fn keep(&mut self, part: OpenPart) {
+    /// Keeps a sealed part's buffers, of one part a table.
+    pub(super) fn keep(&mut self, mut part: OpenPart) {
         if self.spare.iter().all(|spare| spare.kind != part.kind) {
+            part.empty();
             self.spare.push(part);
         }
     }
