@@ -15,6 +15,11 @@ pub trait ChunkEncoder: Send {
     /// Malformed bytes, or a request that grows past `growth`; the chunk is then as it was before.
     fn append(&mut self, request: &[u8], growth: &Growth) -> Result<Appended, EncodeError>;
 
+    /// Bytes of columns that the last `append` made before it failed; 0 where they are never more than the request's.
+    fn grown(&self) -> u64 {
+        0
+    }
+
     /// Keeps what the last `append` added.
     fn commit(&mut self);
 

@@ -247,7 +247,8 @@ impl Gateway {
             Recognised::Repeat(ticket) => ticket,
             Recognised::Fresh(fresh) => {
                 // Into the columns of an open chunk, uncommitted: only now is known how many records it holds.
-                let encoded = self.lanes.encode(fresh)?;
+                let encoding = self.lanes.encode(fresh);
+                let encoded = deadline.wait(encoding).await.ok_or(deadline.over(Refusal::TooSlow))??;
                 // What it costs its key. Refused, the chunk is as it was before.
                 let paid = self.admission.charge(&key, encoded.bytes(), encoded.records())?;
                 size = (paid.bytes(), paid.records());

@@ -1,5 +1,7 @@
 //! What the rest of the request's path counts while a request is received.
 
+use std::future::{Future, ready};
+
 use crate::reply::Refusal;
 
 /// Counts the memory that one request holds, against its key's share and the process's. What was counted is given back when the value is
@@ -17,6 +19,17 @@ pub trait Memory: Send + 'static {
     /// As [`Memory::grow`].
     fn lend(&mut self, bytes: u64) -> Result<(), Refusal> {
         self.grow(bytes)
+    }
+
+    /// Before long work, and now and then in it: when others want to do some too, it is done in turn. What is held goes on to be held meanwhile.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`]: its turn does not come in time.
+    fn turn(&mut self) -> impl Future<Output = Result<(), Refusal>> + Send
+    where
+        Self: Sized,
+    {
+        ready(Ok(()))
     }
 
     /// Gives `bytes` back, which were counted before.

@@ -4,11 +4,12 @@
 //! does not compile: [`Authenticated`] → [`Admitted`] → (receive, encode) → [`Paid`], without which nothing is kept.
 //!
 //! Invariants: the key is checked before a body byte is read; one key's excess never slows another key (every rate and
-//! count is the key's own, and memory has a share a key); nothing here waits.
+//! count is the key's own, memory has a share a key, and at long work keys take [`turns`]); nothing else here waits.
 
 mod failures;
 mod memory;
 mod presented;
+mod turns;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::signal::Signal;
 use failures::Failures;
 pub(crate) use memory::{MemoryAccount, Reservation};
 use presented::{Presented, presented};
+use turns::{Turn, Turns};
 
 /// Memory that a request costs before its body arrives, in bytes: its head, its task and the connection's buffers.
 const REQUEST_OVERHEAD: u64 = 8 * 1024;
@@ -38,6 +40,7 @@ pub(crate) struct Admission {
     keys: Arc<KeyRing>,
     failures: Failures,
     memory: Arc<MemoryAccount>,
+    turns: Turns,
 }
 
 /// A request whose key is known and valid. Nothing of its body was read.
@@ -51,6 +54,8 @@ pub(crate) struct Authenticated {
 pub(crate) struct Admitted {
     key: Arc<Key>,
     memory: Reservation,
+    turns: Turns,
+    turn: Option<Turn>,
 }
 
 /// Proof that a request's key paid what the request costs. Only [`Admission::charge`] makes one, so that to skip the charge does not compile.
@@ -68,6 +73,7 @@ impl Admission {
             keys,
             failures: Failures::new(max_failures_per_minute, Instant::now()),
             memory: Arc::new(MemoryAccount::new(limits.max_memory, limits.max_memory_per_key)),
+            turns: Turns::of_cores(),
         }
     }
 
@@ -133,7 +139,7 @@ impl Admission {
         let mut memory = Reservation::new(self.memory.clone(), key.state.clone());
         memory.grow(REQUEST_OVERHEAD)?;
         key.state.limiter.charge_request()?;
-        Ok(Admitted { key, memory })
+        Ok(Admitted { key, memory, turns: self.turns.clone(), turn: None })
     }
 
     /// Step 7: what an encoded request costs its key, its uncompressed bytes and its records, both or neither. What was charged stays charged
@@ -185,6 +191,16 @@ impl Admitted {
         self.key.state.work.spend(bytes)
     }
 
+    /// Gives back what it paid for and did not use.
+    pub(crate) fn unspend(&self, bytes: u64) {
+        self.key.state.work.unspend(bytes);
+    }
+
+    /// The long work on this request is done.
+    pub(crate) fn end_turn(&mut self) {
+        self.turn = None;
+    }
+
     /// Whose request it is.
     pub(crate) fn key(&self) -> &Arc<Key> {
         &self.key
@@ -199,6 +215,12 @@ impl crate::memory::Memory for Admitted {
 
     fn lend(&mut self, bytes: u64) -> Result<(), Refusal> {
         self.memory.grow(bytes)
+    }
+
+    async fn turn(&mut self) -> Result<(), Refusal> {
+        let had = self.turn.take();
+        self.turn = Some(self.turns.take(&self.key.state, had).await?);
+        Ok(())
     }
 
     fn shrink(&mut self, bytes: u64) {

@@ -38,6 +38,14 @@ use crate::waiting::{Pending, Rejected, Waiting};
 /// Requests above this are encoded with the reactor out of the way.
 pub(super) const INLINE_BYTES: usize = 1 << 20;
 
+/// Columns that are made on the reactor's thread, whatever the request is: more is long work.
+const SHORT_COLUMNS: u64 = 4 << 20;
+
+/// So many times its bytes a request's columns may be before it is begun again with more: most are half of that.
+const USUAL_GROWTH: u64 = 4;
+
+const MAX_COLUMN_BYTES: &str = "max_column_bytes";
+
 /// Fewer rows than this are sealed no more often than every `commit_interval`, alone or not: ClickHouse pays for each block of a few rows.
 const WORTH_A_BLOCK: u64 = 500;
 
@@ -137,12 +145,12 @@ impl Lane {
     }
 
     /// Appends a request's records to an open chunk, and counts the columns against its memory.
-    pub(super) fn encode<'l>(
+    pub(super) async fn encode<'l>(
         self: &'l Arc<Self>,
         mut fresh: Fresh<'l>,
         growth: &Growth,
     ) -> Result<Encoded<'l>, Refusal> {
-        let mut outcome = self.append(&mut fresh, None, growth)?;
+        let mut outcome = self.append_paid(&mut fresh, None, growth).await?;
         if let Err(EncodeError::TooDeep { .. }) = outcome {
             // The request once more, without the records that nest so deep.
             let request = &fresh.received.request;
@@ -152,30 +160,64 @@ impl Lane {
             let (sifted, dropped) = sifted.map_err(refusal)?;
             if dropped > 0 {
                 fresh.received.dropped += dropped;
-                outcome = self.append(&mut fresh, Some(&sifted), growth)?;
+                outcome = self.append_paid(&mut fresh, Some(&sifted), growth).await?;
             }
             fresh.received.admitted.shrink(size);
-        }
-        if let Err(EncodeError::TooLarge { .. }) = outcome {
-            // It grew as far as any may before it was refused.
-            fresh.received.admitted.spend(growth.max_column_bytes)?;
         }
         let (chunk, appended) = outcome.map_err(refusal)?;
         if fresh.received.dropped > 0 && appended.records == 0 && appended.unkept.is_empty() {
             return Err(Refusal::Malformed(format!("all records {TOO_DEEP}")));
         }
         let left_out = left_out(fresh.received.dropped, &appended.unkept);
-        fresh.received.admitted.grow(appended.column_bytes)?;
+        fresh.received.admitted.lend(appended.column_bytes)?;
+        fresh.received.admitted.end_turn();
         Ok(Encoded { chunk, fresh, appended, left_out })
     }
 
-    /// Appends what the request holds, or `instead` of it, to an open chunk.
-    fn append<'l>(
+    /// Appends what the request holds, or `instead` of it, to an open chunk, and has its key pay for the columns: as far as most requests grow in
+    /// passing, further only in the key's turn, and each time no further than was paid for before.
+    async fn append_paid<'l>(
         self: &'l Arc<Self>,
         fresh: &mut Fresh<'_>,
         instead: Option<&[u8]>,
         growth: &Growth,
     ) -> Result<Result<(Uncommitted<'l>, Appended), EncodeError>, Refusal> {
+        let size = instead.map_or(fresh.received.request.len(), <[u8]>::len);
+        let most = growth.max_column_bytes;
+        let mut bound = most.min(SHORT_COLUMNS.max((size as u64).saturating_mul(USUAL_GROWTH)));
+        let mut long = size > INLINE_BYTES;
+        loop {
+            if long {
+                fresh.received.admitted.turn().await?;
+                fresh.received.admitted.spend(bound)?;
+            }
+            let (outcome, grown) = self.append(fresh, instead, &Growth { max_column_bytes: bound, ..*growth }, long)?;
+            let further = matches!(outcome, Err(EncodeError::TooLarge { limit: MAX_COLUMN_BYTES, .. }));
+            let cost = match &outcome {
+                Ok((_, appended)) => appended.column_bytes,
+                // Keys that are copied on their way are bounded with the columns, and are none.
+                Err(_) if further => bound,
+                Err(_) => grown,
+            };
+            match long {
+                true => fresh.received.admitted.unspend(bound.saturating_sub(cost)),
+                false => fresh.received.admitted.spend(cost)?,
+            }
+            if !further || bound >= most {
+                return Ok(outcome);
+            }
+            (bound, long) = (most.min(bound.saturating_mul(USUAL_GROWTH)), true);
+        }
+    }
+
+    /// The same, within `growth`: what came of it, and the bytes of columns that were made.
+    fn append<'l>(
+        self: &'l Arc<Self>,
+        fresh: &mut Fresh<'_>,
+        instead: Option<&[u8]>,
+        growth: &Growth,
+        long: bool,
+    ) -> Result<(Result<(Uncommitted<'l>, Appended), EncodeError>, u64), Refusal> {
         let key = fresh.received.admitted.key().clone();
         let stamp = &key.stamp;
         let request = instead.unwrap_or(&fresh.received.request);
@@ -187,12 +229,14 @@ impl Lane {
             (Some(chunk), false) => chunk.encoder.append(&stamp.apply(request, growth.max_column_bytes)?, growth),
             (None, _) => Ok(Appended::default()),
         };
-        let appended = blocking::in_place(request.len() > INLINE_BYTES, append);
+        let appended = blocking::in_place(long, append);
+        let grown = chunk.chunk.as_ref().map_or(0, |chunk| chunk.encoder.grown());
         fresh.received.admitted.shrink(spare);
-        Ok(appended.map(|appended| {
+        let appended = appended.map(|appended| {
             chunk.column_bytes = appended.column_bytes;
             (chunk, appended)
-        }))
+        });
+        Ok((appended, grown))
     }
 
     #[cfg(test)]
@@ -389,7 +433,7 @@ fn refusal(error: EncodeError) -> Refusal {
         EncodeError::TooLarge { limit, max } => Refusal::TooLarge {
             limit: match limit {
                 "max_records" => "request.max_records",
-                "max_column_bytes" => "request.max_column_bytes",
+                MAX_COLUMN_BYTES => "request.max_column_bytes",
                 "max_parts" => "request.max_parts",
                 other => other,
             },

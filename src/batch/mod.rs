@@ -167,7 +167,7 @@ impl Lanes {
 
     /// Between steps 5 and 6: whether this is the repeat of a request whose answer may not have reached its client. Costs a hash of
     /// the request.
-    pub(crate) fn recognise<'a>(
+    pub(crate) async fn recognise<'a>(
         &self,
         coming: Coming<'a>,
         received: Received<Admitted>,
@@ -179,7 +179,7 @@ impl Lanes {
             Some(Found { fate, told }) => {
                 self.metrics.requests_joined.inc();
                 let fresh = Fresh { received, key: key.clone(), digest, answer: answer.clone(), coming };
-                let fate = if told { fate } else { self.told_again(fresh) };
+                let fate = if told { fate } else { self.told_again(fresh).await };
                 let followed = self.repeats.follow(key, digest, answer, fate.clone());
                 Recognised::Repeat(Ticket::joining(fate, followed))
             }
@@ -188,18 +188,19 @@ impl Lanes {
     }
 
     /// Of a request that is kept, what its client was told, or would have been: nobody remembers. Nothing of it is kept once more.
-    fn told_again(&self, fresh: Fresh<'_>) -> watch::Receiver<Fate> {
-        let left_out = self.encode(fresh).ok().and_then(Encoded::into_left_out);
+    async fn told_again(&self, fresh: Fresh<'_>) -> watch::Receiver<Fate> {
+        let left_out = self.encode(fresh).await.ok().and_then(Encoded::into_left_out);
         watch::Sender::new(Fate::Kept(left_out)).subscribe()
     }
 
-    /// Step 6: the request's records come to lie in an open chunk, uncommitted. CPU-bound: a large request makes the runtime move this
-    /// thread's other tasks away.
+    /// Step 6: the request's records come to lie in an open chunk, uncommitted. CPU-bound: a large request, or one that grows large, waits
+    /// for its key's turn, and makes the runtime move this thread's other tasks away.
     ///
     /// # Errors
-    /// [`Refusal::Malformed`], [`Refusal::TooLarge`], or [`Refusal::Unavailable`] when the columns find no room in memory.
-    pub(crate) fn encode<'a>(&'a self, fresh: Fresh<'a>) -> Result<Encoded<'a>, Refusal> {
-        self.lane(fresh.received.call.signal)?.encode(fresh, &self.growth)
+    /// [`Refusal::Malformed`], [`Refusal::TooLarge`], [`Refusal::OverLimit`] when they grow further than the key can pay for, or
+    /// [`Refusal::Unavailable`] when the columns find no room in memory.
+    pub(crate) async fn encode<'a>(&'a self, fresh: Fresh<'a>) -> Result<Encoded<'a>, Refusal> {
+        self.lane(fresh.received.call.signal)?.encode(fresh, &self.growth).await
     }
 
     /// Step 8: commits the request at once; the ticket says whether it is kept. A client that goes away does not take its request back.

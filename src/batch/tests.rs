@@ -3,7 +3,9 @@
 mod of_repeats;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -90,7 +92,7 @@ impl Path {
 
     fn pay<'a>(&'a self, fresh: Fresh<'a>) -> Result<(Encoded<'a>, Paid), Refusal> {
         let key = fresh.received.admitted.key().clone();
-        let encoded = self.lanes.encode(fresh)?;
+        let encoded = at_once(self.lanes.encode(fresh))?;
         let paid = self.admission.charge(&key, encoded.bytes(), encoded.records())?;
         Ok((encoded, paid))
     }
@@ -110,6 +112,14 @@ impl Path {
                 (self.lanes.keep(encoded, paid), false)
             }
         }
+    }
+}
+
+/// What comes of a future that has nothing to wait for.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("it waits"),
     }
 }
 

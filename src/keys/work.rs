@@ -52,10 +52,19 @@ impl Work {
         self.spend_at(bytes, self.made.elapsed())
     }
 
-    fn spend_at(&self, bytes: u64, now: Duration) -> Result<(), Refusal> {
-        let takes = Duration::try_from_secs_f64(bytes as f64 / self.per_second).unwrap_or(Duration::MAX);
+    /// Gives back what was paid for and not used.
+    pub(crate) fn unspend(&self, bytes: u64) {
         let mut used = self.used.lock();
-        *used = (*used).max(now).saturating_add(takes);
+        *used = used.saturating_sub(self.takes(bytes));
+    }
+
+    fn takes(&self, bytes: u64) -> Duration {
+        Duration::try_from_secs_f64(bytes as f64 / self.per_second).unwrap_or(Duration::MAX)
+    }
+
+    fn spend_at(&self, bytes: u64, now: Duration) -> Result<(), Refusal> {
+        let mut used = self.used.lock();
+        *used = (*used).max(now).saturating_add(self.takes(bytes));
         self.within(*used, now, self.at_once.saturating_mul(2))
     }
 

@@ -114,6 +114,9 @@ pub enum Away {
     /// The key holds as much memory as its share allows.
     #[error("this key's share of memory is in use")]
     KeyMemory,
+    /// Others had their turn first for as long as anybody waits.
+    #[error("too busy with other requests")]
+    Busy,
     /// The spool is full, or its disk is.
     #[error("no room in the spool")]
     Spool,

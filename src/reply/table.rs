@@ -121,6 +121,7 @@ mod tests {
             (large("records_per_second"), 413, Code::InvalidArgument, false),
             (away(Away::Memory), 503, Code::Unavailable, true),
             (away(Away::KeyMemory), 503, Code::Unavailable, true),
+            (away(Away::Busy), 503, Code::Unavailable, true),
             (away(Away::Spool), 503, Code::Unavailable, true),
             (away(Away::KeySpool), 503, Code::Unavailable, true),
             (away(Away::Sink), 503, Code::Unavailable, true),

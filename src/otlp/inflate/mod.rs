@@ -26,6 +26,9 @@ use crate::reply::Refusal;
 /// Output that is made on the connection's own thread, in bytes.
 pub(super) const INLINE: usize = 256 << 10;
 
+/// Output that is made in a turn, in bytes: some 10 to 40 ms of work.
+const TURN: usize = 8 << 20;
+
 /// A body on its way to being inflated.
 struct Inflating<M> {
     source: Source,
@@ -54,11 +57,15 @@ pub(super) async fn inflate<M: Memory>(
 ) -> Result<(M, Bytes, u64), Refusal> {
     let (mut inflating, working) = Inflating::begin(memory, compression, body, max)?;
     if !inflating.advance(INLINE)? {
-        inflating = blocking::run(move || {
-            while !inflating.advance(usize::MAX)? {}
-            Ok::<_, Refusal>(inflating)
-        })
-        .await??;
+        let mut done = false;
+        while !done {
+            inflating.output.memory().turn().await?;
+            (inflating, done) = blocking::run(move || {
+                let done = inflating.advance(TURN)?;
+                Ok::<_, Refusal>((inflating, done))
+            })
+            .await??;
+        }
     }
     let Inflating { source, output, .. } = inflating;
     drop(source);
@@ -112,7 +119,7 @@ impl<M: Memory> Inflating<M> {
     fn advance(&mut self, budget: usize) -> Result<bool, Refusal> {
         let source = match &mut self.source {
             Source::Stream(source) => source,
-            Source::Block(_, declared) if *declared > budget => return Ok(false),
+            Source::Block(_, declared) if *declared > budget && budget < TURN => return Ok(false),
             Source::Block(block, declared) => {
                 self.output.read(*declared, |out| snappy::block(block, out))?;
                 return Ok(true);

@@ -53,13 +53,14 @@ pub(super) struct Transcoded<M> {
 /// # Errors
 /// [`Refusal::Malformed`], [`Refusal::TooLarge`] at `max` bytes of protobuf, [`Refusal::Unavailable`] when memory has no room.
 pub(super) async fn to_protobuf<M: Memory>(
-    memory: M,
+    mut memory: M,
     signal: Signal,
     text: Bytes,
     counted: u64,
     max: u64,
 ) -> Result<Transcoded<M>, Refusal> {
     let mut made = if text.len() > INLINE {
+        memory.turn().await?;
         blocking::run(move || transcode(memory, signal, &text, max)).await??
     } else {
         transcode(memory, signal, &text, max)?

@@ -24,6 +24,7 @@ pub(super) struct NativeChunk {
     requests: u32,
     /// What the last `append` found, until it is committed or rolled back.
     pending: bool,
+    grown: u64,
 }
 
 impl NativeChunk {
@@ -38,6 +39,7 @@ impl NativeChunk {
             serial: 0,
             requests: 0,
             pending: false,
+            grown: 0,
         }
     }
 
@@ -85,6 +87,7 @@ impl ChunkEncoder for NativeChunk {
         if !appended.unkept.is_empty() {
             self.parts.settings.keeps.refused();
         }
+        self.grown = appended.column_bytes;
         self.pending = true;
         match outcome {
             Ok(()) => Ok(appended),
@@ -93,6 +96,10 @@ impl ChunkEncoder for NativeChunk {
                 Err(fault.within(request))
             }
         }
+    }
+
+    fn grown(&self) -> u64 {
+        self.grown
     }
 
     fn commit(&mut self) {
