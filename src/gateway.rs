@@ -242,7 +242,8 @@ impl Gateway {
     ) -> Result<(Kept, (u64, u64)), Refusal> {
         let (key, signal) = (received.admitted.key().clone(), received.call.signal.name());
         let mut size = (0, 0);
-        let keeping = match self.lanes.recognise(coming, received, answer) {
+        let recognising = self.lanes.recognise(coming, received, answer);
+        let keeping = match deadline.wait(recognising).await.ok_or(deadline.over(Refusal::TooSlow))? {
             // The same bytes again, after an answer that may not have arrived: they join what was kept, and cost nothing more.
             Recognised::Repeat(ticket) => ticket,
             Recognised::Fresh(fresh) => {

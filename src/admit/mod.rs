@@ -6,6 +6,7 @@
 //! Invariants: the key is checked before a body byte is read; one key's excess never slows another key (every rate and
 //! count is the key's own, memory has a share a key, and at long work keys take [`turns`]); nothing else here waits.
 
+mod admitted;
 mod failures;
 mod memory;
 mod presented;
@@ -23,10 +24,11 @@ use crate::keys::{Key, KeyRing};
 use crate::reply::{Away, Refusal};
 use crate::signal::Signal;
 
+pub(crate) use admitted::Admitted;
 use failures::Failures;
 pub(crate) use memory::{MemoryAccount, Reservation};
 use presented::{Presented, presented};
-use turns::{Turn, Turns};
+use turns::Turns;
 
 /// Memory that a request costs before its body arrives, in bytes: its head, its task and the connection's buffers.
 const REQUEST_OVERHEAD: u64 = 8 * 1024;
@@ -47,15 +49,6 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 pub(crate) struct Authenticated {
     key: Arc<Key>,
-}
-
-/// A request that may send its signal, is within its key's requests a second, and holds its first memory.
-#[derive(Debug)]
-pub(crate) struct Admitted {
-    key: Arc<Key>,
-    memory: Reservation,
-    turns: Turns,
-    turn: Option<Turn>,
 }
 
 /// Proof that a request's key paid what the request costs. Only [`Admission::charge`] makes one, so that to skip the charge does not compile.
@@ -139,7 +132,7 @@ impl Admission {
         let mut memory = Reservation::new(self.memory.clone(), key.state.clone());
         memory.grow(REQUEST_OVERHEAD)?;
         key.state.limiter.charge_request()?;
-        Ok(Admitted { key, memory, turns: self.turns.clone(), turn: None })
+        Ok(Admitted::new(key, memory, self.turns.clone()))
     }
 
     /// Step 7: what an encoded request costs its key, its uncompressed bytes and its records, both or neither. What was charged stays charged
@@ -179,52 +172,6 @@ impl Authenticated {
     /// Whose request it is.
     pub(crate) fn key(&self) -> &Arc<Key> {
         &self.key
-    }
-}
-
-impl Admitted {
-    /// The key pays for work on this request, before it is known what becomes of it.
-    ///
-    /// # Errors
-    /// [`Refusal::OverLimit`].
-    pub(crate) fn spend(&self, bytes: u64) -> Result<(), Refusal> {
-        self.key.state.work.spend(bytes)
-    }
-
-    /// Gives back what it paid for and did not use.
-    pub(crate) fn unspend(&self, bytes: u64) {
-        self.key.state.work.unspend(bytes);
-    }
-
-    /// The long work on this request is done.
-    pub(crate) fn end_turn(&mut self) {
-        self.turn = None;
-    }
-
-    /// Whose request it is.
-    pub(crate) fn key(&self) -> &Arc<Key> {
-        &self.key
-    }
-}
-
-impl crate::memory::Memory for Admitted {
-    fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
-        self.spend(bytes)?;
-        self.memory.grow(bytes)
-    }
-
-    fn lend(&mut self, bytes: u64) -> Result<(), Refusal> {
-        self.memory.grow(bytes)
-    }
-
-    async fn turn(&mut self) -> Result<(), Refusal> {
-        let had = self.turn.take();
-        self.turn = Some(self.turns.take(&self.key.state, had).await?);
-        Ok(())
-    }
-
-    fn shrink(&mut self, bytes: u64) {
-        self.memory.shrink(bytes);
     }
 }
 

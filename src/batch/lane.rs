@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::chunk::{Encoders, OpenChunk, Sealed};
+use super::bound::MAX_COLUMN_BYTES;
 use super::company::{Coming, Company, UnderWay};
 use super::repeat::Repeats;
 use super::ticket::Ticket;
@@ -37,14 +38,6 @@ use crate::waiting::{Pending, Rejected, Waiting};
 
 /// Requests above this are encoded with the reactor out of the way.
 pub(super) const INLINE_BYTES: usize = 1 << 20;
-
-/// Columns that are made on the reactor's thread, whatever the request is: more is long work.
-const SHORT_COLUMNS: u64 = 4 << 20;
-
-/// So many times its bytes a request's columns may be before it is begun again with more: most are half of that.
-const USUAL_GROWTH: u64 = 4;
-
-const MAX_COLUMN_BYTES: &str = "max_column_bytes";
 
 /// Fewer rows than this are sealed no more often than every `commit_interval`, alone or not: ClickHouse pays for each block of a few rows.
 const WORTH_A_BLOCK: u64 = 500;
@@ -96,9 +89,12 @@ pub(crate) struct Fresh<'a> {
     pub(super) coming: Coming<'a>,
 }
 
+/// A request that lies in a chunk, uncommitted, or why it does not.
+pub(super) type Outcome<'a> = Result<(Uncommitted<'a>, Appended), EncodeError>;
+
 /// A chunk whose encoder holds a request that is not committed: rolled back and open again when dropped. One whose encoder panicked is never
 /// open again, for nobody knows what its columns hold: those who wait for it are told that nobody knows.
-struct Uncommitted<'a> {
+pub(super) struct Uncommitted<'a> {
     chunk: Option<OpenChunk>,
     column_bytes: u64,
     /// After the chunk, so that whoever looks always sees one of the two.
@@ -174,50 +170,14 @@ impl Lane {
         Ok(Encoded { chunk, fresh, appended, left_out })
     }
 
-    /// Appends what the request holds, or `instead` of it, to an open chunk, and has its key pay for the columns: as far as most requests grow in
-    /// passing, further only in the key's turn, and each time no further than was paid for before.
-    async fn append_paid<'l>(
-        self: &'l Arc<Self>,
-        fresh: &mut Fresh<'_>,
-        instead: Option<&[u8]>,
-        growth: &Growth,
-    ) -> Result<Result<(Uncommitted<'l>, Appended), EncodeError>, Refusal> {
-        let size = instead.map_or(fresh.received.request.len(), <[u8]>::len);
-        let most = growth.max_column_bytes;
-        let mut bound = most.min(SHORT_COLUMNS.max((size as u64).saturating_mul(USUAL_GROWTH)));
-        let mut long = size > INLINE_BYTES;
-        loop {
-            if long {
-                fresh.received.admitted.turn().await?;
-                fresh.received.admitted.spend(bound)?;
-            }
-            let (outcome, grown) = self.append(fresh, instead, &Growth { max_column_bytes: bound, ..*growth }, long)?;
-            let further = matches!(outcome, Err(EncodeError::TooLarge { limit: MAX_COLUMN_BYTES, .. }));
-            let cost = match &outcome {
-                Ok((_, appended)) => appended.column_bytes,
-                // Keys that are copied on their way are bounded with the columns, and are none.
-                Err(_) if further => bound,
-                Err(_) => grown,
-            };
-            match long {
-                true => fresh.received.admitted.unspend(bound.saturating_sub(cost)),
-                false => fresh.received.admitted.spend(cost)?,
-            }
-            if !further || bound >= most {
-                return Ok(outcome);
-            }
-            (bound, long) = (most.min(bound.saturating_mul(USUAL_GROWTH)), true);
-        }
-    }
-
-    /// The same, within `growth`: what came of it, and the bytes of columns that were made.
-    fn append<'l>(
+    /// Appends what the request holds, or `instead` of it, to an open chunk: what came of it, and the bytes of columns that were made.
+    pub(super) fn append<'l>(
         self: &'l Arc<Self>,
         fresh: &mut Fresh<'_>,
         instead: Option<&[u8]>,
         growth: &Growth,
         long: bool,
-    ) -> Result<(Result<(Uncommitted<'l>, Appended), EncodeError>, u64), Refusal> {
+    ) -> Result<(Outcome<'l>, u64), Refusal> {
         let key = fresh.received.admitted.key().clone();
         let stamp = &key.stamp;
         let request = instead.unwrap_or(&fresh.received.request);

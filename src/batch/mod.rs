@@ -6,6 +6,7 @@
 //! request that was refused leaves no trace; a request is answered exactly once, when it is kept or known not to be.
 
 mod assemble;
+mod bound;
 mod chunk;
 mod company;
 mod lane;

@@ -80,7 +80,8 @@ impl Path {
         let call = Call { protocol: Protocol::HttpProtobuf, signal: Signal::Logs, compression: None };
         let request = Bytes::copy_from_slice(request.as_bytes());
         let coming = self.lanes.expect(Signal::Logs)?;
-        Ok(self.lanes.recognise(coming, Received { admitted, call, request, dropped: 0 }, answer))
+        let received = Received { admitted, call, request, dropped: 0 };
+        Ok(at_once(self.lanes.recognise(coming, received, answer)))
     }
 
     pub(super) fn charge(&self, request: &str) -> Result<(Encoded<'_>, Paid), Refusal> {
@@ -350,4 +351,21 @@ async fn the_deadline_holds_while_everything_is_too_much() {
         path.send("r3 a=1").await.unwrap();
         assert_eq!(path.admission.memory().used(), 0);
     }
+}
+
+#[tokio::test]
+async fn columns_are_paid_for_as_they_grow_whatever_becomes_of_them() {
+    let path = Path::new(Spool::in_memory());
+    // 6 MiB of columns: begun again with room for more after the first 4 MiB.
+    path.charge("wide a=100").map(drop).unwrap();
+    // 19 MiB, of 16 MiB that there may be: each costs 4 and then 16 MiB, of the 256 MiB that a key has at once.
+    let mut refused = 0;
+    while let Err(Refusal::TooLarge { limit: "request.max_column_bytes", max }) = path.charge("wide a=300").map(drop) {
+        assert_eq!(max, REQUEST.max_column_bytes);
+        refused += 1;
+        assert!(refused < 20, "nothing is paid");
+    }
+    assert!((12..=14).contains(&refused), "{refused}");
+    assert!(matches!(path.charge("small a=1").map(drop), Err(Refusal::OverLimit { limit: "bytes_per_second", .. })));
+    assert_eq!((path.lanes.out(), path.admission.memory().used()), (0, 0));
 }

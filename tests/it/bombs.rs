@@ -1,6 +1,7 @@
 //! Requests that are small on the wire and huge inside cost bounded memory and get 413 / INVALID_ARGUMENT.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -45,6 +46,42 @@ async fn bombs_cost_bounded_memory() {
     edge.stop().await;
 }
 
+/// Of zeros, which are no protobuf, and of a resource that is repeated in each of its spans.
+#[tokio::test]
+async fn a_key_that_floods_with_bombs_costs_another_key_no_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sections =
+        format!("spool: {{ dir: {}, min_free_bytes: 0B }}\nbatch: {{ max_age: 100ms }}\n", folder.path().display());
+    let setup = Setup { name: "bomb_flood", keys: &[("bomber", "")], sections: &sections, ..Setup::default() };
+    let edge = Edge::start(clickhouse().await, setup).await;
+    let [zeros, grows] = [(Signal::Logs, gzip_of_zeros(64 << 20)), (Signal::Traces, gzip(&grows_into_columns()))].map(
+        |(signal, body)| Call::export(Protocol::HttpProtobuf, signal, "bomber", body).encoding("gzip"),
+    );
+    let client = Arc::new(edge.client(false));
+    let floods: Vec<_> = [&zeros, &grows, &zeros, &grows, &zeros, &grows, &zeros, &grows]
+        .map(|bomb| {
+            let (client, bomb) = (client.clone(), bomb.clone());
+            tokio::spawn(async move {
+                loop {
+                    let answer = client.send(bomb.clone()).await;
+                    assert!(matches!(answer.status, 200 | 400 | 429 | 503), "{answer:?}");
+                }
+            })
+        })
+        .into();
+    let good = edge.client(true);
+    for _ in 0..40 {
+        let body = logs("good", vec![LogRecord { time_unix_nano: MOMENT, ..Default::default() }]);
+        let answer = good.send(Call::export(Protocol::Grpc, Signal::Logs, KEY, body)).await;
+        assert!(answer.accepted(Protocol::Grpc), "{answer:?}");
+    }
+    for flood in floods {
+        assert!(!flood.is_finished(), "{:?}", flood.await);
+        flood.abort();
+    }
+    edge.stop().await;
+}
+
 fn assert_too_large(protocol: Protocol, answer: &Answer) {
     if protocol == Protocol::Grpc {
         assert_eq!(answer.grpc_status(), Some(3), "{answer:?}");
@@ -69,6 +106,16 @@ fn large_resource_times_a_million() -> Vec<u8> {
     let mut resource = resource("bomb");
     resource.attributes.push(attribute("large", text(&"x".repeat(1 << 20))));
     let scope_spans = vec![ScopeSpans { spans: vec![Span::default(); 1_000_000], ..Default::default() }];
+    let resource_spans = vec![ResourceSpans { resource: Some(resource), scope_spans, ..Default::default() }];
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+}
+
+/// A resource of 60 KiB and 2,000 empty spans: 120 MiB of columns.
+fn grows_into_columns() -> Vec<u8> {
+    let mut resource = resource("grows");
+    resource.attributes.push(attribute("large", text(&"x".repeat(60 << 10))));
+    let span = Span { start_time_unix_nano: MOMENT, ..Default::default() };
+    let scope_spans = vec![ScopeSpans { spans: vec![span; 2000], ..Default::default() }];
     let resource_spans = vec![ResourceSpans { resource: Some(resource), scope_spans, ..Default::default() }];
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
 }

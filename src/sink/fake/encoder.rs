@@ -29,8 +29,12 @@ impl ChunkEncoder for FakeEncoder {
         if records > growth.max_records {
             return Err(EncodeError::TooLarge { limit: "max_records", max: growth.max_records });
         }
+        let column_bytes = records * if name.starts_with("wide") { 64 << 10 } else { 10 };
+        if column_bytes > growth.max_column_bytes {
+            return Err(EncodeError::TooLarge { limit: "max_column_bytes", max: growth.max_column_bytes });
+        }
         self.last = Some((name, tables));
-        Ok(Appended { records, column_bytes: 10 * records, unkept: Vec::new() })
+        Ok(Appended { records, column_bytes, unkept: Vec::new() })
     }
 
     fn commit(&mut self) {
