@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run run-forward test test-deploy manifests test-clients test-faults test-cluster test-acme test-oidc oidc-provider test-mutants bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc book fuzz lint-docker sbom release deb reproducible
+.PHONY: help run run-forward test test-deploy manifests test-clients test-faults test-cluster test-acme test-oidc oidc-provider test-mutants test-edge bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc book fuzz lint-docker sbom release deb reproducible
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,11 @@ test-oidc: clickhouse oidc-provider ## tokens of a certified OpenID Connect prov
 oidc-provider: ## fetch the certified OpenID Connect provider that test-oidc runs (npm)
 	@mkdir -p target/oidc-provider
 	npm install --silent --no-fund --no-audit --prefix target/oidc-provider oidc-provider@9
+
+test-edge: clickhouse ## attack otelgate, and a collector beside it, while a good client sends; h2spec; writes the table of docs/security.md (QUICK=1: a second each, otelgate alone)
+	$(CARGO) build $(if $(QUICK),,--release) --workspace --bins
+	target/$(if $(QUICK),debug/otelgate-edge --time 1,release/otelgate-edge --page docs/security.md --collector "$$(dev/oracle/build-collector.sh)") \
+	    $(if $(shell command -v go),--h2spec "$$(scripts/h2spec.sh)") $(if $(TIME),--time $(TIME))
 
 test-mutants: clickhouse ## show that the fault harness finds mistakes: patched otelgates, each caught
 	dev/faults/test-mutants.sh $(MUTANT)

@@ -102,7 +102,7 @@ async fn all(args: &Args, rig: &Rig) -> Result<()> {
     }
     match &args.page {
         Some(path) if args.is_whole() && CLIENTS.iter().all(|client| client.missing().is_none()) => {
-            page::write(path, &table)
+            stack::page::put(path, "make test-clients", &table)
         }
         Some(path) => {
             println!("{} stays as it is: this was not everything", path.display());

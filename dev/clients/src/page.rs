@@ -1,14 +1,7 @@
 //! The table of `docs/clients.md`.
 
-use std::path::Path;
-
-use anyhow::{Context, Result};
-
 use crate::catalogue::{Client, Variant};
 use crate::scenario::{Outcome, Scenario};
-
-const BEGIN: &str = "<!-- made by `make test-clients`: begin -->";
-const END: &str = "<!-- made by `make test-clients`: end -->";
 
 /// A line of the table: what one client did in each scenario.
 #[derive(Debug)]
@@ -34,17 +27,6 @@ pub(crate) fn table(lines: &[Line]) -> String {
         text.push('\n');
     }
     text
-}
-
-/// Puts the table into the page, between its marks.
-///
-/// # Errors
-/// The page has no marks, or cannot be written.
-pub(crate) fn write(page: &Path, table: &str) -> Result<()> {
-    let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("no {BEGIN} in {}", page.display()))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("no {END} in {}", page.display()))?;
-    Ok(std::fs::write(page, format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))?)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod cost;
 mod door;
 mod gateway;
 mod keys;
+pub mod page;
 mod plain_collector;
 mod process;
 mod redis;

@@ -1,0 +1,69 @@
+//! Somebody who only wants to send: what becomes of them is what an attack is judged by.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use otlp_client::{Call, Client, Protocol};
+use prost::Message;
+use tokio::task::JoinSet;
+
+use crate::rig::{GOOD, Server};
+
+/// Between two requests, whether the one before was answered or not.
+const EVERY: Duration = Duration::from_millis(20);
+
+/// How they fared.
+#[derive(Debug, Default)]
+pub(crate) struct Fared {
+    pub(crate) requests: usize,
+    /// Refused, or never answered.
+    pub(crate) errors: usize,
+    /// The first of them.
+    pub(crate) error: Option<String>,
+    times: Vec<Duration>,
+}
+
+impl Fared {
+    /// So many percent were answered within this.
+    pub(crate) fn percentile(&self, percent: usize) -> Duration {
+        let place = (self.times.len() * percent / 100).min(self.times.len().saturating_sub(1));
+        self.times.get(place).copied().unwrap_or_default()
+    }
+}
+
+/// Sends fifty requests of ten log records a second for this long, over gRPC, and waits for their answers.
+pub(crate) async fn send(server: &Server, time: Duration) -> Result<Fared> {
+    let client = Arc::new(Client::new(&format!("http://{}", server.grpc), None, true)?);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
+    let record = LogRecord { time_unix_nano: u64::try_from(now)?, ..Default::default() };
+    let scope_logs = vec![ScopeLogs { log_records: vec![record; 10], ..Default::default() }];
+    let request = ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..Default::default() }] };
+    let call = Call::export(Protocol::Grpc, "logs", GOOD, request.encode_to_vec());
+    let (mut tasks, mut fared) = (JoinSet::new(), Fared::default());
+    let ends = tokio::time::Instant::now() + time;
+    let mut ticks = tokio::time::interval(EVERY);
+    while tokio::time::Instant::now() < ends {
+        ticks.tick().await;
+        let (client, call) = (client.clone(), call.clone());
+        tasks.spawn(async move {
+            let began = Instant::now();
+            let answer = client.try_send(call).await.map_err(|error| format!("{error:#}"))?;
+            answer.refusal(Protocol::Grpc).map_or(Ok(began.elapsed()), Err)
+        });
+    }
+    while let Some(outcome) = tasks.join_next().await {
+        fared.requests += 1;
+        match outcome? {
+            Ok(took) => fared.times.push(took),
+            Err(error) => {
+                fared.errors += 1;
+                fared.error.get_or_insert(error);
+            }
+        }
+    }
+    fared.times.sort_unstable();
+    Ok(fared)
+}

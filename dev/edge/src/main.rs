@@ -1,0 +1,146 @@
+//! Attacks otelgate, and a collector beside it, while a good client sends, and says what that cost whom (`make test-edge`).
+//!
+//! Attacker and good client have keys of their own and speak without TLS, so that what is measured is what comes after it. All of it runs on one machine, and the attacker takes part
+//! of it: times are to be compared with the first line's, not with another machine's.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "a program for people")]
+
+mod attack;
+mod forms;
+mod frames;
+mod good;
+mod h2spec;
+mod rig;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use stack::cost;
+
+use attack::{Attack, CONNECTIONS, Tally};
+use good::Fared;
+use rig::Server;
+
+/// Before and after an attack, for what it left to be over.
+const REST: Duration = Duration::from_secs(1);
+
+#[derive(Parser)]
+#[command(about = "Attacks otelgate while a good client sends")]
+struct Arguments {
+    /// Seconds of each attack.
+    #[arg(long, default_value_t = 10)]
+    time: u64,
+    /// A collector's program, to be attacked in the same way.
+    #[arg(long)]
+    collector: Option<PathBuf>,
+    /// h2spec's program.
+    #[arg(long)]
+    h2spec: Option<PathBuf>,
+    /// Only attacks whose name has this in it.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// The page whose table is to be written.
+    #[arg(long)]
+    page: Option<PathBuf>,
+}
+
+/// What an attack cost a server, and the good client.
+struct Measured {
+    cores: f64,
+    peak: u64,
+    fared: Fared,
+    tally: Arc<Tally>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let folder = tempfile::tempdir()?;
+    let otelgate = rig::otelgate(folder.path()).await?;
+    let peer = match &arguments.collector {
+        Some(program) => Some(rig::collector(program, folder.path()).await?),
+        None => None,
+    };
+    let servers: Vec<&Server> = std::iter::once(&otelgate).chain(&peer).map(|running| &running.server).collect();
+    let mut text = heading(&servers);
+    let mut failed = Vec::new();
+    for attack in Attack::all()?.iter().filter(|attack| attack.name().contains(&arguments.only)) {
+        let mut line = format!("| {} |", attack.name());
+        for server in &servers {
+            let measured = measure(attack, server, Duration::from_secs(arguments.time)).await?;
+            let Measured { cores, peak, fared, tally } = &measured;
+            let (p50, p99) = (fared.percentile(50).as_millis(), fared.percentile(99).as_millis());
+            write!(line, " {cores:.2} | {} | {} of {} | {p50} / {p99} |", peak >> 20, fared.errors, fared.requests)?;
+            println!(
+                "{}: {}: {cores:.2} cores, {} MiB, {} of {} failed ({:?}), p50 {p50} ms, p99 {p99} ms; {} connections, {} steps",
+                server.name,
+                attack.name(),
+                peak >> 20,
+                fared.errors,
+                fared.requests,
+                fared.error,
+                tally.connections.load(Ordering::Relaxed),
+                tally.steps.load(Ordering::Relaxed),
+            );
+            if server.name == "otelgate" && fared.errors > 0 {
+                failed.push(format!("{}: {} errors of the good client", attack.name(), fared.errors));
+            }
+        }
+        text += &line;
+        text.push('\n');
+    }
+    let (forms, wrong) = forms::try_all(otelgate.server.http, rig::GOOD).await;
+    let refused = forms - wrong.len();
+    text += &format!("\nForms of HTTP/1.1 that two readers can understand in two ways: {refused} of {forms} refused.\n");
+    failed.extend(wrong);
+    if let Some(program) = &arguments.h2spec {
+        let found = h2spec::run(program, &otelgate.server).await?;
+        text += &format!("\nh2spec: {}.\n", found.summary);
+        for (test, why) in found.failed {
+            text += &format!("\n- {test}: {}", why.unwrap_or("not known before"));
+            if why.is_none() {
+                failed.push(format!("h2spec: {test}"));
+            }
+        }
+    }
+    println!("\n{text}");
+    if let Some(page) = &arguments.page {
+        stack::page::put(page, "make test-edge", &text)?;
+    }
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    Ok(())
+}
+
+fn heading(servers: &[&Server]) -> String {
+    let names: String = servers
+        .iter()
+        .map(|server| {
+            let name = server.name;
+            format!(" {name}: cores | {name}: peak MiB | {name}: errors of the good client | {name}: its p50 / p99, ms |")
+        })
+        .collect();
+    let build = if cfg!(debug_assertions) { "a build for development, without optimization" } else { "a release build" };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "{CONNECTIONS} connections an attack; {cores} cores for attacker, good client, ClickHouse and all servers; otelgate: {build}.\n\n\
+         | attack |{names}\n|{}\n",
+        " --- |".repeat(1 + 4 * servers.len())
+    )
+}
+
+async fn measure(attack: &Attack, server: &Server, time: Duration) -> Result<Measured> {
+    tokio::time::sleep(REST).await;
+    // What was the peak until now is forgotten.
+    std::fs::write(format!("/proc/{}/clear_refs", server.pid), "5")?;
+    let (before, tally) = (cost::cpu_seconds(server.pid)?, Arc::<Tally>::default());
+    let (attacked, fared) = tokio::join!(attack.run(server, &tally, time), good::send(server, time));
+    attacked?;
+    let cores = (cost::cpu_seconds(server.pid)? - before) / time.as_secs_f64();
+    Ok(Measured { cores, peak: cost::peak_memory(server.pid)?, fared: fared?, tally })
+}
