@@ -77,3 +77,6 @@ mod state_file;
 mod telemetry;
 mod varint;
 mod waiting;
+
+#[doc(hidden)]
+pub use listen::fuzzing as listener_fuzzing;

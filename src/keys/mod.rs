@@ -5,6 +5,8 @@
 
 mod clickstack;
 mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod limiter;
 mod near;
 mod new;

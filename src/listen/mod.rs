@@ -15,6 +15,8 @@ mod client;
 mod connection;
 mod frames;
 mod handshake;
+#[doc(hidden)]
+pub mod fuzzing;
 mod inherit;
 mod length;
 mod open_files;

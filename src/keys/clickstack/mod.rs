@@ -272,3 +272,32 @@ fn unix_nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// What the fuzz targets reach.
+pub(super) mod fuzzing {
+    use prost::Message as _;
+
+    use super::ingestion::{self, Ingestion};
+    use super::opamp::{Agent, Told, proto::ServerToAgent};
+
+    /// How many keys an answer of the app names.
+    pub fn opamp_answer(bytes: &[u8]) -> usize {
+        let told = ServerToAgent::decode(bytes).map(|answer| Agent::new([7; 16], 1).take(answer));
+        match told {
+            Ok(Told::Ingestion(told)) => count(&told),
+            Ok(Told::Nothing) | Err(_) => 0,
+        }
+    }
+
+    /// How many keys a collector's configuration names.
+    pub fn ingestion(bytes: &[u8]) -> usize {
+        ingestion::read(bytes).map_or(0, |told| count(&told))
+    }
+
+    fn count(told: &Ingestion) -> usize {
+        match told {
+            Ingestion::Keys(keys) => keys.len(),
+            Ingestion::NoKeyYet | Ingestion::Open => 0,
+        }
+    }
+}

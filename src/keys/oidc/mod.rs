@@ -156,3 +156,12 @@ impl Remembered {
         self.young.insert(digest, good);
     }
 }
+
+/// What a fuzz target reaches: whether a token is good, to an issuer that publishes these keys.
+pub(super) fn fuzzing(keys: &[u8], token: &[u8], issuer: &OidcIssuer) -> bool {
+    let claimed = token::claimed(token);
+    let Some(keys) = key_set::KeySet::read(keys, 0) else { return false };
+    let id = claimed.as_ref().ok().and_then(|(id, _)| id.as_deref());
+    let found = keys.find(id);
+    token::looks_like_one(token) && found.is_some_and(|key| token::verify(token, key, 0, issuer).is_ok())
+}
