@@ -17,8 +17,8 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::chunk::{Encoders, OpenChunk, Sealed};
 use super::bound::MAX_COLUMN_BYTES;
+use super::chunk::{Encoders, OpenChunk, Sealed};
 use super::company::{Coming, Company, UnderWay};
 use super::repeat::Repeats;
 use super::ticket::Ticket;

@@ -8,12 +8,8 @@ use crate::config::{AllowedOrigins, KeyDefaults, KeyLimits, OidcIssuer};
 
 /// Whether a token is good, to an issuer that publishes these keys.
 pub fn token(keys: &[u8], token: &[u8]) -> bool {
-    let limits = KeyLimits {
-        requests_per_second: 1,
-        bytes_per_second: 1,
-        records_per_second: 1,
-        burst: Duration::from_secs(1),
-    };
+    let limits =
+        KeyLimits { requests_per_second: 1, bytes_per_second: 1, records_per_second: 1, burst: Duration::from_secs(1) };
     let defaults = KeyDefaults {
         limits,
         signals: crate::signal::Signal::ALL.into(),

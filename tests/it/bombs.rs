@@ -54,9 +54,8 @@ async fn a_key_that_floods_with_bombs_costs_another_key_no_error() {
         format!("spool: {{ dir: {}, min_free_bytes: 0B }}\nbatch: {{ max_age: 100ms }}\n", folder.path().display());
     let setup = Setup { name: "bomb_flood", keys: &[("bomber", "")], sections: &sections, ..Setup::default() };
     let edge = Edge::start(clickhouse().await, setup).await;
-    let [zeros, grows] = [(Signal::Logs, gzip_of_zeros(64 << 20)), (Signal::Traces, gzip(&grows_into_columns()))].map(
-        |(signal, body)| Call::export(Protocol::HttpProtobuf, signal, "bomber", body).encoding("gzip"),
-    );
+    let [zeros, grows] = [(Signal::Logs, gzip_of_zeros(64 << 20)), (Signal::Traces, gzip(&grows_into_columns()))]
+        .map(|(signal, body)| Call::export(Protocol::HttpProtobuf, signal, "bomber", body).encoding("gzip"));
     let client = Arc::new(edge.client(false));
     let floods: Vec<_> = [&zeros, &grows, &zeros, &grows, &zeros, &grows, &zeros, &grows]
         .map(|bomb| {

@@ -27,7 +27,10 @@ const FORMS: &[(&str, &str)] = &[
     ("a bare CR in a value", "host: a\r\nx-a: b\rc\r\ncontent-length: 0\r\n\r\n"),
     ("a NUL in a value", "host: a\r\nx-a: b\0c\r\ncontent-length: 0\r\n\r\n"),
     ("a line without a colon", "host: a\r\nx\r\ncontent-length: 0\r\n\r\n"),
-    ("a chunk size that wraps around", "host: a\r\ntransfer-encoding: chunked\r\n\r\n10000000000000001\r\nx\r\n0\r\n\r\n"),
+    (
+        "a chunk size that wraps around",
+        "host: a\r\ntransfer-encoding: chunked\r\n\r\n10000000000000001\r\nx\r\n0\r\n\r\n",
+    ),
     ("a chunk size that is no number", "host: a\r\ntransfer-encoding: chunked\r\n\r\n0x1\r\nx\r\n0\r\n\r\n"),
 ];
 
@@ -35,9 +38,8 @@ const FORMS: &[(&str, &str)] = &[
 pub(crate) async fn try_all(server: SocketAddr, key: &str) -> (usize, Vec<String>) {
     let mut wrong = Vec::new();
     for (name, form) in FORMS {
-        let head = format!(
-            "POST /v1/logs HTTP/1.1\r\nauthorization: {key}\r\ncontent-type: application/x-protobuf\r\n{form}"
-        );
+        let head =
+            format!("POST /v1/logs HTTP/1.1\r\nauthorization: {key}\r\ncontent-type: application/x-protobuf\r\n{form}");
         let exchange = tokio::time::timeout(Duration::from_secs(20), exchange(server, &head));
         let said = exchange.await.map_or_else(|_| "left open".to_owned(), |said| said.unwrap_or_default());
         let refused = said.is_empty() || said.starts_with("HTTP/1.1 4") || said.starts_with("HTTP/1.1 5");

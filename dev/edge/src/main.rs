@@ -58,7 +58,8 @@ struct Measured {
     tally: Arc<Tally>,
 }
 
-#[tokio::main]
+// One core for all attackers.
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let folder = tempfile::tempdir()?;
@@ -97,7 +98,8 @@ async fn main() -> Result<()> {
     }
     let (forms, wrong) = forms::try_all(otelgate.server.http, rig::GOOD).await;
     let refused = forms - wrong.len();
-    text += &format!("\nForms of HTTP/1.1 that two readers can understand in two ways: {refused} of {forms} refused.\n");
+    text +=
+        &format!("\nForms of HTTP/1.1 that two readers can understand in two ways: {refused} of {forms} refused.\n");
     failed.extend(wrong);
     if let Some(program) = &arguments.h2spec {
         let found = h2spec::run(program, &otelgate.server).await?;
@@ -122,10 +124,13 @@ fn heading(servers: &[&Server]) -> String {
         .iter()
         .map(|server| {
             let name = server.name;
-            format!(" {name}: cores | {name}: peak MiB | {name}: errors of the good client | {name}: its p50 / p99, ms |")
+            format!(
+                " {name}: cores | {name}: peak MiB | {name}: errors of the good client | {name}: its p50 / p99, ms |"
+            )
         })
         .collect();
-    let build = if cfg!(debug_assertions) { "a build for development, without optimization" } else { "a release build" };
+    let build =
+        if cfg!(debug_assertions) { "a build for development, without optimization" } else { "a release build" };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
         "{CONNECTIONS} connections an attack; {cores} cores for attacker, good client, ClickHouse and all servers; otelgate: {build}.\n\n\

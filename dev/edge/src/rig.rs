@@ -40,6 +40,8 @@ pub(crate) async fn otelgate(folder: &Path) -> Result<Running> {
     let gateway = Config::new(folder, "")
         .key(&Key::known("attacker", attack::KEY))
         .key(&Key::known("good", GOOD))
+        // Attackers have more than one address, and not the good client's: here all share one.
+        .listen("max_connections_per_ip: 5000")
         .store(&clickhouse, "otel_test_edge")
         .spool()
         .start()
