@@ -60,7 +60,7 @@ pub(crate) struct Sources {
 pub(crate) struct Status {
     /// All rows.
     pub(crate) rows: Account,
-    /// All requests; those of a batch of which only some rows were refused count as stored.
+    /// All requests; those of which only some rows were refused count as stored, and without a spool those of which all were are not counted.
     pub(crate) requests: Account,
     /// Rows by key, and what the keys of that name are now.
     pub(crate) keys: BTreeMap<String, KeyStatus>,

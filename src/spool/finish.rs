@@ -30,6 +30,7 @@ impl Batch {
         if !self.store.disk.is_durable() {
             // Who sent it was told so, and has it still: without a spool nothing that is refused was accepted.
             outcome.quarantined = Counts::default();
+            outcome.stored.subtract(&self.refused_whole()?);
         }
         let imperfect = !outcome.quarantined.is_empty() || !outcome.lost.is_empty();
         let (keep, lost) = (imperfect && self.store.disk.is_durable(), outcome.lost.total_rows());
@@ -50,6 +51,36 @@ impl Batch {
         }
         let (outcome, digests) = self.count(true)?;
         self.end(outcome, digests, false)
+    }
+
+    /// Requests of which every row was refused.
+    fn refused_whole(&self) -> io::Result<Counts> {
+        let mut whole = Counts::default();
+        let state = self.state.lock().clone();
+        let Some(file) = self.open()?.filter(|_| state.parts.iter().any(|part| !part.refused.is_empty())) else {
+            return Ok(whole);
+        };
+        for at in &self.index.frames {
+            let Some(meta) = read_meta(file.as_ref(), at)? else { continue };
+            let mut left: BTreeMap<u32, u64> = BTreeMap::new();
+            for part in &meta.parts {
+                let place = self.index.parts.iter().position(|one| one.id == part.id);
+                let known = place.and_then(|place| state.parts.get(place));
+                let refused = known.map(|known| known.refused_in(at.frame)).unwrap_or_default();
+                let mut start = 0;
+                for (request, rows) in &part.rows_by_request {
+                    let end = start + u64::from(*rows);
+                    *left.entry(*request).or_default() += end - start - overlap(&refused, start, end);
+                    start = end;
+                }
+            }
+            for (request, _) in left.into_iter().filter(|(_, left)| *left == 0) {
+                if let Some(request) = meta.requests.get(request as usize) {
+                    whole.add_requests(&request.key, 1);
+                }
+            }
+        }
+        Ok(whole)
     }
 
     /// Nothing of the batch was acknowledged or is in the sink: its file goes away uncounted. Blocks.
