@@ -45,6 +45,8 @@ fn limits() -> config::Listen {
         otlp: vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))],
         max_connections: 1000,
         max_connections_per_ip: 1000,
+        max_handshakes_per_second: u32::MAX,
+        max_handshakes_per_second_per_ip: u32::MAX,
         handshake_timeout: short,
         header_timeout: short,
         idle_timeout: short,

@@ -14,9 +14,9 @@ mod activity;
 mod client;
 mod connection;
 mod frames;
-mod handshake;
 #[doc(hidden)]
 pub mod fuzzing;
+mod handshake;
 mod inherit;
 mod length;
 mod open_files;
