@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use super::lane::{Fresh, INLINE_BYTES, Lane, Outcome};
-use crate::chunk::{EncodeError, Growth};
+use super::lane::{Fresh, INLINE_BYTES, Lane, Uncommitted};
+use crate::chunk::{Appended, EncodeError, Growth};
 use crate::memory::Memory;
 use crate::reply::Refusal;
 
@@ -20,6 +20,9 @@ const USUAL_GROWTH: u64 = 4;
 
 /// As an encoder names the limit of columns.
 pub(super) const MAX_COLUMN_BYTES: &str = "max_column_bytes";
+
+/// A request that lies in a chunk, uncommitted, or why it does not.
+pub(super) type Outcome<'a> = Result<(Uncommitted<'a>, Appended), EncodeError>;
 
 impl Lane {
     /// Appends what the request holds, or `instead` of it, to an open chunk, and has its key pay for the columns: as far as most requests grow in

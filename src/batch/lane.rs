@@ -17,7 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::bound::MAX_COLUMN_BYTES;
+use super::bound::{MAX_COLUMN_BYTES, Outcome};
 use super::chunk::{Encoders, OpenChunk, Sealed};
 use super::company::{Coming, Company, UnderWay};
 use super::repeat::Repeats;
@@ -88,9 +88,6 @@ pub(crate) struct Fresh<'a> {
     pub(super) answer: Answer,
     pub(super) coming: Coming<'a>,
 }
-
-/// A request that lies in a chunk, uncommitted, or why it does not.
-pub(super) type Outcome<'a> = Result<(Uncommitted<'a>, Appended), EncodeError>;
 
 /// A chunk whose encoder holds a request that is not committed: rolled back and open again when dropped. One whose encoder panicked is never
 /// open again, for nobody knows what its columns hold: those who wait for it are told that nobody knows.
