@@ -100,11 +100,12 @@ fn gzip_of_zeros(size: u64) -> Vec<u8> {
     member.repeat(usize::try_from(size / member_size).expect("small"))
 }
 
-/// A resource of 1 MiB and a million empty spans: 3 MiB on the wire, a terabyte of columns.
+/// A resource of 1 MiB and a million spans of nothing but a time that is kept: 14 MiB on the wire, a terabyte of columns.
 fn large_resource_times_a_million() -> Vec<u8> {
     let mut resource = resource("bomb");
     resource.attributes.push(attribute("large", text(&"x".repeat(1 << 20))));
-    let scope_spans = vec![ScopeSpans { spans: vec![Span::default(); 1_000_000], ..Default::default() }];
+    let span = Span { start_time_unix_nano: MOMENT, ..Default::default() };
+    let scope_spans = vec![ScopeSpans { spans: vec![span; 1_000_000], ..Default::default() }];
     let resource_spans = vec![ResourceSpans { resource: Some(resource), scope_spans, ..Default::default() }];
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
 }

@@ -54,6 +54,8 @@ async fn what_was_tried_at_a_shard_stays_there_and_everything_else_goes_on() {
     assert_eq!(eventually(100, async || all(&second).await).await, 100, "{}", edge.logged());
     assert!(of(first, &database, "count()").await > 0 && of(&second, &database, "count()").await > 0);
 
+    // What is there and not known to be would count as both.
+    assert_eq!(eventually(Some(0), async || status(&edge).await["rows"]["waiting"].as_u64()).await, Some(0));
     let there = of(&second, &database, "count()").await;
     second.stop(true).await.expect("killed");
     send(&edge, 10..40).await;
