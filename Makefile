@@ -40,6 +40,7 @@ test-cluster: clickhouse ## faults with two shards, and with two replicas behind
 	$(CARGO) build --workspace --bins
 	target/debug/otelgate-faults --only shards $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 	target/debug/otelgate-faults --only replicas $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+	$(CARGO) test --test it -- --ignored --exact clickhouse::cluster::replicated_tables_keep_what_either_replica_takes
 
 test-acme: ## order and renew certificates from Pebble, a real ACME directory (needs Go once, to build it)
 	$(CARGO) build --workspace --bins

@@ -216,10 +216,13 @@ enum Schema {
         /// The server's version: before 26.2 there are no text indexes, and bloom filters stand in for them
         #[arg(long, value_name = "VERSION", default_value_t = Version::NEWEST)]
         server_version: Version,
+        /// For one server of the cluster of `schema.cluster`, which passes each statement on to all; without it, to be run on every server
+        #[arg(long)]
+        on_cluster: bool,
     },
-    /// Create the tables, views and indexes that are missing, as the configured user
+    /// Create the tables, views and indexes that are missing, as the configured user, on every server of the configuration
     ///
-    /// Changes nothing that is there already, unless --ttl says so.
+    /// Changes nothing that is there already, unless --ttl says so. A server that is down is said, and keeps no other from it; the exit code is 1 then.
     Apply {
         #[command(flatten)]
         file: ConfigFile,
@@ -254,7 +257,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Keys(Keys::Revoke { name, file }) => keys::revoke(&name, &file),
         Command::Keys(Keys::Rotate { name, grace, file }) => keys::rotate(&name, grace, &file),
         Command::Keys(Keys::Hash) => keys::hash(),
-        Command::Schema(Schema::Print { file, server_version }) => schema::print(&file.config, server_version),
+        Command::Schema(Schema::Print { file, server_version, on_cluster }) => {
+            schema::print(&file.config, server_version, on_cluster)
+        }
         Command::Schema(Schema::Apply { file, ttl: true }) => schema::apply_ttl(&file.config),
         Command::Schema(Schema::Apply { file, ttl: false }) => schema::apply(&file.config),
         Command::Schema(Schema::Diff { file, json }) => match schema::diff(&file.config, json) {

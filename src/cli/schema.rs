@@ -4,24 +4,39 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use otelgate::config::{ClickHouse, SinkConfig};
-use otelgate::sink::clickhouse::schema::{Version, statements};
-use otelgate::sink::clickhouse::{Altered, Tables, apply_schema};
+use otelgate::sink::clickhouse::schema::{Target, Version, statements_for};
+use otelgate::sink::clickhouse::{Altered, Applied, Tables, apply_schema};
 
+use super::Usage;
 use super::admin::block_on;
 
-pub(super) fn print(file: &Path, version: Version) -> anyhow::Result<()> {
+pub(super) fn print(file: &Path, version: Version, on_cluster: bool) -> anyhow::Result<()> {
     let clickhouse = clickhouse(file)?;
-    let all = statements(&clickhouse.database, &clickhouse.ttl, version);
+    if on_cluster && clickhouse.schema.cluster.is_none() {
+        return Err(Usage("--on-cluster needs `sink.clickhouse.schema.cluster`".to_owned()).into());
+    }
+    let all = statements_for(&clickhouse, &Target { on_cluster, ..Target::of(version) });
     let text: String = all.iter().map(|statement| format!("{};\n\n", statement.sql.trim_end())).collect();
     super::print(text)
 }
 
 pub(super) fn apply(file: &Path) -> anyhow::Result<()> {
     let clickhouse = clickhouse(file)?;
-    for done in block_on(async { Ok(apply_schema(&clickhouse).await?) })? {
-        let what = if done.created { "created" } else { "is there already" };
-        super::print(format_args!("{}.{}: {what}\n", clickhouse.database, done.name))?;
+    let (mut failed, all) = (0, block_on(async { Ok(apply_schema(&clickhouse).await?) })?);
+    for Applied { server, outcome } in &all {
+        let of = if all.len() == 1 { String::new() } else { format!("{server}: ") };
+        match outcome {
+            Ok(done) => done.iter().try_for_each(|done| {
+                let what = if done.created { "created" } else { "is there already" };
+                super::print(format_args!("{of}{}.{}: {what}\n", clickhouse.database, done.name))
+            })?,
+            Err(error) => {
+                failed += 1;
+                super::say(format_args!("{of}{error}"));
+            }
+        }
     }
+    anyhow::ensure!(failed == 0, "{failed} of {} could not be looked after", super::count(all.len(), "server"));
     Ok(())
 }
 

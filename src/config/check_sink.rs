@@ -10,7 +10,7 @@ use super::clickhouse_url::{Address, address, place};
 use super::rules::{is_loopback, secret, shorter};
 use super::section::Section;
 use super::value::{count, flag, positive_time, time, word};
-use super::{BlockCompression, ClickHouse, Login, Quorum, Secret, SinkConfig, Ttl, tls_files};
+use super::{BlockCompression, ClickHouse, Layout, Login, Quorum, Replicated, Secret, SinkConfig, Ttl, tls_files};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -66,6 +66,7 @@ fn clickhouse(s: &Section<'_>, clickstack_transform: bool) -> ClickHouse {
         password: password(s),
         create_schema: s.or("create_schema", true, flag),
         ttl: s.section("ttl", ttl),
+        schema: Box::new(s.section("schema", layout)),
         insert_timeout,
         max_execution_time,
         schema_max_age: s.or("schema_max_age", Duration::from_secs(60), positive_time),
@@ -134,6 +135,33 @@ fn compression(text: &str) -> Result<BlockCompression, String> {
 fn ttl(s: &Section<'_>) -> Ttl {
     let after = |name| s.or(name, 30 * DAY, time_to_live);
     Ttl { logs: after("logs"), traces: after("traces"), metrics: after("metrics"), sessions: after("sessions") }
+}
+
+fn layout(s: &Section<'_>) -> Layout {
+    let is_replicated = s.or("engine", false, |text| match text {
+        "merge_tree" => Ok(false),
+        "replicated" => Ok(true),
+        _ => Err("is neither merge_tree nor replicated".to_owned()),
+    });
+    let path = s.or("path", "/clickhouse/tables/{shard}/{database}/{table}".to_owned(), in_quotes);
+    let replica = s.or("replica", "{replica}".to_owned(), in_quotes);
+    let cluster = s.optional("cluster", identifier);
+    let distributed = s.or("distributed", false, flag);
+    if distributed && cluster.is_none() {
+        s.mistake("distributed", "needs `cluster`, the name that system.clusters has for the servers");
+    }
+    let usual = if distributed { "_local" } else { "" };
+    let suffix = s.or("suffix", usual.to_owned(), identifier);
+    if distributed && suffix.is_empty() {
+        s.mistake("suffix", "is empty: a table that holds rows cannot have the name of the Distributed table over it");
+    }
+    let replicated = is_replicated.then_some(Replicated { path, replica });
+    Layout { replicated, cluster, suffix, distributed }
+}
+
+/// A text that is put between quotes.
+fn in_quotes(text: &str) -> Result<String, String> {
+    if text.contains(['\'', '\\']) { Err("holds a quote or a backslash".to_owned()) } else { word(text) }
 }
 
 /// Never shown, not even as it is written: it may stand there literally.

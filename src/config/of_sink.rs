@@ -90,6 +90,8 @@ pub struct ClickHouse {
     pub create_schema: bool,
     /// How long rows are kept, in tables that otelgate creates.
     pub ttl: Ttl,
+    /// What those tables are where there is more than one server.
+    pub schema: Box<Layout>,
     /// Client's timeout of one insert.
     pub insert_timeout: Duration,
     /// `max_execution_time` of an insert, shorter than `insert_timeout`.
@@ -145,6 +147,28 @@ impl ClickHouse {
         let own = self.logins.iter().find(|(of, _)| of == url);
         own.map_or((&self.user, &self.password), |(_, login)| (&login.user, &login.password))
     }
+}
+
+/// Section `sink.clickhouse.schema`: tables of several servers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Layout {
+    /// Replicated tables; none: each server's tables are its own.
+    pub replicated: Option<Replicated>,
+    /// The cluster of `system.clusters` over which Distributed tables read.
+    pub cluster: Option<String>,
+    /// What follows ClickStack's names in the names of the tables that hold rows; empty: nothing.
+    pub suffix: String,
+    /// Whether tables of ClickStack's names read what lies in those of all servers.
+    pub distributed: bool,
+}
+
+/// The arguments of a Replicated table's engine, in which ClickHouse replaces its macros.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replicated {
+    /// Where the replicas of a table meet.
+    pub path: String,
+    /// Which of them this is.
+    pub replica: String,
 }
 
 /// Time to live of rows by what they are.

@@ -1,6 +1,7 @@
 //! Whole files: every mistake with its line, all at once, and the example that ships.
 
 mod examples;
+mod of_cluster;
 mod of_keys;
 mod of_listen;
 mod of_sink;

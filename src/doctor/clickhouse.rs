@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::{Account, Finding, server};
 use crate::config::{ClickHouse, Secret};
 use crate::sink::clickhouse::schema::ttl::{Ttl, clause};
-use crate::sink::clickhouse::schema::{Version, identifier, literal, rights_beyond, same_ttl, statements};
+use crate::sink::clickhouse::schema::{Target, Version, identifier, literal, rights_beyond, same_ttl, statements_for};
 use crate::sink::clickhouse::{Asker, StartError};
 
 /// Clocks that differ by more cut days and times to live in the wrong place.
@@ -167,7 +167,7 @@ pub(super) fn windows(tables: &Tables, config: &ClickHouse) -> Finding {
         .filter(|(name, engine)| {
             let plain = !engine.starts_with("Replicated") && !engine.starts_with("Shared");
             let window = engine.split_once("non_replicated_deduplication_window = ").map(|(_, rest)| rest);
-            own.iter().any(|(own, _)| own == name) && plain && window.is_none_or(|rest| rest.starts_with('0'))
+            own.iter().any(|(own, _)| own == *name) && plain && window.is_none_or(|rest| rest.starts_with('0'))
         })
         .map(|(name, _)| name.to_owned())
         .collect();
@@ -190,9 +190,12 @@ pub(super) fn windows(tables: &Tables, config: &ClickHouse) -> Finding {
 }
 
 /// The tables that otelgate would make, and their TTL clause.
-fn expected(config: &ClickHouse) -> Vec<(&'static str, String)> {
-    let all = statements(&config.database, &config.ttl, Version::NEWEST);
-    all.iter().filter(|one| one.sql.contains("ENGINE = ")).map(|one| (one.name, clause(&one.sql).to_owned())).collect()
+fn expected(config: &ClickHouse) -> Vec<(String, String)> {
+    let all = statements_for(config, &Target::of(Version::NEWEST));
+    all.iter()
+        .filter(|one| one.sql.contains("MergeTree"))
+        .map(|one| (one.table(), clause(&one.sql).to_owned()))
+        .collect()
 }
 
 pub(super) fn times_to_live(tables: &Tables, config: &ClickHouse) -> Finding {

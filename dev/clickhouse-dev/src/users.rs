@@ -16,6 +16,18 @@ const INGEST: &str = "hyperdx_ingest";
 /// What the ingest user may do in each database, and nothing else.
 const INGEST_RIGHTS: &str = "SELECT, INSERT, CREATE TABLE, CREATE VIEW";
 
+/// An ingest user who may not choose everything, as in ClickHouse Cloud.
+const LIMITED: &str = "hyperdx_limited";
+/// What it may not choose, of inserts and of tables.
+const NOT_ITS: [&str; 6] = [
+    "max_partitions_per_insert_block",
+    "parallel_view_processing",
+    "async_insert",
+    "merge_tree_fsync_after_insert",
+    "merge_tree_fsync_part_directory",
+    "merge_tree_non_replicated_deduplication_window",
+];
+
 /// A user from the command line, `NAME=GRANTS`.
 #[derive(Debug, Clone)]
 pub(crate) struct ExtraUser {
@@ -69,15 +81,18 @@ pub(crate) fn xml(databases: &[String], extra: &[ExtraUser], password: &str) -> 
     };
     let mut users = String::new();
     push_user(&mut users, INGEST, "ingest", password, &each(INGEST_RIGHTS));
+    push_user(&mut users, LIMITED, "limited", password, &each(INGEST_RIGHTS));
     push_user(&mut users, "hyperdx", "reader", password, &each("SELECT"));
     for user in extra {
         push_user(&mut users, &user.name, "ingest", password, &user.grants);
     }
+    let constraints: String = NOT_ITS.map(|setting| format!("<{setting}><readonly/></{setting}>")).concat();
     format!(
         "<clickhouse>
   <profiles>
     <default/>
     <ingest/>
+    <limited><async_insert>0</async_insert><constraints>{constraints}</constraints></limited>
     <reader><readonly>2</readonly></reader>
   </profiles>
   <quotas><default/></quotas>

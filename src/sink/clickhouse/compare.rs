@@ -8,9 +8,9 @@ use super::http::{Http, SetupError};
 use super::query::Query;
 use super::schema::diff::{Difference, differences, same_ttl};
 use super::schema::ttl::{Ttl, clause};
-use super::schema::{self, Statement};
+use super::schema::{self, Statement, Target};
 use super::servers::Servers;
-use super::start::{StartError, version_of};
+use super::start::StartError;
 use crate::config;
 use crate::https;
 
@@ -52,8 +52,8 @@ impl<'a> Tables<'a> {
     }
 
     async fn wanted(&self) -> Result<Vec<Statement>, StartError> {
-        let version = version_of(self.query()).await?;
-        Ok(schema::statements(&self.config.database, &self.config.ttl, version))
+        let target = Target::ask(self.query(), &self.config.database).await?;
+        Ok(schema::statements_for(self.config, &target))
     }
 
     /// The definitions that are there, as far as the user may see them.
@@ -74,16 +74,17 @@ impl<'a> Tables<'a> {
     pub async fn differences(&self) -> Result<Vec<Difference>, StartError> {
         let (wanted, found) = (self.wanted().await?, self.found().await?);
         let mut all = Vec::new();
-        for Statement { name, sql } in wanted {
-            let Some(found) = found.get(name) else {
+        for statement in wanted {
+            let (name, sql) = (statement.table(), statement.sql);
+            let Some(found) = found.get(&name) else {
                 let what = if sql.starts_with("CREATE TABLE") { "table" } else { "view" };
                 let wanted = Some("as `otelgate schema print` shows it".to_owned());
-                all.push(Difference { table: name.to_owned(), what: what.to_owned(), wanted, found: None });
+                all.push(Difference { table: name, what: what.to_owned(), wanted, found: None });
                 continue;
             };
             let sql = format!("SELECT formatQuerySingleLine({}) FORMAT TabSeparatedRaw", schema::literal(&sql));
             let wanted = self.query().run(&sql).await?;
-            all.extend(differences(name, String::from_utf8_lossy(&wanted).trim_end(), found));
+            all.extend(differences(&name, String::from_utf8_lossy(&wanted).trim_end(), found));
         }
         Ok(all)
     }
@@ -95,8 +96,9 @@ impl<'a> Tables<'a> {
     pub async fn ttl_changes(&self) -> Result<Vec<String>, StartError> {
         let (wanted, found) = (self.wanted().await?, self.found().await?);
         let mut changes = Vec::new();
-        for Statement { name, sql } in wanted.iter().filter(|statement| statement.sql.starts_with("CREATE TABLE")) {
-            let Some(found) = found.get(*name).map(|found| clause(found)) else { continue };
+        for statement in wanted.iter().filter(|statement| statement.sql.contains("MergeTree")) {
+            let (name, sql) = (statement.table(), &statement.sql);
+            let Some(found) = found.get(&name).map(|found| clause(found)) else { continue };
             let wanted = clause(sql);
             if same_ttl(wanted, found) {
                 continue;
@@ -108,7 +110,7 @@ impl<'a> Tables<'a> {
                 true => "REMOVE TTL".to_owned(),
                 false => format!("MODIFY TTL {}", clauses.join(", ")),
             };
-            let (database, name) = (schema::identifier(&self.config.database), schema::identifier(name));
+            let (database, name) = (schema::identifier(&self.config.database), schema::identifier(&name));
             changes.push(format!("ALTER TABLE {database}.{name} {change}"));
         }
         Ok(changes)

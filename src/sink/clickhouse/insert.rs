@@ -2,6 +2,7 @@
 //!
 //! Invariant: whatever a user's profile says, the body becomes one block, and so one part, under one token.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,9 +45,46 @@ const SETTINGS: [(&str, &str); 14] = [
     ("timeout_overflow_mode", "throw"),
 ];
 
+/// Without these an insert would not be the one that its token and witnesses stand for. Where a server has another value and lets nobody change it, it is
+/// to refuse the insert: its batch is held, and its words say why.
+const INDISPENSABLE: [&str; 7] = [
+    "async_insert",
+    "insert_deduplicate",
+    "min_insert_block_size_rows",
+    "min_insert_block_size_bytes",
+    "max_insert_block_size",
+    "decompress",
+    "wait_end_of_query",
+];
+
+/// What is set where it is of use.
+const OPTIONAL: [&str; 5] = [
+    "materialized_views_ignore_errors",
+    "materialize_skip_indexes_on_insert",
+    "type_json_skip_duplicated_paths",
+    "input_format_skip_unknown_fields",
+    "max_execution_time",
+];
+
+/// Every setting that an insert may have.
+pub(super) fn names() -> Vec<&'static str> {
+    SETTINGS.iter().map(|(name, _)| *name).chain(OPTIONAL).collect()
+}
+
+/// Settings that inserts go without, as the server fixes them at other values, each with that value.
+pub(super) fn left_out(schema: &ServerSchema) -> Vec<String> {
+    let of = |(name, wanted): &(&str, &str)| {
+        let fixed = schema.fixed.get(*name).filter(|fixed| fixed != wanted && !INDISPENSABLE.contains(name))?;
+        Some(format!("{name} (is {fixed}, would be {wanted})"))
+    };
+    SETTINGS.iter().filter_map(of).collect()
+}
+
 /// What a server or a person decides about an insert.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Options {
+pub(super) struct Options<'a> {
+    /// Settings that this user may not choose, and their values.
+    pub(super) fixed: &'a BTreeMap<String, String>,
     /// How long the client waits.
     pub(super) timeout: Duration,
     /// How long the server tries.
@@ -59,10 +97,11 @@ pub(super) struct Options {
     pub(super) quorum: Option<Quorum>,
 }
 
-impl Options {
+impl<'a> Options<'a> {
     /// For inserts into a table of this schema.
-    pub(super) fn new(config: &config::ClickHouse, schema: &ServerSchema, table: Option<&Table>) -> Options {
+    pub(super) fn new(config: &config::ClickHouse, schema: &'a ServerSchema, table: Option<&Table>) -> Options<'a> {
         Options {
+            fixed: &schema.fixed,
             ignore_view_errors: config.ignore_view_errors
                 && table.is_some_and(|table| table.has_foreign_views(&config.database)),
             timeout: config.insert_timeout,
@@ -73,10 +112,13 @@ impl Options {
                 && schema.version().can_leave_indexes_to_merges(),
         }
     }
-}
 
-impl Options {
-    /// The settings for the quorum. What is not reached in time is an outcome that is not known, and repeated under the same token, which waits for the
+    /// Whether a setting is sent: naming one that is fixed refuses the insert, whatever the value.
+    fn takes(&self, name: &str, value: &str) -> bool {
+        self.fixed.get(name).is_none_or(|fixed| fixed != value && INDISPENSABLE.contains(&name))
+    }
+
+    /// The settings for the quorum, which is never left out. What is not reached in time is an outcome that is not known, and repeated under the same token, which waits for the
     /// same part's quorum.
     fn quorum(&self) -> Vec<(&'static str, String)> {
         let replicas = match self.quorum {
@@ -105,34 +147,32 @@ pub(super) async fn insert(
     database: &str,
     table: Option<&Table>,
     part: &PartDelivery,
-    options: Options,
+    options: Options<'_>,
 ) -> Result<(), Failure> {
     let named = named(table, &part.columns);
     let statement = statement(database, table, part, &named.columns)?;
     let execution = options.execution.as_secs_f64().to_string();
-    let mut parameters = Parameters::default();
-    for (name, value) in SETTINGS {
-        parameters = parameters.with(name, value);
-    }
+    let quorum = options.quorum();
+    let mut settings: Vec<(&str, &str)> = SETTINGS.to_vec();
+    settings.extend(quorum.iter().map(|(name, value)| (*name, value.as_str())));
+    settings.push(("max_execution_time", &execution));
     if options.ignore_view_errors {
-        parameters = parameters.with("materialized_views_ignore_errors", "1");
-    }
-    for (name, value) in options.quorum() {
-        parameters = parameters.with(name, &value);
+        settings.push(("materialized_views_ignore_errors", "1"));
     }
     if options.leave_indexes_to_merges {
-        parameters = parameters.with("materialize_skip_indexes_on_insert", "0");
+        settings.push(("materialize_skip_indexes_on_insert", "0"));
     }
     if table.is_some_and(|table| table.columns.iter().any(|column| column.type_name.contains("JSON"))) {
         // `{"a.b": 1, "a": {"b": 2}}` names a path twice, which refuses the whole insert. Older servers know neither the type nor the setting.
-        parameters = parameters.with("type_json_skip_duplicated_paths", "1");
+        settings.push(("type_json_skip_duplicated_paths", "1"));
     }
     if named.fewer {
         // The bytes hold columns that the table takes no more.
-        parameters = parameters.with("input_format_skip_unknown_fields", "1");
+        settings.push(("input_format_skip_unknown_fields", "1"));
     }
-    let parameters = parameters
-        .with("max_execution_time", &execution)
+    let sent = settings.into_iter().filter(|(name, value)| options.takes(name, value));
+    let parameters = sent
+        .fold(Parameters::default(), |parameters, (name, value)| parameters.with(name, value))
         .with("insert_deduplication_token", &part.token)
         .with("query_id", &query_id(part))
         .with("query", &statement);
@@ -156,7 +196,7 @@ pub(super) async fn would_be_taken(
     database: &str,
     (table, facts): (&Arc<str>, Option<&Table>),
     columns: &Arc<[Arc<str>]>,
-    options: Options,
+    options: Options<'_>,
 ) -> Result<(), Failure> {
     let nothing = PartDelivery {
         name: PartName { table: table.clone(), partition: 0 },
@@ -191,7 +231,8 @@ fn statement(
 ) -> Result<String, Failure> {
     let columns: Vec<String> = named.iter().map(|column| identifier(column)).collect();
     let columns = columns.join(", ");
-    let into = format!("INSERT INTO {}.{} ({columns})", identifier(database), identifier(&part.name.table));
+    let name = table.map_or(&*part.name.table, |table| table.name(&part.name.table));
+    let into = format!("INSERT INTO {}.{} ({columns})", identifier(database), identifier(name));
     let Some((start, count)) = part.only_rows else {
         return Ok(format!("{into} FORMAT Native"));
     };

@@ -91,7 +91,7 @@ async fn look_there(
     }
     let settled = attempts.last + if attempts.over { Duration::ZERO } else { SETTLE };
     for _ in 0..SAME_REPLICA {
-        let server = replica::caught_up(query, database, &part.name.table, settled.elapsed()).await?;
+        let server = replica::caught_up(query, database, table.name(&part.name.table), settled.elapsed()).await?;
         let found = find(query, database, table, part).await?;
         if found.present || found.server == server {
             return Ok(found.present);
@@ -152,7 +152,7 @@ async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelive
     let witnesses = witnesses(part.only_rows);
     let mut by_key = !table.sorting_key.is_empty();
     loop {
-        let statement = statement(database, table, &part.name.table, &columns, &witnesses, by_key);
+        let statement = statement(database, table, table.name(&part.name.table), &columns, &witnesses, by_key);
         match query.run_with(&statement, BLOCKS, &structure, &blocks).await {
             Ok(answer) => {
                 let answer = String::from_utf8_lossy(&answer);

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `encode` | OTLP bytes into Native blocks |
 //! | `schema` | the tables: their statements, and what a server's are like |
+//! | `create` | tables that are missing |
 //! | `start` | what is settled before the first insert, and again while the gateway runs |
 //! | `survey` | what a server tells somebody who is about to configure otelgate |
 //! | `compare` | how the tables differ from what otelgate would make |
@@ -19,6 +20,7 @@
 
 mod change;
 mod compare;
+mod create;
 pub mod encode;
 mod error;
 mod find;
@@ -44,9 +46,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use compare::{Altered, Tables};
+pub use create::{Applied, apply_schema};
 pub(crate) use error::Failure;
+pub use schema::Done;
 pub(crate) use shards::{Schemas, Shards};
-pub use start::{StartError, apply_schema};
+pub use start::StartError;
 pub(crate) use survey::Asker;
 pub use survey::{Survey, survey};
 
@@ -188,7 +192,8 @@ impl ClickHouse {
         if failure.is_servers() && self.servers.failed(server) {
             tracing::warn!(%failure, "another ClickHouse server is used from now on");
         }
-        let outcome = proof::weigh(self.query(server), &self.config.database, &part.name.table, &failure).await;
+        let name = table.map_or(&*part.name.table, |table| table.name(&part.name.table));
+        let outcome = proof::weigh(self.query(server), &self.config.database, name, &failure).await;
         match (&outcome, &failure) {
             (Outcome::Doubtful { .. }, Failure::Exception { .. }) => self.servers.answered(&part.token, server),
             (Outcome::Unknown { .. } | Outcome::Doubtful { .. }, _) => self.servers.doubted(&part.token, server),

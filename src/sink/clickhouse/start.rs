@@ -14,12 +14,13 @@ use tokio::time::Instant;
 
 use super::ClickHouse;
 use super::change::{self, Taken};
+use super::create::{create_missing, create_missing_elsewhere};
 use super::encode::{EncoderFactory, EncoderSettings, Keeps, Plans, SchemaError, ServerClock, TableKind};
 use super::error::Failure;
 use super::http::{Http, SetupError, base};
 use super::insert::{self, Options};
 use super::query::Query;
-use super::schema::{self, ApplyError, Done, Found, ServerSchema, Version};
+use super::schema::{self, ApplyError, Found, ServerSchema};
 use super::servers::Servers;
 use crate::config;
 use crate::https::{self, Connector};
@@ -30,7 +31,7 @@ use crate::sink::Heard;
 const SOON: Duration = Duration::from_secs(5);
 
 /// A server that has not answered its first question after this long is away.
-const FIRST_ANSWER: Duration = Duration::from_secs(5);
+pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Why the sink cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +158,7 @@ impl ClickHouse {
             // A table that cannot be written concerns nobody but its own batches.
             None | Some(Err(StartError::Schema(_))) => {
                 let client = client(&self.connector, &self.servers, &config);
-                schema::read(&client, &config.database, &written()).await?
+                schema::read(&client, &config.database, &written(), &config.schema.suffix).await?
             }
             Some(settled) => settled?,
         };
@@ -218,29 +219,6 @@ async fn keep_asking(sink: Weak<ClickHouse>) {
     }
 }
 
-/// Creates what is missing, as `schema apply` does.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn apply_schema(config: &config::ClickHouse) -> Result<Vec<Done>, StartError> {
-    let http = Http::new(https::connector(config.ca_file.as_deref()).map_err(SetupError::from)?, config)?;
-    let servers = Servers::new(config.urls.clone());
-    let query = Query::new(&http, servers.uri(0));
-    create_missing(query, config).await
-}
-
-/// The server's version; the newest when it says something else.
-pub(super) async fn version_of(query: Query<'_>) -> Result<Version, Failure> {
-    let version = query.run("SELECT version() FORMAT TabSeparatedRaw").await?;
-    Ok(String::from_utf8_lossy(&version).trim().parse().unwrap_or(Version::NEWEST))
-}
-
-async fn create_missing(query: Query<'_>, config: &config::ClickHouse) -> Result<Vec<Done>, StartError> {
-    let version = version_of(query).await?;
-    let statements = schema::statements(&config.database, &config.ttl, version);
-    Ok(schema::apply(query, &config.database, &statements).await?)
-}
-
 /// Tries each server once; the last one's error is what is said.
 async fn settle_any(
     connector: &Connector,
@@ -253,6 +231,9 @@ async fn settle_any(
         let server = servers.current();
         let settled = settle(&client(connector, servers, config), http, servers.uri(server), config).await;
         attempts -= 1;
+        if settled.is_ok() {
+            create_missing_elsewhere(http, servers, config).await;
+        }
         if settled.is_ok() || attempts == 0 {
             return settled;
         }
@@ -294,7 +275,10 @@ async fn settle_tables(
     for warning in schema::warnings(&config.user, &config.database, &schema::show_grants(client).await?) {
         tracing::warn!("{warning}");
     }
-    let found = schema::read(client, &config.database, &written()).await?;
+    let found = schema::read(client, &config.database, &written(), &config.schema.suffix).await?;
+    for setting in insert::left_out(&found.schema) {
+        tracing::warn!("inserts go without a setting that the server does not let this user choose: {setting}");
+    }
     let (settings, _) = encoder_settings(&found.schema, config, &ServerClock::default())?;
     may_insert(http, server, config, &found.schema, &settings.plans).await?;
     Ok(found)

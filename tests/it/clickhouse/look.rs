@@ -143,7 +143,7 @@ async fn what_settles_doubt_follows_the_table() {
 async fn tables_made_otherwise_are_looked_at_too() {
     let database = Database::new("otherwise").await;
     let mut config = database.config();
-    otelgate::sink::clickhouse::apply_schema(&config).await.unwrap();
+    super::schema::applied(&config).await;
     database.run("DROP TABLE {db}.otel_logs_attr_kv_rollup_15m_mv").await;
     database.run("DROP TABLE {db}.otel_logs").await;
     database

@@ -1,6 +1,7 @@
 //! The sink against a real ClickHouse: the tables that it creates, its inserts, what it makes of failures, its looks.
 
 mod change;
+mod cluster;
 mod indexes;
 mod insert;
 mod look;
@@ -40,6 +41,11 @@ impl Database {
         Database { server, name }
     }
 
+    /// One of this name that lies elsewhere.
+    async fn of(name: &str) -> Database {
+        Database { server: clickhouse().await, name: name.to_owned() }
+    }
+
     fn config(&self) -> Config {
         Config {
             urls: vec![self.server.url.parse().unwrap()],
@@ -51,6 +57,7 @@ impl Database {
             password: Secret::new(self.server.password.clone()),
             create_schema: true,
             ttl: Ttl { logs: 30 * DAY, traces: 30 * DAY, metrics: 30 * DAY, sessions: 30 * DAY },
+            schema: Default::default(),
             insert_timeout: Duration::from_secs(30),
             max_execution_time: Duration::from_secs(25),
             schema_max_age: Duration::from_secs(60),

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use otelgate::config::Secret;
-use otelgate::sink::clickhouse::{ClickHouse, StartError, apply_schema};
+use otelgate::sink::clickhouse::{ClickHouse, StartError};
 use otelgate::sink::{Condition, Outcome, Sink as _};
 use stack::READER;
 
+use super::schema::applied;
 use super::tls::terminator;
 use super::{Database, logs};
 
@@ -33,7 +34,7 @@ const PLACES: [(&str, &str); 6] = [
 async fn what_keeps_no_parts_is_refused_at_the_start() {
     let database = Database::new("places").await;
     let mut config = database.config();
-    apply_schema(&config).await.unwrap();
+    applied(&config).await;
     config.create_schema = false;
     database.run("DROP TABLE {db}.otel_logs_attr_kv_rollup_15m_mv").await;
     database.run("RENAME TABLE {db}.otel_logs TO {db}.kept").await;
@@ -84,7 +85,7 @@ async fn a_table_that_becomes_one_is_held_with_the_sentence() {
 #[tokio::test]
 async fn a_missing_right_and_a_missing_database_are_told_apart() {
     let database = Database::new("rights").await;
-    apply_schema(&database.config()).await.unwrap();
+    applied(&database.config()).await;
     if database.server.process().is_some() {
         let config = otelgate::config::ClickHouse { user: READER.to_owned(), ..database.config() };
         let error = ClickHouse::connect(config, None).await.unwrap_err();

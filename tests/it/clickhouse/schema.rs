@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use otelgate::sink::clickhouse::schema::{Version, statements};
-use otelgate::sink::clickhouse::{ClickHouse, StartError, apply_schema};
+use otelgate::sink::clickhouse::{ClickHouse, Done, StartError, apply_schema};
 
-use super::Database;
+use super::{Config, Database};
 
 const COLUMNS: &str = include_str!("../../data/clickstack/columns.tsv");
 const INDEXES: &str = include_str!("../../data/clickstack/indexes.tsv");
@@ -14,6 +14,11 @@ const TABLES: &str = include_str!("../../data/clickstack/tables.tsv");
 /// The lines of a file of facts, without its heading.
 fn facts(file: &str) -> BTreeSet<&str> {
     file.lines().skip(1).collect()
+}
+
+/// What was done on the one server.
+pub(super) async fn applied(config: &Config) -> Vec<Done> {
+    apply_schema(config).await.unwrap().remove(0).outcome.unwrap()
 }
 
 /// A rule about a set of lines: what is missing on either side.
@@ -27,7 +32,7 @@ fn same(expected: &BTreeSet<&str>, found: &str) {
 #[tokio::test]
 async fn applied_tables_are_clickstacks() {
     let database = Database::new("facts").await;
-    let done = apply_schema(&database.config()).await.unwrap();
+    let done = applied(&database.config()).await;
     assert_eq!(done.len(), 12);
     assert!(done.iter().all(|done| done.created), "{done:?}");
     let of = |sql: &str| sql.replace("{db}", &database.name);
@@ -52,7 +57,7 @@ async fn applied_tables_are_clickstacks() {
         &all_in_order(&tables),
     );
 
-    let again = apply_schema(&database.config()).await.unwrap();
+    let again = applied(&database.config()).await;
     assert!(again.iter().all(|done| !done.created), "{again:?}");
 }
 
@@ -82,7 +87,7 @@ async fn a_time_to_live_of_hours_is_kept() {
     let database = Database::new("ttl").await;
     let mut config = database.config();
     config.ttl.traces = std::time::Duration::from_secs(90 * 60);
-    apply_schema(&config).await.unwrap();
+    applied(&config).await;
     let found = database
         .number(
             "SELECT count() FROM system.tables WHERE database = '{db}' AND engine_full LIKE '%toIntervalSecond(5400)%'",
@@ -99,7 +104,7 @@ async fn missing_tables_and_wrong_columns_are_all_named() {
     let error = ClickHouse::connect(config.clone(), None).await.unwrap_err();
     assert!(error.to_string().contains("otel_metrics_gauge: no such table"), "{error}");
 
-    apply_schema(&config).await.unwrap();
+    applied(&config).await;
     database.run("DROP TABLE {db}.otel_logs_attr_kv_rollup_15m_mv").await;
     database.run("DROP TABLE {db}.otel_logs").await;
     database

@@ -8,7 +8,7 @@ use crate::sink::clickhouse::query::Query;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
     /// Its name, without the database.
-    pub name: &'static str,
+    pub name: String,
     /// `false`: it was there before and is left as it is.
     pub created: bool,
 }
@@ -18,7 +18,7 @@ pub struct Done {
 #[error("cannot create {name}: {}", .failure.with_remedy())]
 pub struct ApplyError {
     /// Its name, without the database; `the schema` when not even the list of tables was answered.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// Why.
     pub(crate) failure: Failure,
 }
@@ -32,18 +32,22 @@ pub(in crate::sink::clickhouse) async fn apply(
     database: &str,
     statements: &[Statement],
 ) -> Result<Vec<Done>, ApplyError> {
-    let failed = |name| move |failure| ApplyError { name, failure };
+    let failed = |name: &str| {
+        let name = name.to_owned();
+        move |failure| ApplyError { name, failure }
+    };
     let list =
         format!("SELECT name FROM system.tables WHERE database = {} FORMAT TabSeparatedRaw", super::literal(database));
     let answer = query.run(&list).await.map_err(failed("the schema"))?;
     let answer = String::from_utf8_lossy(&answer);
     let mut done = Vec::new();
     for statement in statements {
-        let created = !answer.lines().any(|name| name == statement.name);
+        let name = statement.table();
+        let created = !answer.lines().any(|known| known == name);
         if created {
-            query.run(&statement.sql).await.map_err(failed(statement.name))?;
+            query.run(&statement.sql).await.map_err(failed(&name))?;
         }
-        done.push(Done { name: statement.name, created });
+        done.push(Done { name, created });
     }
     Ok(done)
 }

@@ -5,14 +5,17 @@
 
 use std::time::Duration;
 
+use super::target::{Definitions, Target};
 use super::version::Version;
-use crate::config::Ttl;
+use crate::config::{self, Layout, Ttl};
 
 /// One table or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
-    /// Its name, without the database.
+    /// What ClickStack calls it, without the database.
     pub name: &'static str,
+    /// What follows that in its own name.
+    pub suffix: String,
     /// `CREATE … IF NOT EXISTS …`, without a semicolon.
     pub sql: String,
 }
@@ -21,9 +24,35 @@ pub struct Statement {
 struct Filling<'a> {
     database: &'a str,
     ttl: &'a Ttl,
-    text_indexes: bool,
-    /// What is inserted lies in one file; what was merged has a file a column (docs/decisions/0010-cheaper-inserts.md).
-    compact_inserts: bool,
+    layout: &'a Layout,
+    target: &'a Target,
+}
+
+/// Settings of tables that a server may not take. What is inserted lies in one file, and what was merged has a file a column, by
+/// `min_level_for_wide_part` (docs/decisions/0010-cheaper-inserts.md).
+pub(super) const SETTINGS: [&str; 9] = [
+    "ttl_only_drop_parts",
+    "enable_block_number_column",
+    "enable_block_offset_column",
+    "non_replicated_deduplication_window",
+    "replicated_deduplication_window",
+    "replicated_deduplication_window_seconds",
+    "fsync_after_insert",
+    "fsync_part_directory",
+    "min_level_for_wide_part",
+];
+
+/// Tokens that a table is to keep, by count and, where replicas keep them together, by time: an hour is what newer servers keep them by themselves, and a
+/// gateway may be away for longer.
+const WINDOW: &str = "non_replicated_deduplication_window = 10000";
+const REPLICATED_WINDOW: &str =
+    "replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800";
+
+impl Statement {
+    /// Its name, without the database.
+    pub fn table(&self) -> String {
+        format!("{}{}", self.name, self.suffix)
+    }
 }
 
 /// The columns that the logs' rollup counts.
@@ -59,25 +88,14 @@ const METRICS: [(&str, &str); 5] = [
 /// The views that feed ClickStack's rollups.
 pub(super) const OWN_VIEWS: [&str; 2] = ["otel_logs_attr_kv_rollup_15m_mv", "otel_traces_kv_rollup_15m_mv"];
 
-/// All tables and views for a server of this version.
+/// All tables and views for a server of one's own of this version.
 pub fn statements(database: &str, ttl: &Ttl, version: Version) -> Vec<Statement> {
-    let filling = Filling {
-        database,
-        ttl,
-        text_indexes: version.has_text_indexes(),
-        compact_inserts: version.has_level_for_wide_part(),
-    };
-    let mut all = vec![
-        filling.table("otel_logs", include_str!("sql/otel_logs.sql"), ttl.logs, Expiry::TIMESTAMP),
-        filling.rollup("otel_logs_kv_rollup_15m", ttl.logs),
-        filling.view(OWN_VIEWS[0], "otel_logs", "otel_logs_kv_rollup_15m", &LOG_COLUMNS),
-        filling.table("otel_traces", include_str!("sql/otel_traces.sql"), ttl.traces, Expiry::TRACES),
-        filling.rollup("otel_traces_kv_rollup_15m", ttl.traces),
-        filling.view(OWN_VIEWS[1], "otel_traces", "otel_traces_kv_rollup_15m", &TRACE_COLUMNS),
-        filling.table("hyperdx_sessions", include_str!("sql/hyperdx_sessions.sql"), ttl.sessions, Expiry::SESSIONS),
-    ];
-    all.extend(METRICS.map(|(name, columns)| filling.metrics(name, columns)));
-    all
+    Filling { database, ttl, layout: &Layout::default(), target: &Target::of(version) }.all()
+}
+
+/// All tables and views of a configuration for one server, or for all of a cluster.
+pub fn statements_for(config: &config::ClickHouse, target: &Target) -> Vec<Statement> {
+    Filling { database: &config.database, ttl: &config.ttl, layout: &config.schema, target }.all()
 }
 
 /// What a row's age is counted from.
@@ -115,8 +133,60 @@ impl Expiry {
 }
 
 impl Filling<'_> {
+    fn all(&self) -> Vec<Statement> {
+        let ttl = self.ttl;
+        let mut all = vec![
+            self.table("otel_logs", include_str!("sql/otel_logs.sql"), ttl.logs, Expiry::TIMESTAMP),
+            self.rollup("otel_logs_kv_rollup_15m", ttl.logs),
+            self.view(OWN_VIEWS[0], "otel_logs", "otel_logs_kv_rollup_15m", &LOG_COLUMNS),
+            self.table("otel_traces", include_str!("sql/otel_traces.sql"), ttl.traces, Expiry::TRACES),
+            self.rollup("otel_traces_kv_rollup_15m", ttl.traces),
+            self.view(OWN_VIEWS[1], "otel_traces", "otel_traces_kv_rollup_15m", &TRACE_COLUMNS),
+            self.table("hyperdx_sessions", include_str!("sql/hyperdx_sessions.sql"), ttl.sessions, Expiry::SESSIONS),
+        ];
+        all.extend(METRICS.map(|(name, columns)| self.metrics(name, columns)));
+        if let (true, Some(cluster)) = (self.layout.distributed, &self.layout.cluster) {
+            let held = all.iter().map(|one| one.name).filter(|name| !OWN_VIEWS.contains(name));
+            let over: Vec<Statement> = held.map(|name| self.distributed(name, cluster)).collect();
+            all.extend(over);
+        }
+        all
+    }
+
+    /// A table that reads what lies in all shards. Nobody inserts through it, and no key says where a row lies: shards take turns, a part at a time. A
+    /// sharding key of columns would be a promise that `optimize_skip_unused_shards` and `optimize_distributed_group_by_sharding_key` believe.
+    fn distributed(&self, name: &'static str, cluster: &str) -> Statement {
+        let (database, held) = (identifier(self.database), format!("{name}{}", self.layout.suffix));
+        let sql = format!(
+            "CREATE TABLE IF NOT EXISTS {database}.{name}{} AS {database}.{}\nENGINE = Distributed({}, {}, {}, rand())",
+            self.on_cluster(),
+            identifier(&held),
+            literal(cluster),
+            literal(self.database),
+            literal(&held)
+        );
+        Statement { name, suffix: String::new(), sql }
+    }
+
+    fn on_cluster(&self) -> String {
+        let cluster = self.layout.cluster.as_ref().filter(|_| self.target.on_cluster);
+        cluster.map(|cluster| format!(" ON CLUSTER {}", identifier(cluster))).unwrap_or_default()
+    }
+
+    /// What stands before and after `MergeTree`, and how long tokens are kept. A database that replicates definitions fills the arguments in itself.
+    fn engine(&self) -> (&'static str, String, &'static str) {
+        match (self.target.definitions, &self.layout.replicated) {
+            (Definitions::Shared, _) => ("", String::new(), WINDOW),
+            (Definitions::Replicated, _) => ("Replicated", String::new(), REPLICATED_WINDOW),
+            (Definitions::Own, None) => ("", String::new(), WINDOW),
+            (Definitions::Own, Some(config::Replicated { path, replica })) => {
+                ("Replicated", format!("({}, {})", literal(path), literal(replica)), REPLICATED_WINDOW)
+            }
+        }
+    }
+
     fn table(&self, name: &'static str, template: &str, ttl: Duration, expiry: Expiry) -> Statement {
-        let (items, words, id) = if self.text_indexes {
+        let (items, words, id) = if self.target.version.has_text_indexes() {
             ("text(tokenizer = 'array')", "text(tokenizer = 'splitByNonAlpha')", "text(tokenizer = 'array')")
         } else {
             (
@@ -125,17 +195,27 @@ impl Filling<'_> {
                 "bloom_filter(0.001) GRANULARITY 1",
             )
         };
+        let (replicated, place, window) = self.engine();
+        let suffix = self.layout.suffix.clone();
         let sql = template
             .replace("{database}", &identifier(self.database))
-            .replace("{table}", name)
+            .replace("{table}", &identifier(&format!("{name}{suffix}")))
+            .replace("{on_cluster}", &self.on_cluster())
+            .replace("{replicated}", replicated)
+            .replace("{window}", window)
             .replace("{text_items}", items)
             .replace("{text_words}", words)
             .replace("{text_id}", id)
-            .replace("{level}", if self.compact_inserts { ", min_level_for_wide_part = 1" } else { "" })
+            .replace(
+                "{level}",
+                if self.target.version.has_level_for_wide_part() { ", min_level_for_wide_part = 1" } else { "" },
+            )
             .replace("{ttl}\n", &with_line_end(expiry.clause(ttl)))
+            // Last: it has braces of its own, which are ClickHouse's macros.
+            .replace("{place}", &place)
             .trim_end()
             .to_owned();
-        Statement { name, sql }
+        Statement { name, suffix, sql: self.target.without_refused(sql) }
     }
 
     fn rollup(&self, name: &'static str, ttl: Duration) -> Statement {
@@ -157,13 +237,14 @@ impl Filling<'_> {
         let sql = include_str!("sql/kv_rollup_15m_mv.sql")
             .replace("{database}", &identifier(self.database))
             .replace("{view}", name)
-            .replace("{table}", target)
-            .replace("{source}", source)
+            .replace("{on_cluster}", &self.on_cluster())
+            .replace("{table}", &identifier(&format!("{target}{}", self.layout.suffix)))
+            .replace("{source}", &identifier(&format!("{source}{}", self.layout.suffix)))
             .replace("{columns}", &names)
             .replace("{pairs}", &pairs)
             .trim_end()
             .to_owned();
-        Statement { name, sql }
+        Statement { name, suffix: String::new(), sql }
     }
 }
 

@@ -25,6 +25,9 @@ pub struct ServerSchema {
     pub(crate) version: String,
     /// As `timezone()` says it: decides on a row's day.
     pub(crate) timezone: String,
+    /// Settings of inserts that this user may not choose, and their values.
+    #[serde(default)]
+    pub(crate) fixed: BTreeMap<String, String>,
     /// Tables of the database by name; views are not among them, but for those that stand where a table is written.
     pub tables: BTreeMap<String, Table>,
 }
@@ -32,6 +35,9 @@ pub struct ServerSchema {
 /// One table.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Table {
+    /// Its name, where it is not the one by which it is known here.
+    #[serde(default)]
+    pub(crate) stored_as: Option<String>,
     /// Its engine's name.
     pub(crate) engine: String,
     /// The table that it passes rows on to, when it is a Distributed or a Buffer table.
@@ -82,6 +88,11 @@ impl ServerSchema {
 }
 
 impl Table {
+    /// Its name on the server, of the one by which it is known here.
+    pub(crate) fn name<'a>(&'a self, known: &'a str) -> &'a str {
+        self.stored_as.as_deref().unwrap_or(known)
+    }
+
     /// Tokens and rows are kept together, on all replicas.
     pub(crate) fn is_replicated(&self) -> bool {
         self.engine.starts_with("Replicated") || self.engine.starts_with("Shared")
@@ -118,7 +129,7 @@ impl Table {
             true => "replicated_deduplication_window",
             false => "non_replicated_deduplication_window",
         };
-        let (database, name) = (identifier(database), identifier(name));
+        let (database, name) = (identifier(database), identifier(self.name(name)));
         (self.deduplication_window == 0)
             .then(|| format!("ALTER TABLE {database}.{name} MODIFY SETTING {setting} = {WINDOW}"))
     }

@@ -6,6 +6,7 @@ use clickhouse::{Client, Row};
 use serde::Deserialize;
 
 use super::facts::{Column, ServerSchema, Table};
+use crate::sink::clickhouse::insert;
 
 #[derive(Row, Deserialize)]
 struct TableRow {
@@ -35,7 +36,8 @@ pub(in crate::sink::clickhouse) struct Found {
     pub(in crate::sink::clickhouse) now: u32,
 }
 
-/// Reads version, time zone, clock, tables and columns of a database. Views are left out but where they have the name of a table that is written.
+/// Reads version, time zone, clock, tables and columns of a database. Views are left out but where they have the name of a table that is written. Where a
+/// suffix follows the names of the tables that hold rows, those are known by the names that are written, and what has these names itself is left out.
 ///
 /// # Errors
 /// When the server does not answer, or refuses the user.
@@ -43,7 +45,16 @@ pub(in crate::sink::clickhouse) async fn read(
     client: &Client,
     database: &str,
     written: &[&str],
+    suffix: &str,
 ) -> Result<Found, clickhouse::error::Error> {
+    let stored: Vec<String> = written.iter().map(|name| format!("{name}{suffix}")).collect();
+    let known = |name: &str| -> Option<String> {
+        match name.strip_suffix(suffix) {
+            Some(known) if written.contains(&known) => Some(known.to_owned()),
+            _ if written.contains(&name) => None,
+            _ => Some(name.to_owned()),
+        }
+    };
     let about = client.query("SELECT version(), timezone(), toUnixTimestamp(now())");
     let (version, timezone, now) = about.fetch_one::<(String, String, u32)>().await?;
     let defaults = client
@@ -58,11 +69,17 @@ pub(in crate::sink::clickhouse) async fn read(
              WHERE database = ? AND (engine NOT LIKE '%View' OR name IN ?) AND name NOT LIKE '.inner%'",
         )
         .bind(database)
-        .bind(written)
+        .bind(&stored)
         .fetch_all::<TableRow>()
         .await?;
-    let mut tables: BTreeMap<String, Table> =
-        rows.into_iter().map(|row| (row.name.clone(), table(row, &defaults))).collect();
+    let mut tables: BTreeMap<String, Table> = rows
+        .into_iter()
+        .filter_map(|row| Some((known(&row.name)?, row)))
+        .map(|(name, row)| {
+            let stored_as = (name != row.name).then(|| row.name.clone());
+            (name, Table { stored_as, ..table(row, &defaults) })
+        })
+        .collect();
     let columns = client
         .query(
             "SELECT table, name, type, default_kind, default_expression FROM system.columns WHERE database = ? \
@@ -72,12 +89,19 @@ pub(in crate::sink::clickhouse) async fn read(
         .fetch_all::<ColumnRow>()
         .await?;
     for row in columns {
-        if let Some(table) = tables.get_mut(&row.table) {
+        if let Some(table) = known(&row.table).and_then(|name| tables.get_mut(&name)) {
             let ColumnRow { name, r#type, default_kind, default_expression, .. } = row;
             table.columns.push(Column { name, type_name: r#type, default_kind, default_expression });
         }
     }
-    Ok(Found { schema: ServerSchema { version, timezone, tables }, now })
+    // What is not told is found out when an insert is refused.
+    let fixed = client
+        .query("SELECT name, value FROM system.settings WHERE readonly AND name IN ?")
+        .bind(insert::names())
+        .fetch_all::<(String, String)>()
+        .await
+        .map_or_else(|_| BTreeMap::new(), |rows| rows.into_iter().collect());
+    Ok(Found { schema: ServerSchema { version, timezone, fixed, tables }, now })
 }
 
 /// What the user may do, one GRANT statement an entry; through its roles too, where the server tells.
@@ -109,6 +133,7 @@ fn table(row: TableRow, defaults: &BTreeMap<String, String>) -> Table {
         row.dependencies_database.iter().zip(&row.dependencies_table).map(|(d, t)| format!("{d}.{t}")).collect();
     views.sort();
     Table {
+        stored_as: None,
         behind: super::engine::behind(&row.engine, &row.engine_full),
         ttl: super::ttl::clause(&row.engine_full).to_owned(),
         engine: row.engine,

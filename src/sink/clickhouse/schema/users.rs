@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use super::ddl::{OWN_VIEWS, identifier, literal, statements};
+use super::ddl::{OWN_VIEWS, identifier, literal, statements_for};
+use super::target::Target;
 use super::version::Version;
-use crate::config::{ClickHouse, Secret};
+use crate::config::{ClickHouse, Layout, Secret};
 
 /// What the ingest user reads of the server, where `select_from_system_db_requires_grant` is on (docs/clickhouse.md).
 const READ_BY_INGEST: [&str; 5] = ["tables", "columns", "merge_tree_settings", "processes", "replicas"];
@@ -78,17 +79,24 @@ pub fn ingest_user(config: &ClickHouse, hosts: &[String], cloud: bool) -> Vec<St
     if config.create_schema {
         all.push(account.grant(&format!("CREATE TABLE, CREATE VIEW ON {database}.*")));
         if !cloud {
-            all.push(account.grant("TABLE ENGINE ON MergeTree, TABLE ENGINE ON SummingMergeTree"));
+            all.push(account.grant(&engines(&config.schema)));
         }
     }
-    let tables = statements(&config.database, &config.ttl, Version::NEWEST).into_iter().map(|statement| statement.name);
+    let tables = statements_for(config, &Target::of(Version::NEWEST)).into_iter();
     all.extend(
         tables
-            .filter(|name| !OWN_VIEWS.contains(name))
-            .map(|table| account.grant(&format!("SELECT, INSERT ON {database}.{}", identifier(table)))),
+            .filter(|one| !OWN_VIEWS.contains(&one.name) && one.suffix == config.schema.suffix)
+            .map(|one| account.grant(&format!("SELECT, INSERT ON {database}.{}", identifier(&one.table())))),
     );
     all.extend(account.read_system(&READ_BY_INGEST));
     all
+}
+
+/// The engines of the tables that are created.
+fn engines(layout: &Layout) -> String {
+    let (prefix, over) = (if layout.replicated.is_some() { "Replicated" } else { "" }, layout.distributed);
+    let tables = format!("TABLE ENGINE ON {prefix}MergeTree, TABLE ENGINE ON {prefix}SummingMergeTree");
+    if over { format!("{tables}, TABLE ENGINE ON Distributed") } else { tables }
 }
 
 /// HyperDX's user. `readonly = 2`: it reads only, and sets with its queries what it needs, among them the settings that ClickStack's guide names:

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS {database}.hyperdx_sessions
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 (
     Timestamp DateTime64(9) CODEC(Delta(8), ZSTD(1)),
     TimestampTime DateTime DEFAULT toDateTime(Timestamp),
@@ -25,10 +25,10 @@ CREATE TABLE IF NOT EXISTS {database}.hyperdx_sessions
     INDEX idx_scope_attr_value mapValues(ScopeAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1
 )
-ENGINE = MergeTree
+ENGINE = {replicated}MergeTree{place}
 PARTITION BY toDate(TimestampTime)
 PRIMARY KEY (ServiceName, TimestampTime)
 ORDER BY (ServiceName, TimestampTime, Timestamp)
 {ttl}
 SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1,
-    non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1{level}
+    {window}, fsync_after_insert = 1, fsync_part_directory = 1{level}

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS {database}.{table}
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 (
     Timestamp DateTime,
     ColumnIdentifier LowCardinality(String),
@@ -8,9 +8,9 @@ CREATE TABLE IF NOT EXISTS {database}.{table}
     INDEX idx_count_minmax count TYPE minmax GRANULARITY 1,
     INDEX idx_timestamp_minmax Timestamp TYPE minmax GRANULARITY 1
 )
-ENGINE = SummingMergeTree
+ENGINE = {replicated}SummingMergeTree{place}
 PARTITION BY toDate(Timestamp)
 ORDER BY (ColumnIdentifier, Key, Timestamp, Value)
 {ttl}
 SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1,
-    non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+    {window}, fsync_after_insert = 1, fsync_part_directory = 1

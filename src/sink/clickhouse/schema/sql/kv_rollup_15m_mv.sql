@@ -1,4 +1,4 @@
-CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.{view} TO {database}.{table}
+CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.{view}{on_cluster} TO {database}.{table}
 (
     Timestamp DateTime,
     ColumnIdentifier String,

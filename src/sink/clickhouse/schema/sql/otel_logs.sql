@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS {database}.otel_logs
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 (
     Timestamp DateTime64(9) CODEC(Delta(8), ZSTD(1)),
     TraceId String CODEC(ZSTD(1)),
@@ -36,9 +36,9 @@ CREATE TABLE IF NOT EXISTS {database}.otel_logs
     INDEX idx_scope_attr_key mapKeys(ScopeAttributes) TYPE {text_items},
     INDEX idx_trace_id TraceId TYPE {text_id}
 )
-ENGINE = MergeTree
+ENGINE = {replicated}MergeTree{place}
 PARTITION BY toDate(Timestamp)
 ORDER BY (toStartOfFiveMinutes(Timestamp), ServiceName, Timestamp)
 {ttl}
 SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, enable_block_offset_column = 1,
-    non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1{level}
+    {window}, fsync_after_insert = 1, fsync_part_directory = 1{level}

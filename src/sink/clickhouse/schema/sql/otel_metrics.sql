@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS {database}.{table}
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 (
     ResourceAttributes Map(LowCardinality(String), String) CODEC(ZSTD(1)),
     ResourceSchemaUrl String CODEC(ZSTD(1)),
@@ -23,9 +23,9 @@ CREATE TABLE IF NOT EXISTS {database}.{table}
     INDEX idx_scope_attr_value mapValues(ScopeAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX idx_time_minmax TimeUnix TYPE minmax GRANULARITY 1
 )
-ENGINE = MergeTree
+ENGINE = {replicated}MergeTree{place}
 PARTITION BY toDate(TimeUnix)
 ORDER BY (ServiceName, MetricName, toStartOfHour(TimeUnix), cityHash64(Attributes), TimeUnix)
 {ttl}
 SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1,
-    non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1{level}
+    {window}, fsync_after_insert = 1, fsync_part_directory = 1{level}
