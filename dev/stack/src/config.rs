@@ -163,6 +163,13 @@ impl Config {
         self
     }
 
+    /// Forwards to any of these. Instead of [`Config::forward`].
+    #[must_use]
+    pub fn forward_to(mut self, endpoints: &[String], protocol: &str) -> Config {
+        self.sink = format!("  forward:\n    endpoint: {endpoints:?}\n    protocol: {protocol}\n");
+        self
+    }
+
     /// The collector wants this in `authorization`, and shows a certificate that this CA signed. After [`Config::forward`].
     #[must_use]
     pub fn token(self, token: &str, ca: &Path) -> Config {

@@ -1,6 +1,7 @@
 //! otelgate in front of a real collector, over TLS and with its token. These tests need the collector's program, and say so when it
 //! has not been built (`dev/oracle/build-collector.sh`); those of `told` and `profiles` need none.
 
+mod many;
 mod mutual;
 mod pressure;
 mod profiles;

@@ -91,3 +91,19 @@ async fn text(query: Query<'_>, sql: &str) -> Result<String, Failure> {
     let answer = query.run(&format!("{sql} FORMAT TabSeparatedRaw")).await?;
     Ok(String::from_utf8_lossy(&answer).trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_refused_is_left_out() {
+        let sql = "CREATE TABLE a.b\n(c UInt8)\nENGINE = MergeTree\nSETTINGS d = 1, e = 2,\n    f = 3".to_owned();
+        let mut target = Target::of(Version::NEWEST);
+        assert_eq!(target.without_refused(sql.clone()), sql);
+        target.refused.extend(["d".to_owned(), "f".to_owned()]);
+        assert!(target.without_refused(sql.clone()).ends_with("ENGINE = MergeTree\nSETTINGS e = 2"));
+        target.refused.insert("e".to_owned());
+        assert!(target.without_refused(sql).ends_with("ENGINE = MergeTree"));
+    }
+}
