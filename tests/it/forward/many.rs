@@ -32,7 +32,7 @@ async fn half_of_ten_collectors_die_and_none_is_lost() {
     }
     let urls: Vec<String> = tunnels.iter().map(|tunnel| format!("http://127.0.0.1:{}", tunnel.port)).collect();
     let sections = format!(
-        "spool: {{ dir: '{}', min_free_bytes: 0B }}\nbatch: {{ max_age: 10ms }}\n",
+        "spool: {{ dir: '{}', min_free_bytes: 0B }}\nbatch: {{ max_age: 50ms }}\n",
         folder.path().join("spool").display()
     );
     let config = config(folder.path(), &certificates, "many").forward_to(&urls, "http");
