@@ -42,10 +42,10 @@ async fn half_of_ten_collectors_die_and_none_is_lost() {
     for request in 0..REQUESTS {
         if request.is_multiple_of(24) {
             let number = usize::try_from(request / 24).expect("few");
-            // The odd ones die one after another, in the middle of what they do; two of them come back.
+            // The first of those that do well is taken while none is busy: so each that dies is one in use. Two come back.
             match number {
-                1 | 3 | 5 | 7 | 9 => tunnels[number].set(Passage::Closed),
-                6 | 8 => tunnels[number - 5].set(Passage::Open),
+                1 | 3 | 5 | 7 | 9 => tunnels[number / 2].set(Passage::Closed),
+                6 | 8 => tunnels[number / 2 - 3].set(Passage::Open),
                 _ => {}
             }
         }
@@ -57,8 +57,8 @@ async fn half_of_ten_collectors_die_and_none_is_lost() {
         let service = format!("many-{request}.");
         assert!(eventually(true, async || arrived(&service)).await, "{service} is lost");
     }
-    for number in (0..COLLECTORS).step_by(2) {
-        assert!(!taken[number].lock().expect("no panic").is_empty(), "collector {number} lives and took nothing");
+    for (number, taken) in taken.iter().enumerate().take(3) {
+        assert!(!taken.lock().expect("no panic").is_empty(), "collector {number} was never in use");
     }
     edge.process.stop(Duration::from_secs(60)).await.expect("ends");
 }
