@@ -4,7 +4,8 @@ use http::Uri;
 
 use super::http::{Http, SetupError};
 use super::query::Query;
-use super::schema::{self, Done, Target};
+pub use super::schema::Done;
+use super::schema::{self, Target};
 use super::servers::Servers;
 use super::start::{FIRST_ANSWER, StartError};
 use crate::config;

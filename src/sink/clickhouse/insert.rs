@@ -321,8 +321,10 @@ mod tests {
 
     #[test]
     fn a_quorum_is_asked_for_where_replicas_have_a_log() {
+        let fixed = BTreeMap::new();
         let of = |quorum| {
             Options {
+                fixed: &fixed,
                 timeout: Duration::from_secs(30),
                 execution: Duration::from_secs(25),
                 ignore_view_errors: false,

@@ -46,9 +46,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use compare::{Altered, Tables};
-pub use create::{Applied, apply_schema};
+pub use create::{Applied, Done, apply_schema};
 pub(crate) use error::Failure;
-pub use schema::Done;
 pub(crate) use shards::{Schemas, Shards};
 pub use start::StartError;
 pub(crate) use survey::Asker;
