@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::ClickHouse;
 use super::change::{self, Taken};
-use super::create::{create_missing, create_missing_elsewhere};
+use super::create::{FIRST_ANSWER, create_missing_elsewhere};
 use super::encode::{EncoderFactory, EncoderSettings, Keeps, Plans, SchemaError, ServerClock, TableKind};
 use super::error::Failure;
 use super::http::{Http, SetupError, base};
@@ -29,9 +29,6 @@ use crate::sink::Heard;
 
 /// Between two readings at least, and when nothing could be read yet; between two questions to servers that are away.
 const SOON: Duration = Duration::from_secs(5);
-
-/// A server that has not answered its first question after this long is away.
-pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Why the sink cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -268,7 +265,7 @@ async fn settle_tables(
 ) -> Result<Found, StartError> {
     let query = Query::new(http, server);
     if config.create_schema {
-        for done in create_missing(query, config).await?.iter().filter(|done| done.created) {
+        for done in schema::create_missing(query, config).await?.iter().filter(|done| done.created) {
             tracing::info!(table = done.name, "created");
         }
     }

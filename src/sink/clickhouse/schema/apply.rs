@@ -1,6 +1,8 @@
 //! Creates what is missing, as the ingest user, and says what it did.
 
 use super::ddl::Statement;
+use super::target::Target;
+use crate::config;
 use crate::sink::clickhouse::error::Failure;
 use crate::sink::clickhouse::query::Query;
 
@@ -23,15 +25,28 @@ pub struct ApplyError {
     pub(crate) failure: Failure,
 }
 
+/// Creates what is missing of a configuration's tables on one server.
+///
+/// # Errors
+/// As [`apply`].
+pub(in crate::sink::clickhouse) async fn create_missing(
+    query: Query<'_>,
+    config: &config::ClickHouse,
+) -> Result<Vec<Done>, ApplyError> {
+    let target = Target::ask(query, &config.database).await;
+    let target = target.map_err(|failure| ApplyError { name: "the schema".to_owned(), failure })?;
+    if !target.refused.is_empty() {
+        let settings = target.refused.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        tracing::info!("tables are made without settings that the server does not take: {settings}");
+    }
+    apply(query, &config.database, &super::statements_for(config, &target)).await
+}
+
 /// Runs the statements of what is not there yet, in order.
 ///
 /// # Errors
 /// The first statement that fails; what was created before it stays.
-pub(in crate::sink::clickhouse) async fn apply(
-    query: Query<'_>,
-    database: &str,
-    statements: &[Statement],
-) -> Result<Vec<Done>, ApplyError> {
+async fn apply(query: Query<'_>, database: &str, statements: &[Statement]) -> Result<Vec<Done>, ApplyError> {
     let failed = |name: &str| {
         let name = name.to_owned();
         move |failure| ApplyError { name, failure }

@@ -28,20 +28,6 @@ struct Filling<'a> {
     target: &'a Target,
 }
 
-/// Settings of tables that a server may not take. What is inserted lies in one file, and what was merged has a file a column, by
-/// `min_level_for_wide_part` (docs/decisions/0010-cheaper-inserts.md).
-pub(super) const SETTINGS: [&str; 9] = [
-    "ttl_only_drop_parts",
-    "enable_block_number_column",
-    "enable_block_offset_column",
-    "non_replicated_deduplication_window",
-    "replicated_deduplication_window",
-    "replicated_deduplication_window_seconds",
-    "fsync_after_insert",
-    "fsync_part_directory",
-    "min_level_for_wide_part",
-];
-
 /// Tokens that a table is to keep, by count and, where replicas keep them together, by time: an hour is what newer servers keep them by themselves, and a
 /// gateway may be away for longer.
 const WINDOW: &str = "non_replicated_deduplication_window = 10000";

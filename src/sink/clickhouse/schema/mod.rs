@@ -18,7 +18,7 @@ mod version;
 
 pub(crate) use apply::ApplyError;
 pub use apply::Done;
-pub(super) use apply::apply;
+pub(super) use apply::create_missing;
 pub use ddl::{Statement, identifier, literal, statements, statements_for};
 pub use diff::Difference;
 pub(crate) use diff::same_ttl;

@@ -6,13 +6,26 @@
 
 use std::collections::BTreeSet;
 
-use super::ddl::literal;
 use super::version::Version;
 use crate::sink::clickhouse::error::Failure;
 use crate::sink::clickhouse::query::Query;
 
 /// What the server keeps for itself where tables are Shared: parts lie in one storage, which is as durable as it is.
 const NOT_SHARED: [&str; 3] = ["non_replicated_deduplication_window", "fsync_after_insert", "fsync_part_directory"];
+
+/// Settings of tables that a server may not take. What is inserted lies in one file, and what was merged has a file a column, by
+/// `min_level_for_wide_part` (docs/decisions/0010-cheaper-inserts.md).
+const SETTINGS: [&str; 9] = [
+    "ttl_only_drop_parts",
+    "enable_block_number_column",
+    "enable_block_offset_column",
+    "non_replicated_deduplication_window",
+    "replicated_deduplication_window",
+    "replicated_deduplication_window_seconds",
+    "fsync_after_insert",
+    "fsync_part_directory",
+    "min_level_for_wide_part",
+];
 
 /// How a database treats definitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,7 +65,7 @@ impl Target {
     pub(in crate::sink::clickhouse) async fn ask(query: Query<'_>, database: &str) -> Result<Target, Failure> {
         let version = text(query, "SELECT version()").await?;
         let mut target = Target::of(version.parse().unwrap_or(Version::NEWEST));
-        let engine = format!("SELECT engine FROM system.databases WHERE name = {}", literal(database));
+        let engine = format!("SELECT engine FROM system.databases WHERE name = {}", super::literal(database));
         let cloud = "SELECT value FROM system.settings WHERE name = 'cloud_mode'";
         let (engine, cloud) = (text(query, &engine).await, text(query, cloud).await);
         let is = |answer: &Result<String, Failure>, word: &str| answer.as_ref().is_ok_and(|said| said == word);
@@ -65,7 +78,7 @@ impl Target {
         // Only where it tells at all: an older server has no such column.
         if let Ok(taken) = text(query, "SELECT name FROM system.merge_tree_settings WHERE NOT readonly").await {
             let taken: BTreeSet<&str> = taken.lines().collect();
-            let own = super::ddl::SETTINGS.iter().filter(|name| !taken.is_empty() && !taken.contains(**name));
+            let own = SETTINGS.iter().filter(|name| !taken.is_empty() && !taken.contains(**name));
             target.refused.extend(own.map(|name| (*name).to_owned()));
         }
         Ok(target)
