@@ -153,34 +153,28 @@ pub async fn serve(
     info!("{addresses}");
     ready(&addresses);
 
-    const REREAD: &str = "the configuration is no longer reread";
+    let draining = Draining {
+        order: &admin.drain,
+        readiness: &readiness,
+        listeners: &listeners,
+        gateway: &reload.gateway.clone(),
+        store: &store,
+        telemetry: &telemetry,
+    };
+    let mut times = shutdown;
     let told = async {
         tokio::select! {
-            () = signals.next() => {}
+            () = signals.next() => return,
             () = admin.drain.ordered() => {}
         }
-    };
-    until_it_fails(REREAD, reload.follow(&rounds, surroundings.clone(), told)).await;
-    let mut times = shutdown;
-    if admin.drain.is_ordered() {
-        let draining = Draining {
-            order: &admin.drain,
-            readiness: &readiness,
-            listeners: &listeners,
-            gateway: &reload.gateway.clone(),
-            store: &store,
-            telemetry: &telemetry,
-        };
-        let drained = async {
-            tokio::select! {
-                () = signals.next() => {}
-                () = draining.run(&admin.behind, times.drain_delay) => {}
-            }
-        };
-        until_it_fails(REREAD, reload.follow(&rounds, surroundings, drained)).await;
+        tokio::select! {
+            () = signals.next() => {}
+            () = draining.run(&admin.behind, shutdown.drain_delay) => {}
+        }
         // Who was to look away has had the time for it.
         times.drain_delay = Duration::ZERO;
-    }
+    };
+    until_it_fails("the configuration is no longer reread", reload.follow(&rounds, surroundings, told)).await;
     // Between the last request and the end: who waits for a batch is answered only when it is sealed.
     let flush = async || {
         telemetry.finish().await;
