@@ -219,11 +219,11 @@ impl Gateway {
         // May it send this now: from this page, its signals, its requests a second, memory to begin with; and room for what it will bring.
         let admitted = self.admission.admit(authenticated, call.signal, &head.headers)?;
         self.lanes.room(key)?;
-        let coming = self.lanes.expect(call.signal)?;
+        let mut coming = self.lanes.expect(call.signal)?;
         // The body: gathered, inflated and transcoded within limits, every byte counted as it arrives.
         let limits = BodyLimits { max_bytes: self.limits.max_body_bytes, min_rate: self.limits.min_body_rate };
         let receiving = otlp::receive(admitted, &call, body, limits);
-        let received = deadline.wait(receiving).await.ok_or(deadline.over(Refusal::TooSlow))??;
+        let received = deadline.wait(coming.after(receiving)).await.ok_or(deadline.over(Refusal::TooSlow))??;
         let (kept, size) = self.keep(coming, received, peer.answer(), deadline).await?;
         seen.size = size;
         let partial = kept

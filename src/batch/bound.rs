@@ -39,7 +39,7 @@ impl Lane {
         let mut long = size > INLINE_BYTES;
         loop {
             if long {
-                fresh.received.admitted.turn().await?;
+                fresh.coming.after(fresh.received.admitted.turn()).await?;
                 fresh.received.admitted.spend(bound)?;
             }
             let (outcome, grown) = self.append(fresh, instead, &Growth { max_column_bytes: bound, ..*growth }, long)?;

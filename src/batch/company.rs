@@ -3,10 +3,16 @@
 //! As PostgreSQL's `commit_siblings`: a request waits for company only while there is some. Nobody is coming when no other request of the lane is
 //! being received or encoded; what was sealed before is out of the way when it is written, for until then the next ones gather behind it.
 //!
-//! Invariant: whoever leaves looks, so nothing waits for somebody who has come, given up or panicked.
+//! Who takes longer than a chunk may wait, for a body that trickles in or for a turn, is company for no longer than that: otherwise one slow upload would hold
+//! up everybody's answers.
+//!
+//! Invariant: whoever leaves looks, so nothing waits for somebody who has come, given up, fallen behind or panicked.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::time::timeout;
 
 use super::lane::Lane;
 
@@ -23,24 +29,46 @@ impl Company {
     pub(super) fn is_none(&self) -> bool {
         self.coming.load(Ordering::Acquire) == 0 && self.under_way.load(Ordering::Acquire) == 0
     }
+
+    fn leave(&self, lane: &Arc<Lane>) {
+        if self.coming.fetch_sub(1, Ordering::AcqRel) == 1 {
+            lane.look();
+        }
+    }
 }
 
 /// A request that is on its way to its lane, for as long as this lives.
 pub(crate) struct Coming<'a> {
     lane: &'a Arc<Lane>,
+    /// It did not come within the time that a chunk waits.
+    late: bool,
 }
 
 impl<'a> Coming<'a> {
     pub(super) fn to(lane: &'a Arc<Lane>) -> Self {
         lane.company.coming.fetch_add(1, Ordering::AcqRel);
-        Coming { lane }
+        Coming { lane, late: false }
+    }
+
+    /// What comes of `arriving`, which the request needs before it can be encoded. While that takes longer than a chunk waits, nobody counts on it.
+    pub(crate) async fn after<F: Future>(&mut self, arriving: F) -> F::Output {
+        let mut arriving = pin!(arriving);
+        if let Ok(here) = timeout(self.lane.commit_interval, &mut arriving).await {
+            return here;
+        }
+        self.late = true;
+        self.lane.company.leave(self.lane);
+        let here = arriving.await;
+        self.lane.company.coming.fetch_add(1, Ordering::AcqRel);
+        self.late = false;
+        here
     }
 }
 
 impl Drop for Coming<'_> {
     fn drop(&mut self) {
-        if self.lane.company.coming.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.lane.look();
+        if !self.late {
+            self.lane.company.leave(self.lane);
         }
     }
 }
@@ -67,7 +95,7 @@ impl Drop for UnderWay {
 mod tests {
     use std::time::Duration;
 
-    use tokio::time::Instant;
+    use tokio::time::{Instant, timeout};
 
     use super::super::tests::{Path, RULES, durable};
     use crate::signal::Signal;
@@ -120,6 +148,46 @@ mod tests {
         let (other, began) = (path.lanes.expect(Signal::Traces), Instant::now());
         path.send(LARGE).await.unwrap();
         assert_eq!(began.elapsed(), Duration::ZERO, "another lane is no company");
+        drop(other);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_is_company_for_no_longer_than_the_interval() {
+        let path = path();
+        let began = Instant::now();
+        let mut coming = path.lanes.expect(Signal::Logs).unwrap();
+        let (whole, arrives) = tokio::sync::oneshot::channel();
+        let mut slow = Box::pin(coming.after(arrives));
+        tokio::select! {
+            _ = &mut slow => panic!("it has not arrived"),
+            kept = path.send(LARGE) => drop(kept.unwrap()),
+        }
+        let took = began.elapsed();
+        assert!((RULES.commit_interval..2 * RULES.commit_interval).contains(&took), "{took:?}");
+
+        let began = Instant::now();
+        path.send(LARGE).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO, "it is not waited for any more");
+
+        whole.send(()).unwrap();
+        slow.await.unwrap();
+        path.send(LARGE).await.unwrap();
+        assert!(began.elapsed() >= RULES.commit_interval, "once it is there it is company again");
+        drop(coming);
+        let began = Instant::now();
+        path.send(LARGE).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_that_breaks_off_leaves_once() {
+        let path = path();
+        let mut coming = path.lanes.expect(Signal::Logs).unwrap();
+        drop(timeout(2 * RULES.commit_interval, coming.after(std::future::pending::<()>())).await);
+        drop(coming);
+        let (began, other) = (Instant::now(), path.lanes.expect(Signal::Logs));
+        path.send(LARGE).await.unwrap();
+        assert!(began.elapsed() >= RULES.commit_interval, "the other one still counts");
         drop(other);
     }
 

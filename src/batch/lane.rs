@@ -47,7 +47,7 @@ const TOO_DEEP: &str = "nest too deep";
 
 /// The open chunks of one signal.
 pub(super) struct Lane {
-    commit_interval: Duration,
+    pub(super) commit_interval: Duration,
     max_chunk_rows: u64,
     encoders: Encoders,
     open: Mutex<OpenChunks>,

@@ -36,11 +36,11 @@ const RULES: config::Batch = config::Batch {
     deadline: Duration::from_secs(2),
 };
 
-fn lanes(sink: &Arc<FakeSink>, metrics: &Arc<Metrics>) -> Arc<Lanes> {
+fn lanes(rules: config::Batch, sink: &Arc<FakeSink>, metrics: &Arc<Metrics>) -> Arc<Lanes> {
     let sink: Arc<dyn Sink> = sink.clone();
     let spool = Arc::new(Spool::in_memory());
     let deliveries = Deliveries::new(sink.clone(), 4, metrics.clone());
-    Arc::new(Lanes::start(&sink, &spool, &deliveries, RULES, &REQUEST, metrics, crate::batch::Left::default()))
+    Arc::new(Lanes::start(&sink, &spool, &deliveries, rules, &REQUEST, metrics, crate::batch::Left::default()))
 }
 
 /// A gateway whose keys are `good`, `other`, `bomber`, `traces-only` and `small`, and the sink behind it.
@@ -50,6 +50,10 @@ pub(super) fn gateway() -> (Arc<Gateway>, Arc<FakeSink>) {
 
 /// The same, where an address may fail to authenticate so often in a minute.
 pub(super) fn gateway_bearing(failures: u32) -> (Arc<Gateway>, Arc<FakeSink>) {
+    gateway_ruled(failures, RULES)
+}
+
+fn gateway_ruled(failures: u32, rules: config::Batch) -> (Arc<Gateway>, Arc<FakeSink>) {
     let limits = KeyLimits { requests_per_second: 1000, bytes_per_second: 64 << 20, ..LIMITS };
     let small = KeyLimits { requests_per_second: 1, bytes_per_second: 4096, records_per_second: 5, ..LIMITS };
     let keys = [
@@ -62,7 +66,7 @@ pub(super) fn gateway_bearing(failures: u32) -> (Arc<Gateway>, Arc<FakeSink>) {
     let sink = Arc::new(FakeSink::default());
     let admission = Admission::new(Arc::new(KeyRing::new(keys.into())), failures, &REQUEST);
     let metrics = Arc::new(Metrics::default());
-    let lanes = lanes(&sink, &metrics);
+    let lanes = lanes(rules, &sink, &metrics);
     (Arc::new(Gateway::new(admission, lanes, REQUEST, AllowedOrigins::Any, (metrics, Arc::default()))), sink)
 }
 
@@ -319,4 +323,18 @@ async fn a_client_that_goes_away_leaves_nothing() {
     assert!(tokio::time::timeout(Duration::from_millis(50), serving).await.is_err());
     assert_eq!(gateway.admission.memory().used(), 0);
     assert_eq!(sink.rows(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_keeps_nobody_elses_answer() {
+    let rules = config::Batch { max_age: Duration::ZERO, commit_interval: Duration::from_secs(1), ..RULES };
+    let (gateway, _sink) = gateway_ruled(1000, rules);
+    let stalled = Ask::logs(Protocol::HttpProtobuf, 1).key("other").head.body(Stalled(None)).unwrap();
+    let slow = gateway.clone();
+    let slow = tokio::spawn(async move { slow.serve(stalled).await.status() });
+    tokio::time::sleep(2 * rules.commit_interval).await;
+    let began = tokio::time::Instant::now();
+    let told = Ask::logs(Protocol::Grpc, 600).key("good").of(&gateway).await;
+    assert_eq!((told.code, began.elapsed()), (Code::Ok, Duration::ZERO));
+    slow.abort();
 }
