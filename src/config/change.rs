@@ -7,6 +7,9 @@ use super::load::{Loaded, load_if};
 use super::recorder::{Recorder, Seen};
 use super::{Config, KeyEntry, Mistakes, Remark, SinkConfig, Surroundings, Tls};
 
+/// The name of a change that concerns tables to come.
+pub(crate) const TTL: &str = "sink.clickhouse.ttl";
+
 /// A configuration that may take the place of the one that a process runs with.
 #[derive(Debug)]
 pub(crate) struct Next {
@@ -48,13 +51,18 @@ fn next(current: &Config, loaded: Loaded) -> Next {
     config.cors = new.cors.clone();
     config.log = new.log.clone();
     config.keys = new.keys.clone();
+    // Credentials of another place are not shown to the one that is used until the restart.
+    let same_place = is_same_place(&config.sink, &new.sink);
     match (&mut config.sink, &new.sink) {
         (SinkConfig::ClickHouse(sink), SinkConfig::ClickHouse(new)) => {
-            sink.user.clone_from(&new.user);
-            sink.password = new.password.clone();
             sink.ttl = new.ttl;
+            if same_place {
+                sink.user.clone_from(&new.user);
+                sink.password = new.password.clone();
+                sink.logins.clone_from(&new.logins);
+            }
         }
-        (SinkConfig::Forward(sink), SinkConfig::Forward(new)) => sink.token.clone_from(&new.token),
+        (SinkConfig::Forward(sink), SinkConfig::Forward(new)) if same_place => sink.token.clone_from(&new.token),
         _ => {}
     }
     let keys = keys_read.then_some(keys);
@@ -62,19 +70,37 @@ fn next(current: &Config, loaded: Loaded) -> Next {
     Next { changes: changes(current, &config), waiting: waiting(&config, &new), keys, remarks, config }
 }
 
-/// What is not the same, of what can be taken over.
-fn changes(old: &Config, new: &Config) -> Vec<&'static str> {
-    let sink = match (&old.sink, &new.sink) {
-        (SinkConfig::ClickHouse(old), SinkConfig::ClickHouse(new)) => [
+fn is_same_place(one: &SinkConfig, other: &SinkConfig) -> bool {
+    match (one, other) {
+        (SinkConfig::ClickHouse(one), SinkConfig::ClickHouse(other)) => {
+            (&one.urls, &one.shards, &one.database) == (&other.urls, &other.shards, &other.database)
+        }
+        (SinkConfig::Forward(one), SinkConfig::Forward(other)) => {
+            (&one.endpoints, one.protocol) == (&other.endpoints, other.protocol)
+        }
+        _ => false,
+    }
+}
+
+/// What the sink is shown, as far as it is not the same.
+fn credentials(old: &SinkConfig, new: &SinkConfig) -> Vec<(&'static str, bool)> {
+    match (old, new) {
+        (SinkConfig::ClickHouse(old), SinkConfig::ClickHouse(new)) => vec![
             ("sink.clickhouse.user", old.user != new.user),
             ("sink.clickhouse.password", old.password != new.password),
-            ("sink.clickhouse.ttl", differ(&old.ttl, &new.ttl)),
-            ("sink.clickhouse.shards", old.logins != new.logins),
+            // Of the same servers it is who logs in there.
+            ("sink.clickhouse.shards", old.shards == new.shards && old.logins != new.logins),
         ],
-        (SinkConfig::Forward(old), SinkConfig::Forward(new)) => {
-            [("sink.forward.token", old.token != new.token), ("", false), ("", false), ("", false)]
-        }
-        _ => [("", false); 4],
+        (SinkConfig::Forward(old), SinkConfig::Forward(new)) => vec![("sink.forward.token", old.token != new.token)],
+        _ => Vec::new(),
+    }
+}
+
+/// What is not the same, of what can be taken over.
+fn changes(old: &Config, new: &Config) -> Vec<&'static str> {
+    let ttl = match (&old.sink, &new.sink) {
+        (SinkConfig::ClickHouse(old), SinkConfig::ClickHouse(new)) => differ(&old.ttl, &new.ttl),
+        _ => false,
     };
     let all = [
         ("limits", old.limits != new.limits),
@@ -84,8 +110,9 @@ fn changes(old: &Config, new: &Config) -> Vec<&'static str> {
         ("keys.oidc", old.keys.oidc != new.keys.oidc),
         ("keys.max_failures_per_minute", old.keys.max_failures_per_minute != new.keys.max_failures_per_minute),
         ("log.level", old.log.level != new.log.level),
+        (TTL, ttl),
     ];
-    named(all.into_iter().chain(sink))
+    named(all.into_iter().chain(credentials(&old.sink, &new.sink)))
 }
 
 /// What is not the same, of what cannot be. `running` has everything else of `new`.
@@ -109,12 +136,12 @@ fn waiting(running: &Config, new: &Config) -> Vec<&'static str> {
         (old, new) if old.admin != new.admin => "listen.admin",
         _ => "listen",
     };
-    named([
+    let all = [
         ("state_dir", running.state_dir != new.state_dir),
         (listen, differ(&running.listen, &new.listen)),
         ("admin.token", running.admin.token != new.admin.token),
         ("admin.socket", running.admin.socket != new.admin.socket),
-        ("tls", differ(&running.tls, &new.tls)),
+        ("tls", running.tls != new.tls),
         ("limits.shared", running.shared_limits != new.shared_limits),
         ("request", differ(&running.request, &new.request)),
         (sink, differ(&running.sink, &new.sink)),
@@ -122,7 +149,8 @@ fn waiting(running: &Config, new: &Config) -> Vec<&'static str> {
         (spool, differ(&running.spool, &new.spool)),
         ("shutdown", differ(&running.shutdown, &new.shutdown)),
         ("telemetry", running.telemetry != new.telemetry),
-    ])
+    ];
+    named(all.into_iter().chain(credentials(&running.sink, &new.sink)))
 }
 
 fn named(all: impl IntoIterator<Item = (&'static str, bool)>) -> Vec<&'static str> {
@@ -206,6 +234,60 @@ mod tests {
         let other = "tls: { plaintext: true }\nlisten: { otlp: '127.0.0.1:4317' }\n# ${file:pw}\n\
                      sink: { forward: { endpoint: 'http://127.0.0.1:1', token: '${file:pw}' } }\n";
         assert_eq!(again(other, "one").waiting, ["sink"]);
+    }
+
+    #[test]
+    fn credentials_go_where_they_are_for() {
+        let here = "tls: { plaintext: true }\nlisten: { otlp: '127.0.0.1:4317' }\nsink: { ";
+        let direct = |url, password| {
+            format!("clickhouse: {{ url: '{url}', user: u, password: '{password}', ttl: {{ logs: 5d }} }}")
+        };
+        let forward = |url, token| format!("forward: {{ endpoint: '{url}', token: '{token}' }}");
+        let shard = |url, password| {
+            format!(
+                "clickhouse: {{ shards: [[{{ url: '{url}', user: u, password: '{password}' }}], ['http://127.0.0.1:9']], password: x }}"
+            )
+        };
+        type Form<'a> = &'a dyn Fn(&'static str, &'static str) -> String;
+        let of_shards = ["sink.clickhouse.shards"];
+        let all: [(Form<'_>, &[&str], &[&str]); 3] = [
+            (&direct, &["sink.clickhouse.password"], &["sink.clickhouse.url", "sink.clickhouse.password"]),
+            (&forward, &["sink.forward.token"], &["sink.forward.endpoint", "sink.forward.token"]),
+            (&shard, &of_shards, &of_shards),
+        ];
+        for (sink, changes, waiting) in all {
+            let text = |url, secret| format!("{here}{} }}\n", sink(url, secret));
+            let current =
+                load(Path::new("/o/otelgate.yaml"), &fake(&text("http://127.0.0.1:1", "one"), "")).unwrap().config;
+            let next = |text: String| read_again(Path::new("/o/otelgate.yaml"), &current, &fake(&text, "")).1.unwrap();
+            let renewed = next(text("http://127.0.0.1:1", "two"));
+            assert_eq!((renewed.changes.as_slice(), renewed.waiting.as_slice()), (changes, &[][..]));
+            if let SinkConfig::ClickHouse(sink) = &renewed.config.sink {
+                assert_eq!(sink.login(&sink.urls[0]).1.expose(), "two");
+            }
+            let moved = next(text("http://127.0.0.1:2", "two"));
+            assert_eq!((moved.changes.as_slice(), moved.waiting.as_slice()), (&[][..], waiting));
+        }
+        let moved_but_for_its_rows = again(&BASE.replace("8123'", "8124', ttl: { logs: 5d }"), "two");
+        assert_eq!(moved_but_for_its_rows.changes, [TTL]);
+    }
+
+    #[test]
+    fn a_secret_that_waits_is_named() {
+        let shared = |word| format!("{BASE}limits: {{ shared: {{ url: 'rediss://h', password: '{word}' }} }}\n");
+        let admin = |word| format!("{BASE}admin: {{ token: '0123456789abcdef{word}' }}\n");
+        let acme = |word| {
+            let eab = format!("eab: {{ key_id: k, hmac_key: '{word}{word}' }}");
+            BASE.replace("plaintext: true", &format!("acme: {{ domains: [t.example.com], {eab} }}"))
+        };
+        let all: [(&dyn Fn(&'static str) -> String, &str); 3] =
+            [(&shared, "limits.shared"), (&admin, "admin.token"), (&acme, "tls")];
+        for (text, name) in all {
+            let file = Path::new("/o/otelgate.yaml");
+            let [one, other] = ["abcdabcdabcdabcd", "efghefghefghefgh"].map(|word| fake(&text(word), ""));
+            let current = load(file, &one).unwrap().config;
+            assert_eq!(read_again(file, &current, &other).1.unwrap().waiting, [name]);
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ use ipnet::IpNet;
 
 use crate::proxied::Forwarders;
 
-pub(crate) use change::{Next, read_again};
+pub(crate) use change::{Next, TTL, read_again};
 pub(crate) use clickhouse_url::place;
 pub(crate) use key_entry::KeyRules;
 pub use keys_edit::EditError;

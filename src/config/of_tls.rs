@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::Secret;
 
 /// How the OTLP listeners speak TLS.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Tls {
     /// With certificates, which are reloaded when their files change.
     Files(TlsFiles),
@@ -18,7 +18,7 @@ pub(crate) enum Tls {
 }
 
 /// What is shown, and asked for, in a handshake.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TlsFiles {
     /// One at least, where all has been read. The first is for clients that name nobody whom another one names.
     pub(crate) certificates: Vec<CertificateFiles>,
@@ -33,7 +33,7 @@ pub(crate) struct TlsFiles {
 }
 
 /// How a certificate is ordered from a directory (RFC 8555).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Acme {
     /// Whom it is for; DNS names in lower case.
     pub(crate) domains: Vec<String>,
@@ -61,7 +61,7 @@ pub(crate) enum Challenge {
 }
 
 /// External account binding.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Eab {
     /// The account's name there.
     pub(crate) key_id: String,
@@ -91,7 +91,7 @@ impl Acme {
 }
 
 /// A certificate and what belongs to it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CertificateFiles {
     /// The section that names them, for messages and metrics: `tls`, `tls.certificates[1]`.
     pub(crate) section: String,

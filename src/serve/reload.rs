@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::keys::Followed;
 use crate::admin::status::ConfigurationWatch;
 use crate::blocking;
-use crate::config::{Config, Log, Mistakes, Next, Seen, Surroundings, read_again};
+use crate::config::{Config, Log, Mistakes, Next, Seen, Surroundings, TTL, read_again};
 use crate::gateway::Gateway;
 use crate::metrics::{Metrics, Outcome};
 use crate::rounds::{Changes, Rounds};
@@ -108,6 +108,11 @@ impl Reload {
         if asked || !changes.is_empty() {
             info!(%file, changes = changes.join(", "), "configuration read again");
             self.metrics.config_reloads.get_or_create(&Outcome { outcome: "ok" }).inc();
+        }
+        if changes.contains(&TTL) {
+            info!(
+                "{TTL} counts for tables that are created from now on; `otelgate schema apply --ttl` brings it to those that are there"
+            );
         }
         if !waiting.is_empty() {
             warn!(%file, waiting = waiting.join(", "), "these settings were changed too; they wait for a restart");

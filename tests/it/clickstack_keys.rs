@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use prost::Message as _;
 
 use crate::support::client::{Call, Client, Protocol};
-use crate::support::edge::{Edge, Setup};
+use crate::support::edge::{Edge, KEY, Setup};
 use crate::support::requests::numbered;
 use crate::support::{clickhouse, eventually};
 
@@ -196,5 +196,42 @@ async fn open_ingestion_must_be_written() {
     app.say(200, ONE_KEY);
     expect(&client, "", 401).await;
     assert_eq!(status(&client, FIRST).await, 200);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_app_counts_from_when_it_is_written() {
+    let state = tempfile::tempdir().unwrap();
+    let (app, another) = (App::default(), App::default());
+    app.say(200, ONE_KEY);
+    another.say(200, TWO_TEAMS);
+    let (url, _running) = app.start("127.0.0.1:0").await;
+    let (other, _other_running) = another.start("127.0.0.1:0").await;
+    let (source, sections) = sources(&url, state.path(), "grace: 1s");
+    let setup = Setup { name: "clickstack_moves", key_source: &source, sections: &sections, ..Setup::default() };
+    let edge = Edge::start(clickhouse().await, setup).await;
+    let client = edge.client(true);
+    expect(&client, FIRST, 200).await;
+
+    let text = fs::read_to_string(edge.config()).unwrap();
+    let moved = text.replace(&url, &other);
+    fs::write(edge.config(), &moved).unwrap();
+    for key in TEAMS {
+        expect(&client, key, 200).await;
+    }
+    expect(&client, FIRST, 401).await;
+    // Its keys' limits, without a question to the app.
+    fs::write(edge.config(), moved.replace("requests_per_second: 1000", "requests_per_second: 1")).unwrap();
+    expect(&client, TEAMS[0], 429).await;
+    // Without the source its keys are nobody's, and the app hears of it; and back.
+    fs::write(edge.config(), moved.replace(&format!(", {}", source.replace(&url, &other)), "")).unwrap();
+    expect(&client, TEAMS[0], 401).await;
+    assert_eq!(status(&client, KEY).await, 200);
+    assert!(another.polls.lock().last().unwrap().disconnect.is_some());
+    fs::write(edge.config(), text).unwrap();
+    expect(&client, FIRST, 200).await;
+    let logged = edge.logged();
+    assert!(logged.matches("\"changes\":\"keys.clickstack\"").count() >= 4, "{logged}");
+    assert!(!logged.contains("wait for a restart"), "{logged}");
     edge.stop().await;
 }

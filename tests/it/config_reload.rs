@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use otelgate::signal::Signal;
 use rustix::process::Signal as ProcessSignal;
-use stack::Certificates;
+use stack::{Certificates, Passage, Tunnel};
 
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup, keys_yaml};
@@ -210,5 +210,40 @@ async fn the_sinks_password_changes_without_a_restart() {
     let logged = edge.logged();
     assert!(logged.contains("sink.clickhouse.password"), "{logged}");
     assert!(!logged.contains("second-password") && !logged.contains(&clickhouse.password), "{logged}");
+    edge.stop().await;
+}
+
+/// ClickHouse is away when the period changes, and has lost a table when it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_ttl_counts_for_tables_that_are_created_from_then_on() {
+    let clickhouse = clickhouse().await;
+    let port = clickhouse.url.rsplit(':').next().expect("a port").parse().expect("a number");
+    let way = Tunnel::start(port).await.expect("a tunnel");
+    let spool = tempfile::tempdir().expect("a folder");
+    let sections = format!("spool: {{ dir: {} }}\n", spool.path().display());
+    let url = Some(format!("http://127.0.0.1:{}", way.port));
+    let setup = Setup { name: "config_ttl", sections: &sections, clickhouse_url: url, ..Setup::default() };
+    let edge = Edge::start(clickhouse, setup).await;
+    way.set(Passage::Closed);
+    for table in ["otel_logs_kv_rollup_15m_mv", "otel_logs_attr_kv_rollup_15m_mv", "otel_logs"] {
+        let sql = format!("DROP TABLE IF EXISTS {}.{table}", edge.database);
+        clickhouse.query(&sql, "TabSeparated").await.expect("dropped");
+    }
+    let edge = edge.start_again().await;
+    let text = fs::read_to_string(edge.config()).expect("there");
+    fs::write(edge.config(), text.replace("logs: 7300d", "logs: 77d")).expect("written");
+    let said = "sink.clickhouse.ttl counts for tables that are created from now on; `otelgate schema apply --ttl`";
+    assert!(eventually(true, async || edge.logged().contains(said)).await, "{}", edge.logged());
+    assert_eq!(shown(&edge).await["waiting_for_restart"], serde_json::json!([]));
+    way.set(Passage::Open);
+    let kept = async |table: &str, days: u32| {
+        let sql = format!(
+            "SELECT count() FROM system.tables WHERE database = '{}' AND name = '{table}' AND engine_full LIKE '%toIntervalDay({days})%'",
+            edge.database
+        );
+        clickhouse.number(&sql).await.expect("a number") == 1
+    };
+    assert!(eventually(true, || kept("otel_logs", 77)).await, "{}", edge.logged());
+    assert!(kept("otel_traces", 7300).await);
     edge.stop().await;
 }

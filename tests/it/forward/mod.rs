@@ -1,10 +1,11 @@
 //! otelgate in front of a real collector, over TLS and with its token. These tests need the collector's program, and say so when it
-//! has not been built (`dev/oracle/build-collector.sh`); those of `told` and `profiles` need none.
+//! has not been built (`dev/oracle/build-collector.sh`); those of `told`, `token` and `profiles` need none.
 
 mod many;
 mod mutual;
 mod pressure;
 mod profiles;
+mod token;
 mod told;
 
 use std::collections::BTreeSet;
