@@ -4,10 +4,10 @@
 //! Invariants: what a person has to mend fails before the first port accepts; nothing is accepted before it can be
 //! kept; the stop answers what is in flight, and takes no longer than `shutdown.deadline`.
 
-mod drain;
 mod keys;
 mod ready;
 mod reload;
+mod running;
 mod store;
 
 use std::future::Future;
@@ -32,17 +32,17 @@ use crate::metrics::Metrics;
 use crate::notes::Notes;
 use crate::readiness::Readiness;
 use crate::rounds::Rounds;
-use crate::shutdown::{self, StopSignals, Stopped};
+use crate::shutdown::{StopSignals, Stopped};
 use crate::sink::{clickhouse, collector};
 use crate::spool::OpenError;
 use crate::spool::disk::LockError;
 use crate::telemetry;
 
-use drain::Draining;
 use keys::KeySources;
 pub use ready::Ready;
 pub use reload::Origin;
 use reload::Reload;
+use running::Running;
 use store::Store;
 
 /// Open files that connections may not take: the spool's, those to the sink, the admin listener's, the log's.
@@ -83,14 +83,13 @@ pub enum ServeError {
 /// # Errors
 /// The start failed; nothing was accepted then.
 pub async fn serve(
-    loaded: Loaded,
+    Loaded { config, keys, .. }: Loaded,
     origin: Origin,
     surroundings: impl Surroundings + Clone + Send + 'static,
     (metrics, notes): (Arc<Metrics>, Arc<Notes>),
     mut signals: StopSignals,
     ready: impl FnOnce(&Ready),
 ) -> Result<Stopped, ServeError> {
-    let Loaded { config, keys, .. } = loaded;
     let readiness = Readiness::default();
     let listening = readiness.check("listeners");
     // What runs beside the path, and ends with this function.
@@ -109,40 +108,30 @@ pub async fn serve(
         store = Store::open(&config, inherited.has_predecessor(), &metrics, &readiness, &rounds) => store?,
         () = signals.next() => return Ok(Stopped::Clean),
     };
-    if let Some(path) = &config.admin.socket {
-        let socket = bind_admin_socket(path, inherited.has_predecessor(), config.shutdown.deadline).await?;
-        beside.spawn(until_it_fails("the admin socket ended", admin::serve_socket(socket, admin.router)));
-    }
+    admin.open_socket(&config, inherited.has_predecessor(), &mut beside).await?;
     let keys = KeySources::open(&config, keys, &metrics).await?;
     // The routes were there before what they show was: they say that the process is starting until now. Nobody else sets it.
     let status = ConfigurationWatch::new(origin.file.clone());
     let _ = admin.behind.set(store.sources(keys.ring().clone(), status.clone()));
     Sources::follow(admin.behind.clone(), &rounds, metrics.clone());
-    // A connection is a file. Where the system allows too few, fewer connections are better than a spool that can open no file.
-    let mut limits = config.listen.clone();
-    limits.max_connections = listen::raise_open_files(limits.max_connections, RESERVED_FILES, &metrics);
-    let bound = listen::bind(&limits, &mut inherited, tls.clone(), metrics.clone()).await?.offering(admin.offer);
+    let bound = bind(&config.listen, &mut inherited, tls.clone(), &metrics).await?.offering(admin.offer);
     let addresses = Ready::new(&bound.addresses()?, tls.is_some(), admin.address);
 
     let gateway = Arc::new(gateway(&config, keys.ring(), &store, &metrics, &notes)?);
     beside.spawn(gateway.follow(readiness.clone()));
     let telemetry = telemetry::start(&config.telemetry, &gateway, &metrics, notes);
     let sources = keys.follow(&config, surroundings.clone(), &readiness, &rounds, &mut beside);
-    let (sink, shutdown, acme) = (store.sink().clone(), config.shutdown, config.tls.acme().cloned());
     let mut reload = Reload {
         origin,
         config: Arc::new(config),
         gateway: gateway.clone(),
-        sink,
+        sink: store.sink().clone(),
         sources,
         status,
         metrics: metrics.clone(),
     };
-    if let (Some(tls), Some(acme)) = (&tls, acme) {
-        beside.spawn(listen::keep_certificate(acme, tls.clone(), readiness.clone(), metrics.clone()));
-    }
     if let Some(tls) = tls {
-        beside.spawn(until_it_fails("certificates are no longer reread", tls.keep_current()));
+        keep_certificates(tls, reload.config.tls.acme(), (&readiness, &metrics), &mut beside);
     }
     // Bound before, so that an address in use is an error of the start; served only now that everything behind is there.
     let listeners = bound.serve(move |request| {
@@ -153,35 +142,19 @@ pub async fn serve(
     info!("{addresses}");
     ready(&addresses);
 
-    let draining = Draining {
+    let running = Running {
         order: &admin.drain,
+        behind: &admin.behind,
         readiness: &readiness,
         listeners: &listeners,
         gateway: &reload.gateway.clone(),
         store: &store,
         telemetry: &telemetry,
     };
-    let mut times = shutdown;
-    let told = async {
-        tokio::select! {
-            () = signals.next() => return,
-            () = admin.drain.ordered() => {}
-        }
-        tokio::select! {
-            () = signals.next() => {}
-            () = draining.run(&admin.behind, shutdown.drain_delay) => {}
-        }
-        // Who was to look away has had the time for it.
-        times.drain_delay = Duration::ZERO;
-    };
+    let mut times = reload.config.shutdown;
+    let told = running.until_told(&mut signals, &mut times);
     until_it_fails("the configuration is no longer reread", reload.follow(&rounds, surroundings, told)).await;
-    // Between the last request and the end: who waits for a batch is answered only when it is sealed.
-    let flush = async || {
-        telemetry.finish().await;
-        store.close().await;
-    };
-    let stop = shutdown::stop(times, &readiness, &listeners, flush, signals.next());
-    let (stopped, ()) = tokio::join!(stop, reload.sources.stop(times.deadline));
+    let (stopped, ()) = tokio::join!(running.stop(times, signals), reload.sources.stop(times.deadline));
     Ok(stopped)
 }
 
@@ -189,6 +162,32 @@ pub async fn serve(
 async fn inherit(listen: &config::Listen) -> io::Result<Inherited> {
     let addresses: Vec<_> = listen.otlp.iter().copied().chain([listen.admin]).collect();
     Inherited::gather(&addresses, listen.handover).await
+}
+
+/// The ports, for as many connections as there may be files.
+async fn bind(
+    listen: &config::Listen,
+    inherited: &mut Inherited,
+    tls: Option<Arc<listen::Tls>>,
+    metrics: &Arc<Metrics>,
+) -> io::Result<listen::Bound> {
+    // A connection is a file. Where the system allows too few, fewer connections are better than a spool that can open no file.
+    let mut limits = listen.clone();
+    limits.max_connections = listen::raise_open_files(limits.max_connections, RESERVED_FILES, metrics);
+    listen::bind(&limits, inherited, tls, metrics.clone()).await
+}
+
+/// Orders what a directory issues, and rereads what lies in files.
+fn keep_certificates(
+    tls: Arc<listen::Tls>,
+    acme: Option<&config::Acme>,
+    (readiness, metrics): (&Readiness, &Arc<Metrics>),
+    beside: &mut JoinSet<()>,
+) {
+    if let Some(acme) = acme {
+        beside.spawn(listen::keep_certificate(acme.clone(), tls.clone(), readiness.clone(), metrics.clone()));
+    }
+    beside.spawn(until_it_fails("certificates are no longer reread", tls.keep_current()));
 }
 
 /// The admin listener, open from the beginning of the start.
@@ -223,6 +222,15 @@ impl OpenAdmin {
         let router = admin::router(metrics.clone(), readiness.clone()).merge(people);
         beside.spawn(until_it_fails("the admin listener ended", admin::serve(listener, router.clone())));
         Ok(OpenAdmin { router, behind, drain, offer, address })
+    }
+
+    /// Opens its socket too, where there is to be one.
+    async fn open_socket(&self, config: &Config, predecessor: bool, beside: &mut JoinSet<()>) -> io::Result<()> {
+        if let Some(path) = &config.admin.socket {
+            let socket = bind_admin_socket(path, predecessor, config.shutdown.deadline).await?;
+            beside.spawn(until_it_fails("the admin socket ended", admin::serve_socket(socket, self.router.clone())));
+        }
+        Ok(())
     }
 }
 

@@ -172,11 +172,9 @@ impl Job {
         if !aside.is_empty() {
             // What was set aside comes last.
             aside.append(&mut pieces);
-            self.pieces = Some(aside);
             // Its shard may well take others.
             self.seat = None;
-            self.settle_owed().await;
-            return Turn::Held;
+            return self.hold(aside).await;
         }
         self.note(Note::In { part: self.part.id }).await;
         Turn::Settled
@@ -188,8 +186,12 @@ impl Job {
             self.settle_owed().await;
             return Turn::Settled;
         };
-        self.pieces = Some(pieces);
         self.held = Some(why);
+        self.hold(pieces).await
+    }
+
+    async fn hold(&mut self, pieces: Vec<Piece>) -> Turn {
+        self.pieces = Some(pieces);
         self.settle_owed().await;
         Turn::Held
     }

@@ -34,6 +34,7 @@ fn keys(expires: Option<u64>) -> Vec<KeyEntry> {
 }
 
 /// Good, and each way of being bad with how bad it is.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn table() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
     use Outcome::{CannotTell, Warning, Wrong};
     let (config, how) = (config(), String::new);
@@ -150,6 +151,7 @@ fn table() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
 }
 
 /// The same of the listeners, the server around the tables, HyperDX's user and a Compose file.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn more() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
     use Outcome::{CannotTell, Warning, Wrong};
     let said = |text: &str| Ok(text.to_owned());

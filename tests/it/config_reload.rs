@@ -63,6 +63,7 @@ async fn may_ask(client: &Client, origin: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one story")]
 async fn no_request_fails_while_everything_changes() {
     const CHANGES: usize = 48;
     let clickhouse = clickhouse().await;

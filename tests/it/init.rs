@@ -64,6 +64,7 @@ async fn understood(clickhouse: &ClickHouse, statements: &[String]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one story")]
 async fn from_a_clickhouse_to_the_first_span_without_an_editor() {
     if std::env::var_os("CLICKHOUSE_URL").is_some() {
         skipped("the users of the server that CLICKHOUSE_URL names are not this test's to make");

@@ -31,6 +31,7 @@ async fn logs(client: &Client, token: &str) -> u16 {
 const SECTIONS: &str = "batch: { max_age: 50ms }\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one story")]
 async fn true_tokens_pass_and_forged_ones_do_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let certificates = Certificates::in_folder(folder.path()).expect("certificates");

@@ -53,6 +53,7 @@ async fn status(admin: &str) -> Value {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 async fn the_page_shows_what_status_says() {
     let clickhouse = clickhouse().await;
     let spool = tempfile::tempdir().expect("a folder");

@@ -215,6 +215,7 @@ fn number(value: number_data_point::Value) -> NumberDataPoint {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn metrics() -> Vec<u8> {
     let histogram = HistogramDataPoint {
         attributes: small("p", "1"),

@@ -19,6 +19,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 async fn what_differs_is_named_and_the_time_to_live_is_mended_by_who_may() {
     const TTL: &str = "{ logs: 30d, traces: 36h, metrics: 0s, sessions: 30d }";
     let clickhouse = clickhouse().await;

@@ -50,6 +50,7 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, limit: u64) -> std::
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one story")]
 async fn a_batch_that_clickhouse_cannot_take_whole_goes_in_pieces() {
     let server = clickhouse().await;
     let limit = Arc::new(AtomicU64::new(0));

@@ -13,7 +13,7 @@ use stack::{Certificates, ClickHouse, Key};
 
 use crate::client::target;
 use crate::crowd::{Crowd, Member};
-use crate::proxy::Answered;
+use crate::proxy::{Answered, InsertFault};
 use crate::requests::Requests;
 use crate::rig::{Rig, Setup, Tables};
 use crate::room::Room;
@@ -135,101 +135,94 @@ impl Run<'_> {
     async fn strike(&mut self, fault: Fault) -> Result<()> {
         self.moment().await;
         match fault {
-            Fault::Insert(fault_of_insert) => {
-                let hit = self.rig.proxy.arm(fault_of_insert);
-                match tokio::time::timeout(MOMENT, hit).await {
-                    Ok(inserts) => self.note_with(fault, inserts.unwrap_or(0)),
-                    Err(_) => self.rig.proxy.disarm(),
-                }
+            // Noted with what it hit.
+            Fault::Insert(of_insert) => {
+                self.strike_insert(fault, of_insert).await;
+                return Ok(());
             }
-            Fault::CutAll => {
-                self.note(fault);
-                self.rig.proxy.cut_all(false);
-            }
-            Fault::Away(time) => {
-                self.note(fault);
-                self.rig.proxy.cut_all(true);
-                tokio::time::sleep(time).await;
-                self.rig.proxy.back();
-            }
-            Fault::CutClient(client) => {
-                self.note(fault);
-                self.crowd.cut(client);
-            }
-            Fault::LoseAnswer(client) => {
-                // Noted when it is asked for: then its request is in flight, or is about to be.
-                self.note(fault);
-                drop(tokio::time::timeout(MOMENT, self.crowd.forget(client)).await);
-            }
-            Fault::KillGateway(tail) => {
-                self.note(fault);
-                self.rig.kill_gateway().await?;
-                tear(&self.rig.room, tail, &mut self.rng)?;
-                self.rig.start_gateway().await?;
-            }
+            Fault::KillDividing(after, _) => self.while_dividing(after).await,
+            _ => {}
+        }
+        // Noted as it begins: then what it hits is in flight, or is about to be.
+        self.note(fault);
+        match fault {
+            Fault::Insert(_) => {}
+            Fault::CutAll => self.rig.proxy.cut_all(false),
+            Fault::Away(time) => self.away(time).await,
+            Fault::CutClient(client) => self.crowd.cut(client),
+            Fault::LoseAnswer(client) => drop(tokio::time::timeout(MOMENT, self.crowd.forget(client)).await),
+            Fault::KillGateway(tail) | Fault::KillDividing(_, tail) => self.kill_gateway(tail).await?,
             Fault::KillGatewayAway(time, tail) => {
-                self.note(fault);
                 self.rig.proxy.cut_all(true);
                 tokio::time::sleep(time).await;
-                self.rig.kill_gateway().await?;
-                tear(&self.rig.room, tail, &mut self.rng)?;
-                self.rig.start_gateway().await?;
+                self.kill_gateway(tail).await?;
                 self.rig.proxy.back();
             }
             Fault::KillClickHouse(time) => {
-                self.note(fault);
                 self.clickhouse.stop(true).await?;
                 tokio::time::sleep(time).await;
                 self.clickhouse.start_again().await?;
             }
-            Fault::KillBoth(tail) => {
-                self.note(fault);
-                let (gateway, clickhouse) = tokio::join!(self.rig.kill_gateway(), self.clickhouse.stop(true));
-                gateway.and(clickhouse)?;
-                tear(&self.rig.room, tail, &mut self.rng)?;
-                // otelgate starts without ClickHouse, and accepts.
-                self.rig.start_gateway().await?;
-                self.clickhouse.start_again().await?;
-            }
+            Fault::KillBoth(tail) => self.kill_both(tail).await?,
             Fault::FullDisk(time) => {
-                self.note(fault);
                 self.rig.room.fill()?;
                 tokio::time::sleep(time).await;
                 self.rig.room.free()?;
             }
             Fault::Restart => {
-                self.note(fault);
                 self.rig.stop_gateway().await?;
                 self.rig.start_gateway().await?;
             }
-            Fault::KillDividing(after, tail) => {
-                self.while_dividing(after).await;
-                self.note(fault);
-                self.rig.kill_gateway().await?;
-                tear(&self.rig.room, tail, &mut self.rng)?;
-                self.rig.start_gateway().await?;
-            }
-            Fault::Tight(bytes, time) => {
-                self.note(fault);
-                self.rig.proxy.cut_all(true);
-                tokio::time::sleep(BACKLOG).await;
-                self.rig.proxy.set_memory(bytes);
-                self.rig.proxy.back();
-                tokio::time::sleep(time).await;
-                self.rig.proxy.set_memory(0);
-            }
+            Fault::Tight(bytes, time) => self.tight(bytes, time).await,
             Fault::Orders(one, other) => {
-                self.note(fault);
                 let batches = trouble::order(self.rig.admin, one, other).await?;
                 println!("        about {batches} batches");
             }
             Fault::Unheard => {
-                self.note(fault);
                 self.rig.stop_gateway().await?;
                 self.rig.start_gateway_unheard().await?;
             }
         }
         Ok(())
+    }
+
+    async fn strike_insert(&mut self, fault: Fault, of_insert: InsertFault) {
+        let hit = self.rig.proxy.arm(of_insert);
+        match tokio::time::timeout(MOMENT, hit).await {
+            Ok(inserts) => self.note_with(fault, inserts.unwrap_or(0)),
+            Err(_) => self.rig.proxy.disarm(),
+        }
+    }
+
+    async fn away(&self, time: Duration) {
+        self.rig.proxy.cut_all(true);
+        tokio::time::sleep(time).await;
+        self.rig.proxy.back();
+    }
+
+    async fn kill_gateway(&mut self, tail: Tail) -> Result<()> {
+        self.rig.kill_gateway().await?;
+        tear(&self.rig.room, tail, &mut self.rng)?;
+        self.rig.start_gateway().await
+    }
+
+    async fn kill_both(&mut self, tail: Tail) -> Result<()> {
+        let (gateway, clickhouse) = tokio::join!(self.rig.kill_gateway(), self.clickhouse.stop(true));
+        gateway.and(clickhouse)?;
+        tear(&self.rig.room, tail, &mut self.rng)?;
+        // otelgate starts without ClickHouse, and accepts.
+        self.rig.start_gateway().await?;
+        self.clickhouse.start_again().await
+    }
+
+    /// ClickHouse has little memory for what waits.
+    async fn tight(&self, bytes: u64, time: Duration) {
+        self.rig.proxy.cut_all(true);
+        tokio::time::sleep(BACKLOG).await;
+        self.rig.proxy.set_memory(bytes);
+        self.rig.proxy.back();
+        tokio::time::sleep(time).await;
+        self.rig.proxy.set_memory(0);
     }
 
     /// Waits until ClickHouse has refused an insert, and answered so many more.

@@ -171,12 +171,7 @@ impl Generator {
             }
             10 => {
                 self.count("body: of 254 to 258 bytes");
-                let keyword = self.pick(&KEYWORDS);
-                let (mut text, length) = (format!("{keyword} "), self.pick(&[254, 255, 256, 257, 258]));
-                while text.len() < length {
-                    text.push(if text.len() + 2 <= length { 'ü' } else { 'x' });
-                }
-                text
+                self.about_as_long_as_is_searched()
             }
             _ => {
                 self.count("body: text with keyword");
@@ -186,6 +181,15 @@ impl Generator {
             }
         };
         text_value(&text)
+    }
+
+    fn about_as_long_as_is_searched(&mut self) -> String {
+        let keyword = self.pick(&KEYWORDS);
+        let (mut text, length) = (format!("{keyword} "), self.pick(&[254, 255, 256, 257, 258]));
+        while text.len() < length {
+            text.push(if text.len() + 2 <= length { 'ü' } else { 'x' });
+        }
+        text
     }
 
     /// A JSON object in which a character is put, taken or replaced.

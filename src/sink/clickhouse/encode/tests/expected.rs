@@ -247,6 +247,7 @@ fn number_row(point_: &NumberDataPoint) -> Row {
     row
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn points(metric: &Metric) -> Vec<(&'static str, u64, Row)> {
     let mut rows = Vec::new();
     match &metric.data {
