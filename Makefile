@@ -77,9 +77,9 @@ bench: clickhouse ## decode and encode alone, then what the whole process costs 
 	$(CARGO) build --release --workspace --bins
 	target/release/otelgate-bench --without-spool
 
-bench-peers: clickhouse ## otelgate and ClickStack's collector in turn, under the same load
+bench-peers: clickhouse ## otelgate, ClickStack's collector and Rotel in turn, under the same load
 	$(CARGO) build --release --workspace --bins
-	target/release/otelgate-bench --collector "$$(dev/oracle/build-collector.sh)" --configs $(CLICKSTACK_COLLECTOR)
+	target/release/otelgate-bench --collector "$$(dev/oracle/build-collector.sh)" --configs $(CLICKSTACK_COLLECTOR) --rotel "$$(scripts/tool.sh rotel)"
 
 bench-forward: ## CPU seconds per GB forwarded: otelgate, the collector, and nginx where it is installed
 	$(CARGO) build --release --workspace --bins

@@ -21,6 +21,7 @@ case "$tool" in
   helm-docs) version=1.14.2 module=github.com/norwoodj/helm-docs/cmd/helm-docs ;;
   kubeconform) version=0.8.0 module=github.com/yannh/kubeconform/cmd/kubeconform ;;
   kube-score) version=1.20.0 module=github.com/zegl/kube-score/cmd/kube-score ;;
+  rotel) version=0.0.1a15 wheel=rotel ;;
   promtool) version=0.316.0 module=github.com/prometheus/prometheus/cmd/promtool ;;
   *) echo "scripts/tool.sh does not know $tool" >&2; exit 2 ;;
 esac
@@ -39,7 +40,8 @@ if [ ! -x "$program" ]; then
     GOBIN="$cache/bin" GOFLAGS=-buildvcs=false go install -trimpath -ldflags '-s -w' "$module@v$version" >&2
   elif [ -n "$wheel" ] && python3 -m venv "$cache" >/dev/null 2>&1 &&
     "$cache/bin/pip" install --quiet --disable-pip-version-check "$wheel==$version" >&2; then
-    :
+    # Rotel's wheel keeps its program beside its Python code.
+    [ -x "$program" ] || ln -s "$(find "$cache/lib" -name "$tool-agent" -type f)" "$program"
   elif [ "${tool#cargo-}" != "$tool" ]; then
     cargo install --quiet --locked --root "$cache" --version "$version" "$tool" >&2
   else

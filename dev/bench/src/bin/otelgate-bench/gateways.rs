@@ -1,5 +1,5 @@
 //! The gateways that take turns: otelgate with TLS, key and limits, with or without a spool; ClickStack's collector with TLS
-//! and bearer token.
+//! and bearer token; Rotel, which has neither.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,12 +9,14 @@ use bench::{KEY, key};
 use stack::{COLLECTOR_TOKEN, Certificates, ClickHouse, Collector, CollectorSetup, Config, Gateway};
 
 use crate::Args;
+use crate::rotel::Rotel;
 
 /// Which gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Otelgate { spool: bool },
     Collector,
+    Rotel,
 }
 
 impl Kind {
@@ -24,6 +26,7 @@ impl Kind {
             Kind::Otelgate { spool: true } => "otelgate",
             Kind::Otelgate { spool: false } => "otelgate without spool",
             Kind::Collector => "collector",
+            Kind::Rotel => "Rotel",
         }
     }
 }
@@ -32,6 +35,7 @@ impl Kind {
 pub(crate) enum Running {
     Otelgate(Gateway),
     Collector(Collector),
+    Rotel(Rotel),
 }
 
 impl Running {
@@ -46,11 +50,15 @@ impl Running {
         let certificates = Certificates::in_folder(&folder.join("tls"))?;
         let spool = matches!(kind, Kind::Otelgate { spool: true });
         let gateway = otelgate(folder, clickhouse, database, &certificates, spool).await?;
-        if kind != Kind::Collector {
+        if matches!(kind, Kind::Otelgate { .. }) {
             return Ok(Running::Otelgate(gateway));
         }
-        // otelgate made the tables; the collector fills them.
+        // otelgate made the tables; the others fill them.
         gateway.process.stop(Duration::from_secs(30)).await?;
+        if kind == Kind::Rotel {
+            let program = args.rotel.as_deref().context("--rotel")?;
+            return Ok(Running::Rotel(Rotel::start(program, folder, clickhouse, database).await?));
+        }
         let setup = CollectorSetup {
             program: args.collector.as_deref().context("--collector")?,
             configs: args.configs.as_deref().context("--configs")?,
@@ -69,13 +77,14 @@ impl Running {
         match self {
             Running::Otelgate(gateway) => gateway.otlp[0].replace("127.0.0.1", "localhost"),
             Running::Collector(collector) => collector.grpc.clone(),
+            Running::Rotel(rotel) => rotel.endpoint.clone(),
         }
     }
 
     /// What a client presents.
     pub(crate) fn key(&self) -> &'static str {
         match self {
-            Running::Otelgate(_) => KEY,
+            Running::Otelgate(_) | Running::Rotel(_) => KEY,
             Running::Collector(_) => COLLECTOR_TOKEN,
         }
     }
@@ -85,6 +94,7 @@ impl Running {
         match self {
             Running::Otelgate(gateway) => gateway.process.pid(),
             Running::Collector(collector) => collector.pid(),
+            Running::Rotel(rotel) => rotel.pid(),
         }
     }
 
@@ -93,6 +103,7 @@ impl Running {
         match self {
             Running::Otelgate(gateway) => gateway.process.stop(Duration::from_secs(60)).await.map(drop),
             Running::Collector(collector) => collector.kill().await,
+            Running::Rotel(rotel) => rotel.kill().await,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `otelgate-bench`, behind `make bench` and `make bench-peers`: what a whole gateway costs, and what it makes ClickHouse spend.
 //!
 //! The gateways take turns under the same load against the same engine, in one run of this program, because machines
-//! differ more from hour to hour than gateways do. A run in which rows stored differ from records acknowledged is void.
+//! differ more from hour to hour than gateways do. A run in which rows stored differ from records acknowledged is void, but for
+//! one of Rotel, which acknowledges before it has stored anything: there the difference is what was measured.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command line tool")]
@@ -9,6 +10,7 @@
 mod gateways;
 mod measure;
 mod report;
+mod rotel;
 mod spool;
 
 use std::path::PathBuf;
@@ -29,6 +31,9 @@ pub(crate) struct Args {
     /// Folder of ClickStack's collector configuration.
     #[arg(long)]
     configs: Option<PathBuf>,
+    /// Rotel's program; with it Rotel takes turns too.
+    #[arg(long)]
+    rotel: Option<PathBuf>,
     /// Times that every gateway takes its turn; medians are reported.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -64,6 +69,9 @@ async fn main() -> Result<()> {
     }
     if args.collector.is_some() {
         kinds.push(Kind::Collector);
+    }
+    if args.rotel.is_some() {
+        kinds.push(Kind::Rotel);
     }
     let mut bench = Bench::start(&args).await?;
     if args.spool {

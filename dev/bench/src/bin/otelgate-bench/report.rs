@@ -11,8 +11,9 @@ use crate::measure::Run;
 
 /// A run in one line.
 pub(crate) fn line(run: &Run) -> String {
-    let void = if run.void {
-        format!(" VOID: {} acknowledged, {} stored", run.acknowledged, run.stored)
+    let differ = if run.void { "VOID" } else { "NOT ALL STORED" };
+    let void = if run.void || run.stored != run.acknowledged {
+        format!(" {differ}: {} acknowledged, {} stored", run.acknowledged, run.stored)
     } else {
         String::new()
     };
@@ -40,33 +41,60 @@ pub(crate) fn append(path: &Path, run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Prints the medians of the runs that are not void, as a Markdown table.
+/// Prints the medians of the runs that are not void, as a Markdown table, and what they mean for other loads.
 pub(crate) fn medians(runs: &[Run]) {
     let mut groups: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
     for run in runs.iter().filter(|run| !run.void) {
         groups.entry((run.signal.as_str(), run.rate, run.gateway)).or_default().push(run);
     }
     println!(
-        "\n| signal | rate | gateway | runs | records/s | gateway CPU s/M | ClickHouse CPU s/M | peak MiB | p50 ms | p99 ms | parts |"
+        "\n| signal | rate | gateway | runs | records/s | gateway CPU s/M | ClickHouse CPU s/M | peak MiB | p50 ms | p99 ms | parts | stored |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for ((signal, per_second, gateway), runs) in &groups {
         let median = |figure: &dyn Fn(&Run) -> f64| median(runs.iter().map(|run| figure(run)).collect());
         println!(
-            "| {signal} | {} | {gateway} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {:.1} | {:.1} | {:.0} |",
+            "| {signal} | {} | {gateway} | {} | {:.0} | {} | {} | {:.0} | {:.1} | {:.1} | {:.0} | {:.1} % |",
             rate(*per_second),
             runs.len(),
             median(&|run| run.load["records_per_second"].as_f64().unwrap_or(0.0)),
-            median(&|run| run.gateway_cpu_per_million),
-            median(&|run| run.clickhouse_cpu_per_million),
+            spread(runs, |run| run.gateway_cpu_per_million),
+            spread(runs, |run| run.clickhouse_cpu_per_million),
             median(&|run| run.gateway_peak_mib),
             median(&|run| latency(run, "p50")),
             median(&|run| latency(run, "p99")),
             median(&|run| run.parts as f64),
+            median(&|run| run.stored as f64 * 100.0 / run.acknowledged as f64),
         );
     }
     let void = runs.iter().filter(|run| run.void).count();
     println!("\n{void} of {} runs were void (rows stored differ from records acknowledged)", runs.len());
+    cores(&groups);
+}
+
+/// Prints how many cores like these the loads of users need, by the CPU seconds of otelgate's runs at full rate.
+fn cores(groups: &BTreeMap<(&str, u64, &str), Vec<&Run>>) {
+    let full = groups.iter().filter(|((_, rate, gateway), _)| *rate == 0 && *gateway == "otelgate");
+    for (number, ((signal, ..), runs)) in full.enumerate() {
+        if number == 0 {
+            println!("\n| cores for records a second | 10,000 | 100,000 | 1,000,000 | of these ClickHouse's |");
+            println!("| --- | --- | --- | --- | --- |");
+        }
+        let gateway = median(runs.iter().map(|run| run.gateway_cpu_per_million).collect());
+        let clickhouse = median(runs.iter().map(|run| run.clickhouse_cpu_per_million).collect());
+        let both = gateway + clickhouse;
+        let share = clickhouse * 100.0 / both;
+        println!("| {signal} | {:.2} | {:.1} | {both:.0} | {share:.0} % |", both / 100.0, both / 10.0);
+    }
+}
+
+/// The median of a figure, with the least and the most where there is more than one run.
+fn spread(runs: &[&Run], figure: impl Fn(&Run) -> f64) -> String {
+    let figures: Vec<f64> = runs.iter().map(|run| figure(run)).collect();
+    let (least, most) =
+        figures.iter().fold((f64::MAX, 0_f64), |(least, most), each| (least.min(*each), most.max(*each)));
+    let middle = median(figures);
+    if runs.len() == 1 { format!("{middle:.2}") } else { format!("{middle:.2} ({least:.2} to {most:.2})") }
 }
 
 fn latency(run: &Run, quantile: &str) -> f64 {
