@@ -10,8 +10,9 @@
 //!   remembered: counted from the first attempt that may be in, by the clock on the wall as well, for it outlives the process. A clock that
 //!   was set back says nothing.
 //! - What is too much at once is repeated a few times, for the sink may only be short of something now; then it is to be divided, once it is known
-//!   not to be in. Its pieces have no such patience: they are divided on as soon as they are too much. What nobody understands may be that as well, and
-//!   is taken for it when nothing else comes of many attempts.
+//!   not to be in. Its pieces have no such patience: they are divided on as soon as they are too much. What nobody understands may be that as well: a sink that
+//!   says it a few times, and a look that finds nothing, are well otherwise, so that something in the rows may be to blame, and the rows around it must not
+//!   wait for it. What cuts connections, or cannot be divided, is taken for it only when nothing else comes of many attempts.
 //! - An attempt that failed where the rows may be in all the same ([`Outcome::Doubtful`]) is looked for before what the sink said is
 //!   believed. One that may work next time is repeated under the same token a few times first, where the table keeps tokens: so what depends on the table
 //!   gets its share too. What stays unknown is looked for every few attempts as well, for a view that never works must not keep its table's rows waiting.
@@ -38,8 +39,11 @@ const UNKNOWN_REPEATS: u32 = 6;
 
 /// An insert is divided when it was too much at once so often; what only may have been counts [`PERHAPS`].
 const PATIENCE: u32 = 3 * SURELY;
-const SURELY: u32 = 4;
-const PERHAPS: u32 = 1;
+pub(super) const SURELY: u32 = 4;
+pub(super) const PERHAPS: u32 = 1;
+
+/// The same for an answer that nobody understands, once a look after it found nothing, and where there is something to divide.
+const ODD_PATIENCE: u32 = 3 * PERHAPS;
 
 /// The state of one insert.
 #[derive(Debug, Clone)]
@@ -80,8 +84,10 @@ pub(super) enum Verdict {
     In { despite: Option<String> },
     /// [`Insert::step`] says what to do, after this pause.
     Again(Duration),
-    /// It is too much at once, and not in: fewer rows may be, after this pause.
-    TooMuch { why: String, pause: Duration },
+    /// It is too much at once, and not in: fewer rows may be, after this pause. Whether the sink says so.
+    TooMuch { why: String, pause: Duration, sure: bool },
+    /// It is not in, and nobody understands why: fewer rows may be; of one request, it is tried again after this pause.
+    Odd { why: String, pause: Duration },
     /// A person must mend something first.
     Held { why: String },
     /// It is not in and never will be.
@@ -98,7 +104,8 @@ impl Insert {
 
     /// A piece of this one, which was too much at once: never sent, and no more patient than this one has become.
     pub(super) fn of_a_piece(&self) -> Self {
-        Insert { failures: self.failures, too_much: self.too_much, ..Insert::new(0) }
+        let too_much = if self.attempts > 0 { PATIENCE } else { self.too_much };
+        Insert { failures: self.failures, too_much, ..Insert::new(0) }
     }
 
     /// Tried by an earlier process, under the token of this generation for the first time then.
@@ -183,7 +190,7 @@ impl Insert {
                 self.count_too_much(sure);
                 // An earlier attempt may have been taken.
                 let ask = self.unknown.is_some() && rule.is_some() && self.too_much >= PATIENCE;
-                if ask { self.look(Some(Outcome::TooMuch { why, sure })) } else { self.is_too_much(why) }
+                if ask { self.look(Some(Outcome::TooMuch { why, sure })) } else { self.is_too_much(why, sure) }
             }
             Outcome::Hold { why } => Verdict::Held { why },
             // These bytes are refused, but an earlier attempt of theirs may not have been.
@@ -212,7 +219,8 @@ impl Insert {
                 self.step = Step::Send;
                 match self.or_else.take().map(|said| *said) {
                     Some(Outcome::Retry { after, .. }) => Verdict::Again(self.pause(after)),
-                    Some(Outcome::TooMuch { why, .. }) => self.is_too_much(why),
+                    Some(Outcome::TooMuch { why, sure: true }) => self.is_too_much(why, true),
+                    Some(Outcome::TooMuch { why, sure: false }) => self.is_odd(why),
                     Some(Outcome::Hold { why }) => Verdict::Held { why },
                     Some(Outcome::Refused { why }) => Verdict::Refused { why },
                     _ => Verdict::Again(Duration::ZERO),
@@ -235,9 +243,19 @@ impl Insert {
         self.too_much = self.too_much.saturating_add(if sure { SURELY } else { PERHAPS });
     }
 
-    fn is_too_much(&mut self, why: String) -> Verdict {
+    fn is_too_much(&mut self, why: String, sure: bool) -> Verdict {
         let pause = self.pause(None);
-        if self.too_much < PATIENCE { Verdict::Again(pause) } else { Verdict::TooMuch { why, pause } }
+        if self.too_much < PATIENCE { Verdict::Again(pause) } else { Verdict::TooMuch { why, pause, sure } }
+    }
+
+    /// A look found that it is not in. Nothing says that the sink is short of anything, so its pieces need not wait for long.
+    fn is_odd(&mut self, why: String) -> Verdict {
+        let pause = self.pause(None);
+        match self.too_much {
+            PATIENCE.. => Verdict::TooMuch { why, pause: jittered(FIRST_PAUSE), sure: false },
+            ODD_PATIENCE.. => Verdict::Odd { why, pause },
+            _ => Verdict::Again(pause),
+        }
     }
 
     fn is_unknown(&mut self) {

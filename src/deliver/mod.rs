@@ -263,11 +263,12 @@ impl Deliveries {
     }
 
     async fn turn(self: &Arc<Self>, job: Job) {
-        let (was_held, held_at) = (job.held.is_some(), job.held_at);
-        let (name, signal) = job.lane();
+        let (was_held, was_apart, held_at, (name, signal)) = (job.held.is_some(), job.apart, job.held_at, job.lane());
         let changes = self.sink.changes();
         let (mut job, turn) = self.turn_apart(job).await;
         job.held_at = if was_held { held_at } else { job.place_of_shard() };
+        let apart = matches!(turn, Turn::Held) && job.apart;
+        self.with_table(&name, signal, |table| table.set_apart(was_apart, apart));
         match turn {
             Turn::Held => {
                 if !was_held {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::doubt::{Insert, Step, Verdict};
+use super::doubt::{Insert, PERHAPS, SURELY, Step, Verdict};
 use super::pace::Pass;
 use super::piece::{Piece, rows};
 use super::shipment::Shipment;
@@ -22,8 +22,9 @@ use crate::signal::Signal;
 use crate::sink::{AfterUnknown, Outcome, PartDelivery, Sink};
 use crate::spool::{BatchPart, Contents, Note};
 
-/// Requests in a row that are too much for the sink alone: then it takes nothing now, and the rest waits as it is.
-const TOO_MUCH_ALONE: u32 = 2;
+/// Two requests in a row that are too much for the sink alone, or more where only nobody understands why: then it takes nothing now, and the
+/// rest waits as it is.
+const TOO_MUCH_ALONE: u32 = 2 * SURELY;
 
 /// Tried by an earlier process first (`false` sorts before `true`), then the oldest batch.
 pub(super) type Rank = (bool, u64, u32);
@@ -48,6 +49,9 @@ pub(super) struct Job {
     owed: Vec<Note>,
     /// In the sink's words, why it came to wait for a person.
     pub(super) held: Option<Arc<str>>,
+    /// It is held for requests that stand alone, and others of it are in: its table takes what it is given.
+    pub(super) apart: bool,
+    took: bool,
     /// How it stands with its table's workers, in this turn.
     pub(super) standing: Arc<Standing>,
 }
@@ -74,7 +78,10 @@ enum Settled {
     /// Nothing of it is in, as far as is known, and its halves are to be sent; or, of one request, it is refused.
     Divide(Arc<str>),
     /// Not in, and too much at once: its halves are to be sent; or, of one request, it waits.
-    TooMuch(Arc<str>),
+    TooMuch {
+        why: Arc<str>,
+        sure: bool,
+    },
     /// Not sent, because fewer rows may be under way now.
     Smaller,
     Held(Arc<str>),
@@ -96,6 +103,8 @@ impl Job {
             tried_before,
             owed: Vec::new(),
             held: None,
+            apart: false,
+            took: false,
             standing: Arc::default(),
         }
     }
@@ -135,7 +144,7 @@ impl Job {
         while let Some(mut piece) = pieces.pop() {
             match self.settle(&mut piece, &contents, context).await {
                 Settled::In => {
-                    alone = 0;
+                    (alone, self.took) = (0, true);
                     self.shipment.is_in(self.place);
                     self.is_in(&piece);
                 }
@@ -150,14 +159,14 @@ impl Job {
                     Some(halves) => pieces.extend(self.divide(&piece, halves).await),
                     None => pieces.push(piece),
                 },
-                Settled::TooMuch(why) => match piece.smaller(&contents) {
+                Settled::TooMuch { why, sure } => match piece.smaller(&contents) {
                     Some(halves) => pieces.extend(self.divide(&piece, halves).await),
                     None => {
                         // It keeps none of the others waiting, unless they fare no better.
                         self.held = Some(self.is_too_much_alone(&piece, &contents, &why, context.watch));
                         aside.push(piece);
-                        alone += 1;
-                        if alone == TOO_MUCH_ALONE {
+                        alone += if sure { SURELY } else { PERHAPS };
+                        if alone >= TOO_MUCH_ALONE {
                             break;
                         }
                     }
@@ -170,6 +179,7 @@ impl Job {
             }
         }
         if !aside.is_empty() {
+            self.apart = self.took && alone < TOO_MUCH_ALONE;
             // What was set aside comes last.
             aside.append(&mut pieces);
             // Its shard may well take others.
@@ -186,7 +196,7 @@ impl Job {
             self.settle_owed().await;
             return Turn::Settled;
         };
-        self.held = Some(why);
+        (self.held, self.apart) = (Some(why), false);
         self.hold(pieces).await
     }
 
@@ -349,15 +359,18 @@ impl Job {
                 }
                 Some(Settled::In)
             }
-            Verdict::Again(pause) => {
+            Verdict::Odd { why, .. } if piece.smaller(contents).is_some() => {
+                Some(Settled::TooMuch { why: why.into(), sure: false })
+            }
+            Verdict::Again(pause) | Verdict::Odd { pause, .. } => {
                 context.stuck.set(!pause.is_zero());
                 self.pause(pause).await
             }
-            Verdict::TooMuch { why, pause } => {
+            Verdict::TooMuch { why, pause, sure } => {
                 context.stuck.set(true);
                 // One request alone waits longer than that.
                 let pause = piece.smaller(contents).map_or(Duration::ZERO, |_| pause);
-                self.pause(pause).await.or(Some(Settled::TooMuch(why.into())))
+                self.pause(pause).await.or(Some(Settled::TooMuch { why: why.into(), sure }))
             }
             Verdict::Held { why } => {
                 watch.report(table, self.place_of_shard(), Report::Held(&why));

@@ -22,6 +22,8 @@ pub(super) struct Table {
     pub(super) stuck: usize,
     /// Parts that wait for a person.
     pub(super) held: usize,
+    /// Those of them that say nothing about the table: [`Job::apart`].
+    apart: usize,
     /// Not in the queue before what an earlier process had under way has arrived.
     pub(super) early: usize,
     /// Its shards' turns, and how much each is given at once.
@@ -39,6 +41,7 @@ impl Table {
             working: 0,
             stuck: 0,
             held: 0,
+            apart: 0,
             early: 0,
             turns,
             mended: Arc::default(),
@@ -60,6 +63,10 @@ impl Table {
         next.map(|(_, job)| job)
     }
 
+    pub(super) fn set_apart(&mut self, before: bool, now: bool) {
+        self.apart = (self.apart + usize::from(now)).saturating_sub(usize::from(before));
+    }
+
     /// Jobs that wait for their turn.
     pub(super) fn queued(&self) -> usize {
         self.queue.len()
@@ -72,7 +79,7 @@ impl Table {
 
     /// Takes no inserts now, or waits for a person.
     pub(super) fn is_sick(&self) -> bool {
-        (self.held > 0 && !self.turns.any_is_well()) || self.takes_nothing()
+        (self.held > self.apart && !self.turns.any_is_well()) || self.takes_nothing()
     }
 
     fn takes_nothing(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::chunk::Growth;
 use crate::config::ForwardCompression;
 use crate::sink::collector::tests::endpoint::Endpoint;
 use crate::sink::collector::tests::{PROTOCOLS, collector, inflated, settings};
-use crate::sink::fake::{Act, FakeSink, too_much};
+use crate::sink::fake::{Act, FakeSink, odd, too_much};
 use crate::sink::{AfterUnknown, Outcome};
 use crate::spool::disk::Disk;
 use crate::spool::disk::faulty::{Faults, FaultyDisk};

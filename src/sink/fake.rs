@@ -45,6 +45,11 @@ pub(crate) fn too_much() -> Outcome {
     Outcome::Doubtful { or_else: Box::new(Outcome::TooMuch { why: "out of memory".into(), sure: true }) }
 }
 
+/// The same, and nobody understands it.
+pub(crate) fn odd() -> Outcome {
+    Outcome::Doubtful { or_else: Box::new(Outcome::TooMuch { why: "std::exception".into(), sure: false }) }
+}
+
 impl Act {
     fn is_doubtful(&self) -> bool {
         matches!(self, Act::Say(Outcome::Doubtful { .. }) | Act::StoreAndSay(Outcome::Doubtful { .. }))
@@ -53,7 +58,7 @@ impl Act {
     /// Any of them but a refusal.
     fn random(rng: &mut StdRng) -> Act {
         let unknown = || Outcome::Unknown { why: "cut".into() };
-        match rng.random_range(0..13) {
+        match rng.random_range(0..15) {
             0 => Act::Say(Outcome::Retry { why: "busy".into(), after: None }),
             1 => Act::Say(unknown()),
             2 => Act::StoreAndSay(unknown()),
@@ -62,6 +67,8 @@ impl Act {
             5 => Act::Late(Duration::from_secs(30)),
             6 => Act::Say(too_much()),
             7 => Act::StoreAndSay(too_much()),
+            8 => Act::Say(odd()),
+            9 => Act::StoreAndSay(odd()),
             _ => Act::Wait(Duration::from_millis(rng.random_range(0..2000))),
         }
     }
@@ -155,7 +162,7 @@ impl FakeSink {
         state.attempts.iter().filter(|(of, _)| of == table).map(|(_, token)| token.clone()).collect()
     }
 
-    /// Inserts with rows of this request get this answer, and nothing of them is stored.
+    /// Inserts with rows of a request whose name begins so get this answer, and nothing of them is stored.
     pub(crate) fn bewilders(&self, request: &str, outcome: Outcome) {
         self.state.lock().bewildering = Some((request.to_owned(), outcome));
     }
@@ -269,8 +276,8 @@ impl Sink for FakeSink {
                 any.filter(|act| !(act.is_doubtful() && self.replicas.load(Ordering::Relaxed)))
             };
             let bewildering = self.state.lock().bewildering.clone();
-            if let Some((request, outcome)) = bewildering
-                && rows(part).contains(&request)
+            if let Some((name, outcome)) = bewildering
+                && rows(part).iter().any(|request| request.starts_with(&name))
             {
                 return outcome;
             }

@@ -62,7 +62,7 @@ async fn a_kill_while_a_part_is_divided_neither_doubles_nor_loses() {
     let cases =
         [(true, false, 3), (false, true, 3), (false, false, 2), (true, true, 2), (true, true, 4), (false, true, 4)];
     for few in cases.chunks(3) {
-        let all = few.iter().map(|(window, one_frame, held)| kill(*window, *one_frame, *held));
+        let all = few.iter().map(|(window, one_frame, held)| kill_there(*window, *one_frame, *held));
         futures_join(all).await;
     }
 }
@@ -74,13 +74,24 @@ async fn futures_join(all: impl Iterator<Item = impl Future<Output = ()> + Send 
     }
 }
 
-async fn kill(window: bool, one_frame: bool, held: usize) {
+/// Where requests came to be in several frames, for the machine is busy, the part is cut otherwise and has no insert of this number.
+async fn kill_there(window: bool, one_frame: bool, held: usize) {
+    for attempt in 0..5 {
+        if kill(window, one_frame, held, attempt).await {
+            return;
+        }
+    }
+    panic!("insert {held} does not come");
+}
+
+/// False when there was no such insert.
+async fn kill(window: bool, one_frame: bool, held: usize, attempt: usize) -> bool {
     let clickhouse = clickhouse().await;
     let (folder, holding) = (tempfile::tempdir().expect("a folder"), Arc::new(Holding::default()));
     let server = clickhouse.url.trim_start_matches("http://").to_owned();
     let serving = holding.clone();
     let door = Door::open(move |client| serving.clone().pass(server.clone(), client)).await.expect("a port");
-    let name = format!("divided_{window}_{one_frame}_{held}");
+    let name = format!("divided_{window}_{one_frame}_{held}_{attempt}");
     let commit_interval = if one_frame { "500ms" } else { "1ms" };
     let sections = format!(
         "spool: {{ dir: {} }}\nbatch: {{ max_age: 3s, commit_interval: {commit_interval} }}\n",
@@ -118,8 +129,7 @@ async fn kill(window: bool, one_frame: bool, held: usize) {
             send.await;
         }
     }
-    let wait = tokio::time::timeout(Duration::from_secs(60), holding.is_held.notified());
-    wait.await.unwrap_or_else(|_| panic!("{name}: insert {held} does not come: {}", edge.logged()));
+    let came = tokio::time::timeout(Duration::from_secs(20), holding.is_held.notified()).await.is_ok();
     let edge = edge.start_again().await;
 
     let account = async || {
@@ -132,4 +142,5 @@ async fn kill(window: bool, one_frame: bool, held: usize) {
     assert_eq!(number("count()").await, 7, "{name}");
     assert_eq!(number("uniqExact(LogAttributes['seq'])").await, 7, "{name}");
     edge.stop().await;
+    came
 }

@@ -14,9 +14,8 @@ use crate::schedule::Order;
 const REFUSING: [&str; 3] = ["otel_traces", "otel_logs", "otel_metrics_gauge"];
 /// Tables on which a view of the user's own depends.
 const VIEWED: [&str; 2] = ["otel_traces", "otel_logs"];
-/// How long the spool may take to let go of what is ordered to be delivered again. A view that fails may do so before a large part is written, which
-/// is divided then, but only after twelve attempts: nearly two minutes.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// How long the spool may take to let go of what is ordered to be delivered again.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long an order waits for a batch in quarantine.
 const MOMENT: Duration = Duration::from_secs(3);
 /// Batches that one fault orders about.

@@ -186,3 +186,38 @@ fn pauses_double_up_to_their_bound_and_follow_advice() {
     let advised = insert.pause(Some(Duration::from_secs(3600))).as_secs();
     assert!((45..75).contains(&advised));
 }
+
+#[test]
+fn what_nobody_understands_is_divided_once_a_look_finds_nothing_and_its_pieces_sooner() {
+    for (rule, looks) in [(WINDOW, 1), (REPLICATED, 1), (NO_WINDOW, 3)] {
+        let mut insert = Insert::new(0);
+        let mut seen = 0;
+        let verdict = loop {
+            if insert.step(rule) == Step::Look {
+                seen += 1;
+                let verdict = insert.looked(Look::Absent);
+                if !matches!(verdict, Verdict::Again(_)) {
+                    break verdict;
+                }
+            }
+            insert.sent(crate::sink::fake::odd(), rule);
+        };
+        assert!(matches!(verdict, Verdict::Odd { .. }), "{rule:?}: {verdict:?}");
+        assert_eq!((insert.attempts, seen), (3, looks), "{rule:?}");
+        assert!(insert.known_absent());
+        let mut piece = insert.of_a_piece();
+        assert_eq!(piece.sent(crate::sink::fake::odd(), rule), AT_ONCE);
+        assert_eq!(piece.step(rule), Step::Look, "it may be in");
+        let verdict = piece.looked(Look::Absent);
+        assert!(
+            matches!(&verdict, Verdict::TooMuch { sure: false, pause, .. } if *pause < Duration::from_secs(1)),
+            "{verdict:?}"
+        );
+    }
+    // Not looked for, it is none of these: connections that are cut.
+    let mut insert = Insert::new(0);
+    for _ in 1..PATIENCE {
+        let cut = Outcome::TooMuch { why: "cut".into(), sure: false };
+        assert!(matches!(insert.sent(cut, WINDOW), Verdict::Again(_)));
+    }
+}
