@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 /// An open chunk of one signal: column buffers for ClickHouse, OTLP bytes for a collector.
 pub trait ChunkEncoder: Send {
     /// Appends all records of one uncompressed OTLP protobuf export request, uncommitted.
@@ -14,6 +16,14 @@ pub trait ChunkEncoder: Send {
     /// # Errors
     /// Malformed bytes, or a request that grows past `growth`; the chunk is then as it was before.
     fn append(&mut self, request: &[u8], growth: &Growth) -> Result<Appended, EncodeError>;
+
+    /// [`ChunkEncoder::append`] of a request that nobody else will write to: an encoder whose chunks hold what came in may keep it where it lies.
+    ///
+    /// # Errors
+    /// The same.
+    fn append_shared(&mut self, request: &Bytes, growth: &Growth) -> Result<Appended, EncodeError> {
+        self.append(request, growth)
+    }
 
     /// Bytes of columns that the last `append` made before it failed; 0 where they are never more than the request's.
     fn grown(&self) -> u64 {
@@ -133,8 +143,8 @@ pub struct SealedPart {
     pub name: PartName,
     /// The columns in the bytes, in order. Shared while the table's schema stays the same.
     pub columns: Arc<[Arc<str>]>,
-    /// What is sent: one compressed Native block, or OTLP bytes.
-    pub bytes: Vec<u8>,
+    /// What is sent, as slices that follow one another: one compressed Native block, or fields of OTLP requests as they lie in memory.
+    pub bytes: Vec<Bytes>,
     /// Size before compression.
     pub(crate) uncompressed: u64,
     /// Rows a request: (index of the request in the chunk, in order of commit; its rows in this part).

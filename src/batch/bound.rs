@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::lane::{Fresh, INLINE_BYTES, Lane, Uncommitted};
 use crate::chunk::{Appended, EncodeError, Growth};
 use crate::memory::Memory;
@@ -30,10 +32,10 @@ impl Lane {
     pub(super) async fn append_paid<'l>(
         self: &'l Arc<Self>,
         fresh: &mut Fresh<'_>,
-        instead: Option<&[u8]>,
+        instead: Option<&Bytes>,
         growth: &Growth,
     ) -> Result<Outcome<'l>, Refusal> {
-        let size = instead.map_or(fresh.received.request.len(), <[u8]>::len);
+        let size = instead.unwrap_or(&fresh.received.request).len();
         let most = growth.max_column_bytes;
         let mut bound = most.min(SHORT_COLUMNS.max((size as u64).saturating_mul(USUAL_GROWTH)));
         let mut long = size > INLINE_BYTES;

@@ -2,8 +2,7 @@
 //!
 //! An open chunk is taken off the stack while a request is encoded and put back after: cores that encode at the same time each
 //! work on a chunk of their own, and when requests come one at a time they share the topmost. A chunk is sealed when it is full, at once when its requests
-//! have no [`company`](super::company) to wait for, and `commit_interval` after its first request in any case; always off the reactor: sealing sorts
-//! dictionaries and compresses.
+//! have no [`company`](super::company) to wait for, and `commit_interval` after its first request in any case; off the reactor: it sorts and compresses.
 //!
 //! A request is encoded where it is, on the reactor's thread: handing it to another costs more than the some 100 µs that 100 KiB take, and
 //! requests of 640 KB that moved the thread's other tasks away first cost an eighth more CPU, twice the context switches and a third
@@ -13,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -153,7 +153,7 @@ impl Lane {
             let (sifted, dropped) = sifted.map_err(refusal)?;
             if dropped > 0 {
                 fresh.received.dropped += dropped;
-                outcome = self.append_paid(&mut fresh, Some(&sifted), growth).await?;
+                outcome = self.append_paid(&mut fresh, Some(&sifted.into_boxed_slice().into()), growth).await?;
             }
             fresh.received.admitted.shrink(size);
         }
@@ -171,19 +171,19 @@ impl Lane {
     pub(super) fn append<'l>(
         self: &'l Arc<Self>,
         fresh: &mut Fresh<'_>,
-        instead: Option<&[u8]>,
+        instead: Option<&Bytes>,
         growth: &Growth,
         long: bool,
     ) -> Result<(Outcome<'l>, u64), Refusal> {
         let key = fresh.received.admitted.key().clone();
-        let stamp = &key.stamp;
+        let (stamp, most) = (&key.stamp, growth.max_column_bytes);
         let request = instead.unwrap_or(&fresh.received.request);
-        let spare = stamp.room(request).min(growth.max_column_bytes);
+        let spare = stamp.room(request).min(most);
         fresh.received.admitted.grow(spare)?;
         let mut chunk = self.take(request.len() as u64);
         let append = || match (&mut chunk.chunk, stamp.is_empty()) {
-            (Some(chunk), true) => chunk.encoder.append(request, growth),
-            (Some(chunk), false) => chunk.encoder.append(&stamp.apply(request, growth.max_column_bytes)?, growth),
+            (Some(chunk), true) => chunk.encoder.append_shared(request, growth),
+            (Some(chunk), false) => chunk.encoder.append_shared(&stamp.apply(request, most)?, growth),
             (None, _) => Ok(Appended::default()),
         };
         let appended = blocking::in_place(long, append);

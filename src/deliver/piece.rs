@@ -210,7 +210,7 @@ mod tests {
     fn contents() -> Contents {
         let segment = |frame: u32| SegmentContents {
             frame,
-            bytes: bytes::Bytes::new(),
+            bytes: Vec::new(),
             rows: 6,
             to_send: vec![(0, 6)],
             rows_by_request: vec![(0, 2), (1, 1), (4, 3)],

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use bytes::Bytes;
+
 use super::wire::{Fault, Field, Fields, put_field};
 use crate::chunk::EncodeError;
 
@@ -60,8 +62,9 @@ impl Stamp {
     ///
     /// # Errors
     /// The request is malformed on the way to its resources, or would grow past `max` bytes.
-    pub(crate) fn apply(&self, request: &[u8], max: u64) -> Result<Vec<u8>, EncodeError> {
-        self.rewrite(request, max).map_err(|fault| fault.within(request))
+    pub(crate) fn apply(&self, request: &[u8], max: u64) -> Result<Bytes, EncodeError> {
+        // Whoever keeps it keeps no more than it is.
+        self.rewrite(request, max).map(|made| made.into_boxed_slice().into()).map_err(|fault| fault.within(request))
     }
 
     fn rewrite(&self, request: &[u8], max: u64) -> Result<Vec<u8>, Fault> {

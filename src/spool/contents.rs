@@ -1,4 +1,4 @@
-//! Reading a part's bytes back. No byte is handed out that does not have the checksum it was written with.
+//! Reading a part's bytes back. No byte that was on a disk is handed out that does not have the checksum it was written with.
 
 use std::io;
 
@@ -28,8 +28,8 @@ pub(crate) struct Contents {
 pub(crate) struct SegmentContents {
     /// The frame's place in its file.
     pub(crate) frame: u32,
-    /// What is sent.
-    pub(crate) bytes: Bytes,
+    /// What is sent, as slices that follow one another.
+    pub(crate) bytes: Vec<Bytes>,
     /// Rows in `bytes`.
     pub(crate) rows: u64,
     /// The rows that are still to be delivered, as (first, how many): all of them in one range, unless some were refused.
@@ -43,7 +43,7 @@ pub(crate) struct SegmentContents {
 impl Contents {
     /// The bytes to send, one after another.
     pub(crate) fn body(&self) -> Vec<Bytes> {
-        self.segments.iter().map(|segment| segment.bytes.clone()).collect()
+        self.segments.iter().flat_map(|segment| segment.bytes.iter().cloned()).collect()
     }
 
     /// Rows in the body.
@@ -119,8 +119,8 @@ impl Batch {
         to_send: impl Fn(&Segment) -> Vec<Rows>,
     ) -> io::Result<Option<SegmentContents>> {
         let len = usize::try_from(segment.len).map_err(io::Error::other)?;
-        let bytes = file.read_at(segment.offset, len)?;
-        if crc32c::crc32c(&bytes) != segment.sum {
+        let bytes = file.read_slices(segment.offset, len)?;
+        if self.store.sum(&bytes) != segment.sum {
             return Ok(None);
         }
         let Some(meta) = self.index.frame(segment.frame).map(|at| read_meta(file, at)).transpose()?.flatten() else {

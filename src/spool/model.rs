@@ -206,7 +206,7 @@ impl World {
                 columns: [Arc::from("Timestamp")].into(),
                 uncompressed: bytes.len() as u64,
                 witnesses: vec![Witness(bytes[..8].to_vec())],
-                bytes,
+                bytes: vec![bytes.into()],
                 rows_by_request: (0..requests).map(|n| (n, n + 1)).collect(),
             }
         });

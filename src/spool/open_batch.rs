@@ -129,7 +129,7 @@ impl OpenBatch {
         let mut before = self.index.total;
         for (number, frame) in (self.records..).zip(frames) {
             let ids = self.index.ids(frame);
-            let meta = Meta::of(frame, &ids);
+            let meta = Meta::of(frame, &ids, |bytes| self.store.sum(bytes));
             let encoded = meta.encode();
             let at = FrameAt {
                 frame: number,
@@ -149,7 +149,7 @@ impl OpenBatch {
             };
             staged.push(head.encode(self.header.token).into());
             staged.push(encoded.into());
-            frame.parts.iter().for_each(|part| staged.push(part.bytes.clone()));
+            frame.parts.iter().flat_map(|part| &part.bytes).for_each(|slice| staged.push(slice.clone()));
             before.requests += meta.requests.len() as u64;
             before.rows += meta.rows();
             staged.metas.push((meta, at, body_len));

@@ -51,6 +51,14 @@ impl Store {
         }
     }
 
+    /// The checksum by which a part's bytes are known when they are read back: their CRC-32C. What never leaves memory has none: nothing could have changed it.
+    pub(crate) fn sum(&self, bytes: &[Bytes]) -> u32 {
+        match self.disk.is_durable() {
+            true => bytes.iter().fold(0, |sum, slice| crc32c::crc32c_append(sum, slice)),
+            false => 0,
+        }
+    }
+
     /// Leaves the word beside a batch's file that nothing past `len` is to be recovered.
     pub(crate) fn write_cut(&self, sequence: u64, len: u64) -> io::Result<()> {
         self.with_reserve(|| self.replace(&super::cut_name(sequence), &len.to_le_bytes()))

@@ -4,8 +4,12 @@ mod trouble;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::chunk::{PartName, SealedPart, Witness};
+
+const SETTINGS: Settings = Settings { limits: Limits::NONE, digest_ttl: Duration::from_secs(600) };
 
 /// A frame of one request a key, each with `rows` rows in `table`.
 pub(crate) fn frame(table: &str, keys: &[&str], rows: u32, bytes: &[u8]) -> Frame {
@@ -17,7 +21,7 @@ pub(crate) fn frame(table: &str, keys: &[&str], rows: u32, bytes: &[u8]) -> Fram
     let part = SealedPart {
         name: PartName { table: table.into(), partition: 20_000 },
         columns: [Arc::from("Timestamp"), Arc::from("Body")].into(),
-        bytes: bytes.to_vec(),
+        bytes: vec![Bytes::copy_from_slice(bytes)],
         uncompressed: bytes.len() as u64,
         rows_by_request: (0..keys.len() as u32).map(|n| (n, rows)).collect(),
         witnesses: vec![Witness(bytes.to_vec())],
@@ -31,7 +35,7 @@ pub(crate) fn read(batch: &Batch) -> Option<BTreeMap<u64, usize>> {
     let mut ids = BTreeMap::new();
     for part in batch.parts() {
         for segment in batch.read(part.id).ok()?.segments {
-            *ids.entry(id_of(&segment.bytes)).or_default() += 1;
+            *ids.entry(id_of(&segment.bytes.concat())).or_default() += 1;
         }
     }
     Some(ids)
@@ -90,13 +94,13 @@ mod damage {
 
     /// The bytes of a file of two frames, a footer and a note.
     fn file() -> Vec<u8> {
-        let spool = Spool::in_memory();
+        let (spool, _) = Spool::open(Box::new(disk::faulty::FaultyDisk::new(1)), &SETTINGS).unwrap();
         let mut open = spool.batch(Signal::Logs);
         open.append(&[frame("otel_logs", &["a", "b"], 3, &[1; 300])]).unwrap();
         open.append(&[frame("otel_traces", &["a"], 1, &[2; 300])]).unwrap();
         let batch = open.seal();
         batch.note(&[Note::Tried { part: 0 }]).unwrap();
-        let file = spool.store.disk.open(&file_name(0)).unwrap();
+        let file = spool.store.disk.open(&batch.name).unwrap();
         file.read_at(0, usize::try_from(file.size().unwrap()).unwrap()).unwrap().to_vec()
     }
 
@@ -158,8 +162,7 @@ mod damage {
 #[test]
 fn a_frame_after_the_word_of_a_clean_stop_takes_it_back() {
     let disk = disk::faulty::FaultyDisk::new(3);
-    let settings = Settings { limits: Limits::NONE, digest_ttl: Duration::from_secs(600) };
-    let open = || Spool::open(Box::new(disk.clone()), &settings).unwrap();
+    let open = || Spool::open(Box::new(disk.clone()), &SETTINGS).unwrap();
     let (spool, recovered) = open();
     assert!(recovered.clean);
     spool.stop(&[]).unwrap();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use prost::Message;
 
@@ -86,7 +87,7 @@ impl ChunkEncoder for FakeChunk {
         vec![SealedPart {
             name: PartName { table: "otel_logs".into(), partition: 0 },
             columns: Arc::from([]),
-            bytes: vec![0; 8],
+            bytes: vec![Bytes::from_static(&[0; 8])],
             uncompressed: 8,
             rows_by_request: rows
                 .into_iter()

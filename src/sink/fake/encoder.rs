@@ -62,8 +62,8 @@ impl ChunkEncoder for FakeEncoder {
                     rows_by_request: Vec::new(),
                     witnesses: Vec::new(),
                 });
-                part.bytes.extend(format!("{name}\n").repeat(rows as usize).into_bytes());
-                part.uncompressed = part.bytes.len() as u64;
+                part.bytes.push(format!("{name}\n").repeat(rows as usize).into());
+                part.uncompressed = part.bytes.concat().len() as u64;
                 part.rows_by_request.push((request as u32, rows));
                 part.witnesses.push(Witness(name.clone().into_bytes()));
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use super::{Disk, DiskFile};
@@ -93,30 +93,21 @@ impl DiskFile for MemoryFile {
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let mut slices = self.read_slices(offset, len)?;
+        Ok(if slices.len() == 1 { slices.remove(0) } else { slices.concat().into() })
+    }
+
+    fn read_slices(&self, offset: u64, len: usize) -> io::Result<Vec<Bytes>> {
         let contents = self.0.read();
-        let end = offset.checked_add(len as u64);
-        if end.is_none_or(|end| end > contents.len) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if len == 0 {
-            return Ok(Bytes::new());
-        }
-        let first = contents.pieces.partition_point(|(at, _)| *at <= offset) - 1;
-        let mut from = usize::try_from(offset - contents.pieces[first].0).map_err(io::Error::other)?;
-        let mut out = BytesMut::new();
-        for (_, piece) in &contents.pieces[first..] {
-            let wanted = len - out.len();
-            let to = piece.len().min(from + wanted);
-            if out.is_empty() && to - from == len {
-                return Ok(piece.slice(from..to));
-            }
-            out.extend_from_slice(&piece[from..to]);
-            from = 0;
-            if out.len() == len {
-                break;
-            }
-        }
-        Ok(out.freeze())
+        let end = offset.checked_add(len as u64).filter(|end| *end <= contents.len);
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let first = contents.pieces.partition_point(|(at, piece)| at + piece.len() as u64 <= offset);
+        let there = contents.pieces.iter().skip(first).take_while(|(at, _)| *at < end && len > 0);
+        let slice = |(at, piece): &(u64, Bytes)| {
+            let (from, to) = (offset.saturating_sub(*at), (end - at).min(piece.len() as u64));
+            Ok(piece.slice(usize::try_from(from)?..usize::try_from(to)?))
+        };
+        there.map(slice).collect::<Result<_, std::num::TryFromIntError>>().map_err(io::Error::other)
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
@@ -153,6 +144,8 @@ mod tests {
         file.append(&[piece.clone(), Bytes::from_static(b"world")]).unwrap();
         assert_eq!(file.read_at(1, 4).unwrap().as_ptr(), piece[1..].as_ptr());
         assert_eq!(&file.read_at(3, 4).unwrap()[..], b"lowo");
+        assert_eq!(file.read_slices(3, 4).unwrap(), [&b"lo"[..], b"wo"]);
+        assert_eq!(file.read_slices(5, 5).unwrap()[0].len(), 5);
         assert_eq!(&file.read_at(10, 0).unwrap()[..], b"");
         assert!(file.read_at(8, 3).is_err());
         file.truncate(6).unwrap();

@@ -146,6 +146,14 @@ pub(crate) trait DiskFile: Send + Sync {
     /// `UnexpectedEof` past the end, and whatever the disk says.
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes>;
 
+    /// The same, as slices that follow one another: what lies in memory is not moved together.
+    ///
+    /// # Errors
+    /// As [`DiskFile::read_at`].
+    fn read_slices(&self, offset: u64, len: usize) -> io::Result<Vec<Bytes>> {
+        self.read_at(offset, len).map(|bytes| vec![bytes])
+    }
+
     /// Cuts the file.
     ///
     /// # Errors

@@ -37,8 +37,8 @@ pub(crate) struct FramePart {
     pub(crate) name: PartName,
     /// The columns in the bytes, in order.
     pub(crate) columns: Arc<[Arc<str>]>,
-    /// What is sent.
-    pub(crate) bytes: Bytes,
+    /// What is sent, as slices that follow one another.
+    pub(crate) bytes: Vec<Bytes>,
     /// Size before compression.
     pub(crate) uncompressed: u64,
     /// (index of the request in the frame, its rows in this part), in the order of the rows.
@@ -53,7 +53,7 @@ impl Frame {
         let parts = parts.into_iter().map(|part| FramePart {
             name: part.name,
             columns: part.columns,
-            bytes: part.bytes.into(),
+            bytes: part.bytes,
             uncompressed: part.uncompressed,
             rows_by_request: part.rows_by_request,
             witnesses: part.witnesses,
@@ -63,7 +63,7 @@ impl Frame {
 
     /// Bytes over all parts, as they are sent.
     pub(crate) fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.bytes.len() as u64).sum()
+        self.parts.iter().map(FramePart::len).sum()
     }
 
     /// Bytes over all parts, before compression.
@@ -74,6 +74,12 @@ impl Frame {
     /// Rows over all parts.
     pub(crate) fn rows(&self) -> u64 {
         self.parts.iter().map(|part| rows(&part.rows_by_request)).sum()
+    }
+}
+
+impl FramePart {
+    fn len(&self) -> u64 {
+        self.bytes.iter().map(|slice| slice.len() as u64).sum()
     }
 }
 
@@ -114,14 +120,14 @@ impl Meta {
         })
     }
 
-    /// The meta of a frame whose parts have these numbers in their batch.
-    pub(crate) fn of(frame: &Frame, ids: &[u32]) -> Meta {
+    /// The meta of a frame whose parts have these numbers in their batch, and this checksum.
+    pub(crate) fn of(frame: &Frame, ids: &[u32], sum: impl Fn(&[Bytes]) -> u32) -> Meta {
         let parts = frame.parts.iter().zip(ids).map(|(part, id)| PartMeta {
             id: *id,
             name: part.name.clone(),
             columns: part.columns.clone(),
-            len: part.bytes.len() as u64,
-            sum: crc32c::crc32c(&part.bytes),
+            len: part.len(),
+            sum: sum(&part.bytes),
             uncompressed: part.uncompressed,
             rows_by_request: part.rows_by_request.clone(),
             witnesses: part.witnesses.clone(),

@@ -3,8 +3,6 @@
 use super::*;
 use crate::spool::disk::faulty::{Faults, FaultyDisk};
 
-const SETTINGS: Settings = Settings { limits: Limits::NONE, digest_ttl: Duration::from_secs(600) };
-
 fn open(disk: &FaultyDisk) -> (Spool, Recovered) {
     Spool::open(Box::new(disk.clone()), &SETTINGS).unwrap()
 }

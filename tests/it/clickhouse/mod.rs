@@ -13,7 +13,6 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use otelgate::chunk::{Growth, SealedPart};
 use otelgate::config::{BlockCompression, ClickHouse as Config, Secret, Ttl};
 use otelgate::signal::Signal;
@@ -110,14 +109,14 @@ fn batch(sink: &ClickHouse, signal: Signal, token: &str, requests: &[Vec<u8>]) -
         match parts.iter_mut().find(|part| part.name == sealed.name) {
             Some(part) => {
                 part.rows += rows;
-                part.body.push(Bytes::from(sealed.bytes));
+                part.body.extend(sealed.bytes);
                 part.witnesses.extend(sealed.witnesses);
             }
             None => parts.push(PartDelivery {
                 token: format!("{token}-{}", sealed.name.table),
                 attempt: 0,
                 rows,
-                body: vec![Bytes::from(sealed.bytes)],
+                body: sealed.bytes,
                 witnesses: sealed.witnesses,
                 only_rows: None,
                 shard: None,

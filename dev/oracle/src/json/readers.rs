@@ -112,7 +112,7 @@ impl Otelgate {
             return self.refused(&error);
         }
         self.encoder.commit();
-        let rows = self.encoder.seal().into_iter().map(|part| part.bytes).collect();
+        let rows = self.encoder.seal().into_iter().map(|part| part.bytes.concat()).collect();
         Read::Taken { rows, dropped }
     }
 }

@@ -64,7 +64,7 @@ impl NativeChunk {
         SealedPart {
             name: part.name().clone(),
             columns: part.plan().columns().clone(),
-            bytes,
+            bytes: vec![bytes.into()],
             uncompressed,
             rows_by_request: part.rows_by_request().to_vec(),
             witnesses: part.witnesses().iter().map(witness).collect(),

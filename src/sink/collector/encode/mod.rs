@@ -1,4 +1,4 @@
-//! Requests become export requests by concatenation: what a client sent is checked, counted and copied once, and nothing is decoded.
+//! Requests become export requests by concatenation: what a client sent is checked, counted, and copied at most once, and nothing is decoded.
 //!
 //! A request's resources are top-level fields, and so are an export request's: repeated fields of concatenated messages append (protobuf,
 //! "Last One Wins"). Invariants:

@@ -37,7 +37,7 @@ fn keep(chunk: &mut OtlpChunk, request: &[u8]) -> u64 {
 }
 
 fn joined(parts: &[SealedPart]) -> Vec<u8> {
-    parts.iter().flat_map(|part| part.bytes.clone()).collect()
+    parts.iter().flat_map(|part| part.bytes.concat()).collect()
 }
 
 /// Every span with the resource and scope that it lies in.
@@ -104,7 +104,7 @@ fn an_export_request_is_never_over_the_limit_and_holds_everything_once() {
             sent.extend(bytes);
         }
         let parts = chunk.seal();
-        assert!(parts.iter().all(|part| part.bytes.len() <= max), "{max}");
+        assert!(parts.iter().all(|part| part.bytes.concat().len() <= max), "{max}");
         assert_eq!(spans(&joined(&parts)), spans(&sent));
         let mut by_request = BTreeMap::new();
         for (request, rows) in parts.iter().flat_map(|part| &part.rows_by_request) {
@@ -158,8 +158,8 @@ fn a_range_of_records_is_a_run_of_pieces() {
             keep(&mut chunk, bytes);
         }
         let part = chunk.seal().remove(0);
-        let half = part.bytes.len() - requests[7].len();
-        let body = Bytes::from(part.bytes);
+        let body = Bytes::from(part.bytes.concat());
+        let half = body.len() - requests[7].len();
         let body = [body.slice(..half), body.slice(half..)];
         let mut start = 0;
         for (request, rows) in part.rows_by_request {
@@ -236,4 +236,59 @@ fn a_configured_attribute_wins_in_every_resource() {
     bytes.pop();
     assert!(matches!(stamp.apply(&bytes, 1 << 20), Err(EncodeError::Malformed { .. })));
     assert!(Stamp::default().is_empty() && !stamp.is_empty());
+}
+
+/// What a chunk of these requests is sealed into, where each may stay where it is, or is copied.
+fn sealed(max: usize, requests: &[Vec<u8>], shared: bool) -> Vec<SealedPart> {
+    let mut chunk = chunk(Signal::Traces, max);
+    for bytes in requests {
+        let appended = match shared {
+            true => chunk.append_shared(&Bytes::from(bytes.clone()), &Growth::default()),
+            false => chunk.append(bytes, &Growth::default()),
+        };
+        appended.unwrap();
+        chunk.commit();
+    }
+    chunk.seal()
+}
+
+#[test]
+fn what_stays_where_it_is_reads_as_what_is_copied() {
+    let mut samples = Samples::new(29);
+    let mut requests: Vec<Vec<u8>> = [300, 2, 90, 500, 1].map(|records| samples.traces_bytes(records)).into();
+    // Between what is kept lies what nobody keeps: a group without records, and a field that nobody knows.
+    let (first, second) = (samples.traces_bytes(200), samples.traces_bytes(200));
+    requests.insert(2, [&first[..], &[0x0a, 0], &second, &[0x7a, 2, 1, 2], &first].concat());
+    for max in [10_000, 100_000, BIG] {
+        let [held, copied] = [true, false].map(|shared| sealed(max, &requests, shared));
+        assert!(held.iter().any(|part| part.bytes.len() > 1) || max < BIG);
+        let told = |part: &SealedPart| (part.name.partition, part.bytes.concat(), part.rows_by_request.clone());
+        assert!(held.iter().map(told).eq(copied.iter().map(told)), "{max}");
+    }
+}
+
+#[test]
+fn a_request_stays_where_it_is_only_when_that_keeps_little_else_alive() {
+    let mut samples = Samples::new(31);
+    let large = samples.traces_bytes(300);
+    let stays = |request: Vec<u8>, shared: bool| {
+        let request = Bytes::from(request);
+        let another = shared.then(|| request.clone());
+        let mut chunk = chunk(Signal::Traces, BIG);
+        chunk.append_shared(&request, &Growth::default()).unwrap();
+        chunk.commit();
+        drop(another);
+        request.as_ptr_range().contains(&chunk.seal()[0].bytes[0].as_ptr())
+    };
+    assert!(stays(large.clone(), false));
+    assert!(!stays(large.clone(), true), "somebody else keeps what it lies in");
+    assert!(!stays(samples.traces_bytes(2), false), "it is small");
+    let unknown = [&[0x7a, 0x80, 0x80, 0x04][..], &[0; 1 << 16], &large[..]].concat();
+    assert!(!stays(unknown, false), "much of it is not sent");
+    let small = samples.traces_bytes(1);
+    assert!(!stays([&small[..], &[0x0a, 0]].concat().repeat(100), false), "its slices are small");
+    let mut chunk = chunk(Signal::Traces, BIG);
+    chunk.append_shared(&large.into(), &Growth::default()).unwrap();
+    chunk.rollback();
+    assert!(chunk.seal().is_empty());
 }

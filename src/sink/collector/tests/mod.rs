@@ -59,7 +59,7 @@ fn part(signal: Signal, collector: &Collector) -> (PartDelivery, Vec<Vec<u8>>) {
         token: "t".into(),
         attempt: 0,
         rows: 543,
-        body: sealed.into_iter().map(|part| part.bytes.into()).collect(),
+        body: sealed.into_iter().flat_map(|part| part.bytes).collect(),
         witnesses: Vec::new(),
         only_rows: None,
         shard: None,

@@ -154,7 +154,7 @@ fn expected(signal: Signal, request: &[u8], tables: &mut Tables) {
 fn read(sealed: &[SealedPart]) -> Tables {
     let mut tables = Tables::new();
     for part in sealed {
-        let raw = reader::inflate(&part.bytes);
+        let raw = reader::inflate(&part.bytes.concat());
         assert_eq!(raw.len() as u64, part.uncompressed);
         let rows = reader::rows(&raw);
         assert_eq!(rows.len() as u64, part.rows());
