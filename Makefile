@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run run-forward test test-deploy manifests test-clients test-faults test-cluster test-acme test-oidc oidc-provider test-mutants test-edge bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc book fuzz lint-docker sbom release deb reproducible
+.PHONY: help run run-forward test test-deploy manifests test-changes test-clients test-faults test-cluster test-acme test-oidc oidc-provider test-mutants test-edge bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc book fuzz lint-docker sbom release deb reproducible
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,11 @@ test: clickhouse ## all tests, against a real ClickHouse
 test-clients: clickhouse ## real SDKs (Python, Node, Go, …) through restarts, limits and refusals; writes the table of docs/clients.md (QUICK=1: the cheap part)
 	$(CARGO) build --workspace --bins
 	target/debug/otelgate-clients $(if $(QUICK),--quick,--page docs/clients.md)
+
+test-changes: clickhouse ## 10,000 requests a second (RATE=…) while keys, certificates, limits and origins change 50 times: none fails, and how many there were
+	$(CARGO) build --release --workspace --bins
+	$(if $(RATE),RATE=$(RATE)) $(CARGO) test --release --test it -- --ignored --exact --nocapture \
+	    config_reload::under_load::no_request_of_ten_thousand_a_second_fails_while_everything_changes
 
 test-deploy: ## what lies in deploy/, with the tools that read it (FULL=1: those too that take minutes to build, and what needs root)
 	FULL=$(FULL) scripts/test-deploy.sh

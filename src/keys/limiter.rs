@@ -32,8 +32,8 @@ pub(crate) struct Amounts {
 }
 
 /// The three rates of one key.
+#[derive(Debug)]
 pub(crate) struct KeyLimiter {
-    limits: KeyLimits,
     usage: Arc<Usage>,
     /// Who hears of what is used; `None`: these are this process's own limits.
     shared: Option<Arc<Shared>>,
@@ -42,9 +42,12 @@ pub(crate) struct KeyLimiter {
 impl KeyLimiter {
     /// Nothing used yet. What a burst saves up is one at least. `id` is what the key is called among the replicas that share its limits.
     pub(super) fn new(limits: &KeyLimits, id: String, shared: Option<Arc<Shared>>) -> Self {
-        let per_second = [limits.requests_per_second.into(), limits.bytes_per_second, limits.records_per_second.into()];
-        let rates = per_second.map(|per_second| Rate::new(per_second, limits.burst));
-        KeyLimiter { limits: *limits, usage: Arc::new(Usage::new(id, rates)), shared }
+        KeyLimiter { usage: Arc::new(Usage::new(id, rates(limits))), shared }
+    }
+
+    /// Counts by these limits from now on: of those that stay the same, what was used stays used.
+    pub(super) fn follow(&self, limits: &KeyLimits) {
+        self.usage.follow(rates(limits));
     }
 
     /// Charges one request, before its body is read. It stays charged whatever becomes of the request: what this
@@ -70,7 +73,7 @@ impl KeyLimiter {
         amounts(self.usage.left())
     }
 
-    /// What was charged since the key has these limits.
+    /// What was charged since the key is known.
     pub(crate) fn total(&self) -> Amounts {
         amounts(self.usage.total())
     }
@@ -78,7 +81,8 @@ impl KeyLimiter {
     /// Of the rate that is used most, its name and how much of it these amounts are over this time, in percent.
     pub(super) fn percent(&self, used: &Amounts, over: Duration) -> (&'static str, u64) {
         let used = [used.requests, used.bytes, used.records];
-        let percent = |rate: usize| (NAMES[rate], self.usage.rates[rate].percent(used[rate], over));
+        let rates = self.usage.rates();
+        let percent = |rate: usize| (NAMES[rate], rates[rate].percent(used[rate], over));
         [REQUESTS, BYTES, RECORDS].map(percent).into_iter().max_by_key(|(_, percent)| *percent).unwrap_or_default()
     }
 
@@ -120,10 +124,9 @@ fn amounts([requests, bytes, records]: [u64; 3]) -> Amounts {
     Amounts { requests, bytes, records }
 }
 
-impl std::fmt::Debug for KeyLimiter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("KeyLimiter").field(&self.limits).finish()
-    }
+fn rates(limits: &KeyLimits) -> [Rate; RATES] {
+    let per_second = [limits.requests_per_second.into(), limits.bytes_per_second, limits.records_per_second.into()];
+    per_second.map(|per_second| Rate::new(per_second, limits.burst))
 }
 
 fn refusal(limit: &'static str, short: Short) -> Refusal {

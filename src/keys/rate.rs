@@ -8,7 +8,7 @@ use std::time::Duration;
 const SECOND_NS: u128 = 1_000_000_000;
 
 /// So many a second, and so many at once after a quiet time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rate {
     per_second: u64,
     /// What fits at once, at most; one at least.

@@ -263,9 +263,10 @@ impl Key {
         }
         let standing = old.map_or_else(|| Arc::new(Standing::new(entry)), |old| old.standing.clone());
         standing.follow(entry);
-        let same = old.filter(|old| old.entry.name == entry.name && old.entry.limits == entry.limits);
         let new = || KeyState::new(&entry.limits, format!("{}:{}", source.name(), entry.name), shared.cloned());
+        let same = old.filter(|old| old.entry.name == entry.name);
         let state = same.map_or_else(|| Arc::new(new()), |old| old.state.clone());
+        state.follow(&entry.limits);
         Arc::new(Key { entry: entry.clone(), source, vanished, stamp: Stamp::new(&entry.resource), state, standing })
     }
 
@@ -291,6 +292,9 @@ mod tests {
     fn a_reload_keeps_what_an_unchanged_key_has_used() {
         let ring = KeyRing::new(vec![entry("same", "a", 5), entry("limited", "b", 5), entry("gone", "c", 5)]);
         let before: Vec<_> = ["a", "b", "c"].map(|key| ring.find(key.as_bytes()).unwrap()).into();
+        let limiter = &before[1].state.limiter;
+        (0..5).for_each(|_| limiter.charge_request().unwrap());
+        limiter.charge_volume(1 << 20, 0).unwrap();
         let mut disabled = entry("same", "a", 5);
         disabled.enabled = false;
         let changes = ring.replace(Source::File, vec![disabled, entry("limited", "b", 6), entry("new", "d", 5)].into());
@@ -298,8 +302,10 @@ mod tests {
         let same = ring.find(b"a").unwrap();
         assert!(Arc::ptr_eq(&same.state, &before[0].state) && !same.entry.enabled);
         let limited = ring.find(b"b").unwrap();
-        assert!(!Arc::ptr_eq(&limited.state, &before[1].state));
-        assert_eq!(limited.entry.limits.requests_per_second, 6);
+        // Its requests' limit is another one, and its bytes' is the same.
+        assert!(Arc::ptr_eq(&limited.state, &before[1].state));
+        let left = limited.state.limiter.left();
+        assert!(left.requests == 6 && left.bytes < 1 << 19, "{left:?}");
         assert!(ring.find(b"c").is_none() && ring.find(b"d").is_some() && ring.find(b"e").is_none());
         assert_eq!(ring.all().len(), 3);
         assert_eq!(before[2].entry.name, "gone");

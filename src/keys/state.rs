@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::work::Work;
 use crate::config::KeyLimits;
 
-/// What a key has used. It outlives a reload of the keys as long as the key and its limits stay the same.
+/// What a key has used. It outlives a reload of the keys as long as the key's name stays the same.
 #[derive(Debug)]
 pub(crate) struct KeyState {
     /// Its rates.
@@ -34,6 +34,12 @@ impl KeyState {
             seen_ms: AtomicU64::new(0),
             unkept: AtomicU64::new(0),
         }
+    }
+
+    /// These are its limits from now on, also for what is in flight.
+    pub(super) fn follow(&self, limits: &KeyLimits) {
+        self.limiter.follow(limits);
+        self.work.follow(limits);
     }
 
     /// A request with this key came, whatever becomes of it.

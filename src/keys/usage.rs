@@ -20,7 +20,6 @@ const EARLY: u32 = 50;
 pub(super) struct Usage {
     /// What it is called among replicas.
     pub(super) id: String,
-    pub(super) rates: [Rate; RATES],
     /// What the rates' times count from.
     made: Instant,
     used: Mutex<Used>,
@@ -28,8 +27,9 @@ pub(super) struct Usage {
     pub(super) is_listed: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Used {
+    rates: [Rate; RATES],
     /// How far each rate is used, as [`Rate`] says it.
     until: [Duration; RATES],
     /// What was charged since the start.
@@ -50,7 +50,24 @@ pub(super) struct Report {
 
 impl Usage {
     pub(super) fn new(id: String, rates: [Rate; RATES]) -> Usage {
-        Usage { id, rates, made: Instant::now(), used: Mutex::default(), is_listed: AtomicBool::new(false) }
+        let (until, total, unreported) = ([Duration::ZERO; RATES], [0; RATES], [Duration::ZERO; RATES]);
+        let used = Mutex::new(Used { rates, until, total, unreported });
+        Usage { id, made: Instant::now(), used, is_listed: AtomicBool::new(false) }
+    }
+
+    /// What counts now.
+    pub(super) fn rates(&self) -> [Rate; RATES] {
+        self.used.lock().rates
+    }
+
+    /// Counts by these from now on. One that stays the same stays used as it is; another one begins with nothing used.
+    pub(super) fn follow(&self, rates: [Rate; RATES]) {
+        let mut used = self.used.lock();
+        for (place, rate) in rates.into_iter().enumerate() {
+            if used.rates[place] != rate {
+                (used.rates[place], used.until[place], used.unreported[place]) = (rate, Duration::ZERO, Duration::ZERO);
+            }
+        }
     }
 
     /// Time on this key's clock.
@@ -67,7 +84,7 @@ impl Usage {
         parts: u32,
     ) -> Result<bool, (Short, usize)> {
         let mut used = self.used.lock();
-        let taken = counts.map(|(rate, count)| self.rates[rate].take(count, used.until[rate], now, parts));
+        let taken = counts.map(|(rate, count)| used.rates[rate].take(count, used.until[rate], now, parts));
         let short = std::iter::zip(counts, taken).rev().filter_map(|((rate, _), taken)| Some((taken.err()?, rate)));
         if let Some(short) = short.max_by_key(|(short, _)| *short) {
             return Err(short);
@@ -78,8 +95,8 @@ impl Usage {
             used.total[rate] += count;
             // What a part of the limit lets through is nobody else's business.
             if parts == 1 {
-                used.unreported[rate] = used.unreported[rate].saturating_add(self.rates[rate].takes(count));
-                early |= used.unreported[rate] >= self.rates[rate].tolerance() / EARLY;
+                used.unreported[rate] = used.unreported[rate].saturating_add(used.rates[rate].takes(count));
+                early |= used.unreported[rate] >= used.rates[rate].tolerance() / EARLY;
             }
         }
         Ok(early)
@@ -87,7 +104,7 @@ impl Usage {
 
     pub(super) fn left(&self) -> [u64; RATES] {
         let (now, used) = (self.now(), self.used.lock());
-        std::array::from_fn(|rate| self.rates[rate].left(used.until[rate], now))
+        std::array::from_fn(|rate| used.rates[rate].left(used.until[rate], now))
     }
 
     pub(super) fn total(&self) -> [u64; RATES] {
@@ -145,6 +162,18 @@ mod tests {
         assert!(next.floor[1] + next.used[1] > SECOND * 6 / 10, "{next:?}");
         // Lost on its way: it is known all the same.
         assert!(usage.report().floor[1] > SECOND * 6 / 10);
+    }
+
+    #[test]
+    fn a_rate_that_stays_the_same_stays_used() {
+        let usage = usage();
+        let now = usage.now();
+        usage.charge(now, [(1, 1000), (2, 1000)], 1).unwrap();
+        usage.follow([20, 1000, 1001].map(|per_second| Rate::new(per_second, SECOND)));
+        assert!(usage.charge(now, [(1, 1)], 1).is_err());
+        usage.charge(now, [(2, 1001)], 1).unwrap();
+        assert_eq!(usage.total(), [0, 1000, 2001]);
+        assert!(usage.report().used[1] > SECOND * 9 / 10, "what was not said yet of it is said");
     }
 
     #[test]

@@ -20,20 +20,60 @@ const LIMIT: &str = "bytes_per_second";
 /// One key's.
 #[derive(Debug)]
 pub(crate) struct Work {
+    made: Instant,
+    balance: Mutex<Balance>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Pace {
     per_second: f64,
     at_once: Duration,
-    made: Instant,
+}
+
+#[derive(Debug)]
+struct Balance {
+    pace: Pace,
     /// When all that was done is made up for, since `made`.
-    used: Mutex<Duration>,
+    used: Duration,
+}
+
+impl Pace {
+    fn of(limits: &KeyLimits) -> Pace {
+        let per_second = limits.bytes_per_second.saturating_mul(TIMES).max(LEAST.0) as f64;
+        let burst = (per_second * limits.burst.as_secs_f64()).max(LEAST.1 as f64);
+        Pace { per_second, at_once: Duration::try_from_secs_f64(burst / per_second).unwrap_or(Duration::MAX) }
+    }
+
+    fn takes(&self, bytes: u64) -> Duration {
+        Duration::try_from_secs_f64(bytes as f64 / self.per_second).unwrap_or(Duration::MAX)
+    }
+
+    /// Whether no more is used than takes `times` as long as there is at once.
+    fn within(&self, used: Duration, now: Duration, times: u32) -> Result<(), Refusal> {
+        let over = used.saturating_sub(now).saturating_sub(self.at_once.saturating_mul(times));
+        match over.is_zero() {
+            true => Ok(()),
+            // What it overdrew is to be made up for, not only what was too much.
+            false => Err(Refusal::OverLimit {
+                limit: LIMIT,
+                retry_after: used.saturating_sub(now).saturating_sub(self.at_once),
+            }),
+        }
+    }
 }
 
 impl Work {
     /// Nothing done yet.
     pub(super) fn new(limits: &KeyLimits) -> Self {
-        let per_second = limits.bytes_per_second.saturating_mul(TIMES).max(LEAST.0) as f64;
-        let burst = (per_second * limits.burst.as_secs_f64()).max(LEAST.1 as f64);
-        let at_once = Duration::try_from_secs_f64(burst / per_second).unwrap_or(Duration::MAX);
-        Work { per_second, at_once, made: Instant::now(), used: Mutex::default() }
+        Work { made: Instant::now(), balance: Mutex::new(Balance { pace: Pace::of(limits), used: Duration::ZERO }) }
+    }
+
+    /// By these limits from now on; what was done stays, unless they differ in what counts here.
+    pub(super) fn follow(&self, limits: &KeyLimits) {
+        let (mut balance, pace) = (self.balance.lock(), Pace::of(limits));
+        if balance.pace != pace {
+            *balance = Balance { pace, used: Duration::ZERO };
+        }
     }
 
     /// Whether another request may be let in.
@@ -41,7 +81,8 @@ impl Work {
     /// # Errors
     /// [`Refusal::OverLimit`].
     pub(crate) fn admit(&self) -> Result<(), Refusal> {
-        self.within(*self.used.lock(), self.made.elapsed(), self.at_once)
+        let balance = self.balance.lock();
+        balance.pace.within(balance.used, self.made.elapsed(), 1)
     }
 
     /// Takes up so many bytes more.
@@ -54,30 +95,14 @@ impl Work {
 
     /// Gives back what was paid for and not used.
     pub(crate) fn unspend(&self, bytes: u64) {
-        let mut used = self.used.lock();
-        *used = used.saturating_sub(self.takes(bytes));
-    }
-
-    fn takes(&self, bytes: u64) -> Duration {
-        Duration::try_from_secs_f64(bytes as f64 / self.per_second).unwrap_or(Duration::MAX)
+        let mut balance = self.balance.lock();
+        balance.used = balance.used.saturating_sub(balance.pace.takes(bytes));
     }
 
     fn spend_at(&self, bytes: u64, now: Duration) -> Result<(), Refusal> {
-        let mut used = self.used.lock();
-        *used = (*used).max(now).saturating_add(self.takes(bytes));
-        self.within(*used, now, self.at_once.saturating_mul(2))
-    }
-
-    fn within(&self, used: Duration, now: Duration, most: Duration) -> Result<(), Refusal> {
-        let over = used.saturating_sub(now).saturating_sub(most);
-        match over.is_zero() {
-            true => Ok(()),
-            // What it overdrew is to be made up for, not only what was too much.
-            false => Err(Refusal::OverLimit {
-                limit: LIMIT,
-                retry_after: used.saturating_sub(now).saturating_sub(self.at_once),
-            }),
-        }
+        let mut balance = self.balance.lock();
+        balance.used = balance.used.max(now).saturating_add(balance.pace.takes(bytes));
+        balance.pace.within(balance.used, now, 2)
     }
 }
 
@@ -92,12 +117,20 @@ mod tests {
         let now = Duration::from_secs(5);
         work.spend_at(255 << 20, now).expect("within what there is at once");
         work.spend_at(255 << 20, now).expect("overdrawn");
-        assert!(work.within(*work.used.lock(), now, work.at_once).is_err(), "none is let in");
+        let lets_in = |now| {
+            let balance = work.balance.lock();
+            balance.pace.within(balance.used, now, 1).is_ok()
+        };
+        assert!(!lets_in(now), "none is let in");
         let Err(Refusal::OverLimit { retry_after, .. }) = work.spend_at(4 << 20, now) else {
             panic!("too much overdrawn")
         };
         // 258 MiB at 16 MiB a second.
         assert_eq!(retry_after.as_millis(), 16_125);
-        assert!(work.within(*work.used.lock(), now + retry_after, work.at_once).is_ok());
+        assert!(lets_in(now + retry_after));
+        work.follow(&KeyLimits { requests_per_second: 7, ..limits });
+        assert!(!lets_in(now), "what counts here is the same");
+        work.follow(&KeyLimits { burst: limits.burst * 1000, ..limits });
+        assert!(lets_in(now));
     }
 }

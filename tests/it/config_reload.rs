@@ -1,15 +1,14 @@
-//! The configuration, its files, keys and certificates change in every way that files change, while requests flow.
+//! The configuration and its files change in every way in which files change, while otelgate runs.
+
+mod under_load;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use otelgate::signal::Signal;
 use rustix::process::Signal as ProcessSignal;
-use stack::{Certificates, Passage, Tunnel};
+use stack::{Passage, Tunnel};
 
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup, keys_yaml};
@@ -46,96 +45,11 @@ fn put(path: &Path, text: &str, number: usize) {
     }
 }
 
-/// Sends with a key over connections of its own until it is told to stop; every answer must be 200.
-async fn flow(client: Client, stop: Arc<AtomicBool>, sent: Arc<AtomicU64>) {
-    while !stop.load(Ordering::Relaxed) {
-        let answer = client.send(call(KEY)).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        sent.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 async fn may_ask(client: &Client, origin: &str) -> u16 {
     let mut call = call("").header("origin", origin).header("access-control-request-method", "POST");
     call.method = http::Method::OPTIONS;
     call.body.clear();
     client.send(call).await.status
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::too_many_lines, reason = "one story")]
-async fn no_request_fails_while_everything_changes() {
-    const CHANGES: usize = 48;
-    let clickhouse = clickhouse().await;
-    let saved = [("saver", "limits: { requests_per_second: 1, burst: 40s }")];
-    let sections = "batch: { max_age: 50ms }\n";
-    let setup = Setup { name: "config_reload", keys: &saved, sections, ..Setup::default() };
-    let edge = Edge::start(clickhouse, setup).await;
-    let (config, keys) = (edge.config(), edge.keys_file());
-    let text = fs::read_to_string(&config).expect("there");
-    // A client that has to connect anew trusts whichever certificate is there by then.
-    let folders: Vec<_> = (0..CHANGES.div_ceil(12)).map(|_| tempfile::tempdir().expect("a folder")).collect();
-    let next: Vec<_> =
-        folders.iter().map(|folder| Certificates::in_folder(folder.path()).expect("certificates")).collect();
-    let authorities = next.iter().chain([&edge.certificates]).map(|next| fs::read_to_string(&next.ca).expect("there"));
-    let all = folders[0].path().join("all.crt");
-    fs::write(&all, authorities.collect::<String>()).expect("written");
-    let connect = |ca: &Path, http2| Client::new(&edge.gateway.otlp[0], Some(ca), http2).expect("a client");
-    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let flows = [true, true, false].map(|http2| tokio::spawn(flow(connect(&all, http2), stop.clone(), sent.clone())));
-
-    let client = connect(&all, true);
-    let spent = Instant::now();
-    for _ in 0..40 {
-        assert_eq!(status(&client, "saver").await, 200);
-    }
-    assert!(eventually(429, || status(&client, "saver")).await == 429);
-    for number in 0..CHANGES {
-        let new = format!("key-{number}");
-        put(&keys, &keys_yaml(&[saved[0], (&new, "")]), number);
-        let origin = format!("https://n{number}.example");
-        let changed = format!(
-            "cors: {{ allowed_origins: [\"{origin}\"] }}\nlimits: {{ requests_per_second: {} }}\n",
-            5000 + number
-        );
-        put(&config, &format!("{text}{changed}"), number);
-        if number % 12 == 0 {
-            let next = &next[number / 12];
-            for (from, to) in [(&next.certificate, &edge.certificates.certificate), (&next.key, &edge.certificates.key)]
-            {
-                put(to, &fs::read_to_string(from).expect("there"), number / 12);
-            }
-        }
-        // Every eighth change is seen by who looks every two seconds.
-        if number % 8 != 0 {
-            edge.gateway.process.signal(ProcessSignal::HUP).expect("running");
-        }
-        assert_eq!(eventually(204, || may_ask(&client, &origin)).await, 204, "{number}: {}", edge.logged());
-        assert_eq!(eventually(200, || status(&client, &new)).await, 200, "{number}: {}", edge.logged());
-        if let Some(before) = number.checked_sub(1) {
-            assert_eq!(may_ask(&client, &format!("https://n{before}.example")).await, 403);
-            let old = format!("key-{before}");
-            assert_eq!(eventually(401, || status(&client, &old)).await, 401);
-        }
-    }
-    // What was used is used: the key got one request a second back since, and not a burst.
-    let mut passed = 0;
-    while status(&client, "saver").await == 200 {
-        passed += 1;
-    }
-    let earned = spent.elapsed().as_secs() + 1;
-    assert!(passed <= earned.min(40), "{passed} passed, {earned} were earned");
-    let last = &next.last().expect("one").ca;
-    let shown =
-        eventually(200, async || connect(last, true).try_send(call(KEY)).await.map_or(0, |answer| answer.status)).await;
-    assert_eq!(shown, 200, "{}", edge.logged());
-
-    stop.store(true, Ordering::Relaxed);
-    for flow in flows {
-        flow.await.expect("no request failed");
-    }
-    assert!(sent.load(Ordering::Relaxed) > 100, "{sent:?}");
-    edge.stop().await;
 }
 
 async fn shown(edge: &Edge) -> serde_json::Value {
@@ -225,6 +139,9 @@ async fn a_changed_ttl_counts_for_tables_that_are_created_from_then_on() {
     let url = Some(format!("http://127.0.0.1:{}", way.port));
     let setup = Setup { name: "config_ttl", sections: &sections, clickhouse_url: url, ..Setup::default() };
     let edge = Edge::start(clickhouse, setup).await;
+    // What it knows of the tables is kept soon after the start.
+    let known = spool.path().join("schema.json");
+    assert!(eventually(true, async || known.exists()).await, "{}", edge.logged());
     way.set(Passage::Closed);
     for table in ["otel_logs_kv_rollup_15m_mv", "otel_logs_attr_kv_rollup_15m_mv", "otel_logs"] {
         let sql = format!("DROP TABLE IF EXISTS {}.{table}", edge.database);

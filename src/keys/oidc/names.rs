@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_known_before_a_change_keeps_what_was_used_where_the_limits_stay() {
+    fn who_was_known_before_a_change_keeps_what_was_used() {
         let issuer = |requests_per_second, signals: &[Signal], prefix: &str| {
             let limits = KeyLimits { requests_per_second, ..key_rules().limits };
             let (signals, pages) = (signals.iter().copied().collect(), AllowedOrigins::Any);
@@ -152,7 +152,7 @@ mod tests {
         for (next, state, same) in [
             (issuer(5, &[Signal::Logs], ""), true, true),
             (issuer(5, &[Signal::Traces], ""), true, false),
-            (issuer(6, &[Signal::Logs], ""), false, false),
+            (issuer(6, &[Signal::Logs], ""), true, false),
             (issuer(5, &[Signal::Logs], "kc-"), false, false),
         ] {
             let after = shop(&Names::new(next.clone(), Some(&before), None));

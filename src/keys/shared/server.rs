@@ -109,8 +109,8 @@ impl Server {
         call.key(format!("{}replicas", self.prefix)).arg(&self.id).arg(micros(REPLICA_TTL));
         for (usage, report) in reports {
             call.key(format!("{}limit:{}", self.prefix, usage.id));
-            for rate in 0..RATES {
-                let most = usage.rates[rate].tolerance().saturating_mul(2);
+            for (rate, limit) in usage.rates().iter().enumerate() {
+                let most = limit.tolerance().saturating_mul(2);
                 call.arg(micros(report.floor[rate])).arg(micros(report.used[rate])).arg(micros(most));
             }
         }
