@@ -14,10 +14,9 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
-use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::config::Secret;
+use crate::config::{Secret, digest_of};
 
 /// Where a connection of the admin listener comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +115,7 @@ impl IntoResponse for Denied {
 fn shows(headers: &HeaderMap, token: &Secret) -> bool {
     let shown = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
     let shown = shown.and_then(|value| value.strip_prefix(b"Bearer "));
-    shown.is_some_and(|shown| Sha256::digest(shown) == Sha256::digest(token.expose()))
+    shown.is_some_and(|shown| digest_of(shown) == digest_of(token.expose().as_bytes()))
 }
 
 /// No page can have a name of its own that is one of these.

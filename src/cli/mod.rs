@@ -5,6 +5,7 @@ mod arenas;
 mod check;
 mod doctor;
 mod drain;
+mod dumps;
 mod health;
 mod init;
 mod keys;
@@ -56,7 +57,7 @@ enum Command {
     /// error. SIGTERM and Ctrl-C stop it: readiness turns off, what is in flight is answered, and it exits 0 within
     /// `shutdown.deadline`; the second signal stops it at once. SIGHUP rereads the configuration, keys and certificates, which
     /// are also reread when their files change; what waits for a restart is named in the log.
-    Serve(ConfigFile),
+    Serve(serve::Serve),
     /// Check a configuration and the files it names
     ///
     /// Names every mistake of the configuration and of keys.yaml at once, as file:line:column, and exits 2. Also tries
@@ -248,8 +249,13 @@ enum Schema {
 
 /// Parses the arguments and does what they ask.
 pub(crate) fn run() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Serve(file) => serve::run(&file.config),
+    let command = Arguments::parse().command;
+    let asked_for = matches!(&command, Command::Serve(serve) if serve.core_dumps);
+    if !asked_for && let Err(error) = dumps::forbid() {
+        say(format_args!("core dumps cannot be forbidden: {error}"));
+    }
+    let done = match command {
+        Command::Serve(serve) => serve::run(&serve.file.config),
         Command::Check(file) => check::run(&file.config),
         Command::Health(file) => health::run(&file.config),
         Command::Keys(Keys::New { name, write, file }) => keys::new(&name, write, &file),

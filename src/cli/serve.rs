@@ -18,6 +18,15 @@ use super::logging::{self, LastLines};
 /// What is left running after the stop (a look at a file, a name's resolution) is not waited for longer than this.
 const LEFTOVERS: Duration = Duration::from_millis(250);
 
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    pub(super) file: super::ConfigFile,
+    /// Allow core dumps, and debuggers of the same user to attach: both show keys, passwords and telemetry
+    #[arg(long, env = "OTELGATE_CORE_DUMPS")]
+    pub(super) core_dumps: bool,
+}
+
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
     super::arenas::limit();
     let loaded = config::load(file, &Process)?;

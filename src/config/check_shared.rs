@@ -60,7 +60,7 @@ fn url(s: &Section<'_>) -> Option<(String, Uri)> {
         s.mistake("url", "has a path that is no database's number; write for example redis://valkey:6379/0");
         return None;
     }
-    Some((text, parsed))
+    Some((text.to_string(), parsed))
 }
 
 fn in_range(time: Duration) -> Result<Duration, String> {

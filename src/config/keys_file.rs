@@ -5,14 +5,13 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use sha2::{Digest, Sha256};
 
 use super::remark::{Mistakes, Remark, Remarks};
 use super::rules::{key_limits, origins, resource, signals};
 use super::section::{Reader, Section};
 use super::substitute::is_reference;
 use super::value::{flag, name};
-use super::{KeyEntry, KeyRules, Surroundings};
+use super::{KeyEntry, KeyRules, Surroundings, digest_of};
 use crate::certificate::CertificateName;
 
 /// Reads keys.yaml by `rules`.
@@ -136,7 +135,7 @@ fn value(s: &Section<'_>) -> Option<[u8; 32]> {
         s.mistake("value", "does not name a key: 16 or more visible ASCII characters without spaces");
         return None;
     }
-    Some(Sha256::digest(key).into())
+    Some(digest_of(key.as_bytes()))
 }
 
 fn parse_digest(text: &str) -> Option<[u8; 32]> {

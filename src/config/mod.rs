@@ -65,6 +65,7 @@ pub(crate) use origin::AllowedOrigins;
 pub(crate) use recorder::{Recorder, Seen};
 pub use remark::{Mistakes, Remark};
 pub use secret::Secret;
+pub(crate) use secret::digest_of;
 pub use surroundings::{Process, Surroundings};
 
 /// Whether `name` can be a key's name: up to 64 letters, digits, `.`, `_`, `-`.

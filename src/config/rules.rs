@@ -101,11 +101,11 @@ pub(super) fn secret(s: &Section<'_>, name: &'static str) -> Option<Secret> {
     if text.resolved.contains(char::is_control) {
         s.mistake(name, "holds a line break or another control character");
     }
-    let literal = text.written == text.resolved || has_default(&text.written);
+    let literal = text.written == *text.resolved || has_default(&text.written);
     if literal && !text.written.is_empty() && s.reader.is_readable_by_others() {
         s.warning(name, "stands in a file that every user of this machine can read; chmod 600, or write a reference");
     }
-    Some(Secret::new(text.resolved))
+    Some(text.resolved.into())
 }
 
 /// Whether a URL leads to this machine, so that nobody else can listen.

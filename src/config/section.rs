@@ -7,6 +7,8 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::Surroundings;
 use super::remark::{Remark, Remarks};
 use super::substitute::{may_be_absent, substitute};
@@ -88,7 +90,8 @@ pub(super) struct Section<'r> {
 /// A value's text: as it stands in the file, and with its references replaced.
 pub(super) struct Text {
     pub(super) written: String,
-    pub(super) resolved: String,
+    /// It may be a secret: it is wiped when it is dropped.
+    pub(super) resolved: Zeroizing<String>,
 }
 
 impl<'r> Section<'r> {
@@ -289,7 +292,7 @@ impl<'r> Section<'r> {
             if section.fields[..at].iter().any(|other| other.name == field.name) {
                 self.reader.mistake(field.mark, &path, "is there twice; keep one".to_owned());
             }
-            Some((field.name.clone(), section.text_of(&field.value, &path)?.resolved))
+            Some((field.name.clone(), section.text_of(&field.value, &path)?.resolved.to_string()))
         };
         section.fields.iter().enumerate().filter_map(text).collect()
     }

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::Surroundings;
 
 /// References within defaults within defaults: more is nobody's configuration.
@@ -14,12 +16,21 @@ const KINDS: &str = "write ${env:NAME}, ${env:NAME:-default} or ${file:PATH}, or
 
 /// Replaces every reference of `written`; paths are relative to `dir`. `$${` stands for `${` itself.
 /// A file's last line break does not count: editors and `echo` add one.
-pub(super) fn substitute(written: &str, dir: &Path, surroundings: &dyn Surroundings) -> Result<String, String> {
+pub(super) fn substitute(
+    written: &str,
+    dir: &Path,
+    surroundings: &dyn Surroundings,
+) -> Result<Zeroizing<String>, String> {
     replaced(written, dir, surroundings, MAX_DEPTH)
 }
 
-fn replaced(written: &str, dir: &Path, surroundings: &dyn Surroundings, depth: usize) -> Result<String, String> {
-    let mut resolved = String::with_capacity(written.len());
+fn replaced(
+    written: &str,
+    dir: &Path,
+    surroundings: &dyn Surroundings,
+    depth: usize,
+) -> Result<Zeroizing<String>, String> {
+    let mut resolved = Zeroizing::new(String::with_capacity(written.len()));
     let mut rest = written;
     while let Some(at) = rest.find("${") {
         let (before, reference) = rest.split_at(at);
@@ -85,7 +96,7 @@ fn plain(name: &str) -> bool {
     !name.contains(['{', '}'])
 }
 
-fn look_up(name: &str, dir: &Path, surroundings: &dyn Surroundings, depth: usize) -> Result<String, String> {
+fn look_up(name: &str, dir: &Path, surroundings: &dyn Surroundings, depth: usize) -> Result<Zeroizing<String>, String> {
     match name.split_once(':') {
         Some(("env", variable)) => {
             let (variable, default) = match variable.split_once(":-") {
@@ -93,7 +104,7 @@ fn look_up(name: &str, dir: &Path, surroundings: &dyn Surroundings, depth: usize
                 None => (variable, None),
             };
             if let Some(value) = surroundings.variable(variable) {
-                return Ok(value);
+                return Ok(value.into());
             }
             let default = default.ok_or_else(|| {
                 format!("the environment variable {variable} is not set; set it where otelgate is started")
@@ -107,7 +118,9 @@ fn look_up(name: &str, dir: &Path, surroundings: &dyn Surroundings, depth: usize
                 .map_err(|error| format!("cannot read {}: {error}", dir.join(path).display()))?;
             let text =
                 String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", dir.join(path).display()))?;
-            Ok(text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line)).to_owned())
+            let text = Zeroizing::new(text);
+            let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+            Ok(line.to_owned().into())
         }
         _ => Err(format!("unknown kind of reference; {KINDS}")),
     }
@@ -125,7 +138,7 @@ mod tests {
             .variable("EMPTY", "")
             .file("/etc/otelgate/pw", "secret\r\n")
             .file("/abs", "two\nlines\n");
-        substitute(written, Path::new("/etc/otelgate"), &fake)
+        substitute(written, Path::new("/etc/otelgate"), &fake).map(|text| text.to_string())
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where keys come from, and the ring in which a presented key is found.
 //!
-//! Invariants: only digests are held, so that no log can show a key (a request's own buffers, which are not wiped, held it for a while); a source replaces all of its own keys at
+//! Invariants: only digests are held, so that no log can show a key (a request's own buffers held it for a while; the program's allocator wipes them, as docs/security.md says); a source replaces all of its own keys at
 //! once, no other source's, and takes away nothing from a key that stayed the same; a source that has nothing good to say replaces nothing.
 
 mod clickstack;

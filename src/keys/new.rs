@@ -5,9 +5,8 @@ use std::fmt;
 use data_encoding::HEXLOWER;
 use rand::TryRng;
 use rand::rngs::{SysError, SysRng};
-use sha2::{Digest, Sha256};
 
-use crate::config::{Secret, key_name};
+use crate::config::{self, Secret, key_name};
 
 /// What `otelgate keys new` prints: the key, which is nowhere else, and its entry for keys.yaml.
 #[derive(Debug)]
@@ -53,7 +52,7 @@ impl NewKey {
 
     /// What keys.yaml holds of it.
     pub(super) fn sha256(&self) -> [u8; 32] {
-        Sha256::digest(self.key.expose()).into()
+        config::digest_of(self.key.expose().as_bytes())
     }
 }
 
@@ -65,7 +64,7 @@ pub fn digest_of(key: &str) -> Result<String, String> {
     if !super::is_presentable(key.as_bytes()) || key.len() < 16 {
         return Err("is not a key: 16 to 1024 visible ASCII characters without spaces".to_owned());
     }
-    Ok(HEXLOWER.encode(&Sha256::digest(key)))
+    Ok(HEXLOWER.encode(&config::digest_of(key.as_bytes())))
 }
 
 impl fmt::Display for NewKey {
@@ -75,7 +74,7 @@ impl fmt::Display for NewKey {
         writeln!(f, "# The key, shown only now. A client sends it as the header `authorization: <key>`.")?;
         writeln!(f, "key: {key}\n")?;
         writeln!(f, "# Its entry, for the list `keys:` of keys.yaml.")?;
-        writeln!(f, "  - name: {}\n    sha256: \"{}\"", self.name, HEXLOWER.encode(&Sha256::digest(key)))
+        writeln!(f, "  - name: {}\n    sha256: \"{}\"", self.name, HEXLOWER.encode(&self.sha256()))
     }
 }
 

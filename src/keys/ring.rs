@@ -6,13 +6,12 @@ use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
 use super::oidc::{KeysAwaited, Tokens};
 use super::shared::{Shared, SharedState};
 use super::{Key, KeyState, Standing, is_presentable};
-use crate::config::KeyEntry;
+use crate::config::{KeyEntry, digest_of};
 use crate::otlp::Stamp;
 
 /// Where a key comes from. A key that several sources have is that of the first of them in this order.
@@ -149,8 +148,7 @@ impl KeyRing {
         if !is_presentable(presented) {
             return None;
         }
-        let digest: [u8; 32] = Sha256::digest(presented).into();
-        self.current.load().keys.get(&digest).cloned()
+        self.current.load().keys.get(&digest_of(presented)).cloned()
     }
 
     /// The key of the first of these names of a client certificate that has one. Each is a digest that no key can have.

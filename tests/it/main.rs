@@ -25,6 +25,7 @@ mod handover;
 mod init;
 mod keys;
 mod keys_command;
+mod memory;
 mod monitoring;
 mod oidc;
 mod outage;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use stack::cost;
 
@@ -142,7 +142,10 @@ fn heading(servers: &[&Server]) -> String {
 async fn measure(attack: &Attack, server: &Server, time: Duration) -> Result<Measured> {
     tokio::time::sleep(REST).await;
     // What was the peak until now is forgotten.
-    std::fs::write(format!("/proc/{}/clear_refs", server.pid), "5")?;
+    let forget = std::fs::write(format!("/proc/{}/clear_refs", server.pid), "5");
+    forget.context(
+        "a process that may not be dumped belongs to root: run it as root, or with OTELGATE_CORE_DUMPS=true",
+    )?;
     let (before, tally) = (cost::cpu_seconds(server.pid)?, Arc::<Tally>::default());
     let (attacked, fared) = tokio::join!(attack.run(server, &tally, time), good::send(server, time));
     attacked?;
