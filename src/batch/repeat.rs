@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::listen::{Answer, UNACKNOWLEDGED};
@@ -34,6 +34,8 @@ pub(super) struct Repeats {
     recent: Mutex<HashMap<Id, Vec<Arc<Entry>>>>,
     answered: Mutex<VecDeque<(Instant, Arc<Entry>)>>,
     remembered: Digests<Outcome>,
+    /// There is something to sweep, or nobody is left to sweep for.
+    wake: Arc<Notify>,
 }
 
 /// A request that is followed.
@@ -63,20 +65,19 @@ impl Repeats {
     pub(super) fn start(ttl: Duration, left: Vec<Remembered>, metrics: Arc<Metrics>) -> Arc<Self> {
         let remembered = Digests::new(ttl);
         remembered.restore(left);
-        let repeats = Arc::new(Repeats { recent: Mutex::default(), answered: Mutex::default(), remembered });
+        let wake = Arc::new(Notify::new());
+        let repeats =
+            Arc::new(Repeats { recent: Mutex::default(), answered: Mutex::default(), remembered, wake: wake.clone() });
         let sweeping = Arc::downgrade(&repeats);
         tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(SWEEP);
-            loop {
-                ticks.tick().await;
-                match sweeping.upgrade() {
-                    Some(repeats) => {
-                        repeats.sweep();
-                        let remembered = i64::try_from(repeats.remembered.expire()).unwrap_or(i64::MAX);
-                        metrics.digests_remembered.set(remembered);
-                    }
-                    None => return,
-                }
+            while let Some(repeats) = sweeping.upgrade() {
+                repeats.sweep();
+                let remembered = repeats.remembered.expire();
+                metrics.digests_remembered.set(i64::try_from(remembered).unwrap_or(i64::MAX));
+                let idle = remembered == 0 && repeats.answered.lock().is_empty();
+                drop(repeats);
+                // Who is sent nothing is not woken up.
+                if idle { wake.notified().await } else { tokio::time::sleep(SWEEP).await }
             }
         });
         repeats
@@ -153,6 +154,7 @@ impl Repeats {
             // What is kept for good needs nothing to wait for, and is remembered in much less.
             let kept = matches!(*entry.outcome.borrow(), Fate::Kept(None));
             self.remembered.remember(key, *digest, (!kept).then(|| entry.outcome.clone()));
+            self.wake.notify_one();
         }
     }
 
@@ -173,6 +175,12 @@ impl Repeats {
     }
 }
 
+impl Drop for Repeats {
+    fn drop(&mut self) {
+        self.wake.notify_one();
+    }
+}
+
 impl Followed {
     /// Its client is being told this.
     pub(super) fn answered(&self, fate: &Fate) {
@@ -181,6 +189,9 @@ impl Followed {
             Fate::Kept(_) => {
                 let mut answered = self.repeats.answered.lock();
                 answered.push_back((Instant::now(), self.entry.clone()));
+                if answered.len() == 1 {
+                    self.repeats.wake.notify_one();
+                }
             }
             // Nothing of it was kept: there is nothing to join.
             Fate::Refused(_) => {

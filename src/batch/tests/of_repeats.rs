@@ -5,6 +5,8 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_repeat_after_an_answer_that_arrived_is_stored_again() {
     let path = Path::new(Spool::in_memory());
+    // Who forgets what is followed slept meanwhile.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
     let (answer, peer) = alive();
     path.send_over("r1 a=1", answer).0.kept().await.unwrap();
     let (ticket, joined) = path.send_over("r1 a=1", alive().0);
