@@ -2,6 +2,7 @@
 //! routes too, and one that hangs on a disk hangs all of them.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -28,6 +29,20 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| if error.is_panic() { Lost::Panicked } else { Lost::Stopping })
+}
+
+/// [`run`] for work that waits for a disk only where there is one: other work is done here, for handing it over costs more than it.
+///
+/// # Errors
+/// [`Lost`]: it left no result.
+pub(crate) async fn run_if<T: Send + 'static>(
+    waits: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Lost> {
+    match waits {
+        true => run(work).await,
+        false => catch_unwind(AssertUnwindSafe(work)).map_err(|_| Lost::Panicked),
+    }
 }
 
 /// [`run`] for what reads or writes files.
@@ -69,6 +84,11 @@ mod tests {
     async fn a_panic_is_lost_work_and_not_the_reactors_end() {
         assert_eq!(run(|| 5).await, Ok(5));
         assert_eq!(run::<()>(|| panic!("on purpose")).await, Err(Lost::Panicked));
+        let here = std::thread::current().id();
+        for waits in [true, false] {
+            assert_eq!(run_if(waits, move || std::thread::current().id() == here).await, Ok(!waits));
+            assert_eq!(run_if::<()>(waits, || panic!("on purpose")).await, Err(Lost::Panicked));
+        }
         assert!(matches!(Refusal::from(Lost::Panicked), Refusal::Malformed(_)));
         let error = run_io::<()>(|| panic!("on purpose")).await.unwrap_err();
         assert_eq!(error.to_string(), "the work panicked");

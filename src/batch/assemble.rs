@@ -103,7 +103,7 @@ impl Assembler {
     async fn write(&self, mut open: Open, mut frames: Vec<Frame>, waiting: Vec<Vec<Waiting>>) -> Option<Open> {
         for last in [false, true] {
             let result;
-            (open.batch, frames, result) = append(open.batch, frames).await?;
+            (open.batch, frames, result) = append(self.spool.is_durable(), open.batch, frames).await?;
             match result {
                 Ok(()) => {
                     self.appended(&mut open, &frames, waiting);
@@ -195,7 +195,7 @@ impl Assembler {
             return;
         };
         let deadline = self.deadline(&open);
-        let sealed = blocking::run(move || open.batch.seal()).await;
+        let sealed = blocking::run_if(self.spool.is_durable(), move || open.batch.seal()).await;
         let Ok(batch) = sealed else {
             tracing::error!(signal = %self.signal, "sealing panicked; the batch stays in the spool until the next start");
             return;
@@ -210,7 +210,7 @@ impl Assembler {
             return;
         };
         open.audience.refuse_all(Away::Sink);
-        let given_up = blocking::run(move || open.batch.seal().abandon()).await;
+        let given_up = blocking::run_if(self.spool.is_durable(), move || open.batch.seal().abandon()).await;
         if !matches!(given_up, Ok(Ok(()))) {
             tracing::error!(signal = %self.signal, "a batch that was given up could not be let go");
         }
@@ -228,9 +228,9 @@ impl BatchSize {
 
 type AppendResult = (OpenBatch, Vec<Frame>, Result<(), AppendError>);
 
-/// Appends off the reactor; `None` when that panicked.
-async fn append(mut batch: OpenBatch, frames: Vec<Frame>) -> Option<AppendResult> {
-    let done = blocking::run(move || {
+/// Appends, off the reactor where that waits for a disk; `None` when it panicked.
+async fn append(waits: bool, mut batch: OpenBatch, frames: Vec<Frame>) -> Option<AppendResult> {
+    let done = blocking::run_if(waits, move || {
         let result = batch.append(&frames);
         (batch, frames, result)
     });

@@ -294,6 +294,11 @@ impl Batch {
 }
 
 impl Batch {
+    /// Whether what it does waits for a disk.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.store.disk.is_durable()
+    }
+
     /// Its file; `None` when it has vanished.
     pub(crate) fn open(&self) -> io::Result<Option<Box<dyn DiskFile>>> {
         if self.state.lock().gone {

@@ -19,7 +19,7 @@ impl Job {
         let (batch, part) = (self.shipment.batch.clone(), self.part.id);
         self.until_it_works("read", move || {
             let batch = batch.clone();
-            blocking::run_io(move || batch.read(part))
+            async move { blocking::run_if(batch.is_durable(), move || batch.read(part)).await? }
         })
         .await
     }
