@@ -1,4 +1,4 @@
-//! Alerts and the dashboard ask for metrics that the program has, and each alert says what to do.
+//! Alerts and the dashboards ask for metrics that the program has, and each alert says what to do.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -73,5 +73,29 @@ fn the_dashboard_is_json_whose_panels_ask_something() {
         let targets = panel["targets"].as_array().expect("queries");
         assert!(targets.iter().all(|target| target["expr"].as_str().is_some_and(|expr| !expr.is_empty())), "{panel}");
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
+    }
+}
+
+/// Own telemetry has counters as sums, gauges as gauges and times as histograms, under the names that Prometheus sees but for a histogram's endings (docs/telemetry.md).
+#[test]
+fn hyperdx_dashboard_asks_for_what_own_telemetry_has() {
+    let exposed = exposed();
+    let board: serde_json::Value = serde_json::from_str(&text("deploy/hyperdx/otelgate.json")).expect("JSON");
+    let tiles = board["tiles"].as_array().expect("tiles");
+    assert!(tiles.len() > 10);
+    for tile in tiles {
+        let config = &tile["config"];
+        assert!(config["where"].as_str().is_some_and(|sql| sql.starts_with("ServiceName = 'otelgate'")), "{tile}");
+        for select in config["select"].as_array().expect("what is selected") {
+            let name = select["metricName"].as_str().expect("a name");
+            let (kind, seen) = match name {
+                _ if exposed.contains(&format!("{name}_bucket")) => ("histogram", true),
+                _ if name.ends_with("_total") => ("sum", exposed.contains(name)),
+                _ => ("gauge", exposed.contains(name)),
+            };
+            assert!(seen, "{name} is none of its metrics");
+            assert_eq!(select["metricType"], kind, "{name}");
+            assert_eq!(select["level"].is_number(), kind == "histogram", "{name}");
+        }
     }
 }
