@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::{Account, Finding, server};
 use crate::config::{ClickHouse, Secret};
 use crate::sink::clickhouse::schema::ttl::{Ttl, clause};
-use crate::sink::clickhouse::schema::{Target, Version, identifier, literal, rights_beyond, same_ttl, statements_for};
+use crate::sink::clickhouse::schema::{
+    Target, Version, identifier, literal, own_setting, rights_beyond, same_ttl, statements_for,
+};
 use crate::sink::clickhouse::{Asker, StartError};
 
 /// Clocks that differ by more cut days and times to live in the wrong place.
@@ -163,30 +165,34 @@ pub(super) fn windows(tables: &Tables, config: &ClickHouse) -> Finding {
         Err(why) => return Finding::cannot_tell("deduplication", why.clone(), how),
     };
     let own = expected(config);
-    let without: Vec<String> = rows(tables)
-        .filter(|(name, engine)| {
-            let plain = !engine.starts_with("Replicated") && !engine.starts_with("Shared");
-            let window = engine.split_once("non_replicated_deduplication_window = ").map(|(_, rest)| rest);
-            own.iter().any(|(own, _)| own == *name) && plain && window.is_none_or(|rest| rest.starts_with('0'))
-        })
-        .map(|(name, _)| name.to_owned())
+    let without: Vec<(String, &str)> = rows(tables)
+        .filter(|(name, _)| own.iter().any(|(own, _)| own == *name))
+        .filter_map(|(name, engine)| without_window(engine).map(|setting| (name.to_owned(), setting)))
         .collect();
     let ok = Finding::ok("deduplication", "each table recognises a repeated insert", how);
     if without.is_empty() {
         return ok;
     }
-    let alter = |name: &String| {
-        format!(
-            "ALTER TABLE {}.{} MODIFY SETTING non_replicated_deduplication_window = 10000",
-            identifier(&config.database),
-            identifier(name)
-        )
+    let alter = |(name, setting): &(String, &str)| {
+        let (database, table) = (identifier(&config.database), identifier(name));
+        format!("ALTER TABLE {database}.{table} MODIFY SETTING {setting} = 10000")
     };
     let what = format!(
         "{} keep no window: after an insert whose outcome is unknown otelgate has to look, and rollups may count twice",
-        without.join(", ")
+        without.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
     );
     ok.warning(what, without.iter().map(alter).collect::<Vec<_>>().join("; "))
+}
+
+/// The setting that would give a table with this engine its window, where it has none: a replicated table has one unless it is set to 0, another has none
+/// unless it is set.
+fn without_window(engine: &str) -> Option<&'static str> {
+    let replicated = engine.starts_with("Replicated") || engine.starts_with("Shared");
+    let setting = if replicated { "replicated_deduplication_window" } else { "non_replicated_deduplication_window" };
+    match own_setting(engine, setting) {
+        Some(value) => (value == "0").then_some(setting),
+        None => (!replicated).then_some(setting),
+    }
 }
 
 /// The tables that otelgate would make, and their TTL clause.

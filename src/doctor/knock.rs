@@ -30,20 +30,22 @@ pub(super) enum Seen {
 /// Knocks.
 pub(super) async fn at(host: &str, port: u16) -> Seen {
     let Some(stream) = connect(host, port).await else { return Seen::Closed };
-    let asked = async {
-        match port {
-            8123 => http1(stream, Method::GET, "/?query=SELECT%201", "", b"").await,
-            4318 => http1(stream, Method::POST, "/v1/logs", "application/json", b"{}").await,
-            4320 => http1(stream, Method::POST, "/v1/opamp", "application/x-protobuf", b"").await,
-            4317 => grpc(stream).await,
-            9000 => native(stream).await,
-            27017 => mongo(stream).await,
-            _ => Some(false),
-        }
-    };
-    match tokio::time::timeout(PATIENCE, asked).await {
+    match tokio::time::timeout(PATIENCE, ask(stream, port)).await {
         Ok(Some(true)) => Seen::LetsIn,
         _ => Seen::Open,
+    }
+}
+
+/// Whether what usually listens on this port lets in who is connected; none where it does not answer as that does.
+async fn ask(stream: TcpStream, port: u16) -> Option<bool> {
+    match port {
+        8123 => http1(stream, Method::GET, "/?query=SELECT%201", "", b"").await,
+        4318 => http1(stream, Method::POST, "/v1/logs", "application/json", b"{}").await,
+        4320 => http1(stream, Method::POST, "/v1/opamp", "application/x-protobuf", b"").await,
+        4317 => grpc(stream).await,
+        9000 => native(stream).await,
+        27017 => mongo(stream).await,
+        _ => Some(false),
     }
 }
 
@@ -160,15 +162,49 @@ mod tests {
     async fn mongodb_and_clickhouse_are_understood() {
         for (ok, lets_in) in [(1.0, true), (0.0, false)] {
             let (stream, asked) = answering(reply(ok)).await;
-            assert_eq!(mongo(stream).await, Some(lets_in));
+            assert_eq!(ask(stream, 27017).await, Some(lets_in));
             let asked = asked.await.expect("ended");
             assert_eq!(asked.len(), usize::from(asked[0]), "the length that it says: {asked:?}");
         }
         for (first, lets_in) in [(0, true), (2, false)] {
             let (stream, _) = answering(vec![first, 10]).await;
-            assert_eq!(native(stream).await, Some(lets_in));
+            assert_eq!(ask(stream, 9000).await, Some(lets_in));
         }
         let (stream, _) = answering(Vec::new()).await;
-        assert_eq!(mongo(stream).await, None);
+        assert_eq!(ask(stream, 27017).await, None);
+    }
+
+    #[tokio::test]
+    async fn http_of_clickhouse_the_collector_and_the_app_is_understood() {
+        for (port, line) in [(8123, "GET /?query=SELECT%201 "), (4318, "POST /v1/logs "), (4320, "POST /v1/opamp ")] {
+            for (status, lets_in) in [("200 OK", true), ("401 Unauthorized", false), ("400 Bad Request", false)] {
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                let (stream, asked) = answering(answer.into_bytes()).await;
+                assert_eq!(ask(stream, port).await, Some(lets_in), "{port}: {status}");
+                let asked = String::from_utf8(asked.await.expect("ended")).expect("text");
+                assert!(asked.starts_with(line), "{asked}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn grpc_is_understood() {
+        for (status, lets_in) in [("0", true), ("16", false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("bound");
+            tokio::spawn(async move {
+                let (stream, _) = listener.accept().await.expect("a client");
+                let answer = move |_| async move {
+                    let answer = http::Response::builder().header("grpc-status", status);
+                    Ok::<_, std::convert::Infallible>(answer.body(Full::<Bytes>::default()).expect("an answer"))
+                };
+                let service = hyper::service::service_fn(answer);
+                hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await
+            });
+            let stream = TcpStream::connect(address).await.expect("connected");
+            assert_eq!(ask(stream, 4317).await, Some(lets_in), "{status}");
+        }
     }
 }

@@ -24,8 +24,10 @@ fn config() -> ClickHouse {
 /// What `system.tables` says of the tables as otelgate makes them.
 fn tables(config: &ClickHouse) -> String {
     let all = statements(&config.database, &config.ttl, Version::NEWEST);
-    let made = all.iter().filter_map(|one| Some((one.name, one.sql.split_once("ENGINE = ")?.1.replace('\n', " "))));
-    made.map(|(name, engine)| format!("{name}\t{engine}\n")).collect()
+    let made = all.iter().filter_map(|one| Some((one.name, one.sql.split_once("ENGINE = ")?.1)));
+    // In one line, as `engine_full` has it.
+    let line = |engine: &str| engine.split_whitespace().collect::<Vec<_>>().join(" ");
+    made.map(|(name, engine)| format!("{name}\t{}\n", line(engine))).collect()
 }
 
 fn keys(expires: Option<u64>) -> Vec<KeyEntry> {
@@ -313,5 +315,12 @@ fn what_is_bad_is_named() {
     let key = own::keys(&keys(None), SystemTime::now());
     assert!(key.what.contains("shop"), "{key}");
     let window = clickhouse::windows(&Ok("otel_logs\tMergeTree ORDER BY a SETTINGS x = 1".to_owned()), &config);
-    assert!(window.mend.is_some_and(|mend| mend.contains("ALTER TABLE otel.otel_logs MODIFY SETTING")));
+    let mend = window.mend.expect("a warning");
+    assert!(mend.contains("ALTER TABLE otel.otel_logs MODIFY SETTING non_replicated_deduplication_window"), "{mend}");
+    for (settings, without) in [("", false), (", replicated_deduplication_window = 0", true)] {
+        let engine = format!("otel_logs\tReplicatedMergeTree('/a', 'b') ORDER BY a SETTINGS x = 1{settings}");
+        let window = clickhouse::windows(&Ok(engine), &config);
+        let mends = window.mend.is_some_and(|mend| mend.contains("MODIFY SETTING replicated_deduplication_window"));
+        assert_eq!(mends, without, "{settings}");
+    }
 }

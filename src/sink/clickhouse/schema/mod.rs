@@ -25,6 +25,7 @@ pub(crate) use diff::same_ttl;
 pub(crate) use facts::{ServerSchema, Table};
 pub(super) use grants::warnings;
 pub(crate) use grants::warnings as rights_beyond;
+pub(crate) use read::own_setting;
 pub(super) use read::{Found, read, show_grants};
 pub use target::{Definitions, Target};
 pub(crate) use ttl::Ttl;

@@ -146,7 +146,7 @@ fn table(row: TableRow, defaults: &BTreeMap<String, String>) -> Table {
 }
 
 /// The value of a setting in a table's definition, `… SETTINGS a = 1, b = 2`.
-fn own_setting<'a>(engine_full: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn own_setting<'a>(engine_full: &'a str, name: &str) -> Option<&'a str> {
     let (_, settings) = engine_full.rsplit_once(" SETTINGS ")?;
     settings.split(", ").find_map(|setting| {
         let (found, value) = setting.split_once(" = ")?;
