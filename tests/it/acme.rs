@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use otelgate::signal::Signal;
 use stack::{Certificates, Config, Gateway, Key, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
 use crate::support::client::Protocol;
@@ -20,6 +20,8 @@ const KEY: &str = "acme-5d1f7e90a3c2";
 const VERSION: &str = "2.10.3";
 /// How long a certificate counts, in seconds; it is renewed when a third of that is left.
 const VALID: u64 = 24;
+/// The same where what happens before the renewal takes longer.
+const VALID_FOR_TWO: u64 = 60;
 
 /// Pebble's program, from the cache or from the Go module; none where there is neither.
 async fn program() -> Option<PathBuf> {
@@ -83,14 +85,14 @@ impl Pebble {
         format!("https://127.0.0.1:{}/dir", self.port)
     }
 
-    async fn start(&self, program: &Path, tls: u16, http: u16) -> Child {
+    async fn start(&self, program: &Path, tls: u16, http: u16, valid: u64) -> Child {
         let config = serde_json::json!({ "pebble": {
             "listenAddress": format!("127.0.0.1:{}", self.port),
             "managementListenAddress": format!("127.0.0.1:{}", self.management),
             "certificate": self.certificates.certificate, "privateKey": self.certificates.key,
             "httpPort": http, "tlsPort": tls, "retryAfter": { "authz": 1, "order": 1 },
             "keyAlgorithm": "ecdsa",
-            "profiles": { "default": { "description": "for a short time", "validityPeriod": VALID } },
+            "profiles": { "default": { "description": "for a short time", "validityPeriod": valid } },
         }});
         let file = self.folder.join("config.json");
         std::fs::write(&file, config.to_string()).expect("written");
@@ -175,7 +177,7 @@ async fn a_certificate_is_ordered_kept_and_renewed() {
     assert!(refused.contains("AccessDenied"), "{refused}");
 
     let tls = over_tls.otlp[0].rsplit(':').next().expect("a port").parse().expect("a port");
-    let _running = pebble.start(&program, tls, http).await;
+    let _running = pebble.start(&program, tls, http, VALID).await;
     let root = until("Pebble's root", async || pebble.root().await).await;
     for (edge, domain) in both {
         until("ready", async || (get_text(&edge.admin, "/readyz").await.0 == 200).then_some(())).await;
@@ -189,4 +191,64 @@ async fn a_certificate_is_ordered_kept_and_renewed() {
         until("renewed", async || get_text(&edge.admin, "/metrics").await.1.contains(renewed).then_some(())).await;
         until("an answer", async || (send(edge, domain, &root).await == Ok(200)).then_some(())).await;
     }
+}
+
+/// As a balancer that knows nothing of TLS: connections go to one after the other, or to the one that is there.
+async fn balancer(behind: [SocketAddr; 2]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        let mut order = behind;
+        while let Ok((mut client, _)) = listener.accept().await {
+            order.reverse();
+            tokio::spawn(async move {
+                for address in order {
+                    if let Ok(mut server) = TcpStream::connect(address).await {
+                        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_share_a_folder_order_once_and_either_renews() {
+    let Some(program) = program().await else {
+        return skipped("certificates from a directory: neither Pebble nor Go is here");
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let pebble = Pebble::at(folder.path());
+    let shared = format!("challenge: tls-alpn-01, cache_dir: {}", folder.path().join("shared").display());
+    let start = async |name: &str| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir(&folder).expect("a folder");
+        edge(&folder, &pebble, "c.test", &shared).await
+    };
+    let mut both = vec![start("one").await, start("two").await];
+    let address = |edge: &Gateway| edge.otlp[0].trim_start_matches("https://").parse().expect("an address");
+    let tls = balancer([address(&both[0]), address(&both[1])]).await;
+    let _running = pebble.start(&program, tls, free_port().expect("a port"), VALID_FOR_TWO).await;
+    let root = until("Pebble's root", async || pebble.root().await).await;
+    for edge in &both {
+        until("ready", async || (get_text(&edge.admin, "/readyz").await.0 == 200).then_some(())).await;
+        until("an answer", async || (send(edge, "c.test", &root).await == Ok(200)).then_some(())).await;
+    }
+    let ordered = async |edge: &Gateway| {
+        let (_, metrics) = get_text(&edge.admin, "/metrics").await;
+        let orders = metrics.lines().find_map(|line| line.strip_prefix("otelgate_acme_orders_total{outcome=\"ok\"} "));
+        orders.map_or(0, |orders| orders.parse::<u64>().expect("a number"))
+    };
+    let orders = [ordered(&both[0]).await, ordered(&both[1]).await];
+    assert_eq!(orders[0] + orders[1], 1, "{orders:?}");
+    if std::env::var_os("ACME_RENEWAL").is_none() {
+        return skipped("renewal by the one that is left: `make test-acme` waits for it");
+    }
+    let first = both.swap_remove(usize::from(orders[1] == 1));
+    first.process.kill().await.expect("killed");
+    let left = &both[0];
+    until("renewed", async || (ordered(left).await == 1).then_some(())).await;
+    until("an answer", async || (send(left, "c.test", &root).await == Ok(200)).then_some(())).await;
 }
