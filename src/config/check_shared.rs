@@ -45,6 +45,10 @@ fn url(s: &Section<'_>) -> Option<(String, Uri)> {
         s.mistake("url", format!("is missing; {REMEDY}"));
     }
     let text = s.text("url")?.resolved;
+    if let Some(why) = not_one_server(&text) {
+        s.mistake("url", why);
+        return None;
+    }
     let parsed = text.parse::<Uri>().ok();
     let parsed = parsed.filter(|url| matches!(url.scheme_str(), Some("redis" | "rediss")) && url.host().is_some());
     let Some(parsed) = parsed.filter(|url| url.query().is_none()) else {
@@ -61,6 +65,27 @@ fn url(s: &Section<'_>) -> Option<(String, Uri)> {
         return None;
     }
     Some((text.to_string(), parsed))
+}
+
+/// What is no address of one server, and what to write instead. Neither Sentinels nor a cluster's other nodes are asked.
+fn not_one_server(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let (scheme, several) = (scheme.to_ascii_lowercase(), rest.contains(','));
+    let advice = match () {
+        () if scheme.contains("sentinel") => {
+            "names Sentinels, which are not asked; write the address that leads to the master: a service name, or a proxy's that follows it"
+        }
+        () if scheme.contains("cluster") => {
+            "names a cluster, whose redirections are not followed; write the node that has the slot of `prefix` (redis-cli cluster keyslot '{otelgate}'), or a proxy's address"
+        }
+        () if matches!(&*scheme, "valkey" | "valkeys") => "is written redis:// for a Valkey too, or rediss:// for TLS",
+        () if matches!(&*scheme, "unix" | "redis+unix" | "redis-socket") => {
+            "is a socket of this machine, and limits are shared with other machines; write redis:// and the server's name"
+        }
+        () if several => "names several servers, and one is asked; write one address, or a proxy's",
+        () => return None,
+    };
+    Some(advice.to_owned())
 }
 
 fn in_range(time: Duration) -> Result<Duration, String> {

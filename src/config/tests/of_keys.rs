@@ -154,3 +154,24 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn limits_are_shared_through_one_server() {
+    let text = |url: &str| format!("limits: {{ shared: {{ url: '{url}' }} }}\n{FILES}{SINK}");
+    for good in ["redis://h", "rediss://user@h:6380/1"] {
+        assert_eq!(load_text(&text(good)).unwrap().config.shared_limits.unwrap().url, good);
+    }
+    for (url, advice) in [
+        ("redis+sentinel://a:26379,b:26379/mymaster", "leads to the master"),
+        ("redis-sentinel://a:26379/0#mymaster", "leads to the master"),
+        ("redis+cluster://a:6379", "cluster keyslot"),
+        ("redis://a:6379,b:6379", "names several servers"),
+        ("valkey://a:6379", "is written redis://"),
+        ("unix:///run/redis.sock", "socket of this machine"),
+        ("memcached://a", "is not the address of a Redis or Valkey"),
+    ] {
+        let found = lines(load_text(&text(url)).unwrap_err().0);
+        let place = found.len() == 1 && found[0].starts_with("1 limits.shared.url: ");
+        assert!(place && found[0].contains(advice), "{url}: {found:#?}");
+    }
+}

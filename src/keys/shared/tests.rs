@@ -102,6 +102,44 @@ async fn wait_until(mut is: impl FnMut() -> bool) {
     panic!("not in time");
 }
 
+/// Ten seconds at 500 times the limit, by four.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_five_hundred_times_the_limit_is_held() {
+    const LIMIT: u64 = 100;
+    let Some(program) = Redis::installed() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let redis = Redis::start(program, folder.path(), None).await.unwrap();
+    let limits = KeyLimits {
+        requests_per_second: u32::try_from(LIMIT).unwrap(),
+        bytes_per_second: 1 << 30,
+        records_per_second: 1 << 30,
+        burst: Duration::from_secs(1),
+    };
+    let url = format!("redis://127.0.0.1:{}", redis.port);
+    let replicas: Vec<Replica> = (0..4).map(|_| Replica::start(&url, &limits)).collect();
+    wait_until(|| replicas.iter().all(|replica| replica.shared.state().replicas == 4)).await;
+    let began = Instant::now();
+    let flood = |replica: Replica| async move {
+        let (mut sent, mut admitted) = (0, 0);
+        while began.elapsed() < Duration::from_secs(10) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let due = u64::try_from(began.elapsed().as_millis()).unwrap() * LIMIT * 500 / 4 / 1000;
+            admitted += send(&replica.busy, due, &mut sent).0;
+        }
+        (admitted, sent, began.elapsed().as_secs_f64())
+    };
+    let flooding: Vec<_> = replicas.into_iter().map(|replica| tokio::spawn(flood(replica))).collect();
+    let (mut admitted, mut sent, mut seconds) = (0, 0, 0.0f64);
+    for replica in flooding {
+        let (of_it, its, lasted) = replica.await.unwrap();
+        (admitted, sent, seconds) = (admitted + of_it, sent + its, seconds.max(lasted));
+    }
+    let alone = LIMIT as f64 * (seconds + 1.0);
+    assert!(sent as f64 > alone * 400.0, "{sent} were sent");
+    let share = admitted as f64 / alone;
+    assert!((0.95..=1.05).contains(&share), "{admitted} admitted in {seconds} s: {share} of what one would");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_used_the_next_one_lacks_and_state_expires() {
     let Some(program) = Redis::installed() else { return };

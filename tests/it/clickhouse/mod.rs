@@ -49,7 +49,6 @@ impl Database {
         Config {
             urls: vec![self.server.url.parse().unwrap()],
             shards: Vec::new(),
-            cluster: None,
             logins: Vec::new(),
             ca_file: None,
             database: self.name.clone(),

@@ -1,5 +1,7 @@
 //! Profiles go through whole: each request's profiles point into its own dictionary.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
@@ -10,7 +12,7 @@ use opentelemetry_proto::tonic::profiles::v1development::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use otelgate::signal::Signal;
 use prost::Message;
-use stack::{Certificates, Gateway};
+use stack::{Certificates, Gateway, built_collector, free_port};
 
 use super::told::{Taken, endpoint};
 use super::{KEY, config};
@@ -140,4 +142,61 @@ async fn profiles_are_checked_and_stamped_as_every_signal_is() {
     let answer = client.send(Call::export(Protocol::HttpJson, Signal::Profiles, KEY, json("partial"))).await;
     assert!(String::from_utf8_lossy(&answer.body).contains(r#""rejectedProfiles":"2""#), "{answer:?}");
     edge.process.stop(Duration::from_secs(60)).await.expect("ends");
+}
+
+/// A real collector that takes profiles, which it does behind a feature gate, and hands them on to this port.
+async fn collector(program: &Path, folder: &Path, to: u16) -> (tokio::process::Child, [u16; 2]) {
+    let ports = [(); 2].map(|()| free_port().expect("a port"));
+    let [grpc, http] = ports.map(|port| format!("{{ endpoint: \"127.0.0.1:{port}\" }}"));
+    let config = folder.join("collector.yaml");
+    let text = format!(
+        "receivers: {{ otlp: {{ protocols: {{ grpc: {grpc}, http: {http} }} }} }}\n\
+         exporters: {{ otlphttp: {{ endpoint: \"http://127.0.0.1:{to}\", compression: none, sending_queue: {{ enabled: false }} }} }}\n\
+         service: {{ telemetry: {{ metrics: {{ level: none }} }}, pipelines: {{ profiles: {{ receivers: [otlp], exporters: [otlphttp] }} }} }}\n"
+    );
+    fs::write(&config, text).expect("written");
+    let log = fs::File::create(folder.join("collector.log")).expect("a log");
+    let mut command = tokio::process::Command::new(program);
+    command.arg("--config").arg(&config).arg("--feature-gates=service.profilesSupport").stderr(log).kill_on_drop(true);
+    let child = command.spawn().expect("starts");
+    for port in ports {
+        let accepts = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+        assert!(eventually(true, accepts).await, "see {}", folder.join("collector.log").display());
+    }
+    (child, ports)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_collector_takes_them() {
+    let Some(program) = built_collector() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = Certificates::in_folder(folder.path()).expect("certificates");
+    let (behind, taken) = endpoint().await;
+    let (_collector, ports) = collector(&program, folder.path(), behind).await;
+    for (protocol, port) in ["grpc", "http"].into_iter().zip(ports) {
+        let config = config(folder.path(), &certificates, &format!("profiles-{protocol}"));
+        let config = config.forward(&format!("http://127.0.0.1:{port}"), protocol).section("batch: { max_age: 100ms }");
+        let edge = config.start().await.unwrap_or_else(|error| panic!("{error:#}"));
+        let client = Client::new(&edge.otlp[0], Some(&certificates.ca), true).expect("a client");
+        let sent = profiles(protocol);
+        let call = Call::export(Protocol::Grpc, Signal::Profiles, KEY, sent.encode_to_vec());
+        let answer = client.send(call).await;
+        assert!(answer.accepted(Protocol::Grpc), "{protocol}: {answer:?}");
+        // It was acknowledged: the collector has handed it on.
+        let found = arrived(&taken).into_iter().find(|found| strings(found) == strings(&sent));
+        let found = found.unwrap_or_else(|| panic!("{protocol}: {:?}", arrived(&taken)));
+        // What is not there it writes as its default.
+        let of = |request: &ExportProfilesServiceRequest| {
+            let profiles = request.resource_profiles[0].scope_profiles[0].profiles.clone();
+            profiles.into_iter().map(|profile| Profile { period_type: None, ..profile }).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&found), of(&sent));
+        let attributes = |request: &ExportProfilesServiceRequest| request.resource_profiles[0].resource.clone();
+        assert_eq!(attributes(&found), attributes(&stamped(sent)));
+        edge.process.stop(Duration::from_secs(60)).await.expect("ends");
+    }
+}
+
+fn strings(request: &ExportProfilesServiceRequest) -> &[String] {
+    request.dictionary.as_ref().map_or(&[], |dictionary| &dictionary.string_table)
 }

@@ -14,7 +14,11 @@ use crate::rotel::Rotel;
 /// Which gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Otelgate { spool: bool },
+    Otelgate {
+        spool: bool,
+    },
+    /// With a spool, and limits shared through `--shared-limits`.
+    Sharing,
     Collector,
     Rotel,
 }
@@ -25,6 +29,7 @@ impl Kind {
         match self {
             Kind::Otelgate { spool: true } => "otelgate",
             Kind::Otelgate { spool: false } => "otelgate without spool",
+            Kind::Sharing => "otelgate, shared limits",
             Kind::Collector => "collector",
             Kind::Rotel => "Rotel",
         }
@@ -48,9 +53,18 @@ impl Running {
         database: &str,
     ) -> Result<Running> {
         let certificates = Certificates::in_folder(&folder.join("tls"))?;
-        let spool = matches!(kind, Kind::Otelgate { spool: true });
-        let gateway = otelgate(folder, clickhouse, database, &certificates, spool).await?;
-        if matches!(kind, Kind::Otelgate { .. }) {
+        let mut sections = match kind {
+            Kind::Otelgate { spool: true } | Kind::Sharing => {
+                format!("spool: {{ dir: {} }}\n", folder.join(format!("spool-{database}")).display())
+            }
+            _ => String::new(),
+        };
+        if let (Kind::Sharing, Some(url)) = (kind, &args.shared_limits) {
+            sections += &format!("limits: {{ shared: {{ url: \"{url}\" }} }}\n");
+        }
+        let config = Config::new(folder, "").tls(&certificates).key(&key()).store(clickhouse, database);
+        let gateway = config.section(&sections).start().await?;
+        if matches!(kind, Kind::Otelgate { .. } | Kind::Sharing) {
             return Ok(Running::Otelgate(gateway));
         }
         // otelgate made the tables; the others fill them.
@@ -106,17 +120,4 @@ impl Running {
             Running::Rotel(rotel) => rotel.kill().await,
         }
     }
-}
-
-async fn otelgate(
-    folder: &Path,
-    clickhouse: &ClickHouse,
-    database: &str,
-    certificates: &Certificates,
-    spool: bool,
-) -> Result<Gateway> {
-    let config = Config::new(folder, "").tls(certificates).key(&key()).store(clickhouse, database);
-    let folder = folder.join(format!("spool-{database}"));
-    let config = if spool { config.section(&format!("spool: {{ dir: {} }}", folder.display())) } else { config };
-    config.start().await
 }

@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// Measure otelgate without a spool too.
     #[arg(long)]
     without_spool: bool,
+    /// Measure otelgate too with limits that are shared through the Redis at this address.
+    #[arg(long)]
+    shared_limits: Option<String>,
     /// Instead: what the spool is worth (acknowledgements with ClickHouse away, a backlog's drain, a quiet gateway's inserts).
     #[arg(long)]
     spool: bool,
@@ -66,6 +69,9 @@ async fn main() -> Result<()> {
     let mut kinds = vec![Kind::Otelgate { spool: true }];
     if args.without_spool {
         kinds.push(Kind::Otelgate { spool: false });
+    }
+    if args.shared_limits.is_some() {
+        kinds.push(Kind::Sharing);
     }
     if args.collector.is_some() {
         kinds.push(Kind::Collector);
