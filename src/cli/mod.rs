@@ -1,7 +1,6 @@
 //! The command line: what can be asked of otelgate, and the exit codes of its answers.
 
 mod admin;
-mod arenas;
 mod check;
 mod doctor;
 mod drain;

@@ -28,7 +28,6 @@ pub(super) struct Serve {
 }
 
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
-    super::arenas::limit();
     let loaded = config::load(file, &Process)?;
     let metrics = Arc::new(Metrics::default());
     let telemetry = &loaded.config.telemetry;

@@ -1,20 +1,24 @@
-//! What the memory of the process holds of the keys that were presented to it, and who may look.
+//! Memory comes back after one large request; what it holds of the keys that were presented, and who may look.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
 
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use otelgate::signal::Signal;
 use stack::Gateway;
+use stack::cost::{peak_memory, resident_memory};
 
 use crate::support::client::{Call, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};
-use crate::support::requests::numbered;
+use crate::support::requests::{MOMENT, logs, numbered, text};
 use crate::support::{clickhouse, eventually, skipped};
 
 const GUESS: &str = "guessed-key-8d1f5b";
 const PAGE: usize = 4096;
+const MIB: u64 = 1 << 20;
 
 /// Where in the memory of a process these bytes are, and what stands around them.
 fn places(pid: u32, wanted: &str) -> io::Result<Vec<String>> {
@@ -99,4 +103,32 @@ async fn who_runs_it_may_not_look_into_it() {
     let path = format!("/proc/{}/mem", running.id().expect("running"));
     let owner = eventually(0, async || fs::metadata(&path).expect("running").uid()).await;
     assert_eq!(owner, 0);
+}
+
+/// docs/limits.md names both figures.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[tokio::test]
+async fn a_log_of_two_million_keys_leaves_the_process_small() {
+    let clickhouse = clickhouse().await;
+    let edge = Edge::start(clickhouse, Setup { name: "large", ..Setup::default() }).await;
+    let pid = edge.gateway.process.pid().expect("running");
+    let mut body = "{".to_owned();
+    for key in 0..2_000_000 {
+        let comma = if key == 0 { "" } else { "," };
+        write!(body, "{comma}\"k{key}\":1").expect("text");
+    }
+    body.push('}');
+    let record = LogRecord { time_unix_nano: MOMENT, body: Some(text(&body)), ..LogRecord::default() };
+    let call = Call::export(Protocol::HttpProtobuf, Signal::Logs, KEY, logs("large", vec![record]));
+    let answer = edge.client(true).send(call).await;
+    assert!(answer.accepted(Protocol::HttpProtobuf), "{answer:?}");
+
+    let stored = format!("SELECT sum(length(Body)) FROM {}.otel_logs", edge.database);
+    let stored = eventually(body.len() as u64, async || clickhouse.number(&stored).await.unwrap_or(0)).await;
+    assert_eq!(stored, body.len() as u64, "{}", edge.logged());
+    assert!(peak_memory(pid).expect("running") > 100 * MIB, "it needed little: nothing is shown");
+    let resident = async || resident_memory(pid).expect("running") / MIB;
+    let small = eventually(true, async || resident().await < 64).await;
+    assert!(small, "{} MiB stay", resident().await);
+    edge.stop().await;
 }

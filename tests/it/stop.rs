@@ -11,27 +11,9 @@ use rustix::process::Signal as ProcessSignal;
 use crate::support::client::{Call, Client, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};
 use crate::support::requests::numbered;
-use crate::support::{clickhouse, eventually, get, skipped};
+use crate::support::{clickhouse, eventually, get};
 
 const RECORDS: u64 = 10;
-
-/// The process that was started is the one that serves, with the arenas of glibc limited.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[tokio::test]
-async fn serve_starts_itself_again_with_two_arenas() {
-    let clickhouse = clickhouse().await;
-    let edge = Edge::start(clickhouse, Setup { name: "arenas", ..Setup::default() }).await;
-    let environment = format!("/proc/{}/environ", edge.gateway.process.pid().expect("running"));
-    let environment = match std::fs::read(environment) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            skipped("what may not be dumped may be read by a privileged user only");
-            return edge.stop().await;
-        }
-        read => read.expect("its environment"),
-    };
-    assert!(environment.split(|byte| *byte == 0).any(|variable| variable == b"MALLOC_ARENA_MAX=2"));
-    edge.stop().await;
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_in_flight_is_answered_and_what_is_open_is_delivered() {

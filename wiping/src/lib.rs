@@ -1,30 +1,30 @@
-//! A global allocator that wipes memory before it is given back, so that a key which passed through the buffers of TLS and HTTP is not found
+//! A global allocator that wipes memory before it gives it back to the one that it is made of, so that a key which passed through the buffers of TLS and HTTP is not found
 //! in the process afterwards.
 //!
 //! A type that wipes itself helps for memory that one owns. A presented key lies in memory of hyper, h2, rustls and bytes, who free it like everything else: only who frees
 //! can wipe it. This takes unsafe code, in a crate of its own: otelgate forbids it.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 
 /// The largest block that is wiped, in bytes. A buffer in which a request's header can lie is no larger (an HTTP/2 frame has at most 64 KiB, an HTTP/1.1 header 32), and
 /// larger ones, columns and bodies, are touched no more than they were: much of them may never have been written.
 pub const LARGEST: usize = 128 * 1024;
 
-/// The system's allocator, which wipes first.
+/// This allocator, which wipes first.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wiping;
+pub struct Wiping<A>(pub A);
 
-// SAFETY: each block comes from `System` and goes back to it with the layout that it came with; what is written is within the block, which is the caller's until then.
+// SAFETY: each block comes from the allocator inside and goes back to it with the layout that it came with; what is written is within the block, which is the caller's until then.
 #[expect(unsafe_code, reason = "an allocator is")]
-unsafe impl GlobalAlloc for Wiping {
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Wiping<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise is the same.
-        unsafe { System.alloc(layout) }
+        unsafe { self.0.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise is the same.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { self.0.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -33,19 +33,19 @@ unsafe impl GlobalAlloc for Wiping {
             unsafe { wipe(block, layout.size()) };
         }
         // SAFETY: the caller's promise is the same.
-        unsafe { System.dealloc(block, layout) }
+        unsafe { self.0.dealloc(block, layout) }
     }
 
-    /// The system would leave the old block as it was where it moves what is in it.
+    /// The allocator inside would leave the old block as it was where it moves what is in it.
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if layout.size() > LARGEST {
             // SAFETY: the caller's promise is the same.
-            return unsafe { System.realloc(block, layout, size) };
+            return unsafe { self.0.realloc(block, layout, size) };
         }
         // SAFETY: the caller promises that the size, rounded up to the alignment, is none that overflows.
         let larger = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         // SAFETY: the caller promises that the size is not zero.
-        let moved = unsafe { System.alloc(larger) };
+        let moved = unsafe { self.0.alloc(larger) };
         if !moved.is_null() {
             // SAFETY: both are of this size at least, and the new one is nobody else's.
             unsafe { std::ptr::copy_nonoverlapping(block, moved, layout.size().min(size)) };
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[global_allocator]
-    static ALLOCATOR: Wiping = Wiping;
+    static ALLOCATOR: Wiping<std::alloc::System> = Wiping(std::alloc::System);
 
     #[test]
     fn what_grows_and_shrinks_keeps_what_is_in_it() {
