@@ -4,8 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use otelgate::config::{ClickHouse, SinkConfig};
+use otelgate::sink::clickhouse::cluster::with_its_shards;
+use otelgate::sink::clickhouse::schema::Difference;
 use otelgate::sink::clickhouse::schema::{Target, Version, statements_for};
-use otelgate::sink::clickhouse::{Altered, Applied, Tables, apply_schema};
+use otelgate::sink::clickhouse::{Altered, Applied, Everywhere, Tables, apply_schema};
+use serde::Serialize;
 
 use super::Usage;
 use super::admin::block_on;
@@ -22,7 +25,13 @@ pub(super) fn print(file: &Path, version: Version, on_cluster: bool) -> anyhow::
 
 pub(super) fn apply(file: &Path) -> anyhow::Result<()> {
     let clickhouse = clickhouse(file)?;
-    let (mut failed, all) = (0, block_on(async { Ok(apply_schema(&clickhouse).await?) })?);
+    let (mut failed, all) = (
+        0,
+        block_on(async {
+            let clickhouse = with_its_shards(clickhouse.clone()).await?;
+            Ok(apply_schema(&clickhouse).await?)
+        })?,
+    );
     for Applied { server, outcome } in &all {
         let of = if all.len() == 1 { String::new() } else { format!("{server}: ") };
         match outcome {
@@ -40,40 +49,91 @@ pub(super) fn apply(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 1 when something differs.
+/// What differs, and where when there is more than one server.
+#[derive(Serialize)]
+struct At {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    #[serde(flatten)]
+    difference: Difference,
+}
+
+/// 1 when something differs, anywhere.
 pub(super) fn diff(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let clickhouse = clickhouse(file)?;
-    let found = block_on(async { Ok(Tables::of(&clickhouse)?.differences().await?) })?;
+    let (found, failed, all) = block_on(async {
+        let servers = Everywhere::of(clickhouse).await?;
+        let (mut found, mut failed, all) = (Vec::new(), 0, servers.each().count());
+        for (server, tables) in servers.each() {
+            let server = (all > 1).then(|| server.to_string());
+            match tables.differences().await {
+                Ok(here) => {
+                    found.extend(here.into_iter().map(|difference| At { server: server.clone(), difference }));
+                }
+                Err(error) => {
+                    failed += 1;
+                    super::say(format_args!("{}{error}", prefix(server.as_deref())));
+                }
+            }
+        }
+        Ok((found, failed, all))
+    })?;
     match json {
         true => super::print(format_args!("{}\n", serde_json::to_string_pretty(&found)?))?,
         false => {
-            found.iter().try_for_each(|difference| super::print(format_args!("{difference}\n")))?;
+            found.iter().try_for_each(|At { server, difference }| {
+                super::print(format_args!("{}{difference}\n", prefix(server.as_deref())))
+            })?;
             super::print(format_args!("{}\n", super::count(found.len(), "difference")))?;
         }
     }
+    anyhow::ensure!(failed == 0, "{failed} of {} could not be asked", super::count(all, "server"));
     Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Each statement is shown before it runs.
 pub(super) fn apply_ttl(file: &Path) -> anyhow::Result<()> {
     let clickhouse = clickhouse(file)?;
-    let tables = Tables::of(&clickhouse)?;
+    let user = clickhouse.user.clone();
     block_on(async {
-        let changes = tables.ttl_changes().await?;
-        let mut allowed = true;
-        for change in &changes {
-            super::print(format_args!("{change};\n"))?;
-            allowed = allowed && tables.alter(change).await? == Altered::Done;
+        let servers = Everywhere::of(clickhouse).await?;
+        let (mut altered, mut allowed, mut failed, all) = (0, true, 0, servers.each().count());
+        for (server, tables) in servers.each() {
+            if all > 1 {
+                super::print(format_args!("-- {server}\n"))?;
+            }
+            match alter_there(&tables).await {
+                Ok((changes, may)) => (altered, allowed) = (altered + changes, allowed && may),
+                Err(error) => {
+                    failed += 1;
+                    super::say(format_args!("{server}: {error:#}"));
+                }
+            }
         }
-        match (changes.len(), allowed) {
+        anyhow::ensure!(failed == 0, "{failed} of {} could not be looked after", super::count(all, "server"));
+        match (altered, allowed) {
             (0, _) => super::print("every table keeps its rows as sink.clickhouse.ttl says\n"),
             (number, true) => super::print(format_args!("{} altered\n", super::count(number, "table"))),
             (_, false) => anyhow::bail!(
-                "{} may not alter these tables; an administrator of ClickHouse runs the statements that are shown",
-                clickhouse.user
+                "{user} may not alter these tables; an administrator of ClickHouse runs the statements that are shown"
             ),
         }
     })
+}
+
+/// How many statements one server takes, and whether the user may run them.
+async fn alter_there(tables: &Tables<'_>) -> anyhow::Result<(usize, bool)> {
+    let changes = tables.ttl_changes().await?;
+    let mut allowed = true;
+    for change in &changes {
+        super::print(format_args!("{change};\n"))?;
+        allowed = allowed && tables.alter(change).await? == Altered::Done;
+    }
+    Ok((changes.len(), allowed))
+}
+
+fn prefix(server: Option<&str>) -> String {
+    server.map_or_else(String::new, |server| format!("{server}: "))
 }
 
 fn clickhouse(file: &Path) -> anyhow::Result<ClickHouse> {

@@ -73,7 +73,8 @@ fn next(current: &Config, loaded: Loaded) -> Next {
 fn is_same_place(one: &SinkConfig, other: &SinkConfig) -> bool {
     match (one, other) {
         (SinkConfig::ClickHouse(one), SinkConfig::ClickHouse(other)) => {
-            (&one.urls, &one.shards, &one.database) == (&other.urls, &other.shards, &other.database)
+            (&one.urls, &one.shards, &one.cluster, &one.database)
+                == (&other.urls, &other.shards, &other.cluster, &other.database)
         }
         (SinkConfig::Forward(one), SinkConfig::Forward(other)) => {
             (&one.endpoints, one.protocol) == (&other.endpoints, other.protocol)
@@ -120,6 +121,9 @@ fn waiting(running: &Config, new: &Config) -> Vec<&'static str> {
     let sink = match (&running.sink, &new.sink) {
         (SinkConfig::ClickHouse(old), SinkConfig::ClickHouse(new)) if old.shards != new.shards => {
             "sink.clickhouse.shards"
+        }
+        (SinkConfig::ClickHouse(old), SinkConfig::ClickHouse(new)) if old.cluster != new.cluster => {
+            "sink.clickhouse.cluster"
         }
         (SinkConfig::ClickHouse(old), SinkConfig::ClickHouse(new)) if old.urls != new.urls => "sink.clickhouse.url",
         (SinkConfig::Forward(old), SinkConfig::Forward(new)) if old.endpoints != new.endpoints => {

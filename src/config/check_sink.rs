@@ -36,6 +36,13 @@ fn clickhouse(s: &Section<'_>, clickstack_transform: bool) -> ClickHouse {
         (true, true) => s.mistake("shards", "stands beside `url`; keep one: `shards` names every server"),
         (true, false) | (false, true) => {}
     }
+    let cluster = s.optional("cluster", identifier);
+    if cluster.is_some() && s.has("shards") {
+        s.mistake(
+            "cluster",
+            "stands beside `shards`; keep one: the shards of a cluster are read from the servers of `url`",
+        );
+    }
     let mut addresses = s.list("url", address).unwrap_or_default();
     let groups: Vec<Vec<_>> =
         s.groups("shards", "url", server).into_iter().map(|group| group.into_iter().flatten().collect()).collect();
@@ -59,6 +66,7 @@ fn clickhouse(s: &Section<'_>, clickstack_transform: bool) -> ClickHouse {
     ClickHouse {
         urls,
         shards,
+        cluster,
         logins,
         ca_file,
         database: s.or("database", "otel".to_owned(), identifier),

@@ -76,6 +76,8 @@ pub struct ClickHouse {
     pub urls: Vec<http::Uri>,
     /// The addresses of each shard; empty where rows are not divided over shards.
     pub shards: Vec<Vec<http::Uri>>,
+    /// The cluster of `system.clusters` whose shards are taken, asked at `urls`, which lend it scheme and port; `shards` is empty then.
+    pub cluster: Option<String>,
     /// Who logs in at servers where it is not `user`.
     pub logins: Vec<(http::Uri, Login)>,
     /// PEM file of the CA that signed the server's certificate; the public CAs when absent.

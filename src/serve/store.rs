@@ -25,6 +25,7 @@ use crate::keys::KeyRing;
 use crate::metrics::{Metrics, Reason};
 use crate::readiness::{Check, Readiness, State};
 use crate::rounds::Rounds;
+use crate::sink::clickhouse::cluster::{self, Members};
 use crate::sink::clickhouse::{ClickHouse, Schemas, Shards, StartError};
 use crate::sink::collector::Collector;
 use crate::sink::{Condition, Sink};
@@ -42,6 +43,9 @@ const SCHEMA_FILE: &str = "schema.json";
 
 /// The same of each shard, where there are shards.
 const SHARDS_FILE: &str = "schema-shards.json";
+
+/// The cluster that they were read from, where one is named.
+const CLUSTER_FILE: &str = "cluster.json";
 
 /// What stands behind the gateway.
 pub(super) struct Store {
@@ -153,6 +157,9 @@ async fn connect(
     spool: &Arc<Spool>,
     readiness: &Readiness,
 ) -> Result<Arc<dyn Sink>, ServeError> {
+    let members = members(config, spool, readiness).await?;
+    let asked = config;
+    let config = &members.as_ref().map_or(config.clone(), |members| members.in_place(config));
     if config.shards.is_empty() {
         let known = known_schema(spool, SCHEMA_FILE).await;
         let sink = patiently(readiness, || ClickHouse::connect(config.clone(), known.clone())).await?;
@@ -163,7 +170,34 @@ async fn connect(
     let sink = patiently(readiness, || Shards::connect(config.clone(), &known)).await?;
     keep_schema(sink.schemas(), spool, SHARDS_FILE);
     spool.notes_shards();
+    if let Some(members) = members {
+        let alive = Arc::downgrade(&sink);
+        tokio::spawn(cluster::watch(asked.clone(), members, move || alive.strong_count() > 0));
+    }
     Ok(sink)
+}
+
+/// The cluster that the configuration names, as it is now, or as it was last where nobody says.
+async fn members(
+    config: &config::ClickHouse,
+    spool: &Arc<Spool>,
+    readiness: &Readiness,
+) -> Result<Option<Members>, ServeError> {
+    let known = known_schema::<Members>(spool, CLUSTER_FILE).await.filter(|known| known.are_of(config));
+    let read = match known {
+        None => patiently(readiness, || Members::read(config)).await?,
+        Some(known) => Members::read(config).await.unwrap_or_else(|error| {
+            warn!(%error, "the cluster is taken to be as it was last");
+            Some(known)
+        }),
+    };
+    if let (Some(members), true) = (&read, spool.is_durable()) {
+        let (members, spool) = (members.clone(), spool.clone());
+        if let Err(error) = blocking::run_io(move || spool.save(CLUSTER_FILE, &serde_json::to_vec(&members)?)).await {
+            warn!(%error, "the cluster could not be kept; a start while ClickHouse is away will wait for it");
+        }
+    }
+    Ok(read)
 }
 
 async fn patiently<T, F>(readiness: &Readiness, connect: impl Fn() -> F) -> Result<T, ServeError>

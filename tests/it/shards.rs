@@ -1,11 +1,16 @@
-//! Two shards behind a running otelgate: each part goes whole to one of them and stays there, through a shard that is killed, a restart of otelgate and
+//! Shards, written one by one or read from a cluster, behind a running otelgate: each part goes whole to one of them and stays there, through a shard that is killed, a restart of otelgate and
 //! another order in the configuration.
 
 use std::fs;
+use std::io;
+use std::sync::Arc;
 
 use otelgate::signal::Signal;
+use parking_lot::Mutex;
 use serde_json::Value;
 use stack::ClickHouse;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::client::{Call, Protocol};
 use crate::support::edge::{Edge, KEY, Setup};
@@ -84,4 +89,111 @@ async fn what_was_tried_at_a_shard_stays_there_and_everything_else_goes_on() {
     assert!(metrics.contains("otelgate_shard_insert_rows_total{shard=\"2\"}"), "{metrics}");
     edge.stop().await;
     second.stop(false).await.expect("ClickHouse stops");
+}
+
+/// ClickHouse under two addresses that stand for two shards of one port, of which it says what it is told.
+#[derive(Default)]
+struct Cluster {
+    /// What `system.clusters` has.
+    shards: &'static str,
+    /// Addresses that do not answer.
+    away: Vec<&'static str>,
+}
+
+const ONE: &str = "127.0.0.1";
+const OTHER: &str = "127.0.0.2";
+
+impl Cluster {
+    /// Its port.
+    async fn open(server: &str) -> (Arc<Mutex<Cluster>>, u16) {
+        let cluster = Arc::new(Mutex::new(Cluster::default()));
+        let first = TcpListener::bind((ONE, 0)).await.expect("a port");
+        let port = first.local_addr().expect("an address").port();
+        let second = TcpListener::bind((OTHER, port)).await.expect("the same port");
+        for (address, listener) in [(ONE, first), (OTHER, second)] {
+            let (cluster, server) = (cluster.clone(), server.to_owned());
+            tokio::spawn(async move {
+                while let Ok((client, _)) = listener.accept().await {
+                    if !cluster.lock().away.contains(&address) {
+                        tokio::spawn(Cluster::pass(cluster.clone(), server.clone(), client));
+                    }
+                }
+            });
+        }
+        (cluster, port)
+    }
+
+    /// One request a connection.
+    async fn pass(cluster: Arc<Mutex<Cluster>>, server: String, mut client: TcpStream) -> io::Result<()> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await?);
+        }
+        let text = String::from_utf8_lossy(&head).to_lowercase();
+        let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
+        let mut body = vec![0; length.filter(|length| *length < 4096).unwrap_or(0)];
+        client.read_exact(&mut body).await?;
+        if String::from_utf8_lossy(&body).contains("system.clusters") {
+            let shards = cluster.lock().shards;
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{shards}", shards.len());
+            return client.write_all(answer.as_bytes()).await;
+        }
+        head.truncate(head.len() - 2);
+        head.extend_from_slice(b"Connection: close\r\n\r\n");
+        let mut server = TcpStream::connect(server).await?;
+        server.write_all(&[head, body].concat()).await?;
+        tokio::io::copy_bidirectional(&mut client, &mut server).await?;
+        Ok(())
+    }
+}
+
+/// What a shard has that leaves the cluster waits for it, through starts while nobody says what the cluster is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_read_at_a_start_and_a_shard_that_left_it_keeps_its_rows_in_the_spool() {
+    let (folder, clickhouse) = (tempfile::tempdir().expect("a folder"), clickhouse().await);
+    let (cluster, port) = Cluster::open(clickhouse.url.trim_start_matches("http://")).await;
+    cluster.lock().shards = "1\t127.0.0.1\n2\t127.0.0.2\n";
+    let sections = format!(
+        "spool: {{ dir: {}, min_free_bytes: 0B }}\nbatch: {{ max_rows: {RECORDS}, max_chunk_rows: {RECORDS}, max_age: 100ms }}\n",
+        folder.path().display()
+    );
+    let clickhouse_url = Some(format!("http://{ONE}:{port}"));
+    let setup =
+        Setup { name: "cluster", sections: &sections, clickhouse_url, sink: "cluster: main", ..Setup::default() };
+    let edge = Edge::start(clickhouse, setup).await;
+    let servers = async |edge: &Edge| status(edge).await["shards"].as_array().map_or(0, Vec::len);
+    assert_eq!(servers(&edge).await, 2);
+    send(&edge, 0..10).await;
+    let waiting = async |edge: &Edge| {
+        let rows = &status(edge).await["rows"];
+        Some(rows["waiting"].as_u64()? + rows["held"].as_u64()?)
+    };
+    assert_eq!(eventually(Some(0), || waiting(&edge)).await, Some(0), "{}", edge.logged());
+
+    cluster.lock().away = vec![OTHER];
+    send(&edge, 10..30).await;
+    assert!(eventually(true, async || waiting(&edge).await <= Some(4 * RECORDS)).await, "{}", edge.logged());
+    let left = waiting(&edge).await;
+    assert!(left > Some(0), "some was tried at the one that is away");
+    cluster.lock().away = vec![ONE, OTHER];
+    let edge = edge.start_again().await;
+    assert_eq!(servers(&edge).await, 2, "as it was last: {}", edge.logged());
+
+    *cluster.lock() = Cluster { shards: "1\t127.0.0.1\n", away: Vec::new() };
+    let edge = edge.start_again().await;
+    assert_eq!(servers(&edge).await, 1);
+    let said = async || status(&edge).await["tables"]["otel_logs"]["last_error"].to_string();
+    let gone = async || said().await.contains("put that shard back");
+    assert!(eventually(true, gone).await, "{} {}", said().await, edge.logged());
+    send(&edge, 30..31).await;
+    assert_eq!(eventually(left, || waiting(&edge)).await, left, "nothing of it is sent elsewhere, or lost");
+
+    cluster.lock().shards = "1\t127.0.0.2\n5\t127.0.0.1\n";
+    let edge = edge.start_again().await;
+    assert_eq!(eventually(Some(0), || waiting(&edge)).await, Some(0), "{}", edge.logged());
+    for what in ["count()", "uniqExact(LogAttributes['seq'])"] {
+        assert_eq!(of(clickhouse, &edge.database, what).await, 310, "{what}");
+    }
+    edge.stop().await;
 }

@@ -25,3 +25,21 @@ fn tables_of_several_servers() {
         assert!(found.len() == 1 && found[0].contains(mistake), "{schema}: {found:#?}");
     }
 }
+
+#[test]
+fn a_cluster_is_read_from_the_servers_of_url() {
+    let of = |sink: &str| load_text(&format!("{FILES}sink: {{ clickhouse: {{ password: p, {sink} }} }}\n"));
+    match of("url: ['https://a:8443', 'https://b:8443'], cluster: main").unwrap().config.sink {
+        SinkConfig::ClickHouse(sink) => {
+            assert_eq!((sink.cluster.as_deref(), sink.urls.len(), sink.shards.len()), (Some("main"), 2, 0));
+        }
+        SinkConfig::Forward(_) => unreachable!("it stores"),
+    }
+    for (sink, mistake) in [
+        ("shards: [['https://a:8443'], ['https://b:8443']], cluster: main", "stands beside `shards`"),
+        ("cluster: main", "sink.clickhouse.url"),
+    ] {
+        let found = lines(of(sink).unwrap_err().0);
+        assert!(found.len() == 1 && found[0].contains(mistake), "{sink}: {found:#?}");
+    }
+}

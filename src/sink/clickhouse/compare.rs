@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use http::Uri;
 use serde::Deserialize;
 
+use super::cluster::with_its_shards;
 use super::http::{Http, SetupError};
 use super::query::Query;
 use super::schema::diff::{Difference, differences, same_ttl};
 use super::schema::ttl::{Ttl, clause};
 use super::schema::{self, Statement, Target};
-use super::servers::Servers;
 use super::start::StartError;
 use crate::config;
 use crate::https;
@@ -27,8 +28,32 @@ pub enum Altered {
 #[derive(Debug)]
 pub struct Tables<'a> {
     config: &'a config::ClickHouse,
+    http: &'a Http,
+    server: &'a Uri,
+}
+
+/// What every server of a configuration is asked with.
+#[derive(Debug)]
+pub struct Everywhere {
+    config: config::ClickHouse,
     http: Http,
-    servers: Servers,
+}
+
+impl Everywhere {
+    /// Asks the servers of `config` as its user; of a cluster that it names, each that belongs to it.
+    ///
+    /// # Errors
+    /// Nothing can be attempted.
+    pub async fn of(config: config::ClickHouse) -> Result<Everywhere, StartError> {
+        let config = with_its_shards(config).await?;
+        let connector = https::connector(config.ca_file.as_deref()).map_err(SetupError::from)?;
+        Ok(Everywhere { http: Http::new(connector, &config)?, config })
+    }
+
+    /// Each server by its address. One that is away keeps nobody from asking the others.
+    pub fn each(&self) -> impl Iterator<Item = (&Uri, Tables<'_>)> {
+        self.config.urls.iter().map(|server| (server, Tables { config: &self.config, http: &self.http, server }))
+    }
 }
 
 #[derive(Deserialize)]
@@ -37,18 +62,9 @@ struct Row {
     create_table_query: String,
 }
 
-impl<'a> Tables<'a> {
-    /// Asks the first server of `config` as its user.
-    ///
-    /// # Errors
-    /// Nothing can be attempted.
-    pub fn of(config: &'a config::ClickHouse) -> Result<Tables<'a>, StartError> {
-        let connector = https::connector(config.ca_file.as_deref()).map_err(SetupError::from)?;
-        Ok(Tables { config, http: Http::new(connector, config)?, servers: Servers::new(config.urls.clone()) })
-    }
-
+impl Tables<'_> {
     fn query(&self) -> Query<'_> {
-        Query::new(&self.http, self.servers.uri(0))
+        Query::new(self.http, self.server)
     }
 
     async fn wanted(&self) -> Result<Vec<Statement>, StartError> {

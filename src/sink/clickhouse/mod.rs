@@ -12,13 +12,13 @@
 //! | `insert` | one part, one insert |
 //! | `look`, `find` | is a part in whose insert was not answered; on which servers that is asked |
 //! | `replica` | may a replica say that rows are absent? |
-//! | `error` | what a failure means |
-//! | `proof` | what an exception proves where views read a table |
+//! | `error`, `proof` | what a failure means; what an exception proves where views read a table |
 //! | `servers` | several addresses |
-//! | `shards` | several shards, each with its addresses |
+//! | `shards`, `cluster` | several shards, each with its addresses; those that a server knows by name |
 //! | `http`, `query` | statements and answers over HTTP |
 
 mod change;
+pub mod cluster;
 mod compare;
 mod create;
 pub mod encode;
@@ -45,7 +45,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub use compare::{Altered, Tables};
+pub use compare::{Altered, Everywhere, Tables};
 pub use create::{Applied, Done, apply_schema};
 pub(crate) use error::Failure;
 pub(crate) use shards::{Schemas, Shards};

@@ -195,8 +195,8 @@ pub(super) fn gone(noted: &str, found: usize) -> String {
         _ => "has its servers in several shards of the configuration now",
     };
     format!(
-        "it was sent to the shard of {noted}, which {what}; it is sent nowhere else, because it may be stored there: put that shard back in \
-         sink.clickhouse.shards and restart until nothing waits for it, or give the rows up with `otelgate spool drop`"
+        "it was sent to the shard of {noted}, which {what}; it is sent nowhere else, because it may be stored there: put that shard back (in \
+         sink.clickhouse.shards, or in the cluster that they are read from) and restart until nothing waits for it, or give the rows up with `otelgate spool drop`"
     )
 }
 

@@ -57,6 +57,9 @@ pub enum StartError {
     /// The shards do not go together.
     #[error("the shards of sink.clickhouse.shards do not go together: {0}")]
     Shards(String),
+    /// The cluster that is named cannot be used.
+    #[error("the shards of sink.clickhouse.cluster cannot be read: {0}")]
+    Cluster(String),
     /// The tables cannot be written.
     #[error("the tables cannot be written: {}", lines(.0))]
     Schema(Vec<SchemaError>),

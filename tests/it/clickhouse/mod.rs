@@ -49,6 +49,7 @@ impl Database {
         Config {
             urls: vec![self.server.url.parse().unwrap()],
             shards: Vec::new(),
+            cluster: None,
             logins: Vec::new(),
             ca_file: None,
             database: self.name.clone(),

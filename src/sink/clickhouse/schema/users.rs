@@ -89,6 +89,7 @@ pub fn ingest_user(config: &ClickHouse, hosts: &[String], cloud: bool) -> Vec<St
             .map(|one| account.grant(&format!("SELECT, INSERT ON {database}.{}", identifier(&one.table())))),
     );
     all.extend(account.read_system(&READ_BY_INGEST));
+    all.extend(config.cluster.iter().flat_map(|_| account.read_system(&["clusters"])));
     all
 }
 
