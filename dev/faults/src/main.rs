@@ -149,8 +149,11 @@ async fn sharded(args: &Args, seed: u64, folder: &Path) -> Result<()> {
 /// With two replicas behind one address.
 async fn replicated(args: &Args, seed: u64, folder: &Path) -> Result<()> {
     println!("\na quorum of two replicas, one of which fetches nothing");
-    if let Some(quorum::Quorum { not_yet, stored }) = quorum::run(folder, seed).await? {
+    if let Some(quorum::Quorum { not_yet, stored, left }) = quorum::run(folder, seed).await? {
         println!("  {not_yet} spans of one replica did not count as stored; {stored} records did when both had them");
+        if let Some(left) = left {
+            println!("  the replica that took them was lost with its disk: the other has {left} records");
+        }
     }
     println!("\ntwo replicas behind one address");
     let Some(outcome) = replicas::run(folder, seed, args.faults.div_ceil(4)).await? else { return Ok(()) };

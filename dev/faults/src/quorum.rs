@@ -1,4 +1,5 @@
-//! A quorum of both replicas while one of them fetches nothing: what only one has does not count as stored, and counts once both have it.
+//! A quorum of both replicas while one of them fetches nothing: what only one has does not count as stored, and counts once both have it. Then the one
+//! that took the inserts is lost with its disk.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ pub struct Quorum {
     pub not_yet: u64,
     /// Rows that counted as stored in the end.
     pub stored: u64,
+    /// Rows of the other replica, after the one that took them was lost with its disk; none where the servers are somebody's.
+    pub left: Option<u64>,
 }
 
 /// Runs the scenario; none where no cluster can be had.
@@ -26,7 +29,7 @@ pub struct Quorum {
 /// What only one replica has counts as stored, or what both have does not.
 pub async fn run(folder: &Path, seed: u64) -> Result<Option<Quorum>> {
     let folder = folder.join("quorum");
-    let Some(cluster) = Cluster::start(&folder).await? else { return Ok(None) };
+    let Some(mut cluster) = Cluster::start(&folder).await? else { return Ok(None) };
     let tables = Tables::Replicated;
     let setup = Setup { name: "quorum", tables, plaintext: false, small_disk: false, trouble: false, shards: false };
     let mut rig = Rig::start(&cluster.replicas.iter().collect::<Vec<_>>(), &folder, setup).await?;
@@ -52,11 +55,22 @@ pub async fn run(folder: &Path, seed: u64) -> Result<Option<Quorum>> {
     while stored(&rig).await? < sent && began.elapsed() < 2 * PATIENCE {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let found = Quorum { not_yet, stored: stored(&rig).await? };
+    let mut found = Quorum { not_yet, stored: stored(&rig).await?, left: None };
     ensure!(found.stored == sent, "{sent} records were sent: {found:?}");
     let both = [cluster.replicas[0].number(&spans).await?, cluster.replicas[1].number(&spans).await?];
     ensure!(both[0] == both[1], "what counts as stored is on both: {both:?}");
     rig.stop_gateway().await?;
+    if cluster.is_embedded() {
+        cluster.replicas[0].stop(true).await?;
+        std::fs::remove_dir_all(folder.join("r1"))?;
+        let rows = format!(
+            "SELECT sum(rows) FROM system.parts WHERE database = '{}' AND active AND table NOT LIKE '%rollup%'",
+            rig.database
+        );
+        let left = cluster.replicas[1].number(&rows).await?;
+        ensure!(left == found.stored, "of {found:?} the replica that is left has {left}");
+        found.left = Some(left);
+    }
     cluster.stop().await?;
     Ok(Some(found))
 }
