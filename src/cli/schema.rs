@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use otelgate::config::{ClickHouse, SinkConfig};
 use otelgate::sink::clickhouse::cluster::with_its_shards;
-use otelgate::sink::clickhouse::schema::Difference;
-use otelgate::sink::clickhouse::schema::{Target, Version, statements_for};
+use otelgate::sink::clickhouse::schema::{Difference, Target, Version, statements_for};
 use otelgate::sink::clickhouse::{Altered, Applied, Everywhere, Tables, apply_schema};
 use serde::Serialize;
 
@@ -25,13 +24,11 @@ pub(super) fn print(file: &Path, version: Version, on_cluster: bool) -> anyhow::
 
 pub(super) fn apply(file: &Path) -> anyhow::Result<()> {
     let clickhouse = clickhouse(file)?;
-    let (mut failed, all) = (
-        0,
-        block_on(async {
-            let clickhouse = with_its_shards(clickhouse.clone()).await?;
-            Ok(apply_schema(&clickhouse).await?)
-        })?,
-    );
+    let all = block_on(async {
+        let clickhouse = with_its_shards(clickhouse.clone()).await?;
+        Ok(apply_schema(&clickhouse).await?)
+    })?;
+    let mut failed = 0;
     for Applied { server, outcome } in &all {
         let of = if all.len() == 1 { String::new() } else { format!("{server}: ") };
         match outcome {
