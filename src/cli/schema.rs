@@ -1,5 +1,6 @@
 //! `otelgate schema print|apply|diff`
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -91,16 +92,18 @@ pub(super) fn diff(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
 /// Each statement is shown before it runs.
 pub(super) fn apply_ttl(file: &Path) -> anyhow::Result<()> {
     let clickhouse = clickhouse(file)?;
-    let user = clickhouse.user.clone();
     block_on(async {
-        let servers = Everywhere::of(clickhouse).await?;
-        let (mut altered, mut allowed, mut failed, all) = (0, true, 0, servers.each().count());
+        let servers = Everywhere::of(clickhouse.clone()).await?;
+        let (mut altered, mut kept_from, mut failed, all) = (0, BTreeSet::new(), 0, servers.each().count());
         for (server, tables) in servers.each() {
             if all > 1 {
                 super::print(format_args!("-- {server}\n"))?;
             }
             match alter_there(&tables).await {
-                Ok((changes, may)) => (altered, allowed) = (altered + changes, allowed && may),
+                Ok((changes, may)) => {
+                    altered += changes;
+                    kept_from.extend((!may).then(|| clickhouse.login(server).0));
+                }
                 Err(error) => {
                     failed += 1;
                     super::say(format_args!("{server}: {error:#}"));
@@ -108,11 +111,12 @@ pub(super) fn apply_ttl(file: &Path) -> anyhow::Result<()> {
             }
         }
         anyhow::ensure!(failed == 0, "{failed} of {} could not be looked after", super::count(all, "server"));
-        match (altered, allowed) {
+        match (altered, kept_from.is_empty()) {
             (0, _) => super::print("every table keeps its rows as sink.clickhouse.ttl says\n"),
             (number, true) => super::print(format_args!("{} altered\n", super::count(number, "table"))),
             (_, false) => anyhow::bail!(
-                "{user} may not alter these tables; an administrator of ClickHouse runs the statements that are shown"
+                "{} may not alter these tables; an administrator of ClickHouse runs the statements that are shown",
+                Vec::from_iter(kept_from).join(", ")
             ),
         }
     })

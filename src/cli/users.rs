@@ -1,5 +1,6 @@
 //! `otelgate users print`
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 
@@ -33,21 +34,19 @@ pub(super) fn print(file: &Path, which: Which) -> anyhow::Result<()> {
     let SinkConfig::ClickHouse(config) = super::load(file)?.config.sink else {
         anyhow::bail!("this configuration forwards; ClickHouse's users are the collector's business");
     };
-    let hosts = match which.from.is_empty() {
-        true => {
-            let own = config.urls.first().and_then(own_address);
-            users::hosts_of(own.ok_or_else(|| {
-                Usage(
-                    "ClickHouse's address cannot be resolved here; say where otelgate runs: --from ADDRESS".to_owned(),
-                )
-            })?)
-        }
-        false => which.from,
-    };
     let (password, cloud) = (new_password()?, which.cloud);
+    let each = config.of_each_user();
+    // Nothing is printed where one of them cannot be.
+    let hosts = each.iter().map(|one| hosts(one, &which.from)).collect::<Result<Vec<_>, _>>()?;
     let hyperdx = Account { name: &which.hyperdx, password: &password, hosts: &which.hyperdx_from, cloud };
     let reader = users::hyperdx_user(&hyperdx, &config.database);
-    super::print(ingest_sql(&config, &hosts, cloud))?;
+    for (one, hosts) in each.iter().zip(&hosts) {
+        if each.len() > 1 {
+            let servers: Vec<String> = one.urls.iter().map(ToString::to_string).collect();
+            super::print(format_args!("-- On {}:\n", servers.join(", ")))?;
+        }
+        super::print(ingest_sql(one, hosts, cloud))?;
+    }
     super::print(format_args!("\n-- {HYPERDX}\n{}", statements(&reader)))?;
     say(format_args!("the password of {}, shown only now: {}", which.hyperdx, password.expose()));
     Ok(())
@@ -55,6 +54,21 @@ pub(super) fn print(file: &Path, which: Which) -> anyhow::Result<()> {
 
 const HYPERDX: &str = "HyperDX's user, for its connection. It reads only (readonly = 2), and may set what HyperDX sets with its queries: max_rows_to_read \
                        (where you bound it: 1,000,000 at least),\n-- read_overflow_mode, cancel_http_readonly_queries_on_client_close, wait_end_of_query.";
+
+/// Where the ingest user of these servers comes from: as written, or from this machine's addresses towards them.
+fn hosts(config: &ClickHouse, written: &[String]) -> Result<Vec<String>, Usage> {
+    if !written.is_empty() {
+        return Ok(written.to_vec());
+    }
+    let own: BTreeSet<IpAddr> = config.urls.iter().filter_map(own_address).collect();
+    let hosts: BTreeSet<String> = own.into_iter().flat_map(users::hosts_of).collect();
+    match hosts.is_empty() {
+        true => Err(Usage(
+            "ClickHouse's address cannot be resolved here; say where otelgate runs: --from ADDRESS".to_owned(),
+        )),
+        false => Ok(hosts.into_iter().collect()),
+    }
+}
 
 /// The ingest user's statements, with what they are.
 pub(super) fn ingest_sql(config: &ClickHouse, hosts: &[String], cloud: bool) -> String {

@@ -144,8 +144,28 @@ impl ClickHouse {
         ClickHouse { urls, shards: Vec::new(), ..self.clone() }
     }
 
+    /// The same for one of its servers alone.
+    pub(crate) fn of_server(&self, url: &http::Uri) -> ClickHouse {
+        let (user, password) = self.login(url);
+        let (user, password, urls) = (user.to_owned(), password.clone(), vec![url.clone()]);
+        ClickHouse { urls, shards: Vec::new(), logins: Vec::new(), user, password, ..self.clone() }
+    }
+
+    /// The same for each user alone, with the servers where it logs in. One name with two passwords is two users.
+    pub fn of_each_user(&self) -> Vec<ClickHouse> {
+        let mut all = Vec::<ClickHouse>::new();
+        for url in &self.urls {
+            let one = self.of_server(url);
+            match all.iter_mut().find(|known| (&known.user, &known.password) == (&one.user, &one.password)) {
+                Some(known) => known.urls.extend(one.urls),
+                None => all.push(one),
+            }
+        }
+        all
+    }
+
     /// Who logs in at this address.
-    pub(crate) fn login(&self, url: &http::Uri) -> (&str, &Secret) {
+    pub fn login(&self, url: &http::Uri) -> (&str, &Secret) {
         let own = self.logins.iter().find(|(of, _)| of == url);
         own.map_or((&self.user, &self.password), |(_, login)| (&login.user, &login.password))
     }

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Account, Finding, server};
-use crate::config::{ClickHouse, Secret};
+use crate::config::{self, ClickHouse, Secret};
+use crate::sink::clickhouse::cluster::with_its_shards;
 use crate::sink::clickhouse::schema::ttl::{Ttl, clause};
 use crate::sink::clickhouse::schema::{
     Target, Version, identifier, literal, own_setting, rights_beyond, same_ttl, statements_for,
@@ -15,9 +16,44 @@ const CLOCK: Duration = Duration::from_secs(5);
 /// Parts of one partition, from which ClickHouse slows inserts down by default (`parts_to_delay_insert`), and where a look is due.
 const MANY_PARTS: u64 = 300;
 
-/// Asks.
+/// Asks each server, of a cluster each that belongs to it, as the user that logs in there.
 pub(super) async fn look(config: &ClickHouse, administrator: Option<Account<'_>>) -> Vec<Finding> {
-    let mut found = config.urls.iter().map(|url| transport(&url.to_string())).collect::<Vec<_>>();
+    let members = with_its_shards(config.clone()).await;
+    let (found, config) = match members {
+        Ok(of_shards) => (None, of_shards),
+        Err(error) => {
+            let unknown = Finding::cannot_tell("login", error.to_string(), "asked who belongs to the cluster");
+            (Some(unknown), config.clone())
+        }
+    };
+    let (transports, mut each) = (config.urls.iter().map(|url| transport(&url.to_string())), Vec::new());
+    for url in &config.urls {
+        each.push((config::place(url), look_at(&config.of_server(url), administrator.clone()).await));
+    }
+    found.into_iter().chain(transports).chain(together(each)).collect()
+}
+
+/// What was found at each server; where there are several, with their names, but for what is the same at all of them.
+pub(super) fn together(each: Vec<(String, Vec<Finding>)>) -> Vec<Finding> {
+    let all = each.len();
+    let mut found = Vec::<(Vec<String>, Finding)>::new();
+    for (server, finding) in
+        each.into_iter().flat_map(|(server, found)| found.into_iter().map(move |one| (server.clone(), one)))
+    {
+        match found.iter_mut().find(|(_, known)| *known == finding) {
+            Some((servers, _)) => servers.push(server),
+            None => found.push((vec![server], finding)),
+        }
+    }
+    let named = |(servers, finding): (Vec<String>, Finding)| match servers.len() {
+        same if same == all => finding,
+        _ => Finding { what: format!("{}: {}", servers.join(", "), finding.what), ..finding },
+    };
+    found.into_iter().map(named).collect()
+}
+
+async fn look_at(config: &ClickHouse, administrator: Option<Account<'_>>) -> Vec<Finding> {
+    let mut found = Vec::new();
     let asker = match Asker::new(config) {
         Ok(asker) => asker,
         Err(error) => {
@@ -70,7 +106,7 @@ async fn as_default(config: &ClickHouse) -> Option<bool> {
 
 /// Asks as another user.
 pub(super) fn as_user(config: &ClickHouse, (user, password): Account<'_>) -> Result<Asker, StartError> {
-    Asker::new(&ClickHouse { user: user.to_owned(), password, ..config.clone() })
+    Asker::new(&ClickHouse { user: user.to_owned(), password, logins: Vec::new(), ..config.clone() })
 }
 
 pub(super) fn transport(url: &str) -> Finding {

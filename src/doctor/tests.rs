@@ -307,6 +307,26 @@ fn each_check_has_both_outcomes() {
 }
 
 #[test]
+fn what_differs_between_servers_is_said_with_their_names() {
+    let at = |server: &str, user, version: Result<&str, String>| {
+        (
+            server.to_owned(),
+            vec![clickhouse::login(version.map(str::to_owned), user), clickhouse::default_user(Some(false))],
+        )
+    };
+    let found = clickhouse::together(vec![
+        at("a:8443", "u", Ok("26.7.1")),
+        at("b:8443", "u", Ok("26.7.1")),
+        at("c:8443", "other", Err("REFUSED".to_owned())),
+    ]);
+    let said: Vec<_> = found.iter().map(|one| (one.check, one.what.as_str(), one.how.as_str())).collect();
+    assert_eq!(said[0], ("login", "a:8443, b:8443: ClickHouse 26.7.1", "logged in as u"));
+    assert_eq!(said[1].1, "not let in without a password");
+    assert_eq!(said[2], ("login", "c:8443: REFUSED", "logged in as other"));
+    assert_eq!(said.len(), 3);
+}
+
+#[test]
 fn what_is_bad_is_named() {
     let config = config();
     let shorter = Ok(tables(&config).replacen("toIntervalDay(30)", "toIntervalHour(48)", 1));

@@ -113,6 +113,36 @@ async fn a_new_key_is_shown_once_and_its_entry_holds_its_digest() {
 }
 
 #[tokio::test]
+async fn each_user_of_the_servers_has_its_statements() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("otelgate.yaml");
+    let shards = "[['https://127.0.0.1:8443', {url: 'https://127.0.0.1:8444', user: of_b, password: other}], ['https://127.0.0.1:8445']]";
+    let config = |shards: &str| {
+        format!(
+            "tls: {{ plaintext: true }}\nlisten: {{ otlp: '127.0.0.1:0' }}\nspool: none\nsink: {{ clickhouse: {{ {shards}, password: usual }} }}\n"
+        )
+    };
+    fs::write(folder.path().join("keys.yaml"), NO_KEYS).expect("written");
+    let print = async |shards: &str| {
+        fs::write(&file, config(shards)).expect("written");
+        let output = otelgate(&["users", "print", "--config", file.to_str().expect("UTF-8")]).await;
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let printed = print(&format!("shards: {shards}")).await;
+    let (usual, own) = printed.split_once("-- On https://127.0.0.1:8444/:\n").expect("the one with its own user");
+    assert!(usual.starts_with("-- On https://127.0.0.1:8443/, https://127.0.0.1:8445/:\n"), "{printed}");
+    for (statements, user, password) in [(usual, "hyperdx_ingest", "usual"), (own, "of_b", "other")] {
+        let create =
+            format!("CREATE USER IF NOT EXISTS {user} IDENTIFIED WITH sha256_hash BY '{}'", stack::digest(password));
+        assert!(statements.contains(&create) && statements.contains(&format!("otel_logs TO {user};")), "{printed}");
+    }
+    assert_eq!(printed.matches("CREATE USER").count(), 3, "HyperDX's too: {printed}");
+    let alone = print("url: 'https://127.0.0.1:8443'").await;
+    assert!(!alone.contains("-- On ") && alone.matches("CREATE USER").count() == 2, "{alone}");
+}
+
+#[tokio::test]
 async fn what_keeps_it_from_starting_is_said_with_the_remedy() {
     let output = otelgate(&["serve", "--config", "/nowhere/otelgate.yaml"]).await;
     assert_eq!(output.status.code(), Some(2));

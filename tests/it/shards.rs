@@ -32,6 +32,16 @@ async fn status(edge: &Edge) -> Value {
     serde_json::from_str(&get_text(&edge.gateway.admin, "/status").await.1).unwrap_or_default()
 }
 
+/// What `otelgate doctor` says of the logins: how each stands, and of which servers.
+async fn logins(edge: &Edge) -> Vec<(String, String)> {
+    let mut command = edge.files.command().expect("built");
+    command.args(["doctor", "--json", "--config"]).arg(edge.config()).kill_on_drop(true);
+    let found: Vec<Value> = serde_json::from_slice(&command.output().await.expect("runs").stdout).expect("JSON");
+    let text = |finding: &Value, name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+    let logins = found.iter().filter(|finding| finding["check"] == "login");
+    logins.map(|finding| (text(finding, "outcome"), text(finding, "what"))).collect()
+}
+
 async fn of(clickhouse: &ClickHouse, database: &str, what: &str) -> u64 {
     clickhouse.number(&format!("SELECT {what} FROM {database}.otel_logs")).await.unwrap_or_default()
 }
@@ -59,10 +69,16 @@ async fn what_was_tried_at_a_shard_stays_there_and_everything_else_goes_on() {
     assert_eq!(eventually(100, async || all(&second).await).await, 100, "{}", edge.logged());
     assert!(of(first, &database, "count()").await > 0 && of(&second, &database, "count()").await > 0);
 
+    let known = logins(&edge).await;
+    assert!(known.iter().all(|(outcome, _)| outcome == "ok"), "each server is asked as its own user: {known:?}");
+
     // What is there and not known to be would count as both.
     assert_eq!(eventually(Some(0), async || status(&edge).await["rows"]["waiting"].as_u64()).await, Some(0));
     let there = of(&second, &database, "count()").await;
     second.stop(true).await.expect("killed");
+    let (known, away) = (logins(&edge).await, second.url.trim_start_matches("http://"));
+    let wrong: Vec<_> = known.iter().filter(|(outcome, _)| outcome != "ok").collect();
+    assert!(wrong.len() == 1 && known.len() == 2 && wrong[0].1.starts_with(away), "{away}: {known:?}");
     send(&edge, 10..40).await;
     // All but the few that were tried at the one that is away.
     let waiting = async || status(&edge).await["rows"]["waiting"].as_u64().unwrap_or_default();

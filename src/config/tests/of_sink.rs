@@ -10,6 +10,9 @@ fn shards_are_lists_of_servers_each_of_which_may_have_its_own_user() {
     let lens: Vec<usize> = sink.shards.iter().map(Vec::len).collect();
     assert_eq!((sink.urls.len(), lens), (3, vec![2, 1]));
     assert_eq!([0, 1].map(|url| sink.login(&sink.urls[url]).0), ["hyperdx_ingest", "u"]);
+    let users = sink.of_each_user();
+    let users: Vec<_> = users.iter().map(|one| (one.user.as_str(), one.password.expose(), one.urls.len())).collect();
+    assert_eq!(users, [("hyperdx_ingest", "p", 2), ("u", "q", 1)]);
     for (shards, mistake) in [
         ("[]", "1 sink.clickhouse.shards: is an empty list"),
         ("[['https://a:1'], []]", "1 sink.clickhouse.shards[1]: is an empty list"),

@@ -272,7 +272,8 @@ async fn settle_tables(
             tracing::info!(table = done.name, "created");
         }
     }
-    for warning in schema::warnings(&config.user, &config.database, &schema::show_grants(client).await?) {
+    let (user, _) = config.login(server);
+    for warning in schema::warnings(user, &config.database, &schema::show_grants(client).await?) {
         tracing::warn!("{warning}");
     }
     let found = schema::read(client, &config.database, &written(), &config.schema.suffix).await?;
