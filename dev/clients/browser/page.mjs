@@ -38,7 +38,8 @@ async function opentelemetry() {
 async function hyperdx() {
   HyperDX.init({ apiKey: key, service, url, otelResourceAttributes: { 'deployment.environment.name': 'matrix' } });
   await sendAll(trace, nothing, nothing);
-  // There is no end to wait for: spans leave when a second or so has passed, as does the recording.
+  await trace.getTracerProvider().getDelegate().forceFlush().catch((error) => console.error(String(error)));
+  // There is no end to wait for: the recording leaves when a second or so has passed.
   await new Promise((resolve) => setTimeout(resolve, 8000));
 }
 

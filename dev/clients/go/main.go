@@ -54,6 +54,9 @@ func run(ctx context.Context) error {
 }
 
 func exporters(ctx context.Context) (spans sdktrace.SpanExporter, records sdklog.Exporter, points sdkmetric.Exporter, err error) {
+	if os.Getenv("MATRIX_PINGS") != "" {
+		return keptAlive(ctx)
+	}
 	if os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc" {
 		if spans, err = otlptracegrpc.New(ctx); err != nil {
 			return

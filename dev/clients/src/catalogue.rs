@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
+use crate::docs::{self, Section};
+
 /// A program of `dev/clients/FOLDER`, made with one SDK.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -17,6 +19,8 @@ pub(crate) struct Client {
     pub(crate) folder: &'static str,
     /// Which of the SDKs that the folder's program knows, as `MATRIX_SDK` names it; nothing where it knows one.
     pub(crate) sdk: &'static str,
+    /// Where the settings stand with which it runs.
+    pub(crate) docs: Section,
     /// Programs without which it cannot be installed or run.
     pub(crate) needs: &'static [&'static str],
     /// What it speaks.
@@ -29,6 +33,17 @@ pub(crate) struct Client {
     pub(crate) without_certificate: &'static [&'static str],
     /// It numbers spans only, and records a browser's session beside them.
     pub(crate) records_session: bool,
+    /// Whether it can be told to keep its connections alive with pings, and to say what comes of them.
+    pub(crate) pings: Pings,
+}
+
+/// Pings of gRPC's keepalive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pings {
+    Never,
+    WhenTold,
+    /// It was made to ping, and is no SDK.
+    Only,
 }
 
 /// One way to send.
@@ -70,25 +85,30 @@ const fn client(name: &'static str, folder: &'static str, needs: &'static [&'sta
         name,
         folder,
         sdk: "",
+        docs: docs::EVERY,
         needs,
         variants: WITHOUT_JSON,
         quick: false,
         adds: &[],
         without_certificate: &[],
         records_session: false,
+        pings: Pings::Never,
     }
 }
 
 /// All of them, in the page's order.
 pub(crate) const CLIENTS: &[Client] = &[
-    Client { quick: true, ..client("Python", "python", &["python3"]) },
+    Client { docs: docs::PYTHON, quick: true, ..client("Python", "python", &["python3"]) },
     Client {
         variants: &[GRPC, GRPC_GZIP, PROTOBUF, PROTOBUF_GZIP, JSON, JSON_GZIP],
+        docs: docs::NODE,
         quick: true,
         ..client("Node", "node", &["node", "npm"])
     },
-    Client { quick: true, ..client("Go", "go", &["go"]) },
-    Client { adds: &["thread.", "code."], ..client("Java agent", "java", &["java", "javac", "mvn"]) },
+    Client { docs: docs::GO, quick: true, pings: Pings::WhenTold, ..client("Go", "go", &["go"]) },
+    Client { docs: docs::JAVA, adds: &["thread.", "code."], ..client("Java agent", "java", &["java", "javac", "mvn"]) },
+    // The agent's exporters have OkHttp beneath them.
+    Client { variants: &[GRPC], pings: Pings::Only, ..client("grpc-java", "grpc-java", &["java", "javac", "mvn"]) },
     Client {
         variants: &[
             GRPC,
@@ -108,11 +128,13 @@ pub(crate) const CLIENTS: &[Client] = &[
     // Over gRPC it trusts public CAs only.
     Client {
         sdk: "hyperdx",
+        docs: docs::HYPERDX_PYTHON,
         variants: &[PROTOBUF, PROTOBUF_GZIP],
         adds: &["SampleRate"],
         ..client("HyperDX's Python SDK", "python", &["python3"])
     },
     Client {
+        docs: docs::HYPERDX_NODE,
         without_certificate: &["http/protobuf"],
         ..client("HyperDX's Node SDK", "hyperdx-node", &["node", "npm"])
     },

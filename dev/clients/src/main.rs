@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
 mod catalogue;
+mod docs;
 mod page;
 mod program;
 mod rig;

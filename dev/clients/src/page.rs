@@ -28,16 +28,3 @@ pub(crate) fn table(lines: &[Line]) -> String {
     }
     text
 }
-
-#[cfg(test)]
-mod tests {
-    use crate::program::{SETTINGS, WITH_CERTIFICATE};
-
-    #[test]
-    fn the_page_shows_the_settings_that_the_clients_run_with() {
-        let page = include_str!("../../../docs/clients.md");
-        for name in SETTINGS.iter().chain(WITH_CERTIFICATE) {
-            assert!(page.contains(&format!("export {name}=")), "{name}");
-        }
-    }
-}

@@ -9,18 +9,14 @@ use stack::Certificates;
 use tokio::process::Command;
 
 use crate::catalogue::Variant;
+use crate::docs::{self, Section};
 
 /// No program takes as long; the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// What every client is told: endpoint, protocol, header with the key, CA, compression.
-pub(crate) const SETTINGS: &[&str] = &[
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_HEADERS",
-    "OTEL_EXPORTER_OTLP_CERTIFICATE",
-    "OTEL_EXPORTER_OTLP_COMPRESSION",
-];
+/// What says which way to send: the variant decides, whatever the page shows.
+const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+const COMPRESSION: &str = "OTEL_EXPORTER_OTLP_COMPRESSION";
 /// What a client is told that shows a certificate.
 pub(crate) const WITH_CERTIFICATE: &[&str] =
     &["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY"];
@@ -51,12 +47,16 @@ pub(crate) struct Order {
     pub(crate) service: String,
     /// Which SDK the program takes, where it knows several.
     pub(crate) sdk: &'static str,
+    /// Where its settings stand.
+    pub(crate) docs: Section,
     pub(crate) variant: Variant,
     pub(crate) endpoint: String,
     pub(crate) key: String,
     pub(crate) certificates: Certificates,
     /// Whether it shows a certificate.
     pub(crate) shows_certificate: bool,
+    /// Whether it keeps its connections alive with pings.
+    pub(crate) pings: bool,
     /// Time of the first record, nanoseconds since 1970.
     pub(crate) start: u64,
     pub(crate) load: Load,
@@ -122,29 +122,25 @@ impl Order {
         Ok(Ended { status: status?, took, said, log })
     }
 
-    /// The settings, under the names that OpenTelemetry's specification gives them.
+    /// The settings as the client's page shows them, and what the matrix says besides.
     fn environment(&self) -> Vec<(&'static str, String)> {
-        let Order { certificates, load, .. } = self;
-        let path = |path: &Path| path.display().to_string();
-        let settings = [
-            self.endpoint.clone(),
-            self.variant.protocol.to_owned(),
-            format!("authorization={}", self.key),
-            path(&certificates.ca),
-            self.variant.compression.to_owned(),
-        ];
-        let mut all: Vec<_> = SETTINGS.iter().copied().zip(settings).collect();
-        // Python's gRPC exporter does not know the word.
-        all.retain(|(_, value)| value != "none");
+        let load = self.load;
+        let own = self.docs.settings().filter(|(name, _)| !WITH_CERTIFICATE.contains(name));
+        let certificate = docs::EVERY.settings().filter(|(name, _)| WITH_CERTIFICATE.contains(name));
+        let certificate = certificate.filter(|_| self.shows_certificate);
+        let mut all: Vec<_> = own.chain(certificate).map(|(name, value)| (name, self.filled(value))).collect();
+        all.retain(|(name, _)| ![PROTOCOL, COMPRESSION].contains(name));
+        all.push((PROTOCOL, self.variant.protocol.to_owned()));
+        // Python's gRPC exporter does not know the word "none".
+        if self.variant.compression != "none" {
+            all.push((COMPRESSION, self.variant.compression.to_owned()));
+        }
         all.extend([
             ("OTEL_SERVICE_NAME", self.service.clone()),
             ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=matrix".to_owned()),
             ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
             ("OTEL_BLRP_SCHEDULE_DELAY", "200".to_owned()),
             ("OTEL_METRIC_EXPORT_INTERVAL", "3600000".to_owned()),
-            ("HYPERDX_API_KEY", self.key.clone()),
-            // Without one HyperDX's Python SDK has no metrics.
-            ("HYPERDX_METRICS_DATASET", "matrix".to_owned()),
             ("MATRIX_SDK", self.sdk.to_owned()),
             ("MATRIX_KEY", self.key.clone()),
             ("MATRIX_START", self.start.to_string()),
@@ -152,10 +148,21 @@ impl Order {
             ("MATRIX_PORTION", load.portion.to_string()),
             ("MATRIX_PAUSE", load.pause.as_millis().to_string()),
         ]);
-        if self.shows_certificate {
-            let shown = [&certificates.client_certificate, &certificates.client_key];
-            all.extend(WITH_CERTIFICATE.iter().copied().zip(shown.map(|shown| path(shown))));
+        if self.pings {
+            all.push(("MATRIX_PINGS", "1".to_owned()));
         }
         all
+    }
+
+    /// A value of the page, with this run's in the places of its examples.
+    fn filled(&self, shown: &str) -> String {
+        let Certificates { ca, client_certificate, client_key, .. } = &self.certificates;
+        match shown {
+            "https://telemetry.example.com:4317" => self.endpoint.clone(),
+            "ca.crt" => ca.display().to_string(),
+            "client.crt" => client_certificate.display().to_string(),
+            "client.key" => client_key.display().to_string(),
+            other => other.replace("<key>", &self.key),
+        }
     }
 }

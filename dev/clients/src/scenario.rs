@@ -7,13 +7,17 @@ use anyhow::{Context, Result};
 use stack::{Config, Key};
 use tokio::task::JoinSet;
 
-use crate::catalogue::{Client, Variant};
+use crate::catalogue::{Client, Pings, Variant};
 use crate::program::{Ended, Load, Order, sends};
 use crate::rig::{Edge, Rig};
 use crate::rows::{Count, Rows};
 
 /// A program that sends with a key that is not known must have ended by then. It takes a second or two; the machine may be busy.
 const QUICKLY: Duration = Duration::from_secs(20);
+
+/// Pings that a server answers, at least, in the pause of [`Scenario::Pings`]: five on each of the two connections that are idle. Servers that keep to gRPC's
+/// own rule (a ping in 5 min, or in 2 h without a call) close after the third.
+const ANSWERED: usize = 8;
 
 /// One column of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub(crate) enum Scenario {
     Age,
     /// Connections are closed when they are idle, between portions.
     Idle,
+    /// Connections stay idle, but for pings.
+    Pings,
     /// A burst beyond what the key may send.
     Limit,
     /// The key is not known.
@@ -47,12 +53,13 @@ pub(crate) struct Outcome {
 
 impl Scenario {
     /// In the page's order.
-    pub(crate) const ALL: [Scenario; 8] = [
+    pub(crate) const ALL: [Scenario; 9] = [
         Scenario::Rows,
         Scenario::Stop,
         Scenario::Kill,
         Scenario::Age,
         Scenario::Idle,
+        Scenario::Pings,
         Scenario::Limit,
         Scenario::WrongKey,
         Scenario::Mutual,
@@ -66,6 +73,7 @@ impl Scenario {
             Scenario::Kill => "kill",
             Scenario::Age => "age",
             Scenario::Idle => "idle",
+            Scenario::Pings => "pings",
             Scenario::Limit => "limit",
             Scenario::WrongKey => "wrong-key",
             Scenario::Mutual => "mutual",
@@ -80,6 +88,7 @@ impl Scenario {
             Scenario::Kill => "three SIGKILLs",
             Scenario::Age => "`max_connection_age: 5s`",
             Scenario::Idle => "idle closes",
+            Scenario::Pings => "keepalive pings",
             Scenario::Limit => "over the key's limit",
             Scenario::WrongKey => "wrong key",
             Scenario::Mutual => "mTLS",
@@ -94,10 +103,10 @@ impl Scenario {
     /// Whether a client can do what this asks for.
     fn is_for(self, client: &Client, variant: &Variant) -> bool {
         match self {
+            Scenario::Pings => client.pings != Pings::Never && variant.protocol == "grpc",
+            _ if client.pings == Pings::Only => false,
             Scenario::Mutual => !client.without_certificate.contains(&variant.protocol),
-            Scenario::Rows | Scenario::WrongKey => true,
-            // A page's recording has no steady stream of numbered spans.
-            _ => !client.records_session,
+            _ => true,
         }
     }
 
@@ -109,6 +118,7 @@ impl Scenario {
             Scenario::Stop | Scenario::Kill => load(1800, 15, 100),
             Scenario::Age => load(2100, 15, 100),
             Scenario::Idle => load(60, 15, 7000),
+            Scenario::Pings => load(30, 15, 55_000),
             Scenario::Limit => load(1000, 1000, 0),
             Scenario::WrongKey => load(10, 10, 0),
         }
@@ -119,7 +129,12 @@ impl Scenario {
             Scenario::Age => config.listen("max_connection_age: 5s"),
             Scenario::Idle => config.listen("idle_timeout: 1s"),
             Scenario::Mutual => config.tls_setting(&format!("client_ca_file: {}", rig.certificates.ca.display())),
-            Scenario::Rows | Scenario::Stop | Scenario::Kill | Scenario::Limit | Scenario::WrongKey => config,
+            Scenario::Rows
+            | Scenario::Stop
+            | Scenario::Kill
+            | Scenario::Pings
+            | Scenario::Limit
+            | Scenario::WrongKey => config,
         }
     }
 
@@ -163,11 +178,13 @@ pub(crate) async fn run(
     let orders = variants.iter().zip(&services).zip(&keys).map(|((variant, service), key)| Order {
         service: service.clone(),
         sdk: client.sdk,
+        docs: client.docs,
         variant: *variant,
         endpoint: edge.endpoint(),
         key: if scenario == Scenario::WrongKey { "nobody-knows-it".to_owned() } else { key.key.clone() },
         certificates: rig.certificates.clone(),
         shows_certificate: scenario == Scenario::Mutual,
+        pings: scenario == Scenario::Pings,
         start,
         load: scenario.load(),
     });
@@ -241,6 +258,8 @@ async fn judge(rig: &Rig, client: &Client, scenario: Scenario, part: &Part) -> R
     }
     let wanted = if scenario == Scenario::WrongKey { 0 } else { order.load.records };
     let found = rows.arrived(wanted, client).await?;
+    // A page's recording has no numbered log records.
+    let found = if client.records_session { &found[..1] } else { &found[..] };
     let mut broken = Vec::new();
     if found.iter().any(|count| count.rows > count.records) {
         broken.push(format!("doubled: {found:?}"));
@@ -259,11 +278,12 @@ async fn judge(rig: &Rig, client: &Client, scenario: Scenario, part: &Part) -> R
             broken.extend(told);
             text
         }
-        Scenario::Stop | Scenario::Age | Scenario::Idle | Scenario::Mutual => {
+        Scenario::Stop | Scenario::Age | Scenario::Idle | Scenario::Pings | Scenario::Mutual => {
             if found.iter().any(|count| count.records < order.load.records) {
                 broken.push(format!("{} of {} of each", lost(order.load.records, found), order.load.records));
             }
-            lost(order.load.records, found)
+            let lost = lost(order.load.records, found);
+            if scenario == Scenario::Pings { format!("{}, {lost}", pinged(&ended.said, &mut broken)) } else { lost }
         }
     };
     if scenario == Scenario::WrongKey && ended.took > QUICKLY {
@@ -279,14 +299,15 @@ async fn judge(rig: &Rig, client: &Client, scenario: Scenario, part: &Part) -> R
     Ok(Outcome { text, broken })
 }
 
-/// Spans and log records that did not arrive.
-fn lost(sent: u64, found: [Count; 2]) -> String {
+/// Records that did not arrive, of these kinds.
+fn lost(sent: u64, found: &[Count]) -> String {
     let lost: u64 = found.iter().map(|count| sent - count.records.min(sent)).sum();
-    if lost == 0 { "0 lost".to_owned() } else { format!("{lost} lost ({:.1} %)", lost as f64 * 50.0 / sent as f64) }
+    let share = lost as f64 * 100.0 / (sent * found.len() as u64) as f64;
+    if lost == 0 { "0 lost".to_owned() } else { format!("{lost} lost ({share:.1} %)") }
 }
 
 /// A program that nobody lets in: its log says why.
-fn refused(ended: &Ended, found: [Count; 2], reasons: &[&str], broken: &mut Vec<String>) -> String {
+fn refused(ended: &Ended, found: &[Count], reasons: &[&str], broken: &mut Vec<String>) -> String {
     if found.iter().any(|count| count.rows > 0) {
         broken.push(format!("stored: {found:?}"));
     }
@@ -296,6 +317,23 @@ fn refused(ended: &Ended, found: [Count; 2], reasons: &[&str], broken: &mut Vec<
         broken.push("the reason is not in its log".to_owned());
     }
     format!("{}{:.0} s", if told { "told, " } else { "not told, " }, ended.took.as_secs_f64())
+}
+
+/// How many pings were answered, by what a program says of its connections: none is closed, and none is opened again.
+fn pinged(said: &str, broken: &mut Vec<String>) -> String {
+    let answered = said.lines().filter(|line| *line == "pinged").count();
+    if answered < ANSWERED {
+        broken.push(format!("{answered} pings were answered"));
+    }
+    let mut connected: Vec<&str> = said.lines().filter(|line| line.starts_with("connected ")).collect();
+    let connections = connected.len();
+    connected.sort_unstable();
+    connected.dedup();
+    if connected.is_empty() || connected.len() < connections {
+        broken.push(format!("{connections} connections instead of {}", connected.len()));
+    }
+    broken.extend(said.lines().filter(|line| line.starts_with("goaway ")).map(str::to_owned));
+    format!("{answered} answered")
 }
 
 /// The same clients without a certificate.
@@ -310,11 +348,13 @@ async fn without_certificate(
     let orders = outcomes.iter().map(|(variant, _)| Order {
         service: service(&name, variant),
         sdk: client.sdk,
+        docs: client.docs,
         variant: *variant,
         endpoint: edge.endpoint(),
         key: "nobody-asks-for-it".to_owned(),
         certificates: rig.certificates.clone(),
         shows_certificate: false,
+        pings: false,
         start: now(),
         load: Load { records: 10, portion: 10, pause: Duration::ZERO },
     });
@@ -323,7 +363,7 @@ async fn without_certificate(
         let mut broken = Vec::new();
         // OkHttp tells its caller no more than this where the alert crosses the request.
         let reasons = ["certificate required", "certificate_required", "ConnectionShutdownException"];
-        let text = refused(&part.ended, [Count::default(); 2], &reasons, &mut broken);
+        let text = refused(&part.ended, &[], &reasons, &mut broken);
         outcome.text += &format!("; without: {text}");
         let Part { variant, ended, .. } = part;
         outcome.broken.extend(broken.iter().map(|what| {
