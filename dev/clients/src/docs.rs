@@ -150,6 +150,36 @@ mod tests {
         assert!(run.contains(&over_http), "{over_http}");
     }
 
+    /// What a page advises rests on the table of the last run, which may say otherwise after the next one.
+    #[test]
+    fn the_pages_say_of_losses_what_the_table_says() {
+        let rows = |client: &str, protocol: &str| {
+            let begins = format!("| {client} | {protocol}");
+            EVERY.page.lines().filter(|line| line.starts_with(&begins)).collect::<Vec<_>>()
+        };
+        let claims = [
+            (PYTHON_PAGE, "both lost nothing over restarts, kills and limits", "Python", ""),
+            (JAVA.page, "the agent lost nothing over both", "Java agent", ""),
+            (NODE_PAGE, "the HTTP exporters lost nothing", "Node", "http/"),
+            (GO.page, "gRPC lost nothing in the", "Go", "grpc"),
+            (
+                include_str!("../../../docs/sdk/collector.md"),
+                "every protocol and compression lost nothing",
+                "Collector",
+                "",
+            ),
+        ];
+        for (page, claim, client, protocol) in claims {
+            assert!(page.contains(claim), "{claim}");
+            let rows = rows(client, protocol);
+            assert!(!rows.is_empty() && rows.iter().all(|row| !row.contains(" lost (")), "{claim}: {rows:?}");
+        }
+        let limit = rows("Node", "grpc").iter().map(|row| row.matches("1000 lost (50.0 %)").count()).sum::<usize>();
+        assert!(
+            NODE_PAGE.contains("it lost what was over its key's limit (half of what it sent at once)") && limit == 2
+        );
+    }
+
     #[test]
     fn every_sdk_that_reads_the_environment_has_a_page_of_its_own() {
         for client in CLIENTS {
