@@ -145,3 +145,41 @@ async fn what_is_too_much_for_one_shard_is_divided_and_stays_there() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     stored_once(&sink, 6);
 }
+
+/// A file of layout 4, the first that names shards, as a process left it that was killed: a part of two tables, of which `t` was tried at the shard of
+/// `b1:8443,b2:8443` and `u` nowhere.
+#[test]
+fn what_an_older_version_tried_at_a_shard_is_settled_there() {
+    const WRITTEN: &[u8] = include_bytes!("../../../tests/data/spools/layout-4-shards.batch");
+    const TRIED: &str = "b1:8443,b2:8443";
+    assert_eq!(WRITTEN[8..10], 4u16.to_le_bytes());
+    for (rule, stored) in
+        [(AfterUnknown::Look, true), (AfterUnknown::Look, false), (AfterUnknown::RepeatThenLook, false)]
+    {
+        let (disk, sink) = (FaultyDisk::new(1), FakeSink::new());
+        let mut file = disk.create(&format!("{:020}.batch", 7)).unwrap();
+        file.append(&[WRITTEN.into()]).and_then(|()| file.sync()).and_then(|()| disk.sync_dir("")).unwrap();
+        *sink.rule.lock() = rule;
+        if stored {
+            let mut state = sink.state.lock();
+            state.rows.extend(["r0", "r0", "r1"].map(|request| ("t".to_owned(), request.to_owned())));
+            state.at.extend([(); 3].map(|()| Some(TRIED.into())));
+        }
+        sink.divide(&["c:8443", TRIED, "a1:8443,a2:8443"]);
+        divided::in_a_life(async {
+            let (spool, recovered) = Spool::open(Box::new(disk.clone()), &disk::SPOOL).unwrap();
+            assert_eq!((recovered.batches.len(), recovered.damaged, recovered.unreadable), (1, 0, 0));
+            let deliveries = deliveries(&sink);
+            recovered.batches.into_iter().for_each(|batch| deliveries.take(batch, None));
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            assert!(deliveries.batches().is_empty());
+            assert_eq!(spool.totals().stored.total_rows(), 4);
+        });
+        assert_eq!(sink.stored("t"), [("r0".into(), 2), ("r1".into(), 1)].into(), "{rule:?} {stored}");
+        assert_eq!(sink.stored("u"), [("r0".into(), 1)].into());
+        let state = sink.state.lock();
+        let mut of_t = state.rows.iter().zip(&state.at).filter(|((table, _), _)| table == "t");
+        assert!(of_t.all(|(_, at)| at.as_deref() == Some(TRIED)), "{:?}", state.at);
+        assert_eq!(state.strays, Vec::<String>::new());
+    }
+}
