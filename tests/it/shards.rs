@@ -86,7 +86,7 @@ async fn what_was_tried_at_a_shard_stays_there_and_everything_else_goes_on() {
     // What was stored a moment ago counts as waiting a moment longer.
     let known = async || of(first, &database, "count()").await + there + waiting().await;
     assert_eq!(eventually(400, known).await, 400, "{}", status(&edge).await);
-    let (stuck, told) = (waiting().await, status(&edge).await);
+    let told = status(&edge).await;
     assert_eq!((&told["shards"][0]["last_error"], told["sink"]["state"].as_str()), (&Value::Null, Some("impaired")));
     assert!(told["shards"][1]["last_error"].is_string(), "{told}");
 
@@ -100,7 +100,8 @@ async fn what_was_tried_at_a_shard_stays_there_and_everything_else_goes_on() {
     let different = async |clickhouse| of(clickhouse, &database, "uniqExact(LogAttributes['seq'])").await;
     assert_eq!(different(first).await + different(&second).await, 500);
     assert_eq!(eventually(Some(0), async || status(&edge).await["rows"]["waiting"].as_u64()).await, Some(0));
-    assert!(of(&second, &database, "count()").await >= there + stuck, "what was tried there went there");
+    // How much it was nobody can tell: what waited may have been on its way to the other.
+    assert!(of(&second, &database, "count()").await >= there + RECORDS, "what was tried there went there");
     let metrics = get_text(&edge.gateway.admin, "/metrics").await.1;
     assert!(metrics.contains("otelgate_shard_insert_rows_total{shard=\"2\"}"), "{metrics}");
     edge.stop().await;
@@ -187,9 +188,12 @@ async fn a_cluster_is_read_at_a_start_and_a_shard_that_left_it_keeps_its_rows_in
     };
     assert_eq!(eventually(Some(0), || waiting(&edge)).await, Some(0), "{}", edge.logged());
 
+    // What changes while it runs changes nothing before the next start.
+    cluster.lock().shards = "1\t127.0.0.1\n2\t127.0.0.3\n";
     cluster.lock().away = vec![OTHER];
     send(&edge, 10..30).await;
     assert!(eventually(true, async || waiting(&edge).await <= Some(4 * RECORDS)).await, "{}", edge.logged());
+    assert_eq!(servers(&edge).await, 2);
     cluster.lock().away = vec![ONE, OTHER];
     let edge = edge.start_again().await;
     assert_eq!(servers(&edge).await, 2, "as it was last: {}", edge.logged());

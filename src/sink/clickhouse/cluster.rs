@@ -91,23 +91,40 @@ pub async fn with_its_shards(config: config::ClickHouse) -> Result<config::Click
 
 /// Says when the cluster is not what it was read as any more, once for each change, for as long as somebody needs it.
 pub(crate) async fn watch(config: config::ClickHouse, members: Members, is_needed: impl Fn() -> bool) {
-    let mut said = members.clone();
+    let mut said = members.each();
+    while let Some(now) = changed(&config, &mut said, EVERY, &is_needed).await {
+        let (new, gone) = difference(&members, &now);
+        if new.is_empty() && gone.is_empty() {
+            tracing::info!(cluster = now.cluster, "the cluster is again as it was at the start");
+            continue;
+        }
+        tracing::warn!(
+            cluster = now.cluster,
+            ?new,
+            ?gone,
+            "the cluster has changed; rows go on to its shards as they were at the start, and a restart takes the change up"
+        );
+    }
+}
+
+/// Asks every so often, until the cluster has other shards, or shards of other servers, than was `said`; none when nobody needs to know any more.
+async fn changed(
+    config: &config::ClickHouse,
+    said: &mut BTreeSet<String>,
+    every: Duration,
+    is_needed: impl Fn() -> bool,
+) -> Option<Members> {
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(every).await;
         if !is_needed() {
-            return;
+            return None;
         }
         // A server that is away is said elsewhere.
-        let Ok(Some(now)) = Members::read(&config).await else { continue };
-        if now != said {
-            let (new, gone) = difference(&members, &now);
-            tracing::warn!(
-                cluster = now.cluster,
-                ?new,
-                ?gone,
-                "the cluster has changed; rows go on to its shards as they were at the start, and a restart takes the change up"
-            );
-            said = now;
+        let Ok(Some(now)) = Members::read(config).await else { continue };
+        let each = now.each();
+        if each != *said {
+            *said = each;
+            return Some(now);
         }
     }
 }
@@ -142,7 +159,82 @@ fn shards(answer: &str, asked: &Uri) -> Result<Vec<Vec<String>>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use parking_lot::Mutex;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::config::SinkConfig;
+    use crate::config::testing::Fake;
+
+    /// A server that says what its cluster is, or nothing.
+    #[derive(Default)]
+    struct Server {
+        cluster: Mutex<Option<&'static str>>,
+        asked: AtomicU32,
+    }
+
+    impl Server {
+        async fn start() -> (Arc<Server>, config::ClickHouse) {
+            let (server, listener) = (Arc::new(Server::default()), TcpListener::bind("127.0.0.1:0").await.unwrap());
+            let port = listener.local_addr().unwrap().port();
+            let serving = server.clone();
+            tokio::spawn(async move {
+                while let Ok((mut client, _)) = listener.accept().await {
+                    let mut said = Vec::new();
+                    while !String::from_utf8_lossy(&said).contains("TabSeparatedRaw") {
+                        said.push(client.read_u8().await.unwrap());
+                    }
+                    serving.asked.fetch_add(1, Ordering::Relaxed);
+                    let Some(rows) = *serving.cluster.lock() else { continue };
+                    let head =
+                        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", rows.len());
+                    client.write_all(format!("{head}{rows}").as_bytes()).await.unwrap();
+                }
+            });
+            let text = format!(
+                "tls: {{ plaintext: true }}\nlisten: {{ otlp: '127.0.0.1:4317' }}\nspool: none\nsink: {{ clickhouse: {{ url: 'http://127.0.0.1:{port}', \
+                 password: p, cluster: c }} }}\n"
+            );
+            let fake = Fake::new().file("/f/otelgate.yaml", text).file("/f/keys.yaml", "keys: []\n");
+            match config::load(Path::new("/f/otelgate.yaml"), &fake).unwrap().config.sink {
+                SinkConfig::ClickHouse(config) => (server, config),
+                SinkConfig::Forward(_) => unreachable!("it stores"),
+            }
+        }
+    }
+
+    /// Servers that come, go, or stand in another order while otelgate runs.
+    #[tokio::test]
+    async fn a_change_is_noticed_while_it_runs_and_once() {
+        let (server, config) = Server::start().await;
+        *server.cluster.lock() = Some("1\ta\n1\tb\n2\tc\n");
+        let start = Members::read(&config).await.unwrap().unwrap();
+        let (mut said, port) = (start.each(), config.urls[0].port_u16().unwrap());
+        let url =
+            |hosts: &[&str]| hosts.iter().map(|host| format!("http://{host}:{port}")).collect::<Vec<_>>().join(",");
+        let (shard, other) = (vec![url(&["a", "b"])], vec![url(&["c"])]);
+        for (now, expected) in [
+            (Some("1\tc\n2\tb\n2\ta\n"), None),
+            (None, None),
+            (Some("1\ta\n1\tb\n2\tc\n3\td\n"), Some((vec![url(&["d"])], vec![]))),
+            (Some("1\ta\n1\tb\n2\tc\n3\td\n"), None),
+            (None, None),
+            (Some("1\ta\n1\tb\n"), Some((vec![], other))),
+            (Some("1\ta\n1\tb\n2\tc\n"), Some((vec![], vec![]))),
+            (Some("1\ta\n1\tb\n1\te\n2\tc\n"), Some((vec![url(&["a", "b", "e"])], shard))),
+        ] {
+            *server.cluster.lock() = now;
+            let until = server.asked.load(Ordering::Relaxed) + 3;
+            let is_needed = || server.asked.load(Ordering::Relaxed) < until;
+            let found = changed(&config, &mut said, Duration::from_millis(1), is_needed).await;
+            assert_eq!(found.map(|found| difference(&start, &found)), expected, "{now:?}");
+        }
+    }
 
     fn of(answer: &str, asked: &str) -> Result<Vec<Vec<String>>, String> {
         shards(answer, &asked.parse().unwrap())
