@@ -50,3 +50,4 @@ mod unheard;
 mod unreadable;
 mod upgrade;
 mod views;
+mod wakes;

@@ -18,6 +18,8 @@ pub enum Passage {
     Open,
     /// What the server says is held back for so long.
     Slow(Duration),
+    /// What clients say is kept and arrives when this is over, though they may have gone: a service that wakes up.
+    Held,
     /// What the server says is lost; the connection has to be cut afterwards.
     Silent,
     /// Nothing: every connection is cut, new ones too.
@@ -109,6 +111,8 @@ async fn serve(shared: Arc<Shared>, mut client: TcpStream) -> std::io::Result<()
                 return to_server.shutdown().await;
             }
             waiting.set(true);
+            let mut passage = shared.passage.subscribe();
+            let _ = passage.wait_for(|passage| *passage != Passage::Held).await;
             to_server.write_all(&bytes[..count]).await?;
         }
     };
@@ -120,7 +124,7 @@ async fn serve(shared: Arc<Shared>, mut client: TcpStream) -> std::io::Result<()
             match passage {
                 Passage::Silent => continue,
                 Passage::Slow(time) => tokio::time::sleep(time).await,
-                Passage::Open | Passage::Closed => {}
+                Passage::Open | Passage::Held | Passage::Closed => {}
             }
             if count == 0 {
                 return to_client.shutdown().await;
