@@ -72,9 +72,59 @@ async fn read<B: Body<Data = Bytes> + Unpin>(body: &mut B, most: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, ready};
+
+    use http_body::Frame;
     use http_body_util::Full;
+    use tokio::time::{Instant, Interval, interval};
 
     use super::*;
+
+    /// A body of which a byte comes every 10 ms, without an end; whoever has the other `Arc` sees whether it is still held.
+    struct Endless {
+        ticks: Interval,
+        _held: Arc<()>,
+    }
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            ready!(self.ticks.poll_tick(context));
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+        }
+    }
+
+    /// How long the answer to a request with an endless body waits, whether the connection then closes, and what sees whether the body is held.
+    async fn endless(version: Version) -> (Duration, bool, Arc<()>) {
+        let head = http::Request::post("/v1/logs").version(version).body(()).unwrap().into_parts().0;
+        let (mut answer, held, began) = (HeaderMap::new(), Arc::new(()), Instant::now());
+        let body = Endless { ticks: interval(Duration::from_millis(10)), _held: held.clone() };
+        discard(&head, body, true, false, &mut answer).await;
+        (began.elapsed(), answer.contains_key(header::CONNECTION), held)
+    }
+
+    /// The times of docs/limits.md.
+    #[tokio::test(start_paused = true)]
+    async fn a_rest_without_end_is_read_for_half_a_second_and_over_http2_beside_the_answer_for_two() {
+        let millis = Duration::from_millis;
+        let (waited, closes, held) = endless(Version::HTTP_11).await;
+        assert!((millis(500)..millis(510)).contains(&waited) && closes, "{waited:?}");
+        assert_eq!(Arc::strong_count(&held), 1);
+
+        let (waited, closes, held) = endless(Version::HTTP_2).await;
+        assert!(waited.is_zero() && !closes, "{waited:?}");
+        tokio::time::sleep(millis(1990)).await;
+        assert_eq!(Arc::strong_count(&held), 2, "the stream is open");
+        tokio::time::sleep(millis(20)).await;
+        assert_eq!(Arc::strong_count(&held), 1, "and ends");
+    }
 
     async fn closes(version: Version, bytes: usize, has_key: bool, expect: bool) -> bool {
         let request = http::Request::post("/v1/logs").version(version);

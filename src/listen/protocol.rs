@@ -208,3 +208,66 @@ impl<B: Body> Drop for Answering<B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::Empty;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::task::JoinHandle;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// HTTP/2's preface and empty settings.
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+    /// The client's end of a connection, and how many seconds it lasted.
+    fn served() -> (DuplexStream, JoinHandle<u64>) {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let serving = tokio::spawn(async move {
+            let (began, builders) = (Instant::now(), Builders::new(1));
+            let service =
+                hyper::service::service_fn(async |_| Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())));
+            let _ = builders.of(Some(b"h2")).serve_connection(TokioIo::new(server), service).await;
+            began.elapsed().as_secs()
+        });
+        (client, serving)
+    }
+
+    /// Seconds until a PING came.
+    async fn ping(client: &mut DuplexStream) -> u64 {
+        let began = Instant::now();
+        loop {
+            let mut header = [0; 9];
+            client.read_exact(&mut header).await.unwrap();
+            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+            client.read_exact(&mut vec![0; usize::try_from(length).unwrap()]).await.unwrap();
+            if header[3..5] == [6, 0] {
+                return began.elapsed().as_secs();
+            }
+        }
+    }
+
+    /// The times of docs/limits.md.
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_is_asked_after_60_s_and_gone_20_s_later() {
+        let (mut silent, serving) = served();
+        silent.write_all(PREFACE).await.unwrap();
+        assert_eq!(ping(&mut silent).await, 60);
+        assert_eq!(serving.await.unwrap(), 80);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_answers_stays() {
+        let (idle, serving) = served();
+        let client =
+            hyper::client::conn::http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(idle));
+        let (sender, connection) = client.await.unwrap();
+        tokio::spawn(connection);
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(!serving.is_finished() && sender.is_ready());
+    }
+}
