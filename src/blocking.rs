@@ -53,6 +53,17 @@ pub(crate) async fn run_io<T: Send + 'static>(work: impl FnOnce() -> io::Result<
     run(work).await?
 }
 
+/// [`run_if`] for what reads or writes files where there is a disk.
+///
+/// # Errors
+/// What `work` says, or [`Lost`] in words.
+pub(crate) async fn run_io_if<T: Send + 'static>(
+    waits: bool,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    run_if(waits, work).await?
+}
+
 /// Runs CPU-bound work here; a `large` one moves the thread's other tasks to another thread first, where the runtime can.
 pub(crate) fn in_place<T>(large: bool, work: impl FnOnce() -> T) -> T {
     let can_move =
@@ -88,6 +99,8 @@ mod tests {
         for waits in [true, false] {
             assert_eq!(run_if(waits, move || std::thread::current().id() == here).await, Ok(!waits));
             assert_eq!(run_if::<()>(waits, || panic!("on purpose")).await, Err(Lost::Panicked));
+            let error = run_io_if::<()>(waits, || panic!("on purpose")).await.unwrap_err();
+            assert_eq!(error.to_string(), "the work panicked");
         }
         assert!(matches!(Refusal::from(Lost::Panicked), Refusal::Malformed(_)));
         let error = run_io::<()>(|| panic!("on purpose")).await.unwrap_err();

@@ -210,8 +210,8 @@ impl Assembler {
             return;
         };
         open.audience.refuse_all(Away::Sink);
-        let given_up = blocking::run_if(self.spool.is_durable(), move || open.batch.seal().abandon()).await;
-        if !matches!(given_up, Ok(Ok(()))) {
+        let given_up = blocking::run_io_if(self.spool.is_durable(), move || open.batch.seal().abandon()).await;
+        if given_up.is_err() {
             tracing::error!(signal = %self.signal, "a batch that was given up could not be let go");
         }
     }

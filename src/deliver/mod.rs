@@ -359,8 +359,7 @@ impl Deliveries {
                 (true, false) => batch.abandon(),
                 (false, false) => batch.finish(),
             };
-            let ended = blocking::run_if(shipment.batch.is_durable(), end).await;
-            let Err(error) = ended.map_err(std::io::Error::from).flatten() else { break };
+            let Err(error) = blocking::run_io_if(shipment.batch.is_durable(), end).await else { break };
             let batch = shipment.batch.sequence();
             match std::mem::replace(&mut said, true) {
                 false => {

@@ -207,6 +207,6 @@ impl Shipment {
     /// Writes notes down, off the reactor where there is a disk; when this returns `Ok` they survive a crash.
     pub(super) async fn note(&self, notes: Vec<Note>) -> io::Result<()> {
         let batch = self.batch.clone();
-        blocking::run_if(batch.is_durable(), move || batch.note(&notes)).await?
+        blocking::run_io_if(batch.is_durable(), move || batch.note(&notes)).await
     }
 }

@@ -19,7 +19,7 @@ impl Job {
         let (batch, part) = (self.shipment.batch.clone(), self.part.id);
         self.until_it_works("read", move || {
             let batch = batch.clone();
-            async move { blocking::run_if(batch.is_durable(), move || batch.read(part)).await? }
+            async move { blocking::run_io_if(batch.is_durable(), move || batch.read(part)).await }
         })
         .await
     }
