@@ -86,7 +86,12 @@ impl Pebble {
     }
 
     async fn start(&self, program: &Path, tls: u16, http: u16, valid: u64) -> Child {
-        let config = serde_json::json!({ "pebble": {
+        self.start_with(program, tls, http, valid, serde_json::json!({})).await
+    }
+
+    /// The same with more settings.
+    async fn start_with(&self, program: &Path, tls: u16, http: u16, valid: u64, more: serde_json::Value) -> Child {
+        let mut config = serde_json::json!({ "pebble": {
             "listenAddress": format!("127.0.0.1:{}", self.port),
             "managementListenAddress": format!("127.0.0.1:{}", self.management),
             "certificate": self.certificates.certificate, "privateKey": self.certificates.key,
@@ -94,6 +99,7 @@ impl Pebble {
             "keyAlgorithm": "ecdsa",
             "profiles": { "default": { "description": "for a short time", "validityPeriod": valid } },
         }});
+        config["pebble"].as_object_mut().expect("an object").extend(more.as_object().expect("settings").clone());
         let file = self.folder.join("config.json");
         std::fs::write(&file, config.to_string()).expect("written");
         let log = std::fs::File::create(self.folder.join("log")).expect("a log");
@@ -190,6 +196,38 @@ async fn a_certificate_is_ordered_kept_and_renewed() {
     for (edge, domain) in both {
         until("renewed", async || get_text(&edge.admin, "/metrics").await.1.contains(renewed).then_some(())).await;
         until("an answer", async || (send(edge, domain, &root).await == Ok(200)).then_some(())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_knows_its_accounts_gives_one_to_whoever_has_the_right_external_key() {
+    let Some(program) = program().await else {
+        return skipped("certificates from a directory: neither Pebble nor Go is here");
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let pebble = Pebble::at(folder.path());
+    let of = |key: &str| format!("challenge: tls-alpn-01, eab: {{ key_id: shop, hmac_key: {key} }}");
+    let (right, wrong) =
+        ("cmlnaHQtcmlnaHQtcmlnaHQtcmlnaHQtcmlnaHQtcmlnaHQh", "d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmch");
+    let edges = [("d.test", of(right)), ("e.test", of(wrong)), ("f.test", "challenge: tls-alpn-01".to_owned())];
+    let mut started = Vec::new();
+    for (domain, settings) in &edges {
+        started.push(edge(folder.path(), &pebble, domain, settings).await);
+    }
+    let tls = started[0].otlp[0].rsplit(':').next().expect("a port").parse().expect("a port");
+    let external =
+        serde_json::json!({ "externalAccountBindingRequired": true, "externalAccountMACKeys": { "shop": right } });
+    let _running = pebble.start_with(&program, tls, free_port().expect("a port"), VALID_FOR_TWO, external).await;
+    let root = until("Pebble's root", async || pebble.root().await).await;
+    until("an answer", async || (send(&started[0], "d.test", &root).await == Ok(200)).then_some(())).await;
+    for edge in &started[1..] {
+        let refused = "no certificate yet: the directory";
+        let why = until("a refusal", async || {
+            let (_, text) = get_text(&edge.admin, "/readyz").await;
+            (text.contains(refused) && text.contains("xternal")).then_some(text)
+        });
+        let why = why.await;
+        assert!(!why.contains(wrong), "{why}");
     }
 }
 
