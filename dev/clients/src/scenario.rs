@@ -372,3 +372,23 @@ async fn without_certificate(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_without_answer_and_connections_closed_for_them_are_seen() {
+        let broken = |said: &str| {
+            let mut broken = Vec::new();
+            pinged(said, &mut broken);
+            broken.len()
+        };
+        let whole = "connected traces\nconnected logs\n".to_owned() + &"pinged\n".repeat(ANSWERED);
+        assert_eq!(broken(&whole), 0);
+        assert_eq!(broken(&whole.replacen("pinged", "", 1)), 1);
+        assert_eq!(broken(&format!("{whole}connected logs\n")), 1);
+        assert_eq!(broken(&format!("{whole}goaway logs: ENHANCE_YOUR_CALM\n")), 1);
+        assert_eq!(broken(&whole.replace("connected ", "")), 1);
+    }
+}
