@@ -144,6 +144,34 @@ mod tests {
         assert_eq!((memory.used(), one.memory.get(), two.memory.get()), (0, 0, 0));
     }
 
+    /// Keys that take all they can get, a MiB at a time and in turn; what each holds then.
+    fn greedy(reservations: &mut [Reservation]) -> Vec<u64> {
+        while reservations.iter_mut().filter_map(|one| one.grow(1 << 20).ok()).count() > 0 {}
+        reservations.iter().map(|one| one.bytes >> 20).collect()
+    }
+
+    /// The numbers of docs/limits.md, with the defaults.
+    #[test]
+    fn shares_shrink_as_keys_come() {
+        let account = || Arc::new(MemoryAccount::new(512 << 20, 256 << 20));
+        let keys = |memory: &Arc<MemoryAccount>, count: usize| -> Vec<Reservation> {
+            (0..count).map(|_| Reservation::new(memory.clone(), key_state())).collect()
+        };
+        for (count, part) in [(1, 256), (2, 512 * 2 / 5), (3, 512 * 2 / 7)] {
+            for held in greedy(&mut keys(&account(), count)) {
+                assert!(held.abs_diff(part) <= 1, "{count} keys: {held} MiB of {part}");
+            }
+        }
+        let memory = account();
+        let mut all: Vec<Reservation> = Vec::new();
+        for finds in [256, 170, 57, 19] {
+            let mut next = keys(&memory, 1);
+            let held = greedy(&mut next)[0];
+            assert!(held.abs_diff(finds) <= 1, "{held} MiB of {finds}");
+            all.append(&mut next);
+        }
+    }
+
     #[test]
     fn a_huge_claim_does_not_wrap_around() {
         let memory = Arc::new(MemoryAccount::new(u64::MAX, u64::MAX));

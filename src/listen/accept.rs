@@ -102,4 +102,24 @@ mod tests {
         served.recv().await.expect("served after EMFILE, ECONNABORTED, ENFILE, ENOMEM");
         assert_eq!(metrics.accept_errors.get(), 3, "ECONNABORTED is not ours");
     }
+
+    /// The times of docs/limits.md.
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_after_an_error_doubles_from_5_ms_to_a_second() {
+        let (asked, mut times) = mpsc::unbounded_channel();
+        let metrics = Arc::new(Metrics::default());
+        let registry = Registry::new(10, 10, Arc::clone(&metrics));
+        let accept = async move || {
+            let _ = asked.send(tokio::time::Instant::now());
+            Err(io::Error::from_raw_os_error(24))
+        };
+        let running = tokio::spawn(run(registry, metrics, accept, |_, _| {}));
+        let mut last = times.recv().await.expect("asked");
+        for pause in [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
+            let next = times.recv().await.expect("asked again");
+            assert_eq!((next - last).as_millis(), pause);
+            last = next;
+        }
+        running.abort();
+    }
 }
