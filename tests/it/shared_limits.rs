@@ -133,6 +133,7 @@ fn too_busy(replicas: &[Replica], end: Duration) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "`make test-changes`: it takes all of the machine"]
 async fn three_edges_hold_a_flood_to_the_limit_though_redis_is_killed() {
     let Some(program) = Redis::installed() else { return };
     let folder = tempfile::tempdir().expect("a folder");
