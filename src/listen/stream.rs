@@ -264,3 +264,50 @@ impl AsyncWrite for Watched {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Weak;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// The server's end of a connection and the client's.
+    async fn connected() -> (Watched, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, from) = listener.accept().await.unwrap();
+        let connection = Arc::new(Connection::new(from.ip(), 0, Weak::new()));
+        (Watched::new(Stream::Plain(server), connection), client)
+    }
+
+    /// The time of docs/limits.md.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stays_is_waited_for_for_a_second() {
+        let (mut closing, _client) = connected().await;
+        let began = Instant::now();
+        closing.shutdown().await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 1);
+    }
+
+    /// The bytes of docs/limits.md.
+    #[tokio::test]
+    async fn a_client_that_goes_on_sending_is_read_for_8_mib() {
+        let (mut closing, mut client) = connected().await;
+        let sending = tokio::spawn(async move {
+            let (bytes, mut sent) = (vec![0; 64 * 1024], 0);
+            while let Ok(count) = client.write(&bytes).await {
+                sent += count;
+            }
+            sent
+        });
+        closing.shutdown().await.unwrap();
+        drop(closing);
+        let (sent, in_sockets) = (sending.await.unwrap(), 16 * 1024 * 1024);
+        assert!(sent <= LINGER_BYTES + in_sockets, "{sent} bytes were taken");
+    }
+}
