@@ -213,11 +213,15 @@ impl Activity {
         (self.in_flight.load(Ordering::Relaxed) == 0).then(|| self.since(&self.idle_since)).flatten()
     }
 
+    /// Whether a header is waited for that has begun to come, or is the first one.
+    pub(super) fn header_comes(&self) -> bool {
+        self.header_since.load(Ordering::Relaxed) != 0
+    }
+
     /// What is to be done now.
     pub(super) fn verdict(&self, times: &Times, now: Instant) -> Verdict {
         let first_key = (!self.authenticated()).then_some(self.accepted);
         let waiting = self.waiting.lock().first().copied();
-        let header_comes = self.header_since.load(Ordering::Relaxed) != 0;
         let rules = [
             (self.since(&self.write_blocked_since), times.stalled, Verdict::Close("stalled")),
             (waiting.and_then(|(since, _)| self.at(since)), times.stalled, Verdict::Close("stalled")),
@@ -225,7 +229,7 @@ impl Activity {
             (self.since(&self.header_since), times.header, Verdict::Close("header")),
             (first_key, times.first_key, Verdict::Bow("no_key", NO_KEY_GRACE)),
             // A header of HTTP/1.1 that has begun to come is no silence.
-            (self.quiet_since().filter(|_| !header_comes), times.idle, Verdict::Bow("idle", times.age_grace)),
+            (self.quiet_since().filter(|_| !self.header_comes()), times.idle, Verdict::Bow("idle", times.age_grace)),
             (Some(self.accepted), times.age, Verdict::Bow("age", times.age_grace)),
         ];
         // A header and a blocked write can begin at any moment, so the next look is never far.

@@ -122,6 +122,8 @@ struct Watch<'a> {
     /// For a connection that was there before: one that comes later is to hear why its request is not taken.
     draining: Option<watch::Receiver<bool>>,
     look_at: Instant,
+    /// Why it is to go, and when at the latest, while a header may be on its way.
+    leaves: Option<(&'static str, Instant)>,
     /// Once GOAWAY was said: since when, and by when the connection is closed whatever is in flight.
     bowed: Option<(Instant, Option<Instant>)>,
 }
@@ -140,13 +142,17 @@ impl<'a> Watch<'a> {
         };
         let draining = Some(shared.draining.clone()).filter(|draining| !*draining.borrow());
         let stopping = shared.stopping.clone();
-        Watch { shared, place, times, stopping, draining, look_at: Instant::now(), bowed: None }
+        Watch { shared, place, times, stopping, draining, look_at: Instant::now(), leaves: None, bowed: None }
     }
 
     async fn next(&mut self) -> Next {
         if self.bowed.is_some() {
             tokio::time::sleep_until(self.look_at).await;
             return self.after_bow();
+        }
+        if let Some((reason, at)) = self.leaves {
+            tokio::time::sleep_until(at).await;
+            return self.bow(reason, None);
         }
         let drained = async {
             match &mut self.draining {
@@ -165,9 +171,20 @@ impl<'a> Watch<'a> {
             _ = self.stopping.wait_for(|stopping| *stopping) => Some("stopping"),
         };
         match ends {
-            Some(reason) => self.bow(reason, None),
+            Some(reason) => self.leave(reason),
             None => self.verdict(),
         }
+    }
+
+    /// hyper closes a connection at once of whose next header something is missing, also where nothing came since the handshake: the client, which may have
+    /// sent it, would find no answer. So it is waited for, and its answer is the last one.
+    fn leave(&mut self, reason: &'static str) -> Next {
+        if !self.place.connection.activity.header_comes() {
+            return self.bow(reason, None);
+        }
+        self.place.connection.answer_once_more();
+        self.leaves = Some((reason, Instant::now() + QUIET_AFTER_BOW));
+        Next::Look
     }
 
     fn verdict(&mut self) -> Next {

@@ -76,6 +76,36 @@ async fn a_request_that_begins_before_the_idle_time_is_over_is_answered_after_it
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
+/// A client that connected a moment before, one that has begun to send, and one that sends its second request.
+#[tokio::test]
+async fn a_stop_waits_for_a_header_that_is_on_its_way() {
+    for (asks_before, sent) in [(false, 0), (false, 20), (true, 20)] {
+        let gateway = Gateway::plaintext(limits()).await;
+        let mut stream = gateway.connect().await;
+        if asks_before {
+            ask(&mut stream).await;
+        }
+        let (start, rest) = REQUEST.split_at(sent);
+        stream.write_all(start).await.expect("sent");
+        tokio::time::sleep(SHORT).await;
+        gateway.listeners.stop();
+        // The connection's task hears of it.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        stream.write_all(rest).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer and the end");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{sent}: {answer}");
+        gateway.listeners.drained().await;
+    }
+    let gateway = Gateway::plaintext(limits()).await;
+    let _silent = gateway.connect().await;
+    tokio::time::sleep(SHORT).await;
+    gateway.listeners.stop();
+    tokio::time::timeout(super::SOON, gateway.listeners.drained()).await.expect("it waits for a moment only");
+}
+
 #[tokio::test]
 async fn a_port_is_waited_for_until_who_stops_just_now_lets_go_of_it() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
