@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::file_stamp::WRITTEN_AFTER;
+
 /// From one round to the next.
 const EVERY: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
 /// How often the guard looks whether the rounds go on.
@@ -121,6 +123,7 @@ impl Changes {
         let tell = found.clone();
         rounds.add(move || {
             if differs() {
+                thread::sleep(WRITTEN_AFTER);
                 tell.notify_one();
             }
         });
@@ -166,6 +169,23 @@ mod tests {
         while count.load(Ordering::Relaxed) <= than {
             thread::sleep(EVERY / 10);
         }
+    }
+
+    /// The time of docs/configuration.md.
+    #[tokio::test]
+    async fn what_changes_is_told_of_when_it_can_be_written() {
+        let (rounds, seen) = (Rounds::start().unwrap(), Arc::new(Mutex::new(None)));
+        let first = seen.clone();
+        let differs = move || {
+            let mut first = first.lock();
+            let is_first = first.is_none();
+            first.get_or_insert_with(Instant::now);
+            is_first
+        };
+        let mut changes = Changes::of(&rounds, differs).unwrap();
+        let asked = changes.next().await;
+        let since = seen.lock().unwrap().elapsed();
+        assert!(!asked && since >= WRITTEN_AFTER, "{since:?}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use crate::blocking;
 use crate::certificate::{Findings, Purpose, Unusable};
 use crate::config::{self, Challenge, TlsFiles};
-use crate::file_stamp::{FileStamp, stamps};
+use crate::file_stamp::{FileStamp, WRITTEN_AFTER, stamps};
 use crate::metrics::{Metrics, OfHandshake, Outcome};
 use crate::pem::Lack;
 use files::{Again, Loaded};
@@ -197,6 +197,8 @@ impl Tls {
                 }
                 continue;
             }
+            tokio::time::sleep(WRITTEN_AFTER).await;
+            let now = self.stamps().await?;
             // Files that were refused are tried again, but one complaint for each change is enough.
             let (this, complain) = (self.clone(), now != tried || asked);
             if blocking::run(move || this.reload(complain)).await? {

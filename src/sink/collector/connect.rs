@@ -25,7 +25,7 @@ use super::refusal::Remembering;
 use crate::blocking;
 use crate::certificate::{self, Findings, Purpose};
 use crate::config::{self, ForwardProtocol};
-use crate::file_stamp::{FileStamp, stamps};
+use crate::file_stamp::{FileStamp, WRITTEN_AFTER, stamps};
 use crate::metrics::Metrics;
 use crate::pem::{self, Lack};
 use crate::sink::body::Pieces;
@@ -140,15 +140,13 @@ impl Connect {
 
     /// Whether changed files were loaded. Blocks.
     fn look(&self) -> bool {
+        if self.files.stamps() == self.loaded.lock().of {
+            return false;
+        }
+        std::thread::sleep(WRITTEN_AFTER);
         let now = self.files.stamps();
-        let new = {
-            let mut loaded = self.loaded.lock();
-            if now == loaded.of {
-                return false;
-            }
-            // Files that were refused are tried again, but one complaint for each change is enough.
-            std::mem::replace(&mut loaded.tried, now.clone()) != now
-        };
+        // Files that were refused are tried again, but one complaint for each change is enough.
+        let new = std::mem::replace(&mut self.loaded.lock().tried, now.clone()) != now;
         match self.files.load().and_then(|held| held.worth_a_change(&self.files)) {
             Ok(held) => {
                 tracing::info!("the certificates of sink.forward were loaded again");
