@@ -1,13 +1,10 @@
 //! What the file system says of a file: whether it was changed or replaced, for files that are read again while the program runs, and who may read it.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// A file's time, length and inode; none when it cannot be looked at.
 pub(crate) type FileStamp = Option<(SystemTime, u64, u64)>;
-
-/// A file that was seen to change is read so much later: who writes it in place may not be done, and half of a list of keys or CAs is a list too.
-pub(crate) const WRITTEN_AFTER: Duration = Duration::from_millis(100);
 
 /// The stamp of each file, in this order.
 pub(crate) fn stamps<'a>(files: impl IntoIterator<Item = &'a Path>) -> Vec<FileStamp> {

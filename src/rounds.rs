@@ -15,10 +15,10 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::file_stamp::WRITTEN_AFTER;
-
 /// From one round to the next.
 const EVERY: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
+/// A file that was seen to change is read so much later: who writes it in place may not be done, and half of a list of keys or CAs is a list too.
+pub(crate) const WRITTEN_AFTER: Duration = Duration::from_millis(100);
 /// How often the guard looks whether the rounds go on.
 const GUARD_EVERY: Duration = EVERY.saturating_mul(3);
 

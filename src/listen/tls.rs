@@ -23,9 +23,10 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use crate::blocking;
 use crate::certificate::{Findings, Purpose, Unusable};
 use crate::config::{self, Challenge, TlsFiles};
-use crate::file_stamp::{FileStamp, WRITTEN_AFTER, stamps};
+use crate::file_stamp::{FileStamp, stamps};
 use crate::metrics::{Metrics, OfHandshake, Outcome};
 use crate::pem::Lack;
+use crate::rounds::WRITTEN_AFTER;
 use files::{Again, Loaded};
 
 use super::acme::Cache;

@@ -25,9 +25,10 @@ use super::refusal::Remembering;
 use crate::blocking;
 use crate::certificate::{self, Findings, Purpose};
 use crate::config::{self, ForwardProtocol};
-use crate::file_stamp::{FileStamp, WRITTEN_AFTER, stamps};
+use crate::file_stamp::{FileStamp, stamps};
 use crate::metrics::Metrics;
 use crate::pem::{self, Lack};
+use crate::rounds::WRITTEN_AFTER;
 use crate::sink::body::Pieces;
 
 /// Longest wait for a TCP connection.
