@@ -4,10 +4,12 @@
 //! spool on disk those who wait are answered after that sync; without, they wait on with their batch.
 //!
 //! A batch is sealed when it is full, or when it is `max_age` old and its lane has nothing to deliver: so batches grow by themselves while
-//! the sink is slow, and a quiet gateway does not drip small inserts. A table that takes no inserts keeps no other waiting.
+//! the sink is slow, and a quiet gateway does not drip small inserts. A table that takes no inserts keeps no other waiting
+//! ([`Deliveries::seals_at`]).
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -160,7 +162,7 @@ impl Assembler {
             Some(open.opened)
         } else {
             let feeds = open.size.parts.iter().map(|part| &part.table);
-            self.deliveries.lets_seal(self.signal, feeds).then(|| open.opened + self.rules.max_age)
+            self.deliveries.seals_at(self.signal, open.opened, self.ages(), feeds)
         };
         seal.into_iter().chain(deadline).min()
     }
@@ -178,6 +180,12 @@ impl Assembler {
             self.seal(open).await;
         }
         None
+    }
+
+    /// How old a batch is at least, and at most, when it is sealed by age. Without a spool half of the deadline is left for the sink.
+    fn ages(&self) -> (Duration, Duration) {
+        let most = if self.spool.is_durable() { Duration::MAX } else { self.rules.deadline / 2 };
+        (self.rules.max_age, most)
     }
 
     /// Without a spool: when those who wait are refused.

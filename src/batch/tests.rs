@@ -1,6 +1,7 @@
 //! Requests through a lane: what is answered, when, and what leaves no trace.
 
 mod of_repeats;
+mod of_sick_tables;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
@@ -276,63 +277,6 @@ async fn a_batch_of_which_some_is_in_is_not_pursued_for_ever() {
 pub(super) fn durable() -> Spool {
     let settings = Settings { limits: Limits::NONE, digest_ttl: Duration::from_secs(600) };
     Spool::open(Box::new(FaultyDisk::new(0)), &settings).unwrap().0
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_table_that_takes_no_inserts_keeps_no_other_waiting() {
-    for outcome in [
-        Outcome::Retry { why: "too many parts".into(), after: None },
-        Outcome::Hold { why: "no such table".into() },
-        Outcome::Unknown { why: "no answer".into() },
-    ] {
-        let path = Path::new(durable());
-        path.sink.always("b", Some(Act::Say(outcome.clone())));
-        path.send("sick b=1").await.unwrap();
-        tokio::time::sleep(RULES.max_age * 4).await;
-        for n in 0..5 {
-            path.send(&format!("r{n} a=1 b=1")).await.unwrap();
-            // Its batch is opened, grows old and is delivered.
-            tokio::time::sleep(RULES.max_age * 2).await;
-            assert_eq!(path.sink.stored("a").len(), n + 1, "{outcome:?}");
-        }
-        path.sink.always("b", None);
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(path.sink.stored("b").len(), 6);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn batches_grow_while_every_table_that_they_feed_takes_no_inserts() {
-    let path = Path::new(durable());
-    for table in ["a", "b"] {
-        path.sink.always(table, Some(Act::Say(Outcome::Retry { why: "away".into(), after: None })));
-    }
-    for n in 0..30 {
-        path.send(&format!("r{n} a=1 b=1")).await.unwrap();
-        tokio::time::sleep(RULES.max_age).await;
-    }
-    for table in ["a", "b"] {
-        path.sink.always(table, None);
-    }
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!((path.sink.stored("a").len(), path.sink.stored("b").len()), (30, 30));
-    let mut tokens = path.sink.tokens("a");
-    tokens.sort();
-    tokens.dedup();
-    assert_eq!(tokens.len(), 2, "the first one, and all that gathered behind it: {tokens:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slow_table_is_waited_for() {
-    let path = Path::new(durable());
-    path.sink.always("b", Some(Act::Wait(Duration::from_secs(20))));
-    for n in 0..20 {
-        path.send(&format!("r{n} a=1 b=1")).await.unwrap();
-        tokio::time::sleep(RULES.max_age).await;
-    }
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(path.sink.stored("b").len(), 20);
-    assert!(path.sink.tokens("b").len() <= 3, "it gets few large inserts");
 }
 
 #[tokio::test(start_paused = true)]

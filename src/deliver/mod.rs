@@ -11,18 +11,16 @@
 //!   way, and a look before it arrives would find nothing: the rows would go again, and be there twice. It waits outside too, until [`STRAGGLERS`] is
 //!   over.
 //!
-//! A lane seals its batch by age once it has nothing to deliver ([`Deliveries::lets_seal`]). A table that takes no inserts does not count for that: what
-//! waits for it says nothing about the lane's other tables. A batch that would feed such tables only grows on.
-//!
 //! Read on in [`doubt`] (what follows from an answer), [`part`] (one part's course), [`piece`] (dividing what the sink does not take),
 //! [`pace`] (how much a table is given at once), [`turns`] (which of several shards a part goes to),
-//! [`shipment`] (when a batch may still be given up) and [`audience`] (who is told what).
+//! [`sealing`] (when a lane may seal its batch by age), [`shipment`] (when a batch may still be given up) and [`audience`] (who is told what).
 
 mod audience;
 mod doubt;
 mod pace;
 mod part;
 mod piece;
+mod sealing;
 mod shipment;
 mod standing;
 mod table;
@@ -50,7 +48,7 @@ use crate::sink::{AfterUnknown, Shards, Sink};
 use crate::spool::{Batch, Counts, Summary};
 use part::{Context, Job, Turn};
 use shipment::Shipment;
-use standing::{Standing, Stuck};
+use standing::Stuck;
 use table::Table;
 use turns::Turns;
 use watch::{Report, Watch};
@@ -131,18 +129,6 @@ impl Deliveries {
         }
     }
 
-    /// Whether a batch of a lane that feeds these tables may be sealed by age: the lane has nothing to deliver, but for tables that take
-    /// no inserts now, and at least one of these tables does.
-    pub(crate) fn lets_seal<'a>(&self, signal: Signal, mut feeds: impl Iterator<Item = &'a Arc<str>>) -> bool {
-        let tables = self.tables.lock();
-        is_idle(&tables, signal) && feeds.any(|name| tables.get(name).is_none_or(|table| !table.is_sick()))
-    }
-
-    /// Returns when [`Deliveries::lets_seal`] may have another answer. For one waiter a lane.
-    pub(crate) async fn idle(&self, signal: Signal) {
-        self.idle[signal.index()].notified().await;
-    }
-
     /// Whether nothing is being delivered or waits for its turn; what is held or early is neither.
     #[cfg(test)]
     pub(crate) fn is_at_rest(&self) -> bool {
@@ -203,7 +189,8 @@ impl Deliveries {
             Table::new(signal, turns)
         });
         let done = change(table);
-        if is_idle(&tables, signal) {
+        table.note_health();
+        if sealing::is_idle(&tables, signal) {
             self.idle[signal.index()].notify_one();
         }
         done
@@ -248,7 +235,7 @@ impl Deliveries {
     /// A worker: as long as its table has jobs.
     async fn work(self: Arc<Self>, name: Arc<str>, signal: Signal) {
         while let Some(mut job) = self.with_table(&name, signal, Table::pop) {
-            let standing = Arc::<Standing>::default();
+            let standing = Arc::new(job.standing.next_turn());
             job.standing = standing.clone();
             let this = self.clone();
             let turn = tokio::spawn(async move { this.turn(job).await });
@@ -338,6 +325,7 @@ impl Deliveries {
         self.watch.held(&name, job.held_at, if held { 1 } else { -1 });
         self.with_table(&name, signal, |table| {
             table.held = if held { table.held + 1 } else { table.held.saturating_sub(1) };
+            table.took &= !(held && job.standing.is_new_trouble());
         });
     }
 
@@ -390,9 +378,4 @@ impl Deliveries {
         metrics.batches_waiting.get_or_create(&of).inc_by(sign);
         metrics.batch_bytes_waiting.get_or_create(&of).inc_by(sign.saturating_mul(bytes));
     }
-}
-
-/// Whether a lane has nothing to deliver that counts.
-fn is_idle(tables: &BTreeMap<Arc<str>, Table>, signal: Signal) -> bool {
-    tables.values().all(|table| table.signal != signal || table.counting() == 0)
 }

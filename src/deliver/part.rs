@@ -49,7 +49,7 @@ pub(super) struct Job {
     owed: Vec<Note>,
     /// In the sink's words, why it came to wait for a person.
     pub(super) held: Option<Arc<str>>,
-    /// It is held for requests that stand alone, and others of it are in: its table takes what it is given.
+    /// It is held for requests that stand alone, and others of it are in.
     pub(super) apart: bool,
     took: bool,
     /// How it stands with its table's workers, in this turn.
@@ -347,7 +347,7 @@ impl Job {
         }
         match verdict {
             Verdict::In { despite } => {
-                context.stuck.set(false);
+                context.stuck.took();
                 watch.report(table, self.place_of_shard(), Report::In(delivery));
                 watch.report(
                     table,

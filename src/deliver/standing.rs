@@ -14,9 +14,21 @@ pub(super) struct Standing {
     stuck: AtomicBool,
     aside: AtomicBool,
     stepped_aside: Notify,
+    /// It has failed before, in this turn or an earlier one.
+    troubled: AtomicBool,
 }
 
 impl Standing {
+    /// For the job's next turn.
+    pub(super) fn next_turn(&self) -> Standing {
+        Standing { troubled: self.troubled.load(Ordering::Acquire).into(), ..Standing::default() }
+    }
+
+    /// Whether this is the job's first trouble.
+    pub(super) fn is_new_trouble(&self) -> bool {
+        !self.troubled.swap(true, Ordering::AcqRel)
+    }
+
     /// The file of its batch gives or takes nothing: its worker goes on with other jobs, and it waits by itself.
     pub(super) fn step_aside(&self) {
         if !self.aside.swap(true, Ordering::AcqRel) {
@@ -60,8 +72,15 @@ impl<'a> Stuck<'a> {
         if !aside && self.standing.stuck.swap(stuck, Ordering::AcqRel) != stuck {
             self.deliveries.with_table(self.table, self.signal, |table| {
                 table.stuck = if stuck { table.stuck + 1 } else { table.stuck.saturating_sub(1) };
+                table.took &= !(stuck && self.standing.is_new_trouble());
             });
         }
+    }
+
+    /// Some of it is in.
+    pub(super) fn took(&self) {
+        self.set(false);
+        self.deliveries.with_table(self.table, self.signal, |table| table.took = true);
     }
 }
 

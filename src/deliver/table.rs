@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::part::{Job, Rank};
 use super::turns::Turns;
@@ -24,6 +25,10 @@ pub(super) struct Table {
     pub(super) held: usize,
     /// Those of them that say nothing about the table: [`Job::apart`].
     apart: usize,
+    /// Something is in since a job came to be in trouble: whatever keeps that one, the table takes others.
+    pub(super) took: bool,
+    /// Since when it takes nothing, as far as is known.
+    sick_since: Option<Instant>,
     /// Not in the queue before what an earlier process had under way has arrived.
     pub(super) early: usize,
     /// Its shards' turns, and how much each is given at once.
@@ -42,6 +47,8 @@ impl Table {
             stuck: 0,
             held: 0,
             apart: 0,
+            took: false,
+            sick_since: None,
             early: 0,
             turns,
             mended: Arc::default(),
@@ -77,12 +84,23 @@ impl Table {
         if self.takes_nothing() { 0 } else { self.fresh + self.working.saturating_sub(self.stuck) }
     }
 
-    /// Takes no inserts now, or waits for a person.
-    pub(super) fn is_sick(&self) -> bool {
-        (self.held > self.apart && !self.turns.any_is_well()) || self.takes_nothing()
+    /// Since when it takes no inserts, or waits for a person; `None` when it does neither.
+    pub(super) fn sick_since(&self) -> Option<Instant> {
+        self.sick_since
+    }
+
+    /// To be called after every change.
+    pub(super) fn note_health(&mut self) {
+        let waits = self.held > self.apart && !self.takes_others();
+        let sick = waits || self.takes_nothing();
+        self.sick_since = sick.then(|| self.sick_since.unwrap_or_else(Instant::now));
     }
 
     fn takes_nothing(&self) -> bool {
-        self.working > 0 && self.working == self.stuck && !self.turns.any_is_well()
+        self.working > 0 && self.working == self.stuck && !self.takes_others()
+    }
+
+    fn takes_others(&self) -> bool {
+        self.took || self.turns.any_is_well()
     }
 }

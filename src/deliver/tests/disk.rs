@@ -33,7 +33,7 @@ async fn files_that_may_not_be_read_keep_nobody_else_waiting() {
     finished(&deliveries, 3).await;
     idle(&deliveries).await;
     assert_eq!(sink.stored("a").len(), 3);
-    assert!(deliveries.lets_seal(Signal::Logs, [&Arc::from("a")].into_iter()), "the lane goes on");
+    assert!(seals_at_once(&deliveries, "a"), "the lane goes on");
     assert!(spool.remark().unwrap().contains("cannot be read"), "{:?}", spool.remark());
     disk.deny(None);
     finished(&deliveries, 0).await;

@@ -146,10 +146,7 @@ async fn what_nobody_understands_keeps_its_neighbours_for_seconds_only() {
         assert!(sink.stored("a").values().all(|rows| *rows == 2), "{rule:?}: nothing is there twice");
         let health = deliveries.tables()["a"].clone();
         assert_eq!((health.held, health.rows_at_once), (1, None), "{rule:?}");
-        assert!(
-            deliveries.lets_seal(Signal::Logs, [&Arc::from("a")].into_iter()),
-            "what comes next is not kept waiting"
-        );
+        assert!(seals_at_once(&deliveries, "a"), "what comes next is not kept waiting");
         assert_eq!(spool.totals().quarantined.total_rows(), 0);
     }
 }
