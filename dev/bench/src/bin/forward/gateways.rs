@@ -128,7 +128,7 @@ fn nginx_config(folder: &Path, tls: &Certificates, port: u16, sink: u16) -> Stri
 
 async fn otelgate(folder: &Path, tls: &Certificates, port: u16, sink: u16) -> Result<Gateway> {
     let config = Config::new(folder, "").ports(port, 0).tls(tls).key(&key());
-    config.forward(&format!("http://127.0.0.1:{sink}"), "grpc").section("batch: { max_age: 20ms }").start().await
+    config.forward(&format!("http://127.0.0.1:{sink}"), "grpc").start().await
 }
 
 async fn spawn(command: &mut Command, port: u16) -> Result<Child> {
