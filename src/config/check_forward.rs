@@ -7,8 +7,8 @@ use http::Uri;
 
 use super::rules::{is_loopback, secret};
 use super::section::Section;
-use super::value::{count, positive_size, positive_time};
-use super::{Forward, ForwardCompression, ForwardProtocol, tls_files};
+use super::value::{count, positive_size, positive_time, word};
+use super::{Endpoint, Forward, ForwardCompression, ForwardProtocol, tls_files};
 use crate::certificate::Purpose;
 
 /// What gRPC servers take unless they are told otherwise.
@@ -21,10 +21,10 @@ pub(super) fn forward(s: &Section<'_>) -> Forward {
         s.mistake("endpoint", "is missing; write for example http://collector:4317");
     }
     let protocol = s.or("protocol", ForwardProtocol::Grpc, protocol);
-    let endpoints = s.list("endpoint", |text| endpoint(text, protocol)).unwrap_or_default();
+    let endpoints: Vec<_> = s.entries("endpoint", "url", |s| endpoint(s, protocol)).into_iter().flatten().collect();
     let token = s.has("token").then(|| secret(s, "token")).flatten();
     let far = |url: &&Uri| url.scheme_str() == Some("http") && !is_loopback(url);
-    if let Some(url) = endpoints.iter().find(far) {
+    if let Some(url) = endpoints.iter().map(|endpoint| &endpoint.url).find(far) {
         let what = if token.is_some() { "token and telemetry travel" } else { "telemetry travels" };
         s.warning("endpoint", format!("{what} readable to {url}; use https, or a network that nobody else is on"));
     }
@@ -34,6 +34,7 @@ pub(super) fn forward(s: &Section<'_>) -> Forward {
         tls_files::check_ca(s, "ca_file", file);
     }
     Forward {
+        zone: zone(s, &endpoints),
         endpoints,
         protocol,
         compression: s.or("compression", ForwardCompression::None, compression),
@@ -44,6 +45,28 @@ pub(super) fn forward(s: &Section<'_>) -> Forward {
         timeout: s.or("timeout", Duration::from_secs(30), positive_time),
         exports_per_signal: s.or("exports_per_signal", 4, count),
     }
+}
+
+fn endpoint(s: &Section<'_>, protocol: ForwardProtocol) -> Option<Endpoint> {
+    let remedy = "write for example http://collector:4317";
+    let (url, zone) = (s.required("url", remedy, |text| endpoint_url(text, protocol)), s.optional("zone", word));
+    Some(Endpoint { url: url?, zone })
+}
+
+/// The zone that otelgate is in. One configuration may serve gateways of which some do not know theirs: `${env:ZONE:-}`.
+fn zone(s: &Section<'_>, endpoints: &[Endpoint]) -> Option<String> {
+    let zoned = endpoints.iter().any(|endpoint| endpoint.zone.is_some());
+    if !s.has("zone") {
+        if zoned {
+            s.mistake("zone", "is missing; say which zone this otelgate is in, for example `zone: \"${env:ZONE}\"`");
+        }
+        return None;
+    }
+    let zone = (!s.is_absent("zone")).then(|| s.optional("zone", word)).flatten()?;
+    if !endpoints.iter().any(|endpoint| endpoint.zone.as_ref() == Some(&zone)) {
+        s.warning("zone", format!("no endpoint is in the zone {zone}; all of them are used alike"));
+    }
+    Some(zone)
 }
 
 /// An export request holds records of many keys and may lie on a disk, where no key is ever written.
@@ -76,7 +99,7 @@ fn client_certificate(s: &Section<'_>) -> Option<(PathBuf, PathBuf)> {
     }
 }
 
-fn endpoint(text: &str, protocol: ForwardProtocol) -> Result<Uri, String> {
+fn endpoint_url(text: &str, protocol: ForwardProtocol) -> Result<Uri, String> {
     let wrong = || "is not a URL; write for example http://collector:4317".to_owned();
     let url: Uri = text.parse().map_err(|_| wrong())?;
     let authority = url.authority().ok_or_else(wrong)?;

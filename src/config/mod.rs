@@ -59,7 +59,7 @@ pub use load::{Loaded, load, load_keys_place, load_places};
 pub use of_keys::KeyEntry;
 pub(crate) use of_keys::{ClickStackKeys, KeyDefaults, KeyLimits, Keys, OidcIssuer, OidcRule, SharedLimits};
 pub use of_sink::{BlockCompression, ClickHouse, Forward, Layout, Login, Quorum, Replicated, SinkConfig, Ttl};
-pub(crate) use of_sink::{ForwardCompression, ForwardProtocol};
+pub(crate) use of_sink::{Endpoint, ForwardCompression, ForwardProtocol};
 pub(crate) use of_tls::{Acme, CertificateFiles, Challenge, Eab, Tls, TlsFiles, TlsVersion};
 pub(crate) use origin::AllowedOrigins;
 pub(crate) use recorder::{Recorder, Seen};

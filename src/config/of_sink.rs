@@ -17,8 +17,10 @@ pub enum SinkConfig {
 /// Section `sink.forward`.
 #[derive(Debug, Clone)]
 pub struct Forward {
-    /// Where to: scheme, host, port; with `protocol: http` also the path before `/v1/…`.
-    pub(crate) endpoints: Vec<http::Uri>,
+    /// Where to.
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// The zone that otelgate is in, whose endpoints are used as long as one of them is well; none: all are alike.
+    pub(crate) zone: Option<String>,
     /// How requests are written.
     pub(crate) protocol: ForwardProtocol,
     /// How their bytes are compressed.
@@ -35,6 +37,15 @@ pub struct Forward {
     pub(crate) timeout: Duration,
     /// Exports in flight for one signal.
     pub(crate) exports_per_signal: usize,
+}
+
+/// One of `sink.forward.endpoint`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// Scheme, host, port; with `protocol: http` also the path before `/v1/…`.
+    pub(crate) url: http::Uri,
+    /// Where it stands, as a person named it.
+    pub(crate) zone: Option<String>,
 }
 
 /// `sink.forward.protocol`.

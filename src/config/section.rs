@@ -244,7 +244,18 @@ impl<'r> Section<'r> {
         each.collect()
     }
 
-    /// A list of lists of sections. A single value stands for a section with the field `short`, and what is no list for a list of one.
+    /// A list of sections, or one without a list. A single value stands for a section with the field `short`.
+    pub(super) fn entries<T>(
+        &self,
+        name: &'static str,
+        short: &str,
+        mut read: impl FnMut(&Section<'_>) -> T,
+    ) -> Vec<T> {
+        let field = self.field(name);
+        field.map_or_else(Vec::new, |field| self.entries_of(&field.value, &self.path_of(name), short, &mut read))
+    }
+
+    /// A list of what [`Self::entries`] reads.
     pub(super) fn groups<T>(
         &self,
         name: &'static str,
@@ -252,32 +263,37 @@ impl<'r> Section<'r> {
         mut read: impl FnMut(&Section<'_>) -> T,
     ) -> Vec<Vec<T>> {
         let Some(field) = self.field(name) else { return Vec::new() };
-        let path = self.path_of(name);
-        let items = |node: &'r Node, path: &str| match &node.kind {
-            Kind::List(items) if items.is_empty() => {
-                self.reader.mistake(node.mark, path, "is an empty list".to_owned());
-                &[][..]
-            }
-            Kind::List(items) => items,
-            _ => std::slice::from_ref(node),
-        };
-        let mut groups = Vec::new();
-        for (at, group) in items(&field.value, &path).iter().enumerate() {
-            let path = format!("{path}[{at}]");
-            let each = items(group, &path).iter().enumerate().map(|(at, item)| {
-                let path = format!("{path}[{at}]");
-                let (mark, chars, value) = (item.mark, item.chars.clone(), item.clone());
-                let field = Field { name: short.to_owned(), mark, chars: chars.clone(), value };
-                let of_one = Node { mark, chars, kind: Kind::Map(vec![field]) };
-                let item = if matches!(item.kind, Kind::Scalar(_)) { &of_one } else { item };
-                let section = Section::open(self.reader, path, item.mark, Some(item));
-                let value = read(&section);
-                section.close();
-                value
-            });
-            groups.push(each.collect());
+        let groups = self.items(&field.value, &self.path_of(name));
+        groups.into_iter().map(|(group, path)| self.entries_of(group, &path, short, &mut read)).collect()
+    }
+
+    /// What is listed here, or what is here without a list, each with its path.
+    fn items(&self, node: &'r Node, path: &str) -> Vec<(&'r Node, String)> {
+        let Kind::List(items) = &node.kind else { return vec![(node, path.to_owned())] };
+        if items.is_empty() {
+            self.reader.mistake(node.mark, path, "is an empty list".to_owned());
         }
-        groups
+        items.iter().enumerate().map(|(at, item)| (item, format!("{path}[{at}]"))).collect()
+    }
+
+    fn entries_of<T>(
+        &self,
+        node: &'r Node,
+        path: &str,
+        short: &str,
+        read: &mut impl FnMut(&Section<'_>) -> T,
+    ) -> Vec<T> {
+        let each = self.items(node, path).into_iter().map(|(item, path)| {
+            let (mark, chars, value) = (item.mark, item.chars.clone(), item.clone());
+            let field = Field { name: short.to_owned(), mark, chars: chars.clone(), value };
+            let of_one = Node { mark, chars, kind: Kind::Map(vec![field]) };
+            let item = if matches!(item.kind, Kind::Scalar(_)) { &of_one } else { item };
+            let section = Section::open(self.reader, path, item.mark, Some(item));
+            let value = read(&section);
+            section.close();
+            value
+        });
+        each.collect()
     }
 
     /// A section whose names are free: each with its text. Names that are there twice are reported.

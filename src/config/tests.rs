@@ -188,10 +188,21 @@ fn forwarding() {
         ("endpoint: 'https://c', cert_file: certs/server.crt", "needs its private key"),
         ("endpoint: 'https://c', max_message_bytes: 1KiB", "too small"),
         ("endpoint: 'https://c', compression: lz4", "known are none, gzip, zstd"),
+        ("endpoint: { zone: a }, zone: a", "1 sink.forward.endpoint.url: is missing"),
+        ("endpoint: ['https://c', { url: 'ftp://d' }]", "1 sink.forward.endpoint[1].url: `ftp://d` is neither"),
+        ("endpoint: ['https://c', { url: 'https://d', zones: a }]", "did you mean `zone`?"),
+        ("endpoint: ['https://c', { url: 'https://d', zone: a }]", "1 sink.forward.zone: is missing"),
+        ("endpoint: []", "is an empty list"),
     ] {
         let found = lines(load(fields).unwrap_err().0);
         assert!(found.len() == 1 && found[0].contains(remedy), "{fields}: {found:#?}");
     }
+    let zoned =
+        |zone| load(&format!("endpoint: ['https://c', {{ url: 'https://d', zone: a }}], zone: '{zone}'")).unwrap();
+    let SinkConfig::Forward(near) = zoned("a").config.sink else { panic!("not forward") };
+    assert_eq!((near.zone.as_deref(), near.endpoints[1].zone.as_deref()), (Some("a"), Some("a")));
+    assert!(lines(zoned("${env:UNSET:-}").warnings).is_empty());
+    assert!(lines(zoned("b").warnings)[0].contains("no endpoint is in the zone b"));
     let far = load("endpoint: 'http://c:4317', token: '${env:PW}'").unwrap();
     assert!(lines(far.warnings)[0].contains("token and telemetry travel readable to http://c:4317/"));
 }

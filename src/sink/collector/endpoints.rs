@@ -1,8 +1,9 @@
 //! Where exports go: the addresses of the configured endpoints, and which of them is to be taken next.
 //!
 //! Each address that a name resolves to is a peer of its own; names are resolved again, and changed certificates read, every [`REFRESH`]
-//! and whenever a peer cannot be reached or does not take our credentials. The peer with the fewest exports in flight is taken among those that did well last; one that failed is left alone for
-//! a while that doubles. When all failed, the one whose time is over first is tried: an endpoint that is back is found by an export.
+//! and whenever a peer cannot be reached or does not take our credentials. Among those that did well last, peers of otelgate's own zone come first where one was configured, then the one with
+//! the fewest exports in flight; one that failed is left alone for a while that doubles. When all failed, the one whose time is over first is
+//! tried: an endpoint that is back is found by an export.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::connect::{Connect, Connections};
+use crate::config;
 
 /// How often names are resolved again.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -27,10 +29,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// All peers.
 #[derive(Debug)]
 pub(super) struct Endpoints {
-    configured: Vec<Uri>,
+    /// Those of the own zone first: an address that is in two zones counts as here.
+    configured: Vec<Configured>,
     connect: Arc<Connect>,
     peers: Mutex<Vec<Arc<Peer>>>,
     trouble: Notify,
+}
+
+#[derive(Debug)]
+struct Configured {
+    uri: Uri,
+    far: bool,
 }
 
 /// One address of one endpoint.
@@ -40,6 +49,8 @@ pub(super) struct Peer {
     pub(super) uri: Uri,
     pub(super) address: SocketAddr,
     pub(super) connections: Connections,
+    /// In another zone than otelgate.
+    far: bool,
     in_flight: AtomicUsize,
     health: Mutex<Health>,
 }
@@ -61,7 +72,11 @@ impl Drop for Lease {
 }
 
 impl Endpoints {
-    pub(super) fn new(configured: Vec<Uri>, connect: Connect) -> Endpoints {
+    pub(super) fn new(config: &config::Forward, connect: Connect) -> Endpoints {
+        let far = |zone: &Option<String>| config.zone.is_some() && *zone != config.zone;
+        let each = config.endpoints.iter().map(|one| Configured { uri: one.url.clone(), far: far(&one.zone) });
+        let mut configured: Vec<_> = each.collect();
+        configured.sort_by_key(|endpoint| endpoint.far);
         Endpoints { configured, connect: Arc::new(connect), peers: Mutex::default(), trouble: Notify::new() }
     }
 
@@ -75,10 +90,13 @@ impl Endpoints {
         // Healthy ones first (`None` is less than any time), then those whose time is over first.
         let rank = |peer: &&Arc<Peer>| {
             let until = peer.health.lock().until.filter(|until| *until > now);
-            (until, peer.in_flight.load(Ordering::Acquire))
+            (until, peer.far, peer.in_flight.load(Ordering::Acquire))
         };
         let peer = peers.iter().filter(|peer| !tried.contains(&peer.address)).min_by_key(rank)?.clone();
         peer.in_flight.fetch_add(1, Ordering::AcqRel);
+        if peer.far && peers.iter().any(|peer| !peer.far) {
+            crate::limited!(warn, endpoint = %peer.uri, "no endpoint of this zone does well; an export goes to another zone");
+        }
         Some(Lease(peer))
     }
 
@@ -94,8 +112,9 @@ impl Endpoints {
     /// Resolves every name, and looks whether certificates changed. An address that is still there keeps its connections, unless they
     /// were made with old certificates; a name that cannot be resolved keeps its addresses.
     async fn resolve(&self) {
-        let mut found: Vec<(Uri, Option<Vec<SocketAddr>>)> = Vec::new();
-        for uri in &self.configured {
+        let mut found: Vec<(&Configured, Option<Vec<SocketAddr>>)> = Vec::new();
+        for endpoint in &self.configured {
+            let uri = &endpoint.uri;
             let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
             let secure = uri.scheme_str() == Some("https");
             let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -106,17 +125,17 @@ impl Endpoints {
                     None
                 }
             };
-            found.push((uri.clone(), addresses));
+            found.push((endpoint, addresses));
         }
         let renewed = self.connect.refresh().await;
         let mut peers = self.peers.lock();
         let mut before = std::mem::take(&mut *peers);
         if renewed {
-            let again = |peer: &Arc<Peer>| Arc::new(Peer::new(peer.uri.clone(), peer.address, &self.connect));
+            let again = |peer: &Arc<Peer>| Arc::new(Peer::new(&peer.uri, peer.far, peer.address, &self.connect));
             before = before.iter().map(again).collect();
         }
-        for (uri, addresses) in found {
-            let of_this = || before.iter().filter(|peer| peer.uri == uri);
+        for (Configured { uri, far }, addresses) in found {
+            let of_this = || before.iter().filter(|peer| peer.uri == *uri);
             let Some(addresses) = addresses else {
                 peers.extend(of_this().cloned());
                 continue;
@@ -124,7 +143,7 @@ impl Endpoints {
             for address in addresses {
                 if !peers.iter().any(|peer| peer.address == address) {
                     let known = of_this().find(|peer| peer.address == address).cloned();
-                    peers.push(known.unwrap_or_else(|| Arc::new(Peer::new(uri.clone(), address, &self.connect))));
+                    peers.push(known.unwrap_or_else(|| Arc::new(Peer::new(uri, *far, address, &self.connect))));
                 }
             }
         }
@@ -137,9 +156,9 @@ impl Endpoints {
 }
 
 impl Peer {
-    fn new(uri: Uri, address: SocketAddr, connect: &Connect) -> Peer {
+    fn new(uri: &Uri, far: bool, address: SocketAddr, connect: &Connect) -> Peer {
         let connections = connect.to(address);
-        Peer { uri, address, connections, in_flight: AtomicUsize::new(0), health: Mutex::default() }
+        Peer { uri: uri.clone(), far, address, connections, in_flight: AtomicUsize::new(0), health: Mutex::default() }
     }
 
     /// It did what it was asked to.

@@ -71,7 +71,7 @@ impl Collector {
     /// # Errors
     /// [`SetupError`]: a file that cannot be read or used.
     pub(crate) fn new(config: &config::Forward, metrics: Arc<Metrics>) -> Result<Arc<Collector>, SetupError> {
-        let endpoints = Arc::new(Endpoints::new(config.endpoints.clone(), Connect::new(config, metrics.clone())?));
+        let endpoints = Arc::new(Endpoints::new(config, Connect::new(config, metrics.clone())?));
         tokio::spawn(keep_current(Arc::downgrade(&endpoints)));
         Ok(Arc::new(Collector {
             endpoints,

@@ -19,7 +19,8 @@ pub(crate) const PROTOCOLS: [ForwardProtocol; 2] = [ForwardProtocol::Grpc, Forwa
 
 pub(crate) fn settings(protocol: ForwardProtocol, endpoints: &[SocketAddr]) -> config::Forward {
     config::Forward {
-        endpoints: endpoints.iter().map(|address| format!("http://{address}").parse().unwrap()).collect(),
+        endpoints: endpoints.iter().map(|address| in_zone(*address, None)).collect(),
+        zone: None,
         protocol,
         compression: ForwardCompression::None,
         token: Some(Secret::new("Bearer of-the-collector")),
@@ -29,6 +30,10 @@ pub(crate) fn settings(protocol: ForwardProtocol, endpoints: &[SocketAddr]) -> c
         timeout: Duration::from_secs(1),
         exports_per_signal: 4,
     }
+}
+
+fn in_zone(address: SocketAddr, zone: Option<&str>) -> config::Endpoint {
+    config::Endpoint { url: format!("http://{address}").parse().unwrap(), zone: zone.map(str::to_owned) }
 }
 
 pub(crate) fn collector(settings: &config::Forward) -> Arc<Collector> {
@@ -249,6 +254,29 @@ async fn the_least_busy_endpoint_is_taken() {
         assert_eq!(one.await.unwrap(), Outcome::Delivered);
     }
     assert_eq!(endpoints.map(|endpoint| endpoint.seen().len()), [2, 2]);
+}
+
+#[tokio::test]
+async fn another_zone_is_taken_while_none_of_the_own_does_well() {
+    let busy = || no(503, &[("retry-after", "4")]);
+    let near = [Endpoint::start([busy()]).await, Endpoint::start([busy()]).await];
+    let far = [Endpoint::start([]).await, Endpoint::start([]).await];
+    let endpoints = [(&far[0], None), (&far[1], Some("b")), (&near[0], Some("a")), (&near[1], Some("a"))];
+    let settings = config::Forward {
+        endpoints: endpoints.map(|(endpoint, zone)| in_zone(endpoint.address, zone)).to_vec(),
+        zone: Some("a".to_owned()),
+        ..settings(ForwardProtocol::Http, &[])
+    };
+    let collector = collector(&settings);
+    let (part, _) = part(Signal::Logs, &collector);
+    let deliver = async || letter(&collector.deliver(&part).await);
+    let seen = |endpoints: &[Endpoint; 2]| endpoints.each_ref().map(|endpoint| endpoint.seen().len());
+    assert_eq!([deliver().await, deliver().await, deliver().await], ['r', 'r', 'd']);
+    assert_eq!((seen(&near), seen(&far)), ([1, 1], [1, 0]), "its own zone first");
+    while seen(&near) == [0, 0] {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(deliver().await, 'd');
+    }
 }
 
 #[tokio::test]
