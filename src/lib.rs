@@ -8,7 +8,7 @@
 //! cli                                        its subcommands
 //! serve                                      opens and closes everything
 //! doctor                                     looks at what is wrong with the whole
-//! telemetry                                  what otelgate says of itself, by everybody's path
+//! telemetry                                  what otelgate says of itself, sent on the path below like all else
 //! gateway                                    the path on one page
 //! batch | shutdown                           group, repeat, close
 //! listen                                     accept, TLS, peers
@@ -19,8 +19,8 @@
 //! spool | sink/clickhouse | sink/collector   keep until delivered | where to
 //! sink                                       what every sink is; the spool does not see it
 //! config | otlp                              what was written | what was sent
-//! waiting                                    the ground, from here on: who waits for what, and
-//! memory                                     what a request holds meanwhile
+//! waiting                                    from here on the ground below all rooms: who waits for what
+//! memory                                     what a request holds while it is served
 //! blocking                                   work off the reactor
 //! reply                                      the one table of refusals
 //! chunk | signal                             the seam to a sink's encoding | what every request carries
