@@ -106,8 +106,8 @@ fuzz: ## build the fuzz targets, run each for a minute (TIME=seconds, TARGETS="â
 doc: ## the code's documentation, without a warning
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --no-deps --workspace --document-private-items
 
-book: ## the documentation as a book (target/book), where mdBook is installed
-	@if command -v mdbook >/dev/null; then mdbook build --dest-dir target/book; else echo "SKIPPED: the book, because mdbook is not installed (cargo install mdbook)"; fi
+book: ## the documentation as a book (target/book/html), built by mdBook, which takes minutes to build once
+	scripts/book.sh
 
 lint-docker: ## lint the Dockerfile
 	"$$(scripts/tool.sh hadolint)" Dockerfile

