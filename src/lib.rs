@@ -25,8 +25,8 @@
 //! reply                                      the one table of refusals
 //! chunk | signal                             the seam to a sink's encoding | what every request carries
 //! metrics | readiness | notes                instruments
-//! https                                      how clients connect
-//! network | proxied | limited | file_stamp | rounds | causes | state_file | varint | certificate | pem   small tools
+//! https | rounds                             how clients connect | what changes without telling
+//! network | proxied | limited | file_stamp | causes | state_file | varint | certificate | pem   small tools
 //! ```
 //!
 //! | step of a request | room |

@@ -131,7 +131,7 @@ pub async fn serve(
         metrics: metrics.clone(),
     };
     if let Some(tls) = tls {
-        keep_certificates(tls, reload.config.tls.acme(), (&readiness, &metrics), &mut beside);
+        keep_certificates(tls, reload.config.tls.acme(), &rounds, (&readiness, &metrics), &mut beside);
     }
     // Bound before, so that an address in use is an error of the start; served only now that everything behind is there.
     let listeners = bound.serve(move |request| {
@@ -181,13 +181,14 @@ async fn bind(
 fn keep_certificates(
     tls: Arc<listen::Tls>,
     acme: Option<&config::Acme>,
+    rounds: &Rounds,
     (readiness, metrics): (&Readiness, &Arc<Metrics>),
     beside: &mut JoinSet<()>,
 ) {
     if let Some(acme) = acme {
         beside.spawn(listen::keep_certificate(acme.clone(), tls.clone(), readiness.clone(), metrics.clone()));
     }
-    beside.spawn(until_it_fails("certificates are no longer reread", tls.keep_current()));
+    beside.spawn(until_it_fails("certificates are no longer reread", tls.keep_current(rounds.clone())));
 }
 
 /// The admin listener, open from the beginning of the start.

@@ -23,16 +23,13 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use crate::blocking;
 use crate::certificate::{Findings, Purpose, Unusable};
 use crate::config::{self, Challenge, TlsFiles};
-use crate::file_stamp::{FileStamp, stamps};
 use crate::metrics::{Metrics, OfHandshake, Outcome};
 use crate::pem::Lack;
-use crate::rounds::WRITTEN_AFTER;
+use crate::rounds::{Files, Rounds};
 use files::{Again, Loaded};
 
 use super::acme::Cache;
 
-/// How often the files' times are looked at.
-const RELOAD_EVERY: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
 /// How often a certificate that is over, or soon will be, is spoken of again.
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -99,8 +96,7 @@ pub(crate) struct Tls {
     files: TlsFiles,
     /// Where the certificates are shown.
     listeners: Vec<SocketAddr>,
-    /// Of the files, from before they were first read: whoever changes them while the rest starts is noticed.
-    first_stamps: Vec<FileStamp>,
+    followed: Arc<Files>,
     in_use: ArcSwap<InUse>,
     /// Grows with each change of what is in use.
     generation: AtomicU64,
@@ -129,12 +125,12 @@ impl Tls {
         metrics: Arc<Metrics>,
     ) -> Result<Option<Arc<Self>>, TlsError> {
         let config::Tls::Files(files) = tls else { return Ok(None) };
-        let first_stamps = stamps_of(files);
+        let followed = Files::new(files.all());
         let loaded = Loaded::first(files)?;
         loaded.measure(files, &metrics);
         let in_use = ArcSwap::from_pointee(InUse::new(loaded, files)?);
         let (files, listeners) = (files.clone(), listeners.to_vec());
-        Ok(Some(Arc::new(Tls { files, listeners, first_stamps, in_use, generation: AtomicU64::new(0), metrics })))
+        Ok(Some(Arc::new(Tls { files, listeners, followed, in_use, generation: AtomicU64::new(0), metrics })))
     }
 
     /// What the next handshake uses.
@@ -178,68 +174,51 @@ impl Tls {
         }
     }
 
-    /// Loads the files again whenever they change, and at SIGHUP; never ends.
-    pub(crate) async fn keep_current(self: Arc<Self>) -> io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut loaded = self.first_stamps.clone();
-        let mut tried = loaded.clone();
-        let mut reminded = Instant::now();
+    /// Loads the files again whenever one of `rounds` finds them changed, and at SIGHUP; never ends.
+    pub(crate) async fn keep_current(self: Arc<Self>, rounds: Rounds) -> io::Result<()> {
+        let mut changes = self.followed.changes(&rounds)?;
+        let (reminds, mut reminded) = (self.clone(), Instant::now());
+        rounds.add(move || {
+            if reminded.elapsed() >= REMIND_EVERY {
+                reminded = Instant::now();
+                reminds.remind();
+            }
+        });
         loop {
-            let asked = tokio::select! {
-                () = tokio::time::sleep(RELOAD_EVERY) => false,
-                _ = hangup.recv() => true,
-            };
-            let now = self.stamps().await?;
-            if now == loaded && !asked {
-                if reminded.elapsed() >= REMIND_EVERY {
-                    reminded = Instant::now();
-                    self.remind();
-                }
-                continue;
-            }
-            tokio::time::sleep(WRITTEN_AFTER).await;
-            let now = self.stamps().await?;
-            // Files that were refused are tried again, but one complaint for each change is enough.
-            let (this, complain) = (self.clone(), now != tried || asked);
-            if blocking::run(move || this.reload(complain)).await? {
-                loaded.clone_from(&now);
-            }
-            tried = now;
+            let (this, asked) = (self.clone(), changes.next().await);
+            blocking::run(move || this.reload(asked)).await?;
         }
     }
 
-    /// The files may lie on a disk that hangs, which must not hold up whoever else this thread serves.
-    async fn stamps(self: &Arc<Self>) -> io::Result<Vec<FileStamp>> {
-        let this = self.clone();
-        Ok(blocking::run(move || stamps_of(&this.files)).await?)
+    /// Loads the files now; whether all could be used. Complains where that is news, or somebody `asked`. Blocks.
+    pub(super) fn reload(&self, asked: bool) -> bool {
+        self.followed.read(asked, |complain| {
+            let Again { loaded, changed, mut errors } = self.in_use.load().loaded.again(&self.files, self.purpose());
+            if !changed.is_empty() {
+                match InUse::new(loaded, &self.files) {
+                    Ok(in_use) => self.take_over(in_use, &changed),
+                    Err(error) => errors.push(error),
+                }
+            }
+            if complain {
+                for error in &errors {
+                    tracing::error!(%error, "changed TLS files cannot be used; the old certificate stays");
+                }
+            }
+            if complain || errors.is_empty() {
+                let outcome = if errors.is_empty() { "ok" } else { "refused" };
+                self.metrics.certificate_reloads.get_or_create(&Outcome { outcome }).inc();
+            }
+            errors.is_empty()
+        })
     }
 
-    /// Loads the files now; whether all could be used. Blocks.
-    pub(super) fn reload(&self, complain: bool) -> bool {
-        let Again { loaded, changed, mut errors } = self.in_use.load().loaded.again(&self.files, self.purpose());
-        if !changed.is_empty() {
-            match InUse::new(loaded, &self.files) {
-                Ok(in_use) => {
-                    tracing::info!(changed = changed.join(", "), "certificate loaded again");
-                    in_use.loaded.say(&self.files, self.purpose());
-                    in_use.loaded.measure(&self.files, &self.metrics);
-                    self.in_use.store(Arc::new(in_use));
-                    self.generation.fetch_add(1, Ordering::AcqRel);
-                }
-                Err(error) => errors.push(error),
-            }
-        }
-        if complain {
-            for error in &errors {
-                tracing::error!(%error, "changed TLS files cannot be used; the old certificate stays");
-            }
-        }
-        if complain || errors.is_empty() {
-            let outcome = if errors.is_empty() { "ok" } else { "refused" };
-            self.metrics.certificate_reloads.get_or_create(&Outcome { outcome }).inc();
-        }
-        errors.is_empty()
+    fn take_over(&self, in_use: InUse, changed: &[String]) {
+        tracing::info!(changed = changed.join(", "), "certificate loaded again");
+        in_use.loaded.say(&self.files, self.purpose());
+        in_use.loaded.measure(&self.files, &self.metrics);
+        self.in_use.store(Arc::new(in_use));
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Says once more what is wrong with what is in use.
@@ -252,17 +231,13 @@ impl Tls {
     }
 }
 
-/// What tells that a file was changed or replaced.
-fn stamps_of(files: &TlsFiles) -> Vec<FileStamp> {
-    stamps(files.all().map(PathBuf::as_path))
-}
-
 #[cfg(test)]
 mod tests {
     use rcgen::{CertifiedKey, generate_simple_self_signed};
 
     use super::*;
     use crate::config::testing::only_certificate as only;
+    use crate::rounds::WRITTEN_AFTER;
 
     fn write_pair(dir: &Path, name: &str) -> config::Tls {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).expect("a certificate");
@@ -280,10 +255,8 @@ mod tests {
         let tls = Tls::load(&files, &[], metrics).expect("good files").expect("TLS");
         let before = tls.current();
 
-        let stamps = stamps_of(&tls.files);
         let key = std::fs::read(dir.path().join("key.pem")).expect("a key");
         write_pair(dir.path(), "two");
-        assert_ne!(stamps_of(&tls.files), stamps);
         let new_key = std::fs::read(dir.path().join("key.pem")).expect("a key");
         std::fs::write(dir.path().join("key.pem"), key).expect("written");
         assert!(!tls.reload(true), "the old key does not fit the new certificate");
@@ -292,6 +265,23 @@ mod tests {
         std::fs::write(dir.path().join("key.pem"), new_key).expect("written");
         assert!(tls.reload(true));
         assert!(!Arc::ptr_eq(&before, &tls.current()));
+    }
+
+    /// The time of docs/configuration.md: less, and half of what is being written is read.
+    #[tokio::test]
+    async fn changed_files_are_left_alone_for_a_moment() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let tls = Tls::load(&write_pair(dir.path(), "one"), &[], Arc::default()).expect("good files").expect("TLS");
+        let keeping = tokio::spawn(tls.clone().keep_current(Rounds::start().expect("a thread")));
+        let (before, began) = (tls.current(), Instant::now());
+        write_pair(dir.path(), "two");
+        while Arc::ptr_eq(&before, &tls.current()) {
+            assert!(!keeping.is_finished());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let after = began.elapsed();
+        assert!(after >= WRITTEN_AFTER, "{after:?}");
+        keeping.abort();
     }
 
     #[test]
@@ -304,10 +294,9 @@ mod tests {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
-                tokio::spawn(tls.keep_current());
-                tokio::time::sleep(RELOAD_EVERY / 2).await;
+                tokio::spawn(tls.keep_current(Rounds::start().expect("a thread")));
                 crate::file_stamp::hang(&hanging);
-                tokio::time::sleep(5 * RELOAD_EVERY).await;
+                tokio::time::sleep(10 * WRITTEN_AFTER).await;
                 served.send(()).expect("heard");
             });
             runtime.shutdown_background();

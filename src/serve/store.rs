@@ -81,7 +81,9 @@ impl Store {
                 metrics.certificate_ends("sink.clickhouse.ca_file", https::authorities_end(config.ca_file.as_deref()));
                 (sink, config.inserts_per_table)
             }
-            SinkConfig::Forward(config) => (Collector::new(config, metrics.clone())?, config.exports_per_signal),
+            SinkConfig::Forward(config) => {
+                (Collector::new(config, rounds, metrics.clone())?, config.exports_per_signal)
+            }
         };
         watch_readiness(&spool, &sink, readiness, rounds);
         let deliveries = Deliveries::new(sink.clone(), at_once, metrics.clone());

@@ -119,7 +119,7 @@ async fn a_new_certificate_is_shown_without_a_restart() {
         stream.get_ref().1.peer_certificates().map(<[_]>::to_vec)
     };
     let tls = gateway.tls.clone().expect("TLS");
-    let keeping = tokio::spawn(tls.keep_current());
+    let keeping = tokio::spawn(tls.keep_current(crate::rounds::Rounds::start().expect("a thread")));
     let before = shown().await;
     std::fs::write(dir.path().join("cert.pem"), "not yet whole").expect("written");
     assert_eq!(shown().await, before);

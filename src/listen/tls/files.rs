@@ -35,7 +35,6 @@ pub(super) struct Pair {
 impl Pair {
     fn load(files: &CertificateFiles) -> Result<Pair, TlsError> {
         let CertificateFiles { cert_file, key_file, ocsp_file, .. } = files;
-        warn_if_others_may_read(key_file);
         let (cert, key) = (read(cert_file)?, read(key_file)?);
         let ocsp = ocsp_file.as_deref().map(|file| Ok::<_, TlsError>((file, read(file)?))).transpose()?;
         let mut digest = Sha256::new();
@@ -114,7 +113,10 @@ impl Loaded {
         let pairs = files.certificates.iter().map(|one| match Pair::load(one) {
             // Whoever orders it sees that it is not there, or is broken.
             Err(_) if one.ordered => Ok(None),
-            pair => pair.map(Arc::new).map(Some),
+            pair => {
+                warn_if_others_may_read(&one.key_file);
+                pair.map(Arc::new).map(Some)
+            }
         });
         let pairs: Result<Vec<_>, TlsError> = pairs.collect();
         Ok(Loaded { pairs: pairs?, clients: Clients::load(files)? })
@@ -131,6 +133,7 @@ impl Loaded {
             match (new, again.loaded.pairs.get_mut(place)) {
                 (Ok(new), Some(old)) if old.as_ref().is_none_or(|old| new.digest != old.digest) => {
                     *old = Some(new);
+                    warn_if_others_may_read(&one.key_file);
                     again.changed.push(one.name());
                 }
                 (Ok(_), _) => {}

@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -19,22 +18,19 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 
 use super::refusal::Remembering;
-use crate::blocking;
 use crate::certificate::{self, Findings, Purpose};
 use crate::config::{self, ForwardProtocol};
-use crate::file_stamp::{FileStamp, stamps};
 use crate::metrics::Metrics;
 use crate::pem::{self, Lack};
-use crate::rounds::WRITTEN_AFTER;
+use crate::rounds::{self, Changes, Rounds};
 use crate::sink::body::Pieces;
 
 /// Longest wait for a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for a look at files that may have changed.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// An idle connection is kept this long; shorter than what load balancers and servers commonly allow.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 /// A connection with exports in flight is asked for a sign of life this often, and given up when none comes.
@@ -66,6 +62,9 @@ pub enum SetupError {
     /// The TLS library refuses the certificates.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// SIGHUP cannot be listened to.
+    #[error(transparent)]
+    Signal(#[from] io::Error),
     /// A token that cannot be sent in a header.
     #[error("sink.forward.token holds a character that cannot be sent in an HTTP header")]
     Token,
@@ -75,12 +74,9 @@ pub enum SetupError {
 #[derive(Debug)]
 pub(super) struct Connect {
     files: Files,
+    followed: Arc<rounds::Files>,
     protocol: ForwardProtocol,
-    loaded: Mutex<Loaded>,
-    /// A look at the files is under way.
-    looking: AtomicBool,
-    /// Files were loaded since it was asked last.
-    renewed: AtomicBool,
+    held: Mutex<Held>,
     metrics: Arc<Metrics>,
 }
 
@@ -92,83 +88,69 @@ struct Files {
     client: Option<(PathBuf, PathBuf)>,
 }
 
-/// What was made of the files.
-#[derive(Debug)]
-struct Loaded {
-    tls: rustls::ClientConfig,
-    /// The files that it was made of.
-    of: Vec<FileStamp>,
-    /// The files that were tried last.
-    tried: Vec<FileStamp>,
-}
-
 /// What the files hold.
+#[derive(Debug)]
 struct Held {
     tls: rustls::ClientConfig,
     cas: Vec<CertificateDer<'static>>,
     chain: Vec<CertificateDer<'static>>,
+    /// Of the private key's file.
+    key: [u8; 32],
 }
 
 impl Connect {
     /// Reads the certificates.
     pub(super) fn new(config: &config::Forward, metrics: Arc<Metrics>) -> Result<Connect, SetupError> {
         let files = Files { ca: config.ca_file.clone(), client: config.client_certificate.clone() };
-        let of = files.stamps();
+        let followed = rounds::Files::new(files.all());
         let held = files.load()?;
         held.measure(&metrics);
-        let loaded = Mutex::new(Loaded { tls: held.tls, tried: of.clone(), of });
-        let (looking, renewed) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Connect { files, protocol: config.protocol, loaded, looking, renewed, metrics })
+        Ok(Connect { files, followed, protocol: config.protocol, held: Mutex::new(held), metrics })
     }
 
-    /// Reads files that changed. True: clients that were made before use old ones.
+    /// When [`Connect::reload`] has something to do.
     ///
-    /// The files may lie on a disk that hangs. Nothing but the look itself waits for it long: names are resolved and peers chosen as if nothing had
-    /// changed, and what the look finds in the end is used then.
-    pub(super) async fn refresh(self: &Arc<Self>) -> bool {
-        if !self.looking.swap(true, Ordering::AcqRel) {
-            let this = self.clone();
-            let look = blocking::run(move || {
-                let renewed = this.look();
-                this.renewed.fetch_or(renewed, Ordering::AcqRel);
-                this.looking.store(false, Ordering::Release);
-            });
-            // What it found is in `renewed`.
-            let _ = tokio::time::timeout(LOOK_TIMEOUT, look).await;
-        }
-        self.renewed.swap(false, Ordering::AcqRel)
+    /// # Errors
+    /// The signal cannot be listened to.
+    pub(super) fn changes(&self, rounds: &Rounds) -> io::Result<Changes> {
+        self.followed.changes(rounds)
     }
 
-    /// Whether changed files were loaded. Blocks.
-    fn look(&self) -> bool {
-        if self.files.stamps() == self.loaded.lock().of {
-            return false;
-        }
-        std::thread::sleep(WRITTEN_AFTER);
-        let now = self.files.stamps();
-        // Files that were refused are tried again, but one complaint for each change is enough.
-        let new = std::mem::replace(&mut self.loaded.lock().tried, now.clone()) != now;
-        match self.files.load().and_then(|held| held.worth_a_change(&self.files)) {
-            Ok(held) => {
-                tracing::info!("the certificates of sink.forward were loaded again");
-                held.findings(&self.files).iter().for_each(|(path, found)| found.say(path));
-                held.measure(&self.metrics);
-                let mut loaded = self.loaded.lock();
-                (loaded.tls, loaded.of) = (held.tls, now);
-                true
-            }
-            Err(error) => {
-                if new {
-                    tracing::error!(%error, "changed certificates of sink.forward cannot be used; the old ones stay");
+    /// Reads the files again; whether they hold something else that can be used, so that clients that were made before use old ones. Complains where that
+    /// is news, or somebody `asked`. Blocks.
+    pub(super) fn reload(&self, asked: bool) -> bool {
+        let mut renewed = false;
+        self.followed.read(asked, |complain| {
+            let held = self.files.load().and_then(|held| held.worth_a_change(&self.files));
+            match held {
+                Ok(held) => {
+                    renewed = !held.is(&self.held.lock());
+                    if renewed {
+                        self.take_over(held);
+                    }
+                    true
                 }
-                false
+                Err(error) => {
+                    if complain {
+                        tracing::error!(%error, "changed certificates of sink.forward cannot be used; the old ones stay");
+                    }
+                    false
+                }
             }
-        }
+        });
+        renewed
+    }
+
+    fn take_over(&self, held: Held) {
+        tracing::info!("the certificates of sink.forward were loaded again");
+        held.findings(&self.files).iter().for_each(|(path, found)| found.say(path));
+        held.measure(&self.metrics);
+        *self.held.lock() = held;
     }
 
     /// A client for one address. Names and certificates are those of each request's URI.
     pub(super) fn to(&self, address: SocketAddr) -> Connections {
-        let tls = self.loaded.lock().tls.clone();
+        let tls = self.held.lock().tls.clone();
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let http2 = self.protocol == ForwardProtocol::Grpc;
         let connector = match http2 {
@@ -187,6 +169,10 @@ impl Connect {
 }
 
 impl Held {
+    fn is(&self, other: &Held) -> bool {
+        (&self.cas, &self.chain, &self.key) == (&other.cas, &other.chain, &other.key)
+    }
+
     fn findings<'a>(&self, files: &'a Files) -> Vec<(&'a Path, Findings)> {
         let now = SystemTime::now();
         let cas = files.ca.as_deref().map(|file| (file, certificate::authorities(&self.cas, now)));
@@ -213,7 +199,7 @@ impl Files {
     fn load(&self) -> Result<Held, SetupError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let (mut cas, mut chain) = (Vec::new(), Vec::new());
+        let (mut cas, mut chain, mut digest) = (Vec::new(), Vec::new(), [0; 32]);
         let builder = match &self.ca {
             None => builder.with_webpki_roots(),
             Some(path) => {
@@ -229,17 +215,18 @@ impl Files {
             None => builder.with_no_client_auth(),
             Some((file_of_chain, key)) => {
                 let pem = read(key)?;
+                digest = Sha256::digest(&pem).into();
                 let key = pem::private_key(&pem).map_err(|lack| lacks(key, lack))?;
                 chain = certificates(file_of_chain)?;
                 builder.with_client_auth_cert(chain.clone(), key)?
             }
         };
-        Ok(Held { tls, cas, chain })
+        Ok(Held { tls, cas, chain, key: digest })
     }
 
-    fn stamps(&self) -> Vec<FileStamp> {
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
         let (chain, key) = self.client.as_ref().map(|(chain, key)| (chain, key)).unzip();
-        stamps([self.ca.as_ref(), chain, key].into_iter().flatten().map(PathBuf::as_path))
+        [self.ca.as_ref(), chain, key].into_iter().flatten()
     }
 }
 
@@ -286,31 +273,59 @@ impl tower::Service<Uri> for ToAddress {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::blocking;
+    use crate::rounds::WRITTEN_AFTER;
     use crate::sink::collector::tests::settings;
 
     fn authority() -> String {
         rcgen::generate_simple_self_signed(["collector".to_owned()]).expect("a certificate").cert.pem()
     }
 
-    #[tokio::test]
-    async fn certificates_on_a_disk_that_hangs_are_used_when_it_answers() {
+    /// A folder with the CA's file, and who reads it.
+    fn with_ca() -> (tempfile::TempDir, PathBuf, Arc<Connect>) {
         let dir = tempfile::tempdir().expect("a folder");
         let ca = dir.path().join("ca.pem");
         std::fs::write(&ca, authority()).expect("written");
         let settings = config::Forward { ca_file: Some(ca.clone()), ..settings(ForwardProtocol::Grpc, &[]) };
-        let connect = Arc::new(Connect::new(&settings, Arc::default()).expect("good files"));
-        assert!(!connect.refresh().await);
+        let connect = Connect::new(&settings, Arc::default()).expect("good files");
+        (dir, ca, Arc::new(connect))
+    }
+
+    #[tokio::test]
+    async fn only_another_certificate_that_can_be_used_renews_connections() {
+        let (_dir, ca, connect) = with_ca();
+        let first = std::fs::read(&ca).expect("a CA");
+        assert!(!connect.reload(true), "nothing changed");
+        std::fs::write(&ca, "half").expect("written");
+        assert!(!connect.reload(false));
+        std::fs::write(&ca, first).expect("written");
+        assert!(!connect.reload(false), "the old one");
+        std::fs::write(&ca, authority()).expect("written");
+        assert!(connect.reload(false));
+    }
+
+    /// The time of docs/configuration.md.
+    #[tokio::test]
+    async fn changed_certificates_are_left_alone_for_a_moment_and_a_disk_that_hangs_holds_up_nobody() {
+        let (_dir, ca, connect) = with_ca();
+        let rounds = Rounds::start().expect("a thread");
+        let mut changes = connect.changes(&rounds).expect("a signal");
+        let began = Instant::now();
         crate::file_stamp::hang(&ca);
+        assert!(!changes.next().await, "nobody asked");
+        let after = began.elapsed();
+        assert!(after >= WRITTEN_AFTER, "{after:?}");
+
+        let reads = connect.clone();
+        let reading = tokio::spawn(blocking::run(move || reads.reload(false)));
         // On this runtime's one thread: were it held up, nothing here would go on.
-        for _ in 0..3 {
-            let refresh = tokio::time::timeout(LOOK_TIMEOUT + Duration::from_secs(5), connect.refresh());
-            assert_eq!(refresh.await, Ok(false));
-            drop(connect.to(([127, 0, 0, 1], 1).into()));
-        }
-        assert!(crate::file_stamp::answer(&ca, authority().as_bytes()), "one thread still reads");
-        while !connect.refresh().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        tokio::time::sleep(3 * WRITTEN_AFTER).await;
+        drop(connect.to(([127, 0, 0, 1], 1).into()));
+        assert!(!reading.is_finished());
+        crate::file_stamp::answer(&ca, authority().as_bytes());
+        assert_eq!(reading.await.expect("no panic"), Ok(true));
     }
 }

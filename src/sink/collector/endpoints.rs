@@ -1,7 +1,7 @@
 //! Where exports go: the addresses of the configured endpoints, and which of them is to be taken next.
 //!
-//! Each address that a name resolves to is a peer of its own; names are resolved again, and changed certificates read, every [`REFRESH`]
-//! and whenever a peer cannot be reached or does not take our credentials. Among those that did well last, peers of otelgate's own zone come first where one was configured, then the one with
+//! Each address that a name resolves to is a peer of its own; names are resolved again every [`REFRESH`] and whenever a peer cannot be reached or
+//! does not take our credentials. Among those that did well last, peers of otelgate's own zone come first where one was configured, then the one with
 //! the fewest exports in flight; one that failed is left alone for a while that doubles. When all failed, the one whose time is over first is
 //! tried: an endpoint that is back is found by an export.
 
@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Endpoints {
     /// Those of the own zone first: an address that is in two zones counts as here.
     configured: Vec<Configured>,
-    connect: Arc<Connect>,
+    connect: Connect,
     peers: Mutex<Vec<Arc<Peer>>>,
     trouble: Notify,
 }
@@ -77,7 +77,7 @@ impl Endpoints {
         let each = config.endpoints.iter().map(|one| Configured { uri: one.url.clone(), far: far(&one.zone) });
         let mut configured: Vec<_> = each.collect();
         configured.sort_by_key(|endpoint| endpoint.far);
-        Endpoints { configured, connect: Arc::new(connect), peers: Mutex::default(), trouble: Notify::new() }
+        Endpoints { configured, connect, peers: Mutex::default(), trouble: Notify::new() }
     }
 
     /// The peer to take now, but for those already tried. `None`: no name could be resolved, or all were tried.
@@ -109,8 +109,7 @@ impl Endpoints {
         tokio::time::sleep(REFRESH_PAUSE).await;
     }
 
-    /// Resolves every name, and looks whether certificates changed. An address that is still there keeps its connections, unless they
-    /// were made with old certificates; a name that cannot be resolved keeps its addresses.
+    /// Resolves every name. An address that is still there keeps its connections; a name that cannot be resolved keeps its addresses.
     async fn resolve(&self) {
         let mut found: Vec<(&Configured, Option<Vec<SocketAddr>>)> = Vec::new();
         for endpoint in &self.configured {
@@ -127,13 +126,8 @@ impl Endpoints {
             };
             found.push((endpoint, addresses));
         }
-        let renewed = self.connect.refresh().await;
         let mut peers = self.peers.lock();
-        let mut before = std::mem::take(&mut *peers);
-        if renewed {
-            let again = |peer: &Arc<Peer>| Arc::new(Peer::new(&peer.uri, peer.far, peer.address, &self.connect));
-            before = before.iter().map(again).collect();
-        }
+        let before = std::mem::take(&mut *peers);
         for (Configured { uri, far }, addresses) in found {
             let of_this = || before.iter().filter(|peer| peer.uri == *uri);
             let Some(addresses) = addresses else {
@@ -149,7 +143,19 @@ impl Endpoints {
         }
     }
 
-    /// A peer could not be reached, or does not take our credentials: its name may have moved, and the certificates may be old.
+    /// Reads the certificates again, and whether they are others: no connection that was made with the old ones takes an export any more. `asked` as in
+    /// [`Connect::reload`]. Blocks.
+    pub(super) fn reload(&self, asked: bool) -> bool {
+        let renewed = self.connect.reload(asked);
+        if renewed {
+            let again =
+                |peer: &mut Arc<Peer>| *peer = Arc::new(Peer::new(&peer.uri, peer.far, peer.address, &self.connect));
+            self.peers.lock().iter_mut().for_each(again);
+        }
+        renewed
+    }
+
+    /// A peer could not be reached, or does not take our credentials: its name may have moved.
     pub(super) fn in_trouble(&self) {
         self.trouble.notify_one();
     }

@@ -34,10 +34,12 @@ use self::connect::Connect;
 use self::encode::{Messages, OtlpChunk, cut};
 use self::endpoints::{Endpoints, Lease};
 use self::export::{Exporter, Message};
+use crate::blocking;
 use crate::chunk::ChunkEncoder;
 use crate::config::{self, SinkConfig};
 use crate::limited;
 use crate::metrics::{Metrics, OfSignal};
+use crate::rounds::{Changes, Rounds};
 use crate::signal::Signal;
 use crate::sink::{AfterUnknown, BoxFuture, Condition, Heard, Look, Outcome, PartDelivery, Renewal, Sink};
 
@@ -55,7 +57,7 @@ const ASK_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Collector {
     endpoints: Arc<Endpoints>,
     exporter: Exporter,
-    /// Another token may be taken where the old one was not.
+    /// Counts tokens and certificates: another one may be taken where the old one was not.
     changes: watch::Sender<u64>,
     messages: [Arc<Messages>; Signal::ALL.len()],
     metrics: Arc<Metrics>,
@@ -65,15 +67,21 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// Reads certificates and token; opens no connection. Addresses are kept current on the current runtime as long as the collector
-    /// lives.
+    /// Reads certificates and token; opens no connection. Addresses, and certificates that one of `rounds` finds changed, are kept current on the current
+    /// runtime as long as the collector lives.
     ///
     /// # Errors
     /// [`SetupError`]: a file that cannot be read or used.
-    pub(crate) fn new(config: &config::Forward, metrics: Arc<Metrics>) -> Result<Arc<Collector>, SetupError> {
-        let endpoints = Arc::new(Endpoints::new(config, Connect::new(config, metrics.clone())?));
+    pub(crate) fn new(
+        config: &config::Forward,
+        rounds: &Rounds,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Collector>, SetupError> {
+        let connect = Connect::new(config, metrics.clone())?;
+        let changes = connect.changes(rounds)?;
+        let endpoints = Arc::new(Endpoints::new(config, connect));
         tokio::spawn(keep_current(Arc::downgrade(&endpoints)));
-        Ok(Arc::new(Collector {
+        let collector = Arc::new(Collector {
             endpoints,
             exporter: Exporter::new(config)?,
             changes: watch::Sender::new(0),
@@ -81,7 +89,14 @@ impl Collector {
             metrics,
             heard: Heard::default(),
             asked: tokio::sync::Mutex::default(),
-        }))
+        });
+        tokio::spawn(keep_certificates(Arc::downgrade(&collector), changes));
+        Ok(collector)
+    }
+
+    /// What is held may be taken from who shows another token or certificate.
+    fn shows_another(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     async fn export(&self, part: &PartDelivery) -> Outcome {
@@ -231,6 +246,20 @@ async fn keep_current(endpoints: Weak<Endpoints>) {
     }
 }
 
+async fn keep_certificates(collector: Weak<Collector>, mut changes: Changes) {
+    loop {
+        let asked = changes.next().await;
+        let Some(collector) = collector.upgrade() else { return };
+        let reload = move || {
+            if collector.endpoints.reload(asked) {
+                collector.shows_another();
+            }
+        };
+        // On a disk that hangs nothing but this waits. A panic was told of by the hook.
+        let _ = blocking::run(reload).await;
+    }
+}
+
 fn signal_of(table: &str) -> Option<Signal> {
     Signal::ALL.into_iter().find(|signal| signal.name() == table)
 }
@@ -272,7 +301,7 @@ impl Sink for Collector {
         let token = export::token(config).map_err(|error| error.to_string())?;
         Ok(Box::new(move || {
             self.exporter.renew(token);
-            self.changes.send_modify(|count| *count = count.wrapping_add(1));
+            self.shows_another();
         }))
     }
 

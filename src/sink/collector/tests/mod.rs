@@ -37,7 +37,7 @@ fn in_zone(address: SocketAddr, zone: Option<&str>) -> config::Endpoint {
 }
 
 pub(crate) fn collector(settings: &config::Forward) -> Arc<Collector> {
-    Collector::new(settings, Arc::default()).unwrap()
+    Collector::new(settings, &Rounds::start().unwrap(), Arc::default()).unwrap()
 }
 
 /// A part of three requests in two frames, and their bytes.
