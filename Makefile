@@ -26,11 +26,12 @@ test-clients: clickhouse ## real SDKs (Python, Node, Go, …) through restarts, 
 	$(CARGO) build --workspace --bins
 	target/debug/otelgate-clients $(if $(QUICK),--quick,--page docs/clients.md)
 
-test-changes: clickhouse ## what needs a machine to itself: 10,000 requests a second (RATE=…) while keys, certificates, limits and origins change 50 times, and three replicas in a flood while their Redis is killed
+test-changes: clickhouse ## what needs a machine to itself: 10,000 requests a second (RATE=…) while keys, certificates, limits and origins change 50 times, three replicas in a flood while their Redis is killed, and the wake-ups of an idle one
 	$(CARGO) build --release --workspace --bins
 	$(if $(RATE),RATE=$(RATE)) $(CARGO) test --release --test it -- --ignored --exact --nocapture \
 	    --test-threads 1 config_reload::under_load::no_request_of_ten_thousand_a_second_fails_while_everything_changes \
-	    shared_limits::three_edges_hold_a_flood_to_the_limit_though_redis_is_killed
+	    shared_limits::three_edges_hold_a_flood_to_the_limit_though_redis_is_killed \
+	    idle::it_wakes_up_twice_a_second_at_most
 
 test-deploy: ## what lies in deploy/, with the tools that read it (FULL=1: those too that take minutes to build, and what needs root)
 	FULL=$(FULL) scripts/test-deploy.sh

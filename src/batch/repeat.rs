@@ -22,7 +22,7 @@ use crate::waiting::Fate;
 /// A connection that lives this long after an answer has brought it to its client: it would have ended if nobody had acknowledged
 /// the answer's bytes. Linux counts from their first repetition, up to a second or two after they were sent.
 const ARRIVES_WITHIN: Duration = UNACKNOWLEDGED.saturating_add(Duration::from_secs(2));
-/// How often answers are asked whether they arrived.
+/// Answers are asked no more often than this whether they arrived.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// A request by its bytes and its key's name.
@@ -74,10 +74,16 @@ impl Repeats {
                 repeats.sweep();
                 let remembered = repeats.remembered.expire();
                 metrics.digests_remembered.set(i64::try_from(remembered).unwrap_or(i64::MAX));
-                let idle = remembered == 0 && repeats.answered.lock().is_empty();
+                let due = repeats.due();
                 drop(repeats);
-                // Who is sent nothing is not woken up.
-                if idle { wake.notified().await } else { tokio::time::sleep(SWEEP).await }
+                // Who is sent nothing is not woken up, and who is sent much not for each of it.
+                match due {
+                    None => wake.notified().await,
+                    Some(due) => {
+                        tokio::time::sleep(SWEEP).await;
+                        let _ = tokio::time::timeout_at(due, wake.notified()).await;
+                    }
+                }
             }
         });
         repeats
@@ -123,6 +129,13 @@ impl Repeats {
             self.lost_unless_arrived(&entry);
         }
         self.remembered.all()
+    }
+
+    /// When there will be something to sweep; `None`: not before there is more.
+    fn due(&self) -> Option<Instant> {
+        let arrives = self.answered.lock().front().map(|(at, _)| *at + ARRIVES_WITHIN);
+        let ends = self.remembered.first_ends_in().and_then(|left| Instant::now().checked_add(left));
+        arrives.into_iter().chain(ends).min()
     }
 
     fn sweep(&self) {

@@ -275,9 +275,14 @@ fn watch_readiness(spool: &Arc<Spool>, sink: &Arc<dyn Sink>, readiness: &Readine
     });
     let (unwell, seen) = (Arc::new(Notify::new()), sink.clone());
     tokio::spawn(follow(sink.clone(), check.clone(), with_spool, unwell.clone()));
+    let (pause, mut asked) = (if with_spool { EVERY_WITH_SPOOL } else { Duration::ZERO }, None::<Instant>);
     rounds.add(move || match seen.condition() {
         Condition::Well => check.set(State::Ok),
-        _ => unwell.notify_one(),
+        _ if asked.is_none_or(|at| at.elapsed() >= pause) => {
+            asked = Some(Instant::now());
+            unwell.notify_one();
+        }
+        condition => check.set(of(condition, with_spool)),
     });
 }
 
@@ -291,14 +296,11 @@ fn of(condition: Condition, with_spool: bool) -> State {
 
 /// Asks a sink that deliveries found `unwell`, so that it is seen when it does well again though nobody sends anything.
 async fn follow(sink: Arc<dyn Sink>, check: Check, with_spool: bool, unwell: Arc<Notify>) {
-    let pause = if with_spool { EVERY_WITH_SPOOL } else { Duration::ZERO };
-    let mut asked = None::<Instant>;
     loop {
         unwell.notified().await;
         let mut condition = sink.condition();
-        if condition != Condition::Well && asked.is_none_or(|at| at.elapsed() >= pause) {
+        if condition != Condition::Well {
             condition = sink.ready().await;
-            asked = Some(Instant::now());
         }
         check.set(of(condition, with_spool));
     }

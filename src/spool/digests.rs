@@ -113,6 +113,13 @@ impl<T> Digests<T> {
         each.collect()
     }
 
+    /// In how long the first of them is too old.
+    pub(crate) fn first_ends_in(&self) -> Option<Duration> {
+        let oldest =
+            self.by_key.lock().values().filter_map(|of_key| of_key.by_age.front()).map(|(at_ms, _)| *at_ms).min()?;
+        Some(Duration::from_millis(oldest.saturating_add(self.ttl_ms).saturating_sub(super::now_ms())))
+    }
+
     /// Forgets what is too old; returns how many are left.
     pub(crate) fn expire(&self) -> usize {
         let (now, mut left) = (super::now_ms(), 0);
@@ -181,8 +188,9 @@ mod tests {
         let key = Arc::from("a");
         digests.remember(&key, Digest::of(b""), Some(()));
         std::thread::sleep(Duration::from_millis(10));
+        assert_eq!(digests.first_ends_in(), Some(Duration::ZERO));
         assert_eq!(digests.take(&key, Digest::of(b"")), None);
-        assert_eq!(digests.expire(), 0);
+        assert_eq!((digests.expire(), digests.first_ends_in()), (0, None));
         assert!(digests.by_key.lock().is_empty());
     }
 

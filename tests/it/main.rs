@@ -22,6 +22,7 @@ mod documents;
 mod drain;
 mod forward;
 mod handover;
+mod idle;
 mod init;
 mod keys;
 mod keys_command;

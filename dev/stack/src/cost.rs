@@ -1,5 +1,6 @@
-//! What a process has cost so far, from Linux's `/proc`: CPU seconds and peak memory.
+//! What a process has cost so far, from Linux's `/proc`: CPU seconds, peak memory, wake-ups.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result};
@@ -32,6 +33,25 @@ pub fn resident_memory(pid: u32) -> Result<u64> {
     status_bytes(pid, "VmRSS:")
 }
 
+/// How often each thread went to sleep so far and so was woken up, or will be (voluntary_ctxt_switches), by its number and name.
+///
+/// # Errors
+/// There is no such process.
+pub fn wake_ups(pid: u32) -> Result<BTreeMap<String, u64>> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid} is not there"))?;
+    let mut all = BTreeMap::new();
+    for thread in threads {
+        // A thread may end meanwhile.
+        let Ok(status) = fs::read_to_string(thread?.path().join("status")) else { continue };
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        if let (Some(id), Some(name), Some(count)) = (field("Pid:"), field("Name:"), field("voluntary_ctxt_switches:"))
+        {
+            all.insert(format!("{name} {id}"), count.parse()?);
+        }
+    }
+    Ok(all)
+}
+
 fn status_bytes(pid: u32, field: &str) -> Result<u64> {
     let status = read(pid, "status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(field));
@@ -54,6 +74,10 @@ mod tests {
         let me = std::process::id();
         assert!(cpu_seconds(me).unwrap() >= 0.0);
         assert!(peak_memory(me).unwrap() >= resident_memory(me).unwrap() / 2);
-        assert!(cpu_seconds(u32::MAX).is_err());
+        assert!(cpu_seconds(u32::MAX).is_err() && wake_ups(u32::MAX).is_err());
+        let sum = || wake_ups(me).unwrap().values().sum::<u64>();
+        let before = sum();
+        (0..3).for_each(|_| std::thread::sleep(std::time::Duration::from_millis(1)));
+        assert!(sum() >= before + 3);
     }
 }

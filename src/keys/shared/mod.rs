@@ -18,7 +18,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::usage::{Report, Usage};
@@ -38,6 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Shared {
     /// Keys that were used since their last report.
     listed: Mutex<Vec<Arc<Usage>>>,
+    /// The first of them is listed.
+    first: Notify,
     early: Notify,
     /// One in so many of each limit is this process's own.
     parts: AtomicU32,
@@ -68,6 +70,7 @@ impl Shared {
         let state = SharedState { limits_divided_by: 1, ..SharedState::default() };
         let shared = Shared {
             listed: Mutex::default(),
+            first: Notify::new(),
             early: Notify::new(),
             parts: AtomicU32::new(1),
             state: Mutex::new(state),
@@ -89,7 +92,11 @@ impl Shared {
     /// This key was used, and is to be spoken of; `early`: at once.
     pub(super) fn used(&self, usage: &Arc<Usage>, early: bool) {
         if !usage.is_listed.swap(true, Ordering::AcqRel) {
-            self.listed.lock().push(usage.clone());
+            let mut listed = self.listed.lock();
+            listed.push(usage.clone());
+            if listed.len() == 1 {
+                self.first.notify_one();
+            }
         }
         if early {
             self.early.notify_one();
@@ -98,17 +105,10 @@ impl Shared {
 
     /// Reports and learns, for as long as it is polled.
     pub(crate) async fn follow(self: Arc<Self>, mut server: Server, metrics: Arc<Metrics>) {
-        let mut ticks = tokio::time::interval(self.flush);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut failures, mut asked) = (0u32, None::<Instant>);
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = self.early.notified() => {}
-            }
-            let quiet = self.listed.lock().is_empty();
-            if quiet && asked.is_some_and(|asked| asked.elapsed() < HEARTBEAT) {
-                continue;
+            if let Some(asked) = asked {
+                self.due(asked).await;
             }
             asked = Some(Instant::now());
             let result = self.exchange(&mut server).await;
@@ -130,6 +130,28 @@ impl Shared {
             metrics.shared_limit_connected.set(i64::from(state.connected));
             metrics.shared_limit_replicas.set(i64::from(state.replicas));
             metrics.shared_limit_divided_by.set(i64::from(state.limits_divided_by));
+        }
+    }
+
+    /// Waits until the next report after the one that was made at `asked`: `flush` later when there is something to say, at once when it is much, and
+    /// nobody is woken up meanwhile when there is nothing.
+    async fn due(&self, asked: Instant) {
+        let listed = async |told: &Notify| {
+            while self.listed.lock().is_empty() {
+                told.notified().await;
+            }
+        };
+        tokio::select! {
+            () = async {
+                listed(&self.first).await;
+                tokio::time::sleep_until(asked + self.flush).await;
+            } => {}
+            // It may have gone with the last report.
+            () = async {
+                self.early.notified().await;
+                listed(&self.early).await;
+            } => {}
+            () = tokio::time::sleep_until(asked + HEARTBEAT) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! Replicas that share a key's limits through a real server, which is killed on the way.
 
 use stack::Redis;
+use tokio::time::MissedTickBehavior;
 
 use super::*;
 use crate::config::KeyLimits;
