@@ -1,18 +1,18 @@
 //! What a stranger reaches at an address: the ports of the whole stack, and whether they let in who shows nothing.
 
 use super::Finding;
-use super::knock::{self, Seen};
+use super::knock::{self, Seen, Transport};
 
 /// Ports of the stack, what listens there, and what is to be done about it.
 const PORTS: [(u16, &str, &str); 14] = [
     (4317, "the collector's OTLP over gRPC", "stop publishing it; otelgate takes OTLP"),
     (4318, "the collector's OTLP over HTTP", "stop publishing it; otelgate takes OTLP"),
-    (8123, "ClickHouse over plain HTTP", "listen_host 127.0.0.1, or a private network; https on 8443"),
+    (8123, "ClickHouse over HTTP", "listen_host 127.0.0.1, or a private network; https on 8443"),
     (8443, "ClickHouse over HTTPS", "let only HyperDX and otelgate reach it"),
-    (9000, "ClickHouse's native protocol, plain", "listen_host 127.0.0.1, or a private network"),
-    (9440, "ClickHouse's native protocol", "let only those reach it who use it"),
-    (8080, "HyperDX's page over plain HTTP", "put a proxy with TLS before it"),
-    (8000, "HyperDX's API over plain HTTP", "put a proxy with TLS before it"),
+    (9000, "ClickHouse's native protocol", "listen_host 127.0.0.1, or a private network"),
+    (9440, "ClickHouse's native protocol over TLS", "let only those reach it who use it"),
+    (8080, "HyperDX's page", "put a proxy with TLS before it"),
+    (8000, "HyperDX's API", "put a proxy with TLS before it"),
     (27017, "MongoDB, which asks nobody for a password by default", "stop publishing it; only the app uses it"),
     (
         4320,
@@ -54,9 +54,17 @@ pub(super) fn judge(host: &str, port: u16, seen: Seen) -> Finding {
         27017 => "names its databases to whoever comes, without a login",
         _ => "answers statements of whoever comes, without a password",
     };
+    let over = |transport| match transport {
+        Transport::Plain => "in plaintext",
+        Transport::Tls => "over TLS",
+    };
     match seen {
         Seen::Closed => ok,
-        Seen::Open => ok.warning(format!("{port} answers: usually {what}"), mend),
-        Seen::LetsIn => ok.wrong(format!("{port} {lets_in}: {what}"), mend),
+        // What people are to reach, as they are to reach it.
+        Seen::Open(Transport::Tls) if [8000, 8080].contains(&port) => {
+            Finding { what: format!("{port} answers over TLS: usually {what}"), ..ok }
+        }
+        Seen::Open(transport) => ok.warning(format!("{port} answers {}: usually {what}", over(transport)), mend),
+        Seen::LetsIn(transport) => ok.wrong(format!("{port}, {}, {lets_in}: {what}", over(transport)), mend),
     }
 }

@@ -1,5 +1,5 @@
-//! What a stranger is told at a port who shows nothing: whether MongoDB, ClickHouse, HyperDX's OpAMP and the collector let in whoever comes. Nothing is
-//! written: requests carry no record, statements read.
+//! What a stranger is told at a port who shows nothing: whether MongoDB, ClickHouse, HyperDX's OpAMP and the collector let in whoever comes, over TLS or
+//! without. Nothing is written: requests carry no record, statements read.
 
 use std::io;
 use std::time::Duration;
@@ -8,8 +8,10 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use super::any_certificate;
 
 /// For a connection, and for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,39 +24,77 @@ pub(super) enum Seen {
     /// Nobody answers.
     Closed,
     /// Somebody takes connections, and does not let a stranger in as far as can be told.
-    Open,
+    Open(Transport),
     /// It does what a stranger asks for.
-    LetsIn,
+    LetsIn(Transport),
 }
 
-/// Knocks.
+/// What can be read on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// No handshake of TLS came about.
+    Plain,
+    /// One did.
+    Tls,
+}
+
+/// Knocks: with TLS first, which leaves a plain port as it was.
 pub(super) async fn at(host: &str, port: u16) -> Seen {
+    knock(host, port, port).await
+}
+
+/// At this port, for what usually listens on `usual`.
+async fn knock(host: &str, port: u16, usual: u16) -> Seen {
     let Some(stream) = connect(host, port).await else { return Seen::Closed };
-    match tokio::time::timeout(PATIENCE, ask(stream, port)).await {
-        Ok(Some(true)) => Seen::LetsIn,
-        _ => Seen::Open,
+    let protocol: &[u8] = match usual {
+        4317 => b"h2",
+        4318 | 4320 | 8000 | 8080 | 8123 | 8443 => b"http/1.1",
+        _ => b"",
+    };
+    let secure = tokio::time::timeout(PATIENCE, any_certificate::handshake(stream, host, protocol)).await;
+    let (transport, lets_in) = match secure.ok().flatten() {
+        Some(stream) => (Transport::Tls, tokio::time::timeout(PATIENCE, ask(stream, usual)).await),
+        None => {
+            let Some(stream) = connect(host, port).await else { return Seen::Open(Transport::Plain) };
+            (Transport::Plain, tokio::time::timeout(PATIENCE, ask(stream, usual)).await)
+        }
+    };
+    match lets_in {
+        Ok(Some(true)) => Seen::LetsIn(transport),
+        _ => Seen::Open(transport),
     }
 }
 
 /// Whether what usually listens on this port lets in who is connected; none where it does not answer as that does.
-async fn ask(stream: TcpStream, port: u16) -> Option<bool> {
+async fn ask(stream: impl Stream, port: u16) -> Option<bool> {
     match port {
-        8123 => http1(stream, Method::GET, "/?query=SELECT%201", "", b"").await,
+        8123 | 8443 => http1(stream, Method::GET, "/?query=SELECT%201", "", b"").await,
         4318 => http1(stream, Method::POST, "/v1/logs", "application/json", b"{}").await,
         4320 => http1(stream, Method::POST, "/v1/opamp", "application/x-protobuf", b"").await,
         4317 => grpc(stream).await,
-        9000 => native(stream).await,
+        9000 | 9440 => native(stream).await,
         27017 => mongo(stream).await,
         _ => Some(false),
     }
 }
+
+/// A connection, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
 async fn connect(host: &str, port: u16) -> Option<TcpStream> {
     tokio::time::timeout(PATIENCE, TcpStream::connect((host, port))).await.ok()?.ok()
 }
 
 /// Whether one request in plain HTTP is answered well.
-async fn http1(stream: TcpStream, method: Method, path: &str, content_type: &str, body: &'static [u8]) -> Option<bool> {
+async fn http1(
+    stream: impl Stream,
+    method: Method,
+    path: &str,
+    content_type: &str,
+    body: &'static [u8],
+) -> Option<bool> {
     let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
     tokio::spawn(connection);
     let request = Request::builder().method(method).uri(path).header("host", "otelgate-doctor");
@@ -63,7 +103,7 @@ async fn http1(stream: TcpStream, method: Method, path: &str, content_type: &str
 }
 
 /// Whether a request without a record and without a key is taken: gRPC's status 0.
-async fn grpc(stream: TcpStream) -> Option<bool> {
+async fn grpc(stream: impl Stream) -> Option<bool> {
     let io = TokioIo::new(stream);
     let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.ok()?;
     tokio::spawn(connection);
@@ -79,7 +119,7 @@ async fn grpc(stream: TcpStream) -> Option<bool> {
 }
 
 /// Whether ClickHouse's native protocol greets `default` without a password: packet 0 is its hello, 2 an exception.
-async fn native(mut stream: TcpStream) -> Option<bool> {
+async fn native(mut stream: impl Stream) -> Option<bool> {
     let mut hello = vec![0];
     let text = |hello: &mut Vec<u8>, text: &str| {
         // Shorter than 128 bytes, so its length is one.
@@ -95,7 +135,7 @@ async fn native(mut stream: TcpStream) -> Option<bool> {
 }
 
 /// Whether MongoDB names its databases to whoever asks: `hello` is answered to everybody, this is not where logins are needed.
-async fn mongo(mut stream: TcpStream) -> Option<bool> {
+async fn mongo(mut stream: impl Stream) -> Option<bool> {
     stream.write_all(&command(&[("listDatabases", 1), ("nameOnly", 1)])).await.ok()?;
     let answer = message(&mut stream).await.ok()?;
     // The field `ok`, a double, is 1.
@@ -121,7 +161,7 @@ fn command(fields: &[(&str, i32)]) -> Vec<u8> {
     message
 }
 
-async fn message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+async fn message(stream: &mut impl Stream) -> io::Result<Vec<u8>> {
     let length = usize::try_from(stream.read_u32_le().await?).unwrap_or(usize::MAX);
     let mut answer = vec![0; length.clamp(16, ENOUGH) - 4];
     stream.read_exact(&mut answer).await?;
@@ -184,6 +224,44 @@ mod tests {
                 let asked = String::from_utf8(asked.await.expect("ended")).expect("text");
                 assert!(asked.starts_with(line), "{asked}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_is_asked_over_tls_where_it_speaks_that() {
+        let made = rcgen::generate_simple_self_signed(["whoever".to_owned()]).expect("made");
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("a certificate");
+        let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+        for (secure, transport) in [(true, Transport::Tls), (false, Transport::Plain)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let port = listener.local_addr().expect("bound").port();
+            let acceptor = acceptor.clone();
+            let server = tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let answer =
+                        |_| async { Ok::<_, std::convert::Infallible>(http::Response::new(Full::<Bytes>::default())) };
+                    let (http, service) =
+                        (hyper::server::conn::http1::Builder::new(), hyper::service::service_fn(answer));
+                    // What fails here is seen by who knocks.
+                    if !secure {
+                        tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+                    } else if let Ok(stream) = acceptor.accept(stream).await {
+                        tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+                    }
+                }
+            });
+            assert_eq!(knock("127.0.0.1", port, 8443).await, Seen::LetsIn(transport));
+            assert_eq!(knock("127.0.0.1", port, 8080).await, Seen::Open(transport));
+            server.abort();
+            let _ = server.await;
+            assert_eq!(knock("127.0.0.1", port, 8443).await, Seen::Closed);
         }
     }
 

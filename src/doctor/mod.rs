@@ -3,6 +3,7 @@
 //! Each check is a look, which gathers facts, and a judgement, which is pure: facts in, a [`Finding`] out. A look that cannot be taken
 //! is said, never guessed. Nothing is changed, but for one file of 4 KiB beside the spool that tells how long the disk takes.
 
+mod any_certificate;
 mod clickhouse;
 mod clocks;
 mod compose;

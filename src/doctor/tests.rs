@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::knock::Seen;
+use super::knock::{Seen, Transport};
 use super::list::CHECKS;
 use super::{Finding, Outcome, clickhouse, clocks, compose, exposure, listener, own, server};
 use crate::config::testing::Fake;
@@ -143,10 +143,13 @@ fn table() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
         (
             exposure::judge("h", 27017, Seen::Closed),
             vec![
-                (exposure::judge("h", 27017, Seen::Open), Warning),
-                (exposure::judge("h", 27017, Seen::LetsIn), Wrong),
-                (exposure::judge("h", 8123, Seen::LetsIn), Wrong),
-                (exposure::judge("h", 4318, Seen::LetsIn), Wrong),
+                (exposure::judge("h", 27017, Seen::Open(Transport::Plain)), Warning),
+                (exposure::judge("h", 8443, Seen::Open(Transport::Tls)), Warning),
+                (exposure::judge("h", 8080, Seen::Open(Transport::Plain)), Warning),
+                (exposure::judge("h", 27017, Seen::LetsIn(Transport::Plain)), Wrong),
+                (exposure::judge("h", 8123, Seen::LetsIn(Transport::Plain)), Wrong),
+                (exposure::judge("h", 9440, Seen::LetsIn(Transport::Tls)), Wrong),
+                (exposure::judge("h", 4318, Seen::LetsIn(Transport::Tls)), Wrong),
             ],
         ),
     ]
@@ -201,7 +204,10 @@ fn more() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
         ),
         (
             server::listens_at(here, Seen::Closed),
-            vec![(server::listens_at(here, Seen::Open), Warning), (server::listens_at(here, Seen::LetsIn), Warning)],
+            vec![
+                (server::listens_at(here, Seen::Open(Transport::Plain)), Warning),
+                (server::listens_at(here, Seen::LetsIn(Transport::Plain)), Warning),
+            ],
         ),
         (
             server::skip_indexes(said("")),
