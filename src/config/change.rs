@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(again(&elsewhere, "one").waiting, ["listen.otlp", "sink.clickhouse.url"]);
         let other = "tls: { plaintext: true }\nlisten: { otlp: '127.0.0.1:4317' }\n# ${file:pw}\n\
                      sink: { forward: { endpoint: 'http://127.0.0.1:1', token: '${file:pw}' } }\n";
-        assert_eq!(again(other, "one").waiting, ["sink"]);
+        assert_eq!(again(other, "one").waiting, ["sink", "batch"]);
     }
 
     #[test]

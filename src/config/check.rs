@@ -144,7 +144,8 @@ fn request(s: &Section<'_>) -> RequestLimits {
     request
 }
 
-/// `with_spool`: nobody waits for a batch then, so that it may grow older. Without, a collector takes small batches as cheaply as large ones, and they
+/// `with_spool`: nobody waits for a batch then, so that it may grow older, and larger where ClickHouse stores it
+/// (docs/decisions/0016-larger-batches.md). Without, a collector takes small batches as cheaply as large ones, and they
 /// gather only while an export is under way.
 fn batch(s: &Section<'_>, with_spool: bool, forwards: bool, request_timeout: Duration) -> Batch {
     let max_age = match (with_spool, forwards) {
@@ -153,7 +154,7 @@ fn batch(s: &Section<'_>, with_spool: bool, forwards: bool, request_timeout: Dur
         (false, true) => Duration::ZERO,
     };
     let batch = Batch {
-        max_rows: s.or("max_rows", 100_000, count),
+        max_rows: s.or("max_rows", if with_spool && !forwards { 200_000 } else { 100_000 }, count),
         max_bytes: s.or("max_bytes", 32 * MIB, positive_size),
         max_uncompressed_bytes: s.or("max_uncompressed_bytes", 128 * MIB, positive_size),
         max_parts: s.or("max_parts", MAX_PARTS, count),

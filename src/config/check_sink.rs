@@ -79,7 +79,7 @@ fn clickhouse(s: &Section<'_>, clickstack_transform: bool) -> ClickHouse {
         max_execution_time,
         schema_max_age: s.or("schema_max_age", Duration::from_secs(60), positive_time),
         answer_max_age: s.or("answer_max_age", Duration::from_secs(60), positive_time),
-        inserts_per_table: s.or("inserts_per_table", 4, count),
+        inserts_per_table: s.or("inserts_per_table", None, inserts_per_table),
         compression: s.or("compression", BlockCompression::default(), compression),
         materialize_skip_indexes_on_insert: s.or("materialize_skip_indexes_on_insert", false, flag),
         ignore_view_errors: s.or("ignore_view_errors", false, flag),
@@ -117,6 +117,13 @@ fn divided(s: &Section<'_>, groups: Vec<Vec<(Address, Option<Login>)>>) -> (Vec<
         shards.push(urls);
     }
     (shards, logins)
+}
+
+fn inserts_per_table(text: &str) -> Result<Option<usize>, String> {
+    match text {
+        "auto" => Ok(None),
+        _ => count(text).map(Some).map_err(|why| format!("{why}, or auto: as many as the server has cores")),
+    }
 }
 
 fn quorum(text: &str) -> Result<Quorum, String> {

@@ -113,8 +113,8 @@ pub struct ClickHouse {
     pub schema_max_age: Duration,
     /// An answer older than this does not tell somebody who needs to know whether ClickHouse is there.
     pub answer_max_age: Duration,
-    /// Inserts in flight for one table.
-    pub inserts_per_table: usize,
+    /// Inserts in flight for one table; none: as many as the server has cores for.
+    pub inserts_per_table: Option<usize>,
     /// How blocks are compressed.
     pub compression: BlockCompression,
     /// ClickHouse's setting of that name: whether an insert builds skip indexes, or the first merge of its part.

@@ -18,7 +18,7 @@ pub(super) async fn look(asker: &Asker, config: &ClickHouse, administrator: Opti
     let database = literal(&config.database);
     let ask = async |sql: &str| asker.text(sql).await;
     let skipped = format!(
-        "SELECT table, concat(toString(count()), ' parts') FROM system.parts WHERE active AND database = {database} AND rows > 100000 \
+        "SELECT table, concat(toString(count()), ' parts') FROM system.parts WHERE active AND database = {database} AND rows > 250000 \
          AND secondary_indices_compressed_bytes = 0 AND modification_time < now() - INTERVAL 1 HOUR \
          AND table IN (SELECT table FROM system.data_skipping_indices WHERE database = {database}) GROUP BY table"
     );

@@ -26,6 +26,7 @@ use crate::metrics::{Metrics, Reason};
 use crate::readiness::{Check, Readiness, State};
 use crate::rounds::Rounds;
 use crate::sink::clickhouse::cluster::{self, Members};
+use crate::sink::clickhouse::schema::ServerSchema;
 use crate::sink::clickhouse::{ClickHouse, Schemas, Shards, StartError};
 use crate::sink::collector::Collector;
 use crate::sink::{Condition, Sink};
@@ -77,9 +78,9 @@ impl Store {
         let spool = Arc::new(spool);
         let (sink, at_once): (Arc<dyn Sink>, usize) = match &config.sink {
             SinkConfig::ClickHouse(config) => {
-                let sink = connect(config, &spool, readiness).await?;
+                let (sink, cores_for) = connect(config, &spool, readiness).await?;
                 metrics.certificate_ends("sink.clickhouse.ca_file", https::authorities_end(config.ca_file.as_deref()));
-                (sink, config.inserts_per_table)
+                (sink, config.inserts_per_table.unwrap_or(cores_for))
             }
             SinkConfig::Forward(config) => {
                 (Collector::new(config, rounds, metrics.clone())?, config.exports_per_signal)
@@ -153,12 +154,13 @@ fn open_spool(
     Ok((opened, batches, Left { digests, digest_ttl: spool.digest_ttl }))
 }
 
-/// Waits for ClickHouse when there is no known schema to start with. What a person has to mend is an error at once.
+/// Waits for ClickHouse when there is no known schema to start with. What a person has to mend is an error at once. Beside the sink stands how many
+/// inserts into a table its servers have cores for, each of them.
 async fn connect(
     config: &config::ClickHouse,
     spool: &Arc<Spool>,
     readiness: &Readiness,
-) -> Result<Arc<dyn Sink>, ServeError> {
+) -> Result<(Arc<dyn Sink>, usize), ServeError> {
     let members = members(config, spool, readiness).await?;
     let asked = config;
     let config = &members.as_ref().map_or(config.clone(), |members| members.in_place(config));
@@ -166,17 +168,19 @@ async fn connect(
         let known = known_schema(spool, SCHEMA_FILE).await;
         let sink = patiently(readiness, || ClickHouse::connect(config.clone(), known.clone())).await?;
         keep_schema(sink.schema(), spool, SCHEMA_FILE);
-        return Ok(sink);
+        let cores_for = sink.schema().borrow().inserts_at_once();
+        return Ok((sink, cores_for));
     }
     let known: Schemas = known_schema(spool, SHARDS_FILE).await.unwrap_or_default();
     let sink = patiently(readiness, || Shards::connect(config.clone(), &known)).await?;
     keep_schema(sink.schemas(), spool, SHARDS_FILE);
+    let cores_for = sink.schemas().borrow().values().map(ServerSchema::inserts_at_once).min().unwrap_or(1);
     spool.notes_shards();
     if let Some(members) = members {
         let alive = Arc::downgrade(&sink);
         tokio::spawn(cluster::watch(asked.clone(), members, move || alive.strong_count() > 0));
     }
-    Ok(sink)
+    Ok((sink, cores_for))
 }
 
 /// The cluster that the configuration names, as it is now, or as it was last where nobody says.

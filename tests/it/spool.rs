@@ -27,10 +27,12 @@ fn batches(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
+async fn status(edge: &Edge) -> serde_json::Value {
+    serde_json::from_str(&get_text(&edge.gateway.admin, "/status").await.1).expect("JSON")
+}
+
 async fn rows(edge: &Edge, state: &str) -> u64 {
-    let status = get_text(&edge.gateway.admin, "/status").await.1;
-    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
-    status["rows"][state].as_u64().expect("a number")
+    status(edge).await["rows"][state].as_u64().expect("a number")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,11 +46,18 @@ async fn a_file_that_vanishes_costs_its_rows_and_no_restart() {
         dir.display()
     );
     let edge = Edge::start(&clickhouse, Setup { name: "vanish", sections: &sections, ..Setup::default() }).await;
+    let cores = clickhouse.number("SELECT getSetting('max_threads')").await.expect("a number");
     clickhouse.stop(false).await.expect("ClickHouse stops");
     for request in 0..6 {
         assert_eq!(send(&edge, request).await, 200, "the spool takes it");
     }
-    // Workers have read the first ones already; the last ones only lie there.
+    let under_way = async || {
+        let table = &status(&edge).await["tables"]["otel_logs"];
+        ["inserting", "parts_waiting"].map(|what| table[what].as_u64().unwrap_or_default())
+    };
+    // As many as there are cores for; they have read the first ones already, the last ones only lie there.
+    let at_once = cores.clamp(2, 4);
+    assert_eq!(eventually([at_once, 6 - at_once], under_way).await, [at_once, 6 - at_once]);
     let files = batches(&dir);
     assert_eq!(files.len(), 6, "{files:?}");
     fs::remove_file(&files[5]).expect("removed");

@@ -90,6 +90,8 @@ impl Rig {
             .max_failures(1000)
             .store_at(&proxy.url(), (&clickhouse.user, &clickhouse.password), &database)
             .sink(&format!("create_schema: {}", setup.tables == Tables::Window))
+            // However few cores there are, so that much is in flight when something fails.
+            .sink("inserts_per_table: 4")
             .section(&sections(&room, "24MiB"))
             .section("log: { level: \"info,otelgate=debug\" }");
         let urls: Vec<String> =

@@ -8,9 +8,7 @@ use crate::shard::{Insert, Shard, TABLES};
 /// Seconds of one step.
 const STEP: f64 = 0.1;
 /// `batch.max_rows`.
-const FULL: f64 = 100_000.0;
-/// `sink.clickhouse.inserts_per_table`.
-const AT_ONCE: usize = 4;
+const FULL: f64 = 200_000.0;
 /// Compressed bytes of a record in the spool: 650 bytes a span, which LZ4 makes 4.5 times smaller.
 pub(crate) const KEPT_BYTES: f64 = 145.0;
 
@@ -25,6 +23,13 @@ pub(crate) struct Plan {
     pub(crate) cores: f64,
     /// `batch.max_age`, in seconds.
     pub(crate) max_age: f64,
+}
+
+impl Plan {
+    /// `sink.clickhouse.inserts_per_table`.
+    fn at_once(&self) -> usize {
+        (self.cores as usize).clamp(2, 4)
+    }
 }
 
 /// What goes wrong, from a third of the time on, and for how many seconds.
@@ -94,7 +99,7 @@ pub(crate) fn run(plan: &Plan, trouble: Trouble, seconds: f64) -> Run {
                 let rows = plan.rate / TABLES as f64 * share(number) / shares * STEP;
                 came += rows;
                 lane.take(rows, plan.max_age);
-                while lane.under_way < AT_ONCE {
+                while lane.under_way < plan.at_once() {
                     let Some(shard) = next(&shards, &mut turn) else { break };
                     let Some(rows) = lane.sealed.pop_front() else { break };
                     lane.under_way += 1;

@@ -25,6 +25,14 @@ pub fn peak_memory(pid: u32) -> Result<u64> {
     status_bytes(pid, "VmHWM:")
 }
 
+/// From here on [`peak_memory`] is the highest since now.
+///
+/// # Errors
+/// There is no such process, or it is another user's.
+pub fn forget_peak_memory(pid: u32) -> Result<()> {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").with_context(|| format!("the peak of process {pid} stays"))
+}
+
 /// The resident memory now (VmRSS), in bytes.
 ///
 /// # Errors
@@ -68,6 +76,15 @@ fn read(pid: u32, file: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peak_can_be_forgotten() {
+        let me = std::process::id();
+        drop(std::hint::black_box(vec![1_u8; 256 << 20]));
+        let before = peak_memory(me).unwrap();
+        forget_peak_memory(me).unwrap();
+        assert!(peak_memory(me).unwrap() < before);
+    }
 
     #[test]
     fn reads_its_own_cost() {

@@ -62,7 +62,7 @@ impl Database {
             max_execution_time: Duration::from_secs(25),
             schema_max_age: Duration::from_secs(60),
             answer_max_age: Duration::from_secs(60),
-            inserts_per_table: 2,
+            inserts_per_table: None,
             compression: BlockCompression::default(),
             materialize_skip_indexes_on_insert: false,
             ignore_view_errors: false,

@@ -128,6 +128,14 @@ async fn a_start_goes_by_what_was_known_when_clickhouse_is_away() {
 }
 
 #[tokio::test]
+async fn inserts_at_once_are_as_many_as_the_user_has_cores() {
+    let database = Database::new("cores").await;
+    let schema = database.sink().await.schema().borrow().clone();
+    let cores = database.number("SELECT getSetting('max_threads')").await;
+    assert_eq!((schema.threads as u64, schema.inserts_at_once() as u64), (cores, cores.clamp(2, 4)));
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_said_with_the_remedy() {
     let database = Database::new("password").await;
     let mut config = database.config();

@@ -18,6 +18,9 @@ const UNDER_WAY: Duration = Duration::from_secs(30);
 /// Tokens that a table is to keep; the same as in the tables that otelgate creates.
 const WINDOW: u64 = 10_000;
 
+/// Inserts into one table at once where the server has cores for more.
+const MOST_AT_ONCE: usize = 4;
+
 /// A server's version, time zone and tables.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ServerSchema {
@@ -25,6 +28,9 @@ pub struct ServerSchema {
     pub(crate) version: String,
     /// As `timezone()` says it: decides on a row's day.
     pub(crate) timezone: String,
+    /// Threads that a statement of this user may have, which are the server's cores where nobody says otherwise; 0: not known.
+    #[serde(default)]
+    pub threads: usize,
     /// Settings of inserts that this user may not choose, and their values.
     #[serde(default)]
     pub(crate) fixed: BTreeMap<String, String>,
@@ -81,6 +87,15 @@ impl Column {
 }
 
 impl ServerSchema {
+    /// Inserts into one table at once. Each has one thread, so that more of them than cores finish none earlier and only hold memory; one at a time would
+    /// leave the server idle between two.
+    pub fn inserts_at_once(&self) -> usize {
+        match self.threads {
+            0 => MOST_AT_ONCE,
+            threads => threads.clamp(2, MOST_AT_ONCE),
+        }
+    }
+
     /// Year and release; the newest when the server says something else.
     pub(crate) fn version(&self) -> Version {
         self.version.parse().unwrap_or(Version::NEWEST)
@@ -190,6 +205,12 @@ mod tests {
         assert!(logs.has_foreign_views("ote"));
         logs.views.push("mine.errors".to_owned());
         assert!(logs.has_foreign_views("otel"));
+    }
+
+    #[test]
+    fn a_server_of_which_nobody_knows_the_cores_gets_the_most_inserts() {
+        let of = |threads| ServerSchema { threads, ..ServerSchema::default() }.inserts_at_once();
+        assert_eq!([0, 1, 2, 3, 4, 64].map(of), [4, 2, 2, 3, 4, 4]);
     }
 
     #[test]

@@ -101,7 +101,16 @@ pub(in crate::sink::clickhouse) async fn read(
         .fetch_all::<(String, String)>()
         .await
         .map_or_else(|_| BTreeMap::new(), |rows| rows.into_iter().collect());
-    Ok(Found { schema: ServerSchema { version, timezone, fixed, tables }, now })
+    let threads = threads(client).await;
+    Ok(Found { schema: ServerSchema { version, timezone, threads, fixed, tables }, now })
+}
+
+/// Threads that a statement of the user may have; 0: the server does not say.
+async fn threads(client: &Client) -> usize {
+    // A number, or one that the server found out: `'auto(8)'`.
+    let said =
+        client.query("SELECT toUInt64OrZero(extract(value, '[0-9]+')) FROM system.settings WHERE name = 'max_threads'");
+    said.fetch_one::<u64>().await.map_or(0, |threads| usize::try_from(threads).unwrap_or(usize::MAX))
 }
 
 /// What the user may do, one GRANT statement an entry; through its roles too, where the server tells.

@@ -19,20 +19,27 @@ pub(crate) enum Kind {
     },
     /// With a spool, and limits shared through `--shared-limits`.
     Sharing,
+    /// With a spool, and what `--with` of this place adds to the configuration.
+    With(usize),
     Collector,
     Rotel,
 }
 
 impl Kind {
     /// Its name in the report.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
+    pub(crate) fn name(self, args: &Args) -> String {
+        let name = match self {
             Kind::Otelgate { spool: true } => "otelgate",
             Kind::Otelgate { spool: false } => "otelgate without spool",
             Kind::Sharing => "otelgate, shared limits",
+            Kind::With(place) => {
+                let lines: Vec<&str> = args.with[place].lines().map(str::trim).collect();
+                return format!("otelgate, {}", lines.join("; "));
+            }
             Kind::Collector => "collector",
             Kind::Rotel => "Rotel",
-        }
+        };
+        name.to_owned()
     }
 }
 
@@ -54,17 +61,18 @@ impl Running {
     ) -> Result<Running> {
         let certificates = Certificates::in_folder(&folder.join("tls"))?;
         let mut sections = match kind {
-            Kind::Otelgate { spool: true } | Kind::Sharing => {
-                format!("spool: {{ dir: {} }}\n", folder.join(format!("spool-{database}")).display())
-            }
+            Kind::With(place) => format!("{}\n", args.with[place]),
             _ => String::new(),
         };
+        if matches!(kind, Kind::Otelgate { spool: true } | Kind::Sharing | Kind::With(_)) {
+            sections += &format!("spool: {{ dir: {} }}\n", folder.join(format!("spool-{database}")).display());
+        }
         if let (Kind::Sharing, Some(url)) = (kind, &args.shared_limits) {
             sections += &format!("limits: {{ shared: {{ url: \"{url}\" }} }}\n");
         }
         let config = Config::new(folder, "").tls(&certificates).key(&key()).store(clickhouse, database);
         let gateway = config.section(&sections).start().await?;
-        if matches!(kind, Kind::Otelgate { .. } | Kind::Sharing) {
+        if !matches!(kind, Kind::Collector | Kind::Rotel) {
             return Ok(Running::Otelgate(gateway));
         }
         // otelgate made the tables; the others fill them.

@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// Measure otelgate too with limits that are shared through the Redis at this address.
     #[arg(long)]
     shared_limits: Option<String>,
+    /// Measure otelgate too with these lines in its configuration; what is indented at their beginning goes on with `sink.clickhouse`. May be there several times.
+    #[arg(long)]
+    with: Vec<String>,
     /// Instead: what the spool is worth (acknowledgements with ClickHouse away, a backlog's drain, a quiet gateway's inserts).
     #[arg(long)]
     spool: bool,
@@ -73,6 +76,7 @@ async fn main() -> Result<()> {
     if args.shared_limits.is_some() {
         kinds.push(Kind::Sharing);
     }
+    kinds.extend((0..args.with.len()).map(Kind::With));
     if args.collector.is_some() {
         kinds.push(Kind::Collector);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 use serde_json::Value;
-use stack::cost::{cpu_seconds, peak_memory};
+use stack::cost::{cpu_seconds, forget_peak_memory, peak_memory};
 use stack::{Certificates, ClickHouse, free_port};
 use tempfile::TempDir;
 
@@ -15,7 +15,7 @@ use crate::gateways::{Kind, Running};
 /// The figures of one run.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Run {
-    pub(crate) gateway: &'static str,
+    pub(crate) gateway: String,
     pub(crate) signal: String,
     pub(crate) rate: u64,
     pub(crate) acknowledged: u64,
@@ -24,6 +24,7 @@ pub(crate) struct Run {
     pub(crate) gateway_cpu_per_million: f64,
     pub(crate) clickhouse_cpu_per_million: f64,
     pub(crate) gateway_peak_mib: f64,
+    pub(crate) clickhouse_peak_mib: f64,
     pub(crate) parts: u64,
     pub(crate) load: Value,
 }
@@ -44,11 +45,15 @@ impl<'a> Bench<'a> {
         Ok(Bench { args, clickhouse, folder })
     }
 
-    fn clickhouse_cpu(&self) -> Result<f64> {
+    fn clickhouse_pid(&self) -> Result<u32> {
         match self.clickhouse.process() {
-            Some(process) => cpu_seconds(process.pid()?),
+            Some(process) => process.pid(),
             None => bail!("no embedded ClickHouse"),
         }
+    }
+
+    fn clickhouse_cpu(&self) -> Result<f64> {
+        cpu_seconds(self.clickhouse_pid()?)
     }
 
     /// One run of one gateway.
@@ -57,13 +62,14 @@ impl<'a> Bench<'a> {
         self.clickhouse.query(&format!("CREATE DATABASE {database}"), "TabSeparated").await?;
         let running = Running::start(kind, self.args, self.folder.path(), &self.clickhouse, &database).await?;
         let pid = running.pid()?;
+        forget_peak_memory(self.clickhouse_pid()?)?;
         let (gateway_before, clickhouse_before) = (cpu_seconds(pid)?, self.clickhouse_cpu()?);
         let load = self.load(&running, signal, rate, None).await?;
         let acknowledged = load["records_accepted"].as_u64().unwrap_or(0);
         let stored = self.settle(&database, signal, acknowledged).await?;
         let per_million = |seconds: f64| seconds * 1e6 / acknowledged.max(1) as f64;
         let run = Run {
-            gateway: kind.name(),
+            gateway: kind.name(self.args),
             signal: signal.to_owned(),
             rate,
             acknowledged,
@@ -71,7 +77,8 @@ impl<'a> Bench<'a> {
             void: acknowledged == 0 || (stored != acknowledged && kind != Kind::Rotel),
             gateway_cpu_per_million: per_million(cpu_seconds(pid)? - gateway_before),
             clickhouse_cpu_per_million: per_million(self.clickhouse_cpu()? - clickhouse_before),
-            gateway_peak_mib: peak_memory(pid)? as f64 / f64::from(1 << 20),
+            gateway_peak_mib: mib(peak_memory(pid)?),
+            clickhouse_peak_mib: mib(peak_memory(self.clickhouse_pid()?)?),
             parts: self.parts(&database).await?,
             load,
         };
@@ -125,6 +132,10 @@ impl<'a> Bench<'a> {
             format!("SELECT count() FROM system.part_log WHERE database = '{database}' AND event_type = 'NewPart'");
         self.clickhouse.number(&parts).await
     }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 fn rows(database: &str, signal: &str) -> String {
