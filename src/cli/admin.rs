@@ -1,7 +1,7 @@
 //! Questions and orders to the running process, through its admin listener.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -37,12 +37,40 @@ impl From<&Places> for Target {
 }
 
 /// The running process's answer, over the admin socket where there is one, else over the admin address; `None` when nothing listens.
+///
+/// # Errors
+/// An order does not go to a process of another configuration, which may well have the same admin address.
 pub(super) async fn ask(config: &Places, method: &str, path: &str) -> anyhow::Result<Option<Value>> {
-    match answer(&config.into(), method, path).await? {
+    let target = config.into();
+    if let Some(other) = other_configuration(&config.file, &target).await {
+        let (address, other, own) = (&target.address, other.display(), config.file.display());
+        let said = format!("the otelgate that answers at {address} was started with {other}, not with {own}");
+        match method {
+            "GET" => eprintln!("warning: {said}"),
+            _ => bail!(
+                "{said}; nothing was ordered: give its --config, or the two processes admin addresses of their own"
+            ),
+        }
+    }
+    match answer(&target, method, path).await? {
         Some((status, text)) if status.is_success() => Ok(Some(serde_json::from_str(&text)?)),
         Some((_, text)) => bail!("{}", text.trim_end()),
         None => Ok(None),
     }
+}
+
+/// The configuration of the process that answers at the admin address, if it is not this file. Whoever opens the socket has found the process itself.
+async fn other_configuration(own: &Path, target: &Target) -> Option<PathBuf> {
+    if target.socket.as_ref().is_some_and(|socket| socket.exists()) {
+        return None;
+    }
+    let (_, status) = answer(target, "GET", "/status").await.ok()??;
+    let status: Value = serde_json::from_str(&status).ok()?;
+    let running = PathBuf::from(status.get("configuration")?.get("file")?.as_str()?);
+    let is_own = std::path::absolute(own).is_ok_and(|own| own == running)
+        || matches!((own.canonicalize(), running.canonicalize()), (Ok(own), Ok(running)) if own == running);
+    // What is not absolute says nothing to who is elsewhere.
+    (running.is_absolute() && !is_own).then_some(running)
 }
 
 /// The same as text, whatever its status is.

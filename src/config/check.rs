@@ -66,8 +66,13 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     }
     let (shutdown, log) = (top.section("shutdown", shutdown), top.section("log", log));
     let telemetry = top.section("telemetry", check_telemetry::telemetry);
-    let places =
-        Places { listener: listen.admin, admin: admin.clone(), spool: spool.clone(), keys_file: keys.file.clone() };
+    let places = Places {
+        file: PathBuf::new(),
+        listener: listen.admin,
+        admin: admin.clone(),
+        spool: spool.clone(),
+        keys_file: keys.file.clone(),
+    };
     let config = sink.map(|sink| Config {
         state_dir,
         listen,

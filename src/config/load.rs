@@ -52,7 +52,7 @@ fn places(file: &Path, surroundings: &dyn Surroundings, matter: &[&str]) -> Resu
     };
     mistakes.retain(|mistake| checked.is_none() || matter.iter().any(|section| within(&mistake.path, section)));
     match checked {
-        Some(checked) if mistakes.is_empty() => Ok(checked.places),
+        Some(checked) if mistakes.is_empty() => Ok(Places { file: file.to_owned(), ..checked.places }),
         _ => Err(Mistakes(mistakes)),
     }
 }

@@ -300,6 +300,8 @@ pub fn show_size(bytes: u64) -> String {
 /// Where a running process is asked, and where its files are.
 #[derive(Debug, Clone)]
 pub struct Places {
+    /// The configuration's file.
+    pub file: PathBuf,
     /// `listen.admin`.
     pub listener: SocketAddr,
     /// Section `admin`.

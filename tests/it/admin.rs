@@ -129,6 +129,18 @@ async fn orders_take_the_token_or_the_socket() {
         said.contains("no batch 7 is in quarantine"),
         "the port of the configuration is 0, so this is the socket: {said}"
     );
+    // Another configuration that names the same address: its orders are for another process.
+    let other = folder.path().join("other.yaml");
+    let address = edge.gateway.admin.trim_start_matches("http://");
+    let text = format!("listen: {{ admin: '{address}' }}\nadmin: {{ token: 'a-token-for-the-tests' }}\nspool: none\n");
+    std::fs::write(&other, text).expect("written");
+    for (order, code) in [(&["spool", "drop", "7"][..], 1), (&["drain"], 1), (&["spool", "list"], 0)] {
+        let asked = otelgate(&[order, &["--config", other.to_str().expect("UTF-8")]].concat()).await;
+        let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+        assert_eq!(asked.status.code(), Some(code), "{order:?}: {said}");
+        assert!(said.contains(&format!("was started with {}", config.display())), "{order:?}: {said}");
+    }
+    assert_eq!(get_text(&edge.gateway.admin, "/readyz").await.0, 200, "it was not drained");
     edge.stop().await;
     assert!(!socket.exists(), "the socket's file goes away with the process");
 }
