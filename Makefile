@@ -43,7 +43,7 @@ test-faults: clickhouse ## kill, cut, fill and flip everything while clients sen
 	$(CARGO) build --workspace --bins
 	target/debug/otelgate-faults $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
-test-cluster: clickhouse ## faults with two shards, and with two replicas behind one address (these need ZooKeeper: apt-get install zookeeper; or CLICKHOUSE_CLUSTER_URLS)
+test-cluster: clickhouse ## faults with two shards, with two shards of two replicas, and with two replicas behind one address (replicas need ZooKeeper: apt-get install zookeeper; or CLICKHOUSE_CLUSTER_URLS)
 	$(CARGO) build --workspace --bins
 	target/debug/otelgate-faults --only shards $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 	target/debug/otelgate-faults --only replicas $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))

@@ -91,7 +91,7 @@ pub struct Outcome {
 pub async fn run(clickhouse: &mut ClickHouse, folder: &Path, plan: Plan<'_>) -> Result<Outcome> {
     let trouble = plan.scene == Scene::Refusing;
     let setup =
-        Setup { name: plan.name, tables: plan.tables, plaintext: false, small_disk: true, trouble, shards: false };
+        Setup { name: plan.name, tables: plan.tables, plaintext: false, small_disk: true, trouble, shard_size: 0 };
     let rig = Rig::start(&[&*clickhouse], folder, setup).await?;
     let full_disk = rig.room.can_be_full();
     if !full_disk {

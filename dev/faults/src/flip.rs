@@ -42,7 +42,7 @@ pub async fn run(clickhouse: &ClickHouse, folder: &Path, seed: u64) -> Result<Fl
         plaintext: false,
         small_disk: false,
         trouble: false,
-        shards: false,
+        shard_size: 0,
     };
     let mut rig = Rig::start(&[clickhouse], folder, setup).await?;
     rig.proxy.cut_all(true);

@@ -11,6 +11,7 @@ use faults::campaign::{Outcome, Plan, run};
 use faults::proxy::Answered;
 use faults::rig::Tables;
 use faults::schedule::Scene;
+use faults::verify::Findings;
 use faults::{flip, forward, narrow, power, quorum, replicas, shards, vanish};
 use stack::{ClickHouse, built_collector};
 
@@ -25,8 +26,8 @@ struct Args {
     /// fail and memory that is short.
     #[arg(long, default_value_t = 220)]
     faults: usize,
-    /// Only one kind of table.
-    #[arg(long, value_parser = ["window", "none"])]
+    /// Only one kind of table; `replicated` is one of two shards.
+    #[arg(long, value_parser = ["window", "none", "replicated"])]
     tables: Option<String>,
     /// Only runs in which ClickHouse is killed, in which it is not, or in which it refuses rows.
     #[arg(long, value_parser = ["alive", "killed", "refusing"])]
@@ -125,22 +126,23 @@ async fn forwarding(args: &Args, seed: u64, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Over two shards, with each kind of table.
+/// Over two shards, with each kind of table, and of two replicas each.
 async fn sharded(args: &Args, seed: u64, folder: &Path) -> Result<()> {
-    for (kind, tables) in [("window", Tables::Window), ("none", Tables::NoWindow)] {
+    for (kind, tables) in [("window", Tables::Window), ("none", Tables::NoWindow), ("replicated", Tables::Replicated)] {
         if args.tables.as_ref().is_some_and(|wanted| wanted != kind) {
             continue;
         }
-        println!("\ntwo shards; deduplication window of the tables: {kind}");
-        let Some(outcome) = shards::run(folder, seed, tables, args.faults.div_ceil(6)).await? else { return Ok(()) };
+        println!("\ntwo shards; deduplication of the tables: {kind}");
+        let Some(outcome) = shards::run(folder, seed, tables, args.faults.div_ceil(6)).await? else { continue };
         let shards::Outcome { faults, findings, spans } = outcome;
-        println!(
-            "  {faults} faults; {} records of {} requests acknowledged, spans at each shard: {spans:?}",
-            findings.acknowledged, findings.requests
-        );
-        findings.broken.iter().take(30).for_each(|line| println!("  BROKEN {line}"));
-        if !findings.broken.is_empty() {
-            bail!("the promise is broken in {} places (seed {seed})", findings.broken.len());
+        println!("  {faults} faults; spans at each shard: {spans:?}");
+        for (replica, Findings { acknowledged, requests, broken, .. }) in findings.iter().enumerate() {
+            println!("  replica {}: {acknowledged} records of {requests} requests acknowledged", replica + 1);
+            broken.iter().take(30).for_each(|line| println!("  BROKEN {line}"));
+        }
+        let broken: usize = findings.iter().map(|findings| findings.broken.len()).sum();
+        if broken > 0 {
+            bail!("the promise is broken in {broken} places (seed {seed})");
         }
     }
     Ok(())

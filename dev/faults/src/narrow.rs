@@ -36,7 +36,7 @@ pub async fn run(clickhouse: &ClickHouse, folder: &Path, seed: u64) -> Result<Na
         plaintext: false,
         small_disk: false,
         trouble: false,
-        shards: false,
+        shard_size: 0,
     };
     let mut rig = Rig::start(&[clickhouse], folder, setup).await?;
     let mut one = One::new(&rig, seed)?;

@@ -49,7 +49,7 @@ pub async fn run(clickhouse: &ClickHouse, folder: &Path) -> Result<Option<Checke
         plaintext: true,
         small_disk: false,
         trouble: false,
-        shards: false,
+        shard_size: 0,
     };
     let mut rig = Rig::start(&[clickhouse], folder, setup).await?;
     rig.stop_gateway().await?;

@@ -31,7 +31,7 @@ pub async fn run(folder: &Path, seed: u64) -> Result<Option<Quorum>> {
     let folder = folder.join("quorum");
     let Some(mut cluster) = Cluster::start(&folder).await? else { return Ok(None) };
     let tables = Tables::Replicated;
-    let setup = Setup { name: "quorum", tables, plaintext: false, small_disk: false, trouble: false, shards: false };
+    let setup = Setup { name: "quorum", tables, plaintext: false, small_disk: false, trouble: false, shard_size: 0 };
     let mut rig = Rig::start(&cluster.replicas.iter().collect::<Vec<_>>(), &folder, setup).await?;
     rig.stop_gateway().await?;
     rig.set("insert_quorum: auto")?;

@@ -83,7 +83,7 @@ pub async fn run(folder: &Path, seed: u64, faults: usize) -> Result<Option<Outco
         plaintext: false,
         small_disk: false,
         trouble: false,
-        shards: false,
+        shard_size: 0,
     };
     let rig = Rig::start(&cluster.replicas.iter().collect::<Vec<_>>(), &folder, setup).await?;
     let crowd = Crowd::start(members(rig.port, &rig.certificates, [&rig.key, &rig.limited_key], seed, false)?);
@@ -236,14 +236,8 @@ impl Run {
         let left = spool_left(&self.rig.room).await?;
         let status = self.rig.admin_get("/status").await?;
         let mut findings = Vec::new();
+        self.cluster.sync(&self.rig.database).await?;
         for replica in &self.cluster.replicas {
-            let tables = format!(
-                "SELECT name FROM system.tables WHERE database = '{}' AND engine LIKE 'Replicated%'",
-                self.rig.database
-            );
-            for table in replica.query(&tables, "TabSeparated").await?.lines() {
-                replica.query(&format!("SYSTEM SYNC REPLICA {}.{table}", self.rig.database), "TabSeparated").await?;
-            }
             let mut found = check(replica, &self.rig.database, &ledger, PATIENCE).await?;
             found.broken.extend(left.clone());
             found.broken.extend(account(replica, &self.rig.database, &status, &found).await?);

@@ -34,8 +34,8 @@ pub struct Setup<'a> {
     pub small_disk: bool,
     /// The tables have constraints that refuse, and views that fail.
     pub trouble: bool,
-    /// Each server is a shard, behind a proxy of its own.
-    pub shards: bool,
+    /// So many servers are a shard, of which the first stands behind a proxy of the shard's own; 0: there are no shards.
+    pub shard_size: usize,
 }
 
 /// Everything but the clients.
@@ -44,7 +44,7 @@ pub struct Rig {
     pub database: String,
     /// Between otelgate and ClickHouse.
     pub proxy: Proxy,
-    /// Between otelgate and the other shards, where each server is one.
+    /// Between otelgate and the other shards, where there are shards.
     pub others: Vec<Proxy>,
     /// otelgate's OTLP port, the same at every start.
     pub port: u16,
@@ -75,8 +75,8 @@ impl Rig {
         let database = format!("otel_test_faults_{}", setup.name);
         let proxy = Proxy::start(clickhouse).await?;
         let mut others = Vec::new();
-        for shard in servers.iter().skip(1).filter(|_| setup.shards) {
-            others.push(Proxy::start(shard).await?);
+        for shard in servers.chunks(setup.shard_size.max(1)).skip(1).filter(|_| setup.shard_size > 0) {
+            others.push(Proxy::start(shard[0]).await?);
         }
         let (port, admin) = (free_port()?, free_port()?);
         let certificates = Certificates::in_folder(&folder)?;
@@ -96,7 +96,7 @@ impl Rig {
             .section("log: { level: \"info,otelgate=debug\" }");
         let urls: Vec<String> =
             std::iter::once(&proxy).chain(&others).map(|shard| format!("[\"{}\"]", shard.url())).collect();
-        let config = if setup.shards { config.shards(&format!("[{}]", urls.join(", "))) } else { config };
+        let config = if setup.shard_size > 0 { config.shards(&format!("[{}]", urls.join(", "))) } else { config };
         let config = if setup.plaintext { config } else { config.tls(&certificates) };
         let files = config.write()?;
         let mut rig =

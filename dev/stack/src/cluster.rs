@@ -1,4 +1,4 @@
-//! A cluster of one shard with two replicas: embedded ones beside a ZooKeeper, or the servers that `CLICKHOUSE_CLUSTER_URLS` names.
+//! A shard: two replicas, embedded ones beside a ZooKeeper, or the servers that `CLICKHOUSE_CLUSTER_URLS` names; or a server alone.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::clickhouse::Replica;
 use crate::{ClickHouse, ZooKeeper, free_port};
 
-/// Two replicas.
+/// Replicas of the same tables.
 #[derive(Debug)]
 pub struct Cluster {
     /// The replicas; each knows the other as a part of the cluster `replicas`.
@@ -27,11 +27,18 @@ impl Cluster {
             ensure!(replicas.len() == 2, "CLICKHOUSE_CLUSTER_URLS names two servers, separated by a comma");
             return Ok(Some(Cluster { replicas, zookeeper: None }));
         }
+        Self::start_for(folder, &format!("{:032x}", rand::random::<u128>())).await
+    }
+
+    /// Starts an embedded cluster with its data in `folder` and this password of its user; none where that cannot be had.
+    ///
+    /// # Errors
+    /// Something does not start.
+    pub async fn start_for(folder: &Path, password: &str) -> Result<Option<Cluster>> {
         if !ZooKeeper::is_installed() {
             return Ok(None);
         }
         let zookeeper = ZooKeeper::start(&folder.join("zookeeper")).await?;
-        let password = format!("{:032x}", rand::random::<u128>());
         let native = [free_port()?, free_port()?];
         let mut replicas = Vec::new();
         for (number, port) in native.into_iter().enumerate() {
@@ -39,11 +46,31 @@ impl Cluster {
             let data = folder.join(&name);
             // The same user everywhere: clickhouse-dev takes the password that lies there.
             std::fs::create_dir_all(&data)?;
-            std::fs::write(data.join("ingest.password"), &password)?;
+            std::fs::write(data.join("ingest.password"), password)?;
             let replica = Replica { name, zookeeper: zookeeper.port, interserver: free_port()?, cluster: native };
             replicas.push(ClickHouse::start_replica(&data, port, replica).await?);
         }
         Ok(Some(Cluster { replicas, zookeeper: Some(zookeeper) }))
+    }
+
+    /// A server whose tables have no replicas.
+    pub fn alone(server: ClickHouse) -> Cluster {
+        Cluster { replicas: vec![server], zookeeper: None }
+    }
+
+    /// Waits until each replica has what any of them took.
+    ///
+    /// # Errors
+    /// One cannot be asked.
+    pub async fn sync(&self, database: &str) -> Result<()> {
+        for replica in &self.replicas {
+            let tables =
+                format!("SELECT name FROM system.tables WHERE database = '{database}' AND engine LIKE 'Replicated%'");
+            for table in replica.query(&tables, "TabSeparated").await?.lines() {
+                replica.query(&format!("SYSTEM SYNC REPLICA {database}.{table}"), "TabSeparated").await?;
+            }
+        }
+        Ok(())
     }
 
     /// Runs a statement on each replica.
