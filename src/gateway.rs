@@ -243,7 +243,7 @@ impl Gateway {
         let (key, signal) = (received.admitted.key().clone(), received.call.signal.name());
         let mut size = (0, 0);
         let recognising = self.lanes.recognise(coming, received, answer);
-        let keeping = match deadline.wait(recognising).await.ok_or(deadline.over(Refusal::TooSlow))? {
+        let keeping = match deadline.wait(recognising).await.ok_or(deadline.over(Refusal::TooSlow))?? {
             // The same bytes again, after an answer that may not have arrived: they join what was kept, and cost nothing more.
             Recognised::Repeat(ticket) => ticket,
             Recognised::Fresh(fresh) => {

@@ -18,6 +18,7 @@
 //! deliver                                    from the spool to the sink, until in or refused
 //! spool | sink/clickhouse | sink/collector   keep until delivered | where to
 //! sink                                       what every sink is; the spool does not see it
+//! shared_server                              a Redis through which otelgates know of each other
 //! config | otlp                              what was written | what was sent
 //! waiting                                    from here on the ground below all rooms: who waits for what
 //! memory                                     what a request holds while it is served
@@ -69,6 +70,7 @@ pub mod reply;
 mod rooms;
 mod rounds;
 pub mod serve;
+mod shared_server;
 pub mod shutdown;
 pub mod signal;
 pub mod sink;

@@ -254,6 +254,8 @@ families! {
     shared_limit_connected: Gauge = "1 while the server answers through which limits are shared, 0 while it does not";
     shared_limit_replicas: Gauge = "Replicas that share limits, seen last";
     shared_limit_divided_by: Gauge = "One in so many of each limit is this replica's own now: 1 while limits are shared";
+    shared_digest_calls: Family<Outcome, Counter> = "Calls by which gateways tell each other of which requests they are at, by outcome";
+    shared_digest_connected: Gauge = "1 while the server answers through which digests are shared, 0 while it does not";
     authentication_failures: Counter = "Requests without a valid key";
 
     rows: Family<OfRows, Gauge> = "What became of every accepted row, over all processes that the spool has seen, by key, table and state";

@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::notes::Notes;
 use crate::readiness::Readiness;
 use crate::rounds::Rounds;
+use crate::shared_server;
 use crate::shutdown::{StopSignals, Stopped};
 use crate::sink::{clickhouse, collector};
 use crate::spool::OpenError;
@@ -69,6 +70,9 @@ pub enum ServeError {
     /// What lies in the spool.
     #[error(transparent)]
     Spool(#[from] OpenError),
+    /// What is configured for shared digests cannot be used.
+    #[error(transparent)]
+    SharedDigests(#[from] shared_server::SetupError),
     /// What is told of gRPC's services.
     #[error(transparent)]
     Reflection(#[from] tonic_reflection::server::Error),

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::bound::{MAX_COLUMN_BYTES, Outcome};
 use super::chunk::{Encoders, OpenChunk, Sealed};
 use super::company::{Coming, Company, UnderWay};
-use super::repeat::Repeats;
+use super::repeat::{Held, Id, Repeats};
 use super::ticket::Ticket;
 use crate::admit::Admitted;
 use crate::blocking;
@@ -33,7 +33,7 @@ use crate::otlp::{Received, sift};
 use crate::reply::Refusal;
 use crate::signal::Signal;
 use crate::sink::Sink;
-use crate::spool::{Digest, FrameRequest};
+use crate::spool::FrameRequest;
 use crate::waiting::{Pending, Rejected, Waiting};
 
 /// Requests above this are encoded with the reactor out of the way.
@@ -83,10 +83,10 @@ pub(crate) struct Encoded<'a> {
 /// A request that repeats no other one whose answer may not have arrived.
 pub(crate) struct Fresh<'a> {
     pub(super) received: Received<Admitted>,
-    pub(super) key: Arc<str>,
-    pub(super) digest: Digest,
+    pub(super) id: Id,
     pub(super) answer: Answer,
     pub(super) coming: Coming<'a>,
+    pub(super) held: Option<Held>,
 }
 
 /// A chunk whose encoder holds a request that is not committed: rolled back and open again when dropped. One whose encoder panicked is never
@@ -335,14 +335,14 @@ impl Encoded<'_> {
         if appended.records == 0 {
             return Ticket::nothing_to_keep(left_out);
         }
-        let Fresh { received, key, digest, answer, coming } = fresh;
+        let Fresh { received, id, answer, coming, held } = fresh;
         let Received { mut admitted, request, .. } = received;
-        let note = FrameRequest { key: key.clone(), bytes: request.len() as u64, digest };
+        let note = FrameRequest { key: id.1.clone(), bytes: request.len() as u64, digest: id.0 };
         admitted.shrink(note.bytes);
         drop(request);
         let (waiting, fate) =
             Waiting::new(Box::new(admitted), appended.column_bytes, left_out, &chunk.out.lane.pending);
-        let followed = repeats.follow(key, digest, answer, fate.clone());
+        let followed = repeats.follow(id, answer, fate.clone(), held);
         // Nobody waits for this one any more, itself least of all.
         drop(coming);
         chunk.commit(note, waiting);

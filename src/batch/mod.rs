@@ -9,6 +9,7 @@ mod assemble;
 mod bound;
 mod chunk;
 mod company;
+mod elsewhere;
 mod lane;
 mod repeat;
 mod ticket;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub(crate) use company::Coming;
+pub(crate) use elsewhere::{RedisStore, Store};
 pub(crate) use lane::{Encoded, Fresh};
 pub(crate) use ticket::{Kept, Ticket};
 
@@ -56,11 +58,13 @@ pub(crate) struct Left {
     pub(crate) digests: Vec<Remembered>,
     /// How long a digest counts.
     pub(crate) digest_ttl: Duration,
+    /// Where gateways tell each other of theirs; none: they do not.
+    pub(crate) shared: Option<Box<dyn Store>>,
 }
 
 impl Default for Left {
     fn default() -> Self {
-        Left { digests: Vec::new(), digest_ttl: DIGEST_TTL }
+        Left { digests: Vec::new(), digest_ttl: DIGEST_TTL, shared: None }
     }
 }
 
@@ -121,7 +125,7 @@ impl Lanes {
             max_column_bytes: limits.max_column_bytes,
             max_parts: limits.max_parts,
         };
-        let repeats = Repeats::start(left.digest_ttl, left.digests, metrics.clone());
+        let repeats = Repeats::start(left.digest_ttl, left.digests, left.shared, metrics.clone());
         let unkept = UnkeptRecords::new(metrics.clone());
         Lanes { lanes, growth, spool: spool.clone(), pending, repeats, unkept, metrics: metrics.clone(), stopping }
     }
@@ -167,25 +171,29 @@ impl Lanes {
     }
 
     /// Between steps 5 and 6: whether this is the repeat of a request whose answer may not have reached its client. Costs a hash of
-    /// the request.
+    /// the request; where digests are shared, also a question to the server between the gateways.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`]: another gateway is at the same request.
     pub(crate) async fn recognise<'a>(
         &self,
         coming: Coming<'a>,
         received: Received<Admitted>,
         answer: Answer,
-    ) -> Recognised<'a> {
+    ) -> Result<Recognised<'a>, Refusal> {
         let digest = blocking::in_place(received.request.len() > INLINE_BYTES, || Digest::of(&received.request));
         let key: Arc<str> = received.admitted.key().entry.name.as_str().into();
-        match self.repeats.find(&key, digest) {
-            Some(Found { fate, told }) => {
+        let id = (digest, key);
+        Ok(match self.repeats.find(&id).await? {
+            (Some(Found { fate, told }), held) => {
                 self.metrics.requests_joined.inc();
-                let fresh = Fresh { received, key: key.clone(), digest, answer: answer.clone(), coming };
+                let fresh = Fresh { received, id: id.clone(), answer: answer.clone(), coming, held: None };
                 let fate = if told { fate } else { self.told_again(fresh).await };
-                let followed = self.repeats.follow(key, digest, answer, fate.clone());
+                let followed = self.repeats.follow(id, answer, fate.clone(), held);
                 Recognised::Repeat(Ticket::joining(fate, followed))
             }
-            None => Recognised::Fresh(Fresh { received, key, digest, answer, coming }),
-        }
+            (None, held) => Recognised::Fresh(Fresh { received, id, answer, coming, held }),
+        })
     }
 
     /// Of a request that is kept, what its client was told, or would have been: nobody remembers. Nothing of it is kept once more.
@@ -226,6 +234,11 @@ impl Lanes {
     /// The digests of requests whose answer may not have arrived: after [`Lanes::stop`], for [`Spool::stop`].
     pub(crate) fn remembered(&self) -> Vec<Remembered> {
         self.repeats.all()
+    }
+
+    /// Tells the other gateways what they are to know of this one's requests when it is gone. After [`Lanes::remembered`].
+    pub(crate) async fn leave(&self) {
+        self.repeats.leave().await;
     }
 
     /// A clean stop: everything open is sealed at once, and this returns when every request is answered. What comes after it is still served.

@@ -123,7 +123,7 @@ fn check_books(seed: u64, disk: &FaultyDisk, sink: &FakeSink) {
 /// One life of the process: recovery, then clients that repeat what was not answered. The last one ends when everything is delivered.
 async fn live(rng: &mut StdRng, disk: &FaultyDisk, sink: &Arc<FakeSink>, unanswered: &Unanswered, last: bool) {
     let (spool, recovered) = Spool::open(Box::new(disk.clone()), &SETTINGS).expect("a disk that works opens");
-    let left = Left { digests: recovered.digests, digest_ttl: SETTINGS.digest_ttl };
+    let left = Left { digests: recovered.digests, digest_ttl: SETTINGS.digest_ttl, shared: None };
     let path = Arc::new(Path::open(sink, spool, recovered.batches, left));
     if !last {
         disk.set(Faults {

@@ -14,10 +14,13 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::elsewhere::{Claimed, Elsewhere, Store};
+pub(super) use super::elsewhere::{Held, Id};
 use crate::listen::{Answer, UNACKNOWLEDGED};
 use crate::metrics::Metrics;
-use crate::spool::{Digest, Digests, Remembered};
-use crate::waiting::Fate;
+use crate::reply::{Away, Refusal};
+use crate::spool::{Digests, Remembered};
+use crate::waiting::{Fate, unavailable};
 
 /// A connection that lives this long after an answer has brought it to its client: it would have ended if nobody had acknowledged
 /// the answer's bytes. Linux counts from their first repetition, up to a second or two after they were sent.
@@ -25,8 +28,6 @@ const ARRIVES_WITHIN: Duration = UNACKNOWLEDGED.saturating_add(Duration::from_se
 /// Answers are asked no more often than this whether they arrived.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// A request by its bytes and its key's name.
-type Id = (Digest, Arc<str>);
 type Outcome = watch::Receiver<Fate>;
 
 /// All requests that are followed, and the digests that are remembered.
@@ -34,6 +35,8 @@ pub(super) struct Repeats {
     recent: Mutex<HashMap<Id, Vec<Arc<Entry>>>>,
     answered: Mutex<VecDeque<(Instant, Arc<Entry>)>>,
     remembered: Digests<Outcome>,
+    /// The other gateways, where digests are shared.
+    elsewhere: Option<Arc<Elsewhere>>,
     /// There is something to sweep, or nobody is left to sweep for.
     wake: Arc<Notify>,
 }
@@ -43,6 +46,8 @@ struct Entry {
     id: Id,
     answer: Answer,
     outcome: Outcome,
+    /// What other gateways see of it; taken back when nobody follows it any more.
+    held: Option<Box<Held>>,
 }
 
 /// A request that was here before.
@@ -61,14 +66,28 @@ pub(super) struct Followed {
 }
 
 impl Repeats {
-    /// Remembers digests for `ttl`, and what an earlier process left.
-    pub(super) fn start(ttl: Duration, left: Vec<Remembered>, metrics: Arc<Metrics>) -> Arc<Self> {
+    /// Remembers digests for `ttl`, and what an earlier process left. Others are asked through `shared`, if there are any.
+    pub(super) fn start(
+        ttl: Duration,
+        left: Vec<Remembered>,
+        shared: Option<Box<dyn Store>>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         let remembered = Digests::new(ttl);
         remembered.restore(left);
         let wake = Arc::new(Notify::new());
-        let repeats =
-            Arc::new(Repeats { recent: Mutex::default(), answered: Mutex::default(), remembered, wake: wake.clone() });
+        let (elsewhere, caller) = shared.map(|store| Elsewhere::new(store, metrics.clone())).unzip();
+        let (recent, answered) = (Mutex::default(), Mutex::default());
+        let repeats = Arc::new(Repeats { recent, answered, remembered, elsewhere, wake: wake.clone() });
         let sweeping = Arc::downgrade(&repeats);
+        if let Some(caller) = caller {
+            let asked = sweeping.clone();
+            tokio::spawn(caller.run(move |id| {
+                if let Some(repeats) = asked.upgrade() {
+                    repeats.asked(id);
+                }
+            }));
+        }
         tokio::spawn(async move {
             while let Some(repeats) = sweeping.upgrade() {
                 repeats.sweep();
@@ -89,9 +108,31 @@ impl Repeats {
         repeats
     }
 
-    /// The request that this one repeats, if its answer may not have arrived: what became of it, or will.
-    pub(super) fn find(&self, key: &Arc<str>, digest: Digest) -> Option<Found> {
-        while let Some(remembered) = self.remembered.take(key, digest) {
+    /// The request that this one repeats, if its answer may not have arrived: what became of it, or will. And what other gateways are to
+    /// see of this one.
+    ///
+    /// # Errors
+    /// [`Away::Elsewhere`]: nobody can say yet.
+    pub(super) async fn find(&self, id: &Id) -> Result<(Option<Found>, Option<Held>), Refusal> {
+        let found = self.find_here(id);
+        let Some(elsewhere) = &self.elsewhere else { return Ok((found, None)) };
+        if found.is_some() {
+            return Ok((found, Some(elsewhere.hold(id))));
+        }
+        Ok(match elsewhere.claim(id).await {
+            Claimed::Ours(held) => (None, Some(held)),
+            Claimed::Joins(held) => {
+                let fate = watch::Sender::new(Fate::Kept(None)).subscribe();
+                (Some(Found { fate, told: false }), Some(held))
+            }
+            Claimed::Busy => return Err(unavailable(Away::Elsewhere)),
+            Claimed::Alone => (None, None),
+        })
+    }
+
+    fn find_here(&self, id: &Id) -> Option<Found> {
+        let (digest, key) = id;
+        while let Some(remembered) = self.remembered.take(key, *digest) {
             // Without an outcome it is kept already.
             let told = remembered.is_some();
             let fate = remembered.unwrap_or_else(|| watch::Sender::new(Fate::Kept(None)).subscribe());
@@ -100,9 +141,10 @@ impl Repeats {
             }
         }
         let mut recent = self.recent.lock();
-        let entries = recent.get_mut(&(digest, key.clone()))?;
+        let entries = recent.get_mut(id)?;
         let broken = entries.iter().position(|entry| entry.answer.is_broken())?;
         let entry = entries.swap_remove(broken);
+        entry.arrived();
         if entries.is_empty() {
             recent.remove(&entry.id);
         }
@@ -110,14 +152,8 @@ impl Repeats {
     }
 
     /// Follows a request that was committed, or that joins one.
-    pub(super) fn follow(
-        self: &Arc<Self>,
-        key: Arc<str>,
-        digest: Digest,
-        answer: Answer,
-        outcome: Outcome,
-    ) -> Followed {
-        let entry = Arc::new(Entry { id: (digest, key), answer, outcome });
+    pub(super) fn follow(self: &Arc<Self>, id: Id, answer: Answer, outcome: Outcome, held: Option<Held>) -> Followed {
+        let entry = Arc::new(Entry { id, answer, outcome, held: held.map(Box::new) });
         self.recent.lock().entry(entry.id.clone()).or_default().push(entry.clone());
         Followed { repeats: self.clone(), entry, answered: AtomicBool::new(false) }
     }
@@ -128,6 +164,7 @@ impl Repeats {
         for entry in entries {
             self.lost_unless_arrived(&entry);
         }
+        self.answered.lock().clear();
         self.remembered.all()
     }
 
@@ -136,6 +173,30 @@ impl Repeats {
         let arrives = self.answered.lock().front().map(|(at, _)| *at + ARRIVES_WITHIN);
         let ends = self.remembered.first_ends_in().and_then(|left| Instant::now().checked_add(left));
         arrives.into_iter().chain(ends).min()
+    }
+
+    /// The last words to other gateways.
+    pub(super) async fn leave(&self) {
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.leave().await;
+        }
+    }
+
+    /// Another gateway has a request like this one, and wants to know whether it is its repeat.
+    fn asked(&self, id: &Id) {
+        let Some(elsewhere) = &self.elsewhere else { return };
+        let of_this = |entries: &Vec<Arc<Entry>>| {
+            let held = entries.iter().filter(|entry| entry.held.is_some());
+            held.min_by_key(|entry| !entry.answer.is_broken()).cloned()
+        };
+        let entry = self.recent.lock().get(id).and_then(of_this);
+        match entry {
+            None => elsewhere.forget_unless_held(id),
+            // It is heard of when it is kept, or taken back.
+            Some(entry) if !matches!(*entry.outcome.borrow(), Fate::Kept(_)) => {}
+            Some(entry) if entry.answer.is_broken() => self.lost(&entry),
+            Some(_) => elsewhere.fine(id),
+        }
     }
 
     fn sweep(&self) {
@@ -154,6 +215,7 @@ impl Repeats {
 
     fn lost_unless_arrived(&self, entry: &Arc<Entry>) {
         if entry.answer.arrived() {
+            entry.arrived();
             self.forget(entry);
         } else {
             self.lost(entry);
@@ -168,6 +230,9 @@ impl Repeats {
             let kept = matches!(*entry.outcome.borrow(), Fate::Kept(None));
             self.remembered.remember(key, *digest, (!kept).then(|| entry.outcome.clone()));
             self.wake.notify_one();
+            if entry.held.is_some() {
+                tell(entry.clone());
+            }
         }
     }
 
@@ -188,13 +253,48 @@ impl Repeats {
     }
 }
 
+/// Other gateways hear that its answer is lost, once it is known to be kept.
+fn tell(entry: Arc<Entry>) {
+    let mut outcome = entry.outcome.clone();
+    let tell = move |fate: &Fate| {
+        if let (Some(held), Fate::Kept(_)) = (&entry.held, fate) {
+            held.lost();
+        }
+    };
+    let known = |fate: &Fate| matches!(fate, Fate::Kept(_) | Fate::Refused(_));
+    if known(&outcome.borrow()) {
+        return tell(&outcome.borrow());
+    }
+    tokio::spawn(async move {
+        if let Ok(fate) = outcome.wait_for(known).await {
+            tell(&fate);
+        }
+    });
+}
+
 impl Drop for Repeats {
     fn drop(&mut self) {
         self.wake.notify_one();
     }
 }
 
+impl Entry {
+    /// A repeat through another gateway would be another request.
+    fn arrived(&self) {
+        if let Some(held) = &self.held {
+            held.arrived();
+        }
+    }
+}
+
 impl Followed {
+    /// It is kept; returns when other gateways can know.
+    pub(super) async fn kept(&self) {
+        if let Some(held) = &self.entry.held {
+            held.kept().await;
+        }
+    }
+
     /// Its client is being told this.
     pub(super) fn answered(&self, fate: &Fate) {
         self.answered.store(true, Ordering::Relaxed);

@@ -74,6 +74,12 @@ impl Path {
     }
 
     fn recognise(&self, request: &str, answer: Answer) -> Result<Recognised<'_>, Refusal> {
+        let (coming, received) = self.arrives(request)?;
+        at_once(self.lanes.recognise(coming, received, answer))
+    }
+
+    /// A request that is admitted and received.
+    pub(super) fn arrives(&self, request: &str) -> Result<(Coming<'_>, Received<Admitted>), Refusal> {
         let mut headers = http::HeaderMap::new();
         headers.insert("authorization", "good".parse().unwrap());
         let who = self.admission.authenticate(&headers, &[], IpAddr::V4(Ipv4Addr::LOCALHOST))?;
@@ -81,8 +87,7 @@ impl Path {
         let call = Call { protocol: Protocol::HttpProtobuf, signal: Signal::Logs, compression: None };
         let request = Bytes::copy_from_slice(request.as_bytes());
         let coming = self.lanes.expect(Signal::Logs)?;
-        let received = Received { admitted, call, request, dropped: 0 };
-        Ok(at_once(self.lanes.recognise(coming, received, answer)))
+        Ok((coming, Received { admitted, call, request, dropped: 0 }))
     }
 
     pub(super) fn charge(&self, request: &str) -> Result<(Encoded<'_>, Paid), Refusal> {
@@ -92,7 +97,7 @@ impl Path {
         }
     }
 
-    fn pay<'a>(&'a self, fresh: Fresh<'a>) -> Result<(Encoded<'a>, Paid), Refusal> {
+    pub(super) fn pay<'a>(&'a self, fresh: Fresh<'a>) -> Result<(Encoded<'a>, Paid), Refusal> {
         let key = fresh.received.admitted.key().clone();
         let encoded = at_once(self.lanes.encode(fresh))?;
         let paid = self.admission.charge(&key, encoded.bytes(), encoded.records())?;

@@ -61,6 +61,10 @@ impl Ticket {
             Err(_) => Fate::Unknown,
         };
         if let Some(followed) = &self.followed {
+            // Before its client can know, and come again elsewhere.
+            if matches!(fate, Fate::Kept(_)) {
+                followed.kept().await;
+            }
             followed.answered(&fate);
         }
         match fate {

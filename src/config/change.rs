@@ -135,6 +135,7 @@ fn waiting(running: &Config, new: &Config) -> Vec<&'static str> {
     };
     let dir = |config: &Config| config.spool.as_ref().map(|spool| spool.dir.clone());
     let spool = if dir(running) == dir(new) { "spool" } else { "spool.dir" };
+    let shared = |config: &Config| config.spool.as_ref().and_then(|spool| spool.shared_digests.clone());
     let listen = match (&running.listen, &new.listen) {
         (old, new) if old.otlp != new.otlp => "listen.otlp",
         (old, new) if old.admin != new.admin => "listen.admin",
@@ -150,7 +151,7 @@ fn waiting(running: &Config, new: &Config) -> Vec<&'static str> {
         ("request", differ(&running.request, &new.request)),
         (sink, differ(&running.sink, &new.sink)),
         ("batch", differ(&running.batch, &new.batch)),
-        (spool, differ(&running.spool, &new.spool)),
+        (spool, differ(&running.spool, &new.spool) || shared(running) != shared(new)),
         ("shutdown", differ(&running.shutdown, &new.shutdown)),
         ("telemetry", running.telemetry != new.telemetry),
     ];
@@ -279,13 +280,15 @@ mod tests {
     #[test]
     fn a_secret_that_waits_is_named() {
         let shared = |word| format!("{BASE}limits: {{ shared: {{ url: 'rediss://h', password: '{word}' }} }}\n");
+        let digests =
+            |word| format!("{BASE}spool: {{ shared_digests: {{ url: 'rediss://h', password: '{word}' }} }}\n");
         let admin = |word| format!("{BASE}admin: {{ token: '0123456789abcdef{word}' }}\n");
         let acme = |word| {
             let eab = format!("eab: {{ key_id: k, hmac_key: '{word}{word}' }}");
             BASE.replace("plaintext: true", &format!("acme: {{ domains: [t.example.com], {eab} }}"))
         };
-        let all: [(&dyn Fn(&'static str) -> String, &str); 3] =
-            [(&shared, "limits.shared"), (&admin, "admin.token"), (&acme, "tls")];
+        let all: [(&dyn Fn(&'static str) -> String, &str); 4] =
+            [(&shared, "limits.shared"), (&digests, "spool"), (&admin, "admin.token"), (&acme, "tls")];
         for (text, name) in all {
             let file = Path::new("/o/otelgate.yaml");
             let [one, other] = ["abcdabcdabcdabcd", "efghefghefghefgh"].map(|word| fake(&text(word), ""));

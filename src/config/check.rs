@@ -44,7 +44,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
     let tls = top.section("tls", |section| check_tls::tls(section, &listen));
     let request = top.section("request", request);
     let (limits, shared_limits) = top.section("limits", |section| {
-        (key_limits(section, DEFAULT_LIMITS, request.largest()), check_shared::shared(section))
+        (key_limits(section, DEFAULT_LIMITS, request.largest()), check_shared::limits(section))
     });
     if !top.has("limits") {
         // Then it is `request` that does not fit the defaults.
@@ -201,6 +201,7 @@ fn spool(s: &Section<'_>, batch: &Batch, state_dir: Option<&Path>) -> Spool {
         max_bytes_per_key: s.or("max_bytes_per_key", max_bytes.div_ceil(2), positive_size),
         min_free_bytes: s.or("min_free_bytes", 512 * MIB, size),
         digest_ttl: s.or("digest_ttl", Duration::from_secs(600), positive_time),
+        shared_digests: check_shared::digests(s),
     };
     at_most(s, "max_bytes_per_key", spool.max_bytes_per_key, "max_bytes", max_bytes);
     // A lane writes one batch while another is delivered; three lanes.

@@ -1,4 +1,4 @@
-//! Section `limits.shared`: through what replicas share the limits of keys.
+//! Sections `limits.shared` and `spool.shared_digests`: through what replicas know of each other.
 
 use std::time::Duration;
 
@@ -7,35 +7,45 @@ use http::Uri;
 use super::rules::{is_loopback, secret};
 use super::section::Section;
 use super::value::{name, time};
-use super::{SharedLimits, tls_files};
+use super::{SharedLimits, SharedServer, tls_files};
 
-/// `None` where it was not written, or after a mistake. `s` is section `limits`.
-pub(super) fn shared(s: &Section<'_>) -> Option<SharedLimits> {
-    if !s.has("shared") {
-        return None;
-    }
-    s.section("shared", |s| {
-        let url = url(s);
-        let ca_file = s.optional("ca_file", |text| s.reader.path(text));
-        if let Some(file) = &ca_file {
-            tls_files::check_ca(s, "ca_file", file);
-        }
-        let plain = url.as_ref().filter(|(_, url)| url.scheme_str() == Some("redis"));
-        if ca_file.is_some() && plain.is_some() {
-            s.mistake("ca_file", "is for rediss:// (TLS), and the address says redis://");
-        }
-        let password = secret(s, "password");
-        if password.is_some() && plain.is_some_and(|(_, url)| !is_loopback(url)) {
-            s.warning("url", "the password travels readable; keep the server on a private network, or use rediss://");
-        }
-        Some(SharedLimits {
-            password,
-            ca_file,
-            prefix: s.or("prefix", "otelgate".to_owned(), name),
-            flush: s.or("flush", Duration::from_millis(100), |text| time(text).and_then(in_range)),
-            url: url?.0,
-        })
+/// Section `limits.shared`; `None` where it was not written, or after a mistake. `s` is section `limits`.
+pub(super) fn limits(s: &Section<'_>) -> Option<SharedLimits> {
+    of(s, "shared", |s, server| {
+        let flush = s.or("flush", Duration::from_millis(100), |text| time(text).and_then(in_range));
+        server.map(|server| SharedLimits { server, flush })
     })
+}
+
+/// Section `spool.shared_digests`, in the same way. `s` is section `spool`.
+pub(super) fn digests(s: &Section<'_>) -> Option<SharedServer> {
+    of(s, "shared_digests", |_, server| server)
+}
+
+fn of<T>(
+    s: &Section<'_>,
+    name: &'static str,
+    read: impl FnOnce(&Section<'_>, Option<SharedServer>) -> Option<T>,
+) -> Option<T> {
+    s.has(name).then(|| s.section(name, |s| read(s, server(s)))).flatten()
+}
+
+fn server(s: &Section<'_>) -> Option<SharedServer> {
+    let url = url(s);
+    let ca_file = s.optional("ca_file", |text| s.reader.path(text));
+    if let Some(file) = &ca_file {
+        tls_files::check_ca(s, "ca_file", file);
+    }
+    let plain = url.as_ref().filter(|(_, url)| url.scheme_str() == Some("redis"));
+    if ca_file.is_some() && plain.is_some() {
+        s.mistake("ca_file", "is for rediss:// (TLS), and the address says redis://");
+    }
+    let password = secret(s, "password");
+    if password.is_some() && plain.is_some_and(|(_, url)| !is_loopback(url)) {
+        s.warning("url", "the password travels readable; keep the server on a private network, or use rediss://");
+    }
+    let prefix = s.or("prefix", "otelgate".to_owned(), name);
+    Some(SharedServer { password, ca_file, prefix, url: url?.0 })
 }
 
 /// A password that stands in it is not repeated.
@@ -80,7 +90,7 @@ fn not_one_server(text: &str) -> Option<String> {
         }
         () if matches!(&*scheme, "valkey" | "valkeys") => "is written redis:// for a Valkey too, or rediss:// for TLS",
         () if matches!(&*scheme, "unix" | "redis+unix" | "redis-socket") => {
-            "is a socket of this machine, and limits are shared with other machines; write redis:// and the server's name"
+            "is a socket of this machine, and is for sharing with other machines; write redis:// and the server's name"
         }
         () if several => "names several servers, and one is asked; write one address, or a proxy's",
         () => return None,

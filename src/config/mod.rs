@@ -57,7 +57,9 @@ pub(crate) use keys_edit::KeysText;
 pub(crate) use keys_file::read_keys;
 pub use load::{Loaded, load, load_keys_place, load_places};
 pub use of_keys::KeyEntry;
-pub(crate) use of_keys::{ClickStackKeys, KeyDefaults, KeyLimits, Keys, OidcIssuer, OidcRule, SharedLimits};
+pub(crate) use of_keys::{
+    ClickStackKeys, KeyDefaults, KeyLimits, Keys, OidcIssuer, OidcRule, SharedLimits, SharedServer,
+};
 pub use of_sink::{BlockCompression, ClickHouse, Forward, Layout, Login, Quorum, Replicated, SinkConfig, Ttl};
 pub(crate) use of_sink::{Endpoint, ForwardCompression, ForwardProtocol};
 pub(crate) use of_tls::{Acme, CertificateFiles, Challenge, Eab, Tls, TlsFiles, TlsVersion};
@@ -247,6 +249,8 @@ pub struct Spool {
     pub(crate) min_free_bytes: u64,
     /// How long a digest of a request whose answer may not have arrived is kept.
     pub digest_ttl: Duration,
+    /// Where otelgates tell each other of which requests they have digests; nowhere when absent.
+    pub(crate) shared_digests: Option<SharedServer>,
 }
 
 /// Section `cors`.

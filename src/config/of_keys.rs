@@ -131,6 +131,15 @@ pub(crate) struct KeyLimits {
 /// Section `limits.shared`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SharedLimits {
+    /// Where replicas say what their keys used.
+    pub(crate) server: SharedServer,
+    /// How often.
+    pub(crate) flush: Duration,
+}
+
+/// A Redis or Valkey through which otelgates know of each other.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SharedServer {
     /// `redis://` or `rediss://`, without a password.
     pub(crate) url: String,
     /// What the server wants to hear.
@@ -139,8 +148,6 @@ pub(crate) struct SharedLimits {
     pub(crate) ca_file: Option<PathBuf>,
     /// What the names of all that is kept there begin with: replicas with the same one share.
     pub(crate) prefix: String,
-    /// How often replicas say what their keys used.
-    pub(crate) flush: Duration,
 }
 
 /// An entry of keys.yaml.

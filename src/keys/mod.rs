@@ -37,7 +37,7 @@ pub use new::{NewKey, NewKeyError, digest_of};
 pub(crate) use oidc::{MAX_TOKEN_BYTES, Tokens};
 pub(crate) use reload::{KeysFile, KeysPlace, watch};
 pub(crate) use ring::{KeyRing, Offer, Source};
-pub(crate) use shared::{Server as SharedServer, SetupError as SharedError, Shared, SharedState};
+pub(crate) use shared::{Server as LimitsServer, Shared, SharedState};
 pub(crate) use standing::Standing;
 pub(crate) use state::Counter;
 pub(crate) use state::KeyState;

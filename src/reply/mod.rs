@@ -129,6 +129,9 @@ pub enum Away {
     /// The sink did not answer, so that it may have the batch: the one refusal after which something may have been kept.
     #[error("the storage behind this gateway did not answer in time")]
     Unknown,
+    /// Another gateway is at the same request, and nobody knows yet what becomes of it.
+    #[error("another gateway is keeping this request")]
+    Elsewhere,
     /// No keys are known yet.
     #[error("no keys are known yet")]
     Keys,

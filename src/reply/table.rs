@@ -126,6 +126,7 @@ mod tests {
             (away(Away::KeySpool), 503, Code::Unavailable, true),
             (away(Away::Sink), 503, Code::Unavailable, true),
             (away(Away::Unknown), 503, Code::Unavailable, true),
+            (away(Away::Elsewhere), 503, Code::Unavailable, true),
             (away(Away::Keys), 503, Code::Unavailable, true),
             (away(Away::Stopping), 503, Code::Unavailable, true),
             (Refusal::TooSlow, 503, Code::Unavailable, true),

@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::until_it_fails;
 use crate::config::{self, Config, KeyEntry, Surroundings};
 use crate::keys::{
-    ClickStackKeys, KeyRing, KeysFile, KeysPlace, Offer, OpenError, Shared, SharedServer, Source, Tokens, look_after,
+    ClickStackKeys, KeyRing, KeysFile, KeysPlace, LimitsServer, Offer, OpenError, Shared, Source, Tokens, look_after,
     watch,
 };
 use crate::metrics::Metrics;
@@ -23,7 +23,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub(super) struct KeySources {
     ring: Arc<KeyRing>,
     clickstack: Option<ClickStackKeys>,
-    shared: Option<(Arc<Shared>, SharedServer)>,
+    shared: Option<(Arc<Shared>, LimitsServer)>,
     metrics: Arc<Metrics>,
 }
 

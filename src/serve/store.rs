@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::ServeError;
 use crate::admin::status::{ConfigurationWatch, Sources};
-use crate::batch::{Lanes, Left};
+use crate::batch::{Lanes, Left, RedisStore, Store as DigestStore};
 use crate::blocking;
 use crate::config::{self, Config, SinkConfig};
 use crate::deliver::Deliveries;
@@ -129,6 +129,7 @@ impl Store {
         if let Err(error) = blocking::run_io(move || spool.stop(&remembered)).await {
             warn!(%error, "the spool could not be told that this was a clean stop; the next start takes more care");
         }
+        self.lanes.leave().await;
     }
 }
 
@@ -151,7 +152,10 @@ fn open_spool(
     {
         metrics.recovered_files.get_or_create(&Reason { reason }).inc_by(files);
     }
-    Ok((opened, batches, Left { digests, digest_ttl: spool.digest_ttl }))
+    let open_shared =
+        |config| Ok::<_, ServeError>(Box::new(RedisStore::new(config, spool.digest_ttl)?) as Box<dyn DigestStore>);
+    let shared = spool.shared_digests.as_ref().map(open_shared).transpose()?;
+    Ok((opened, batches, Left { digests, digest_ttl: spool.digest_ttl, shared }))
 }
 
 /// Waits for ClickHouse when there is no known schema to start with. What a person has to mend is an error at once. Beside the sink stands how many
@@ -323,6 +327,7 @@ mod tests {
             max_bytes_per_key: 1 << 30,
             min_free_bytes: 0,
             digest_ttl: Duration::from_secs(600),
+            shared_digests: None,
         };
         drop(open_spool(&spool, Duration::ZERO, &Metrics::default()).unwrap());
         for (sequence, bytes) in [(1, 20), (2, 5000), (3, 6000)] {

@@ -38,6 +38,7 @@ mod schema_command;
 mod sdk;
 mod secrets;
 mod shards;
+mod shared_digests;
 mod shared_limits;
 mod spool;
 mod stop;

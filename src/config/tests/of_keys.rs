@@ -156,10 +156,15 @@ proptest::proptest! {
 }
 
 #[test]
-fn limits_are_shared_through_one_server() {
+fn limits_and_digests_are_shared_through_one_server() {
     let text = |url: &str| format!("limits: {{ shared: {{ url: '{url}' }} }}\n{FILES}{SINK}");
+    let digests = load_text(&format!("spool: {{ shared_digests: {{ url: 'redis://h', prefix: b }} }}\n{FILES}{SINK}"));
+    let digests = digests.unwrap().config.spool.unwrap().shared_digests.unwrap();
+    assert_eq!((digests.url.as_str(), digests.prefix.as_str()), ("redis://h", "b"));
+    let mistaken = lines(load_text(&format!("spool:\n  shared_digests: {{ urls: x }}\n{FILES}{SINK}")).unwrap_err().0);
+    assert!(mistaken.iter().all(|line| line.starts_with("2 spool.shared_digests.url")), "{mistaken:#?}");
     for good in ["redis://h", "rediss://user@h:6380/1"] {
-        assert_eq!(load_text(&text(good)).unwrap().config.shared_limits.unwrap().url, good);
+        assert_eq!(load_text(&text(good)).unwrap().config.shared_limits.unwrap().server.url, good);
     }
     for (url, advice) in [
         ("redis+sentinel://a:26379,b:26379/mymaster", "leads to the master"),

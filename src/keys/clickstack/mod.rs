@@ -17,12 +17,13 @@ use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{KeyRing, Offer, SharedError, Source};
+use super::{KeyRing, Offer, Source};
 use crate::blocking;
 use crate::config;
 use crate::https;
 use crate::metrics::{Metrics, Outcome};
 use crate::readiness::Readiness;
+use crate::shared_server;
 use crate::state_file;
 use exchange::{App, ExchangeError};
 use ingestion::TeamKey;
@@ -46,7 +47,7 @@ pub enum OpenError {
     Tls(#[from] https::SetupError),
     /// The server through which limits are shared.
     #[error(transparent)]
-    Shared(#[from] SharedError),
+    Shared(#[from] shared_server::SetupError),
     /// The certificates of a `ca_file` of `keys.oidc`.
     #[error("keys.oidc: {0}")]
     Oidc(https::SetupError),

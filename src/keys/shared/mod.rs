@@ -24,7 +24,8 @@ use tracing::{info, warn};
 use super::usage::{Report, Usage};
 use crate::config::SharedLimits;
 use crate::metrics::{Metrics, Outcome};
-pub(crate) use server::{Server, SetupError};
+use crate::shared_server::SetupError;
+pub(crate) use server::Server;
 
 /// A replica says at least so often that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(1);

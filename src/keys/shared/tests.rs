@@ -4,13 +4,14 @@ use stack::Redis;
 use tokio::time::MissedTickBehavior;
 
 use super::*;
-use crate::config::KeyLimits;
+use crate::config::{KeyLimits, SharedServer};
 use crate::keys::limiter::KeyLimiter;
 
 const REPLICAS: u64 = 3;
 
 fn config(url: String) -> SharedLimits {
-    SharedLimits { url, password: None, ca_file: None, prefix: "test".into(), flush: Duration::from_millis(100) }
+    let server = SharedServer { url, password: None, ca_file: None, prefix: "test".into() };
+    SharedLimits { server, flush: Duration::from_millis(100) }
 }
 
 /// A replica: its keys' limiters, and what follows them.
