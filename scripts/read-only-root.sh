@@ -15,14 +15,11 @@ done
 mount --bind /dev "$root/dev"
 mount --bind /proc "$root/proc"
 install -m 755 "$program" "$root/otelgate"
-cat > "$root/etc/otelgate/otelgate.yaml" <<'CONFIG'
-listen: { otlp: ["127.0.0.1:4317"], admin: "127.0.0.1:9317" }
-tls: { plaintext: true }
-keys: { file: keys.yaml }
-sink: { forward: { endpoint: "http://127.0.0.1:9" } }
-spool: { max_bytes: 256MiB, min_free_bytes: 1MiB }
-CONFIG
-echo 'keys: []' > "$root/etc/otelgate/keys.yaml"
+# What docs/deploy.md says of the image: the files of `init`, without its state_dir, readable for the user.
+"$program" init --offline --forward http://127.0.0.1:9 --dir "$root/etc/otelgate" > "$root/init.log" 2>&1 || { cat "$root/init.log" >&2; exit 1; }
+sed -i '/^state_dir:/d' "$root/etc/otelgate/otelgate.yaml"
+echo 'spool: { max_bytes: 256MiB, min_free_bytes: 1MiB }' >> "$root/etc/otelgate/otelgate.yaml"
+chown 65532 "$root/etc/otelgate/keys.yaml" "$root/etc/otelgate/tls/server.key"
 mount -t tmpfs -o uid=65532,gid=65532,mode=700,size=512m tmpfs "$root/var/lib/otelgate"
 mount -o remount,ro "$root"
 

@@ -110,6 +110,18 @@ fn the_configuration_in_the_compose_file_is_one() {
     assert!(text.contains("otel-collector:\n    ports: !reset []\n"), "the collector stays published");
 }
 
+/// docs/clickstack.md says it of all of them: rows in another database are rows that HyperDX does not show.
+#[test]
+fn everything_stores_where_clickstack_has_its_tables() {
+    for name in ["systemd/otelgate.yaml", "compose/otelgate.yaml", "kubernetes/edge.yaml", "kubernetes/clickstack.yaml"]
+    {
+        let text = file(name);
+        let said: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("database: ")).collect();
+        let default = |said: &&str| said.starts_with("default") || said.ends_with(":-default}");
+        assert!(!said.is_empty() && said.iter().all(default), "{name}: {said:?}");
+    }
+}
+
 /// `otelgate.yaml` in a rendered ConfigMap.
 fn checked_in_cluster(name: &str, manifests: &str) {
     let config = inside(manifests, "\n  otelgate.yaml: |\n", "    ");

@@ -83,6 +83,27 @@ fn links_and_paths_lead_somewhere() {
     assert!(wrong.is_empty(), "these lead nowhere:\n{}", wrong.join("\n"));
 }
 
+/// Rows of a table that no heading stands over: a blank line ended the table before them.
+fn rows_alone(text: &str) -> Vec<String> {
+    let text = prose(text);
+    let lines: Vec<&str> = text.lines().collect();
+    let row = |at: usize| lines.get(at).is_some_and(|line| line.starts_with('|'));
+    let begins = (0..lines.len()).filter(|&at| row(at) && !(at > 0 && row(at - 1)));
+    let ruled = |at: usize| lines.get(at + 1).is_some_and(|line| line.starts_with("| -") || line.starts_with("|-"));
+    begins.filter(|&at| !ruled(at)).map(|at| lines[at].to_owned()).collect()
+}
+
+#[test]
+fn tables_are_whole() {
+    let table = "| a |\n| --- |\n| b |\n";
+    assert!(rows_alone(table).is_empty());
+    assert_eq!(rows_alone(&format!("{table}\n| c |\n")), ["| c |"]);
+    for document in documents() {
+        let alone = rows_alone(&fs::read_to_string(&document).expect("readable"));
+        assert!(alone.is_empty(), "{}: {alone:?}", document.display());
+    }
+}
+
 #[test]
 fn every_page_is_in_the_book() {
     let docs = root().join("docs");

@@ -33,6 +33,19 @@ fn text(output: &Output) -> (String, String) {
     (of(&output.stdout), of(&output.stderr))
 }
 
+/// What docs/start.md sends with curl, in a shell that has the three variables; what curl said.
+async fn first_span(endpoint: &str, key: &str, ca: &str) -> Option<Output> {
+    tokio::process::Command::new("curl").arg("--version").output().await.ok()?;
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/start.md")).expect("docs/start.md");
+    let (_, rest) = page.split_once("\n    curl ").expect("a command");
+    let (command, _) = rest.split_once("\n    END\n").expect("its end");
+    let command = format!("curl {}\nEND\n", command.replace("\n    ", "\n"));
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-c", &command]).env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+    shell.env("OTEL_EXPORTER_OTLP_HEADERS", format!("authorization={key}")).env("OTEL_EXPORTER_OTLP_CERTIFICATE", ca);
+    Some(shell.output().await.expect("a shell"))
+}
+
 /// The statements of a file of SQL.
 fn statements(sql: &str) -> Vec<String> {
     let lines: Vec<&str> = sql.lines().filter(|line| !line.starts_with("--")).collect();
@@ -102,6 +115,15 @@ async fn from_a_clickhouse_to_the_first_span_without_an_editor() {
     let log = fs::read_to_string(path("log")).expect("a log");
     assert_eq!(eventually(10, stored).await, 10, "{log}");
     assert!(!log.contains("which it does not need"), "{log}");
+    match first_span(&endpoint, &key, &ca).await {
+        Some(sent) => {
+            let (out, err) = text(&sent);
+            assert!(out.contains(" 200") && out.ends_with("{}"), "{out}{err}");
+            let hello = "SELECT count() FROM otel.otel_traces WHERE SpanName = 'hello' AND ServiceName = 'first'";
+            assert_eq!(eventually(1, async || clickhouse.number(hello).await.unwrap_or(0)).await, 1, "{log}");
+        }
+        None => skipped("no curl, so the first span of docs/start.md was not sent"),
+    }
 
     for (name, mode) in [
         ("keys.yaml", 0o600),
