@@ -1,4 +1,5 @@
-//! The documents lead where they say: links, anchors and paths of the source exist, and the table of rooms is the code's.
+//! The documents lead where they say: links, anchors and paths of the source exist, tables are whole, commands have the options that are given
+//! to them, and the table of rooms is the code's.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -102,6 +103,40 @@ fn tables_are_whole() {
         let alone = rows_alone(&fs::read_to_string(&document).expect("readable"));
         assert!(alone.is_empty(), "{}: {alone:?}", document.display());
     }
+}
+
+/// What a page says to type: commands of otelgate in blocks of code and between backquotes, without what a shell does around them.
+fn commands(text: &str) -> BTreeSet<String> {
+    let block = text.lines().filter_map(|line| line.strip_prefix("    "));
+    let typed = block.map(|line| line.rsplit_once("| ").map_or(line, |(_, last)| last).trim_start_matches("$ "));
+    let inline = prose(text);
+    let said = typed.chain(inline.split('`').skip(1).step_by(2)).filter(|command| {
+        let rest = command.strip_prefix("otelgate ");
+        rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
+    });
+    let ends = ["|", " #", " >", " <", " &&", " \\", " …", "\n"];
+    said.map(|command| ends.iter().fold(command, |left, end| left.split(end).next().unwrap_or(left)))
+        .map(|command| command.trim().replace("NUMBER", "1"))
+        .collect()
+}
+
+#[test]
+fn commands_have_the_options_that_pages_give_them() {
+    let otelgate = stack::binary("otelgate").expect("built");
+    // Options are read from left to right, and what stands before `--help` must be one.
+    let wrong = |command: &str| {
+        let arguments = command.split_whitespace().skip(1).chain(["--help"]);
+        let output = std::process::Command::new(&otelgate).args(arguments).output().expect("it runs");
+        (!output.status.success()).then(|| format!("{command}: {}", String::from_utf8_lossy(&output.stderr)))
+    };
+    assert!(wrong("otelgate keys list --nowhere").is_some());
+    // What changed once, and what was decided, is not what to type today.
+    let past = [root().join("docs/decisions"), root().join("CHANGELOG.md")];
+    let pages = documents().into_iter().filter(|page| !past.iter().any(|past| page.starts_with(past)));
+    let all: BTreeSet<String> = pages.flat_map(|page| commands(&fs::read_to_string(page).expect("readable"))).collect();
+    assert!(all.len() > 40, "{all:?}");
+    let wrong: Vec<String> = all.iter().filter_map(|command| wrong(command)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
