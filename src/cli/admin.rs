@@ -46,7 +46,7 @@ pub(super) async fn ask(config: &Places, method: &str, path: &str) -> anyhow::Re
         let (address, other, own) = (&target.address, other.display(), config.file.display());
         let said = format!("the otelgate that answers at {address} was started with {other}, not with {own}");
         match method {
-            "GET" => eprintln!("warning: {said}"),
+            "GET" => super::say(format_args!("warning: {said}")),
             _ => bail!(
                 "{said}; nothing was ordered: give its --config, or the two processes admin addresses of their own"
             ),

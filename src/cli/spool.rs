@@ -81,11 +81,19 @@ fn table(batches: &[Value]) -> String {
     let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     for batch in batches {
         for part in batch["parts"].as_array().into_iter().flatten() {
-            let state = match (part["is_in"].as_bool(), part["tried"].as_bool()) {
-                (Some(true), _) => "in",
-                (_, Some(true)) => "tried",
-                _ => "waiting",
-            };
+            let is = |name: &str| part[name].as_bool() == Some(true);
+            let mut state = match () {
+                () if is("is_in") => "in",
+                () if is("held") => "held",
+                () if is("tried") => "tried",
+                () => "waiting",
+            }
+            .to_owned();
+            let reasons: Vec<&str> =
+                part["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            if !reasons.is_empty() {
+                state = format!("{state}: {}", reasons.join("; "));
+            }
             text += &format!(
                 "{:>10}  {:<10}  {:<8}  {:<28}  {:>6}  {:>9}  {:>9}  {state}\n",
                 batch["sequence"].to_string(),

@@ -155,7 +155,9 @@ impl Deliveries {
 
     /// The batches that are not finished, oldest first, without blocking for long: their files are not read.
     pub(crate) fn batches(&self) -> Vec<Summary> {
-        self.live.lock().values().map(|shipment| shipment.batch.summary()).collect()
+        let tables = self.watch.tables();
+        let wrong = |table: &str| tables.get(table).and_then(TableHealth::wrong_now);
+        self.live.lock().values().map(|shipment| shipment.summary(wrong)).collect()
     }
 
     /// When the oldest unfinished batch was opened, in milliseconds since 1970.
@@ -321,7 +323,7 @@ impl Deliveries {
 
     fn set_held(&self, job: &Job, held: bool) {
         let (name, signal) = job.lane();
-        job.shipment.set_held(&name, held);
+        job.shipment.set_held(&name, held.then(|| job.held.clone().unwrap_or_default()));
         self.watch.held(&name, job.held_at, if held { 1 } else { -1 });
         self.with_table(&name, signal, |table| {
             table.held = if held { table.held + 1 } else { table.held.saturating_sub(1) };

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::audience::Audience;
 use crate::blocking;
 use crate::reply::Away;
-use crate::spool::{Batch, BatchPart, Counts, Note};
+use crate::spool::{Batch, BatchPart, Counts, Note, Summary};
 
 /// A sealed batch that is being delivered.
 pub(super) struct Shipment {
@@ -23,7 +23,15 @@ pub(super) struct Shipment {
     given_up: watch::Sender<bool>,
     dropped: AtomicBool,
     /// Tables of which parts wait for a person.
-    held: Mutex<BTreeMap<Arc<str>, usize>>,
+    held: Mutex<BTreeMap<Arc<str>, Held>>,
+}
+
+/// A table's parts that wait for a person.
+#[derive(Default)]
+struct Held {
+    count: usize,
+    /// Why the last of them does.
+    why: Arc<str>,
 }
 
 struct Progress {
@@ -156,14 +164,28 @@ impl Shipment {
         self.dropped.load(Ordering::Acquire)
     }
 
-    /// A part of this table came to wait for a person, or no longer does.
-    pub(super) fn set_held(&self, table: &Arc<str>, held: bool) {
+    /// A part of this table came to wait for a person, for this reason, or no longer does.
+    pub(super) fn set_held(&self, table: &Arc<str>, why: Option<Arc<str>>) {
         let mut tables = self.held.lock();
-        let count = tables.entry(table.clone()).or_default();
-        *count = if held { *count + 1 } else { count.saturating_sub(1) };
-        if *count == 0 {
+        let held = tables.entry(table.clone()).or_default();
+        match why {
+            Some(why) => *held = Held { count: held.count + 1, why },
+            None => held.count = held.count.saturating_sub(1),
+        }
+        if held.count == 0 {
             tables.remove(table);
         }
+    }
+
+    /// The batch as people see it, with what is wrong with its tables where nothing is held.
+    pub(super) fn summary(&self, wrong: impl Fn(&str) -> Option<Arc<str>>) -> Summary {
+        let (mut summary, held) = (self.batch.summary(), self.held.lock());
+        for part in summary.parts.iter_mut().filter(|part| !part.is_in) {
+            let why = held.get(&*part.table).map(|held| held.why.clone());
+            part.held = why.is_some();
+            part.reasons.extend(why.or_else(|| wrong(&part.table)).map(|why| why.to_string()));
+        }
+        summary
     }
 
     /// What of the batch waits for a person: all rows in tables of which a part does.

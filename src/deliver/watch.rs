@@ -49,6 +49,14 @@ pub(crate) struct TableHealth {
     pub(crate) without: BTreeMap<Arc<str>, u64>,
 }
 
+impl TableHealth {
+    /// What went wrong since something was delivered last.
+    pub(super) fn wrong_now(&self) -> Option<Arc<str>> {
+        let (at, why) = self.last_error.as_ref()?;
+        self.last_delivery.is_none_or(|delivered| delivered < *at).then(|| why.clone())
+    }
+}
+
 /// How deliveries to a shard go.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ShardHealth {

@@ -59,9 +59,11 @@ pub(crate) struct PartSummary {
     pub(crate) tried: bool,
     /// Whether it is known to be in, but for what was refused.
     pub(crate) is_in: bool,
+    /// Whether it waits for a person to mend something.
+    pub(crate) held: bool,
     /// Rows that the sink refused for good.
     pub(crate) refused_rows: u64,
-    /// Why, in the sink's words, each reason once.
+    /// Why rows were refused, or why it is not in yet where a process delivers it: in the sink's words, each reason once.
     pub(crate) reasons: Vec<String>,
 }
 
@@ -129,6 +131,7 @@ impl Batch {
                 rows: part.rows,
                 tried: state.is_tried(),
                 is_in: state.is_in,
+                held: false,
                 refused_rows: state.refused.iter().map(|one| one.rows).sum(),
                 reasons,
             }

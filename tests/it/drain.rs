@@ -106,6 +106,9 @@ async fn what_is_held_is_said_and_a_signal_leaves_it_in_the_spool() {
     let (code, said) = drain(&edge, "55s").await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("10 rows are held") && said.contains("otel_logs: "), "{said}");
+    let list = otelgate(&["spool", "list", "--config", edge.config().to_str().expect("UTF-8")]).await;
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(list.lines().any(|line| line.contains("otel_logs") && line.contains("held: ")), "{list}");
     edge.gateway.process.signal(ProcessSignal::TERM).expect("running");
     let Edge { gateway, files, .. } = edge;
     let ended = gateway.process.wait(Duration::from_secs(60)).await.expect("ends");
