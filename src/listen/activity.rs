@@ -39,6 +39,13 @@ pub(super) struct Times {
     pub(super) age_grace: Duration,
 }
 
+impl Times {
+    /// A header and a blocked write can begin at any moment, so the next look is never further away.
+    pub(super) fn look(&self) -> Duration {
+        self.header.min(self.stalled) / 2
+    }
+}
+
 /// What is to be done with a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -218,8 +225,8 @@ impl Activity {
         self.header_since.load(Ordering::Relaxed) != 0
     }
 
-    /// What is to be done now.
-    pub(super) fn verdict(&self, times: &Times, now: Instant) -> Verdict {
+    /// What is to be done now; when nothing is, it is looked at again when something is due, `latest` at the latest.
+    pub(super) fn verdict(&self, times: &Times, now: Instant, latest: Instant) -> Verdict {
         let first_key = (!self.authenticated()).then_some(self.accepted);
         let waiting = self.waiting.lock().first().copied();
         let rules = [
@@ -232,8 +239,7 @@ impl Activity {
             (self.quiet_since().filter(|_| !self.header_comes()), times.idle, Verdict::Bow("idle", times.age_grace)),
             (Some(self.accepted), times.age, Verdict::Bow("age", times.age_grace)),
         ];
-        // A header and a blocked write can begin at any moment, so the next look is never far.
-        let mut next = now + times.header.min(times.stalled) / 2;
+        let mut next = latest;
         for (since, limit, verdict) in rules {
             let Some(due) = since.and_then(|since| since.checked_add(limit)) else {
                 continue;
@@ -262,7 +268,7 @@ mod tests {
     };
 
     fn verdict(activity: &Activity) -> Verdict {
-        activity.verdict(&TIMES, Instant::now())
+        activity.verdict(&TIMES, Instant::now(), Instant::now() + TIMES.look())
     }
 
     async fn pass(seconds: u32) {

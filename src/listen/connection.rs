@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub(super) stopping: watch::Receiver<bool>,
     /// Turns true when it is drained.
     pub(super) draining: watch::Receiver<bool>,
+    /// All looks at connections go by it.
+    pub(super) began: Instant,
 }
 
 /// Serves the connection that holds `place` until it ends.
@@ -192,7 +194,8 @@ impl<'a> Watch<'a> {
         if self.place.connection.is_no_longer_good(SystemTime::now()) {
             return self.bow("key_ended", Instant::now().checked_add(QUIET_AFTER_BOW));
         }
-        match activity.verdict(&self.times, Instant::now()) {
+        let now = Instant::now();
+        match activity.verdict(&self.times, now, together(self.shared.began, now, self.times.look())) {
             Verdict::Wait(until) => {
                 self.look_at = until;
                 Next::Look
@@ -244,8 +247,39 @@ impl<'a> Watch<'a> {
     }
 }
 
+/// When a connection is looked at again that nothing is due for: after `pause`, or up to half of it sooner, at one of the moments that all connections
+/// share. So many that idle wake the process up no more often than a few.
+fn together(began: Instant, now: Instant, pause: Duration) -> Instant {
+    let latest = now.saturating_duration_since(began).saturating_add(pause);
+    let step = (pause / 2).as_nanos().max(1);
+    let past = u64::try_from(latest.as_nanos() % step).unwrap_or_default();
+    now + pause.saturating_sub(Duration::from_nanos(past))
+}
+
 /// `age` ± 10 %.
 fn jitter(age: Duration) -> Duration {
     let seconds = age.as_secs_f64() * rand::random_range(0.9..=1.1);
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn idle_connections_are_looked_at_together_and_none_late() {
+        let (began, pause) = (Instant::now(), Duration::from_secs(5));
+        let looks = (0..1000).map(|centiseconds| {
+            let now = began + Duration::from_millis(10) * centiseconds;
+            let look = together(began, now, pause);
+            assert!(look <= now + pause && look > now + pause / 2, "{:?}", look - now);
+            look
+        });
+        assert_eq!(looks.collect::<BTreeSet<_>>().len(), 4, "in ten seconds, of a thousand connections");
+        for pause in [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(1 << 30)] {
+            assert!(together(began, began, pause) <= began + pause);
+        }
+    }
 }

@@ -144,6 +144,7 @@ impl Bound {
             metrics: self.metrics,
             stopping,
             draining,
+            began: tokio::time::Instant::now(),
         });
         for socket in self.sockets {
             let mut stopping = shared.stopping.clone();
