@@ -34,6 +34,12 @@ impl KeyEntry {
         self.enabled && self.expires.is_none_or(|expires| now < expires)
     }
 
+    /// Whether it is the key that a rotated one had before (`NAME.old-1`), which is there to end.
+    pub(crate) fn is_old(&self) -> bool {
+        let number = self.name.rsplit_once(".old-").map(|(_, number)| number.parse::<u32>());
+        number.is_some_and(|number| number.is_ok())
+    }
+
     /// When it is no longer valid.
     pub fn expires(&self) -> Option<SystemTime> {
         self.expires

@@ -9,7 +9,7 @@ use crate::sink::clickhouse::schema::ttl::{Ttl, clause};
 use crate::sink::clickhouse::schema::{
     Target, Version, identifier, literal, own_setting, rights_beyond, same_ttl, statements_for,
 };
-use crate::sink::clickhouse::{Asker, StartError};
+use crate::sink::clickhouse::{Asker, Failure, StartError};
 
 /// Clocks that differ by more cut days and times to live in the wrong place.
 const CLOCK: Duration = Duration::from_secs(5);
@@ -61,7 +61,7 @@ async fn look_at(config: &ClickHouse, administrator: Option<Account<'_>>) -> Vec
             return found;
         }
     };
-    let version = asker.text("SELECT version()").await;
+    let version = asker.version().await;
     let reached = version.is_ok();
     found.push(login(version, &config.user));
     found.push(default_user(as_default(config).await));
@@ -122,7 +122,7 @@ pub(super) fn transport(url: &str) -> Finding {
     }
 }
 
-pub(super) fn login(version: Result<String, String>, user: &str) -> Finding {
+pub(super) fn login(version: Result<String, Failure>, user: &str) -> Finding {
     let how = format!("logged in as {user}");
     match version {
         Ok(version) => {
@@ -135,8 +135,15 @@ pub(super) fn login(version: Result<String, String>, user: &str) -> Finding {
                 _ => ok,
             }
         }
-        Err(why) => Finding::ok("login", "", how)
-            .wrong(why, "otelgate users print --config FILE prints the SQL of the user; or correct sink.clickhouse"),
+        Err(failure) => {
+            let mend = match failure.is_login() {
+                true => {
+                    "correct sink.clickhouse.user and .password (the file or variable that it names); otelgate users print --config FILE prints the SQL of the user"
+                }
+                false => "start ClickHouse, or correct sink.clickhouse.url: nobody answered there as ClickHouse does",
+            };
+            Finding::ok("login", "", how).wrong(failure.to_string(), mend)
+        }
     }
 }
 

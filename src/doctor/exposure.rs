@@ -1,5 +1,10 @@
 //! What a stranger reaches at an address: the ports of the whole stack, and whether they let in who shows nothing.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::{UdpSocket, lookup_host};
+
 use super::Finding;
 use super::knock::{self, Seen, Transport};
 
@@ -25,6 +30,9 @@ const PORTS: [(u16, &str, &str); 14] = [
     (9317, "otelgate's admin listener", "listen.admin: 127.0.0.1:9317"),
 ];
 
+/// For a name's resolution.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What listens at this port of the stack; nothing of it at others.
 pub(super) fn of_stack(port: u16) -> Option<&'static str> {
     PORTS.iter().find(|(known, ..)| *known == port).map(|(_, what, _)| *what)
@@ -32,6 +40,9 @@ pub(super) fn of_stack(port: u16) -> Option<&'static str> {
 
 /// Knocks at every port. Those in `own` are otelgate's.
 pub(super) async fn look(host: &str, own: &[u16]) -> Vec<Finding> {
+    if let Err(why) = is_there(host).await {
+        return vec![Finding::cannot_tell("exposure", why, format!("looked for {host}"))];
+    }
     let knocks = PORTS.iter().filter(|(port, ..)| !own.contains(port)).map(|&(port, ..)| {
         let host = host.to_owned();
         tokio::spawn(async move { (port, knock::at(&host, port).await) })
@@ -43,6 +54,32 @@ pub(super) async fn look(host: &str, own: &[u16]) -> Vec<Finding> {
         found.push(judge(host, port, seen));
     }
     found
+}
+
+/// Whether there is a way from here: silence of ports that nobody could reach says nothing.
+async fn is_there(host: &str) -> Result<(), String> {
+    let addresses = match tokio::time::timeout(PATIENCE, lookup_host((host, 9))).await {
+        Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
+        Ok(Err(error)) => return Err(format!("the name does not resolve: {error}")),
+        Err(_) => return Err("the name does not resolve in time".to_owned()),
+    };
+    let mut why = "the name has no address".to_owned();
+    for address in addresses {
+        match has_route(address).await {
+            Ok(()) => return Ok(()),
+            Err(error) => why = format!("no way leads from here to {}: {error}", address.ip()),
+        }
+    }
+    Err(why)
+}
+
+/// A datagram's socket that is connected sends nothing; the system only looks for a way.
+async fn has_route(address: SocketAddr) -> std::io::Result<()> {
+    let from: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    UdpSocket::bind(from).await?.connect(address).await
 }
 
 pub(super) fn judge(host: &str, port: u16, seen: Seen) -> Finding {
@@ -66,5 +103,20 @@ pub(super) fn judge(host: &str, port: u16, seen: Seen) -> Finding {
         }
         Seen::Open(transport) => ok.warning(format!("{port} answers {}: usually {what}", over(transport)), mend),
         Seen::LetsIn(transport) => ok.wrong(format!("{port}, {}, {lets_in}: {what}", over(transport)), mend),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Outcome;
+
+    #[tokio::test]
+    async fn of_a_name_that_nobody_has_nothing_is_told_once() {
+        let found = look("no.such.invalid", &[]).await;
+        let [finding] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(finding.outcome, Outcome::CannotTell, "{finding}");
+        assert!(finding.what.contains("does not resolve"), "{finding}");
+        assert_eq!(is_there("127.0.0.1").await, Ok(()));
     }
 }

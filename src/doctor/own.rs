@@ -106,18 +106,26 @@ fn total_memory() -> Option<u64> {
 pub(super) fn keys(entries: &[KeyEntry], now: SystemTime) -> Finding {
     let ok = Finding::ok("keys", format!("{} entries, all with an end", entries.len()), "read keys.file");
     let names = |of: &dyn Fn(&KeyEntry) -> bool| {
-        let names: Vec<&str> = entries.iter().filter(|entry| entry.enabled && of(entry)).map(KeyEntry::name).collect();
-        names.join(", ")
+        // That the old key of a rotated one ends is what was asked for.
+        let current = entries.iter().filter(|entry| entry.enabled && !entry.is_old());
+        current.filter(|entry| of(entry)).map(KeyEntry::name).collect::<Vec<_>>().join(", ")
     };
     let ends = |entry: &KeyEntry| entry.expires().and_then(|ends| ends.duration_since(now).ok());
     let over = names(&|entry| entry.expires().is_some() && ends(entry).is_none());
     let soon = names(&|entry| ends(entry).is_some_and(|left| left < SOON));
     let never = names(&|entry| entry.expires().is_none());
     if !over.is_empty() {
-        return ok.wrong(format!("over, and refused: {over}"), "otelgate keys rotate NAME --config FILE");
+        return ok.wrong(
+            format!("over, and refused: {over}"),
+            "whom it belongs to needs a new one (`otelgate keys new --name NEW --write --config FILE`) or a later `expires`; \
+             where nobody does: `otelgate keys revoke NAME --config FILE`",
+        );
     }
     if !soon.is_empty() {
-        return ok.warning(format!("end within 7 days: {soon}"), "otelgate keys rotate NAME --config FILE");
+        return ok.warning(
+            format!("end within 7 days: {soon}"),
+            "write a later `expires` into the entries, then `otelgate keys rotate NAME --config FILE` for those with a key",
+        );
     }
     if !never.is_empty() {
         let what = format!("good for ever, also when somebody else has them: {never}");

@@ -6,8 +6,8 @@ use super::clickhouse::{as_user, rows, trouble};
 use super::knock::{self, Seen};
 use super::{Account, Finding};
 use crate::config::ClickHouse;
-use crate::sink::clickhouse::Asker;
 use crate::sink::clickhouse::schema::{identifier, literal};
+use crate::sink::clickhouse::{Asker, Failure};
 
 type Answer = Result<String, String>;
 
@@ -181,21 +181,23 @@ pub(super) async fn look_as(config: &ClickHouse, account: Account<'_>) -> Vec<Fi
         Ok(asker) => asker,
         Err(error) => return vec![Finding::cannot_tell(READER, error.to_string(), "tried to connect")],
     };
-    let grants = asker.text("SHOW GRANTS").await;
+    let grants = asker.run("SHOW GRANTS").await;
     let settings = "SELECT name, value FROM system.settings WHERE name IN ('readonly', 'max_rows_to_read', 'cancel_http_readonly_queries_on_client_close')";
-    let settings = asker.text(settings).await;
+    let settings = asker.run(settings).await;
     vec![reader_rights(user, grants), reader_settings(user, settings)]
 }
 
 const READER: &str = "HyperDX's rights";
 
-pub(super) fn reader_rights(user: &str, grants: Answer) -> Finding {
+pub(super) fn reader_rights(user: &str, grants: Result<String, Failure>) -> Finding {
     let ok = Finding::ok(READER, format!("{user} reads, and no more"), format!("SHOW GRANTS as {user}"));
     let grants = match grants {
         Ok(grants) => grants,
-        Err(why) => {
-            return ok.wrong(why, "the password is read from OTELGATE_AS_PASSWORD; otelgate users print shows the SQL");
+        Err(failure) if failure.is_login() => {
+            let mend = "the password is read from OTELGATE_AS_PASSWORD; otelgate users print shows the user's SQL";
+            return ok.wrong(failure.to_string(), mend);
         }
+        Err(failure) => return Finding { outcome: super::Outcome::CannotTell, what: failure.to_string(), ..ok },
     };
     let reads = |right: &str| ["SELECT", "SHOW", "USAGE", "dictGet"].iter().any(|read| right.starts_with(read));
     let mut beyond = Vec::new();
@@ -213,12 +215,12 @@ pub(super) fn reader_rights(user: &str, grants: Answer) -> Finding {
     }
 }
 
-pub(super) fn reader_settings(user: &str, settings: Answer) -> Finding {
+pub(super) fn reader_settings(user: &str, settings: Result<String, Failure>) -> Finding {
     let ok =
         Finding::ok("HyperDX's settings", "as ClickStack's guide has them", format!("read system.settings as {user}"));
     let settings = match settings {
         Ok(settings) => settings,
-        Err(why) => return Finding { outcome: super::Outcome::CannotTell, what: why, ..ok },
+        Err(failure) => return Finding { outcome: super::Outcome::CannotTell, what: failure.to_string(), ..ok },
     };
     let value =
         |name: &str| rows(&settings).find(|(of, _)| *of == name).and_then(|(_, value)| value.parse::<u64>().ok());

@@ -9,6 +9,7 @@ use super::{Finding, Outcome, clickhouse, clocks, compose, exposure, listener, o
 use crate::config::testing::Fake;
 use crate::config::{self, ClickHouse, KeyEntry, SinkConfig};
 use crate::keys::testing::entry;
+use crate::sink::clickhouse::Failure;
 use crate::sink::clickhouse::schema::{Version, statements};
 
 fn config() -> ClickHouse {
@@ -35,6 +36,41 @@ fn keys(expires: Option<u64>) -> Vec<KeyEntry> {
     vec![KeyEntry { expires, ..entry("shop", "a", 5) }]
 }
 
+fn nobody() -> Failure {
+    Failure::NotSent("Connection refused".to_owned())
+}
+
+fn no_login() -> Failure {
+    Failure::Exception { code: 516, message: "Authentication failed".to_owned() }
+}
+
+#[test]
+fn what_mends_a_login_is_not_what_mends_silence() {
+    let mend = |failure| clickhouse::login(Err(failure), "u").mend.unwrap_or_default();
+    assert!(mend(no_login()).contains("users print") && mend(no_login()).contains(".password"));
+    assert!(mend(nobody()).contains("sink.clickhouse.url") && !mend(nobody()).contains("users print"));
+    let reader = server::reader_rights("h", Err(no_login()));
+    assert!(!reader.what.contains("sink.clickhouse"), "the password is another: {reader}");
+}
+
+fn named(name: &str, expires: u64) -> Vec<KeyEntry> {
+    keys(Some(expires)).into_iter().map(|key| KeyEntry { name: name.to_owned(), ..key }).collect()
+}
+
+#[test]
+fn what_was_rotated_away_or_revoked_may_be_over() {
+    let now = UNIX_EPOCH + Duration::from_secs(100 * 86_400);
+    let revoked = KeyEntry { enabled: false, ..entry("away", "c", 5) };
+    for ends in [99, 101] {
+        let all = [keys(Some(200)), named("shop.old-2", ends), vec![revoked.clone()]].concat();
+        let finding = own::keys(&all, now);
+        assert_eq!(finding.outcome, Outcome::Ok, "{finding}");
+    }
+    let over = own::keys(&named("old-2", 99), now);
+    let mend = over.mend.expect("wrong");
+    assert!(!mend.contains("rotate"), "which refuses a key that is over: {mend}");
+}
+
 /// Good, and each way of being bad with how bad it is.
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn table() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
@@ -55,6 +91,7 @@ fn table() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
                 (own::keys(&keys(Some(99)), now), Wrong),
                 (own::keys(&keys(Some(103)), now), Warning),
                 (own::keys(&keys(None), now), Warning),
+                (own::keys(&[keys(Some(99)), named("shop.old", 99)].concat(), now), Wrong),
             ],
         ),
         (
@@ -90,8 +127,12 @@ fn table() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
         ),
         (clickhouse::transport("https://c:8443/"), vec![(clickhouse::transport("http://c:8123/"), Wrong)]),
         (
-            clickhouse::login(said("26.7.2.1"), "u"),
-            vec![(clickhouse::login(said("25.8.1.1"), "u"), Warning), (clickhouse::login(refused(), "u"), Wrong)],
+            clickhouse::login(Ok("26.7.2.1".to_owned()), "u"),
+            vec![
+                (clickhouse::login(Ok("25.8.1.1".to_owned()), "u"), Warning),
+                (clickhouse::login(Err(no_login()), "u"), Wrong),
+                (clickhouse::login(Err(nobody()), "u"), Wrong),
+            ],
         ),
         (
             clickhouse::default_user(Some(false)),
@@ -172,7 +213,7 @@ fn more() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
         );
         server::reader_settings("h", Ok(text))
     };
-    let rights = |grants: &str| server::reader_rights("h", said(grants));
+    let rights = |grants: &str| server::reader_rights("h", Ok(grants.to_owned()));
     vec![
         (
             versions(&["TLS 1.2", "TLS 1.3"]),
@@ -223,7 +264,8 @@ fn more() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
             vec![
                 (rights("GRANT SELECT, INSERT ON otel.* TO h"), Wrong),
                 (rights("GRANT ALL ON *.* TO h WITH GRANT OPTION"), Wrong),
-                (server::reader_rights("h", refused()), Wrong),
+                (server::reader_rights("h", Err(no_login())), Wrong),
+                (server::reader_rights("h", Err(nobody())), CannotTell),
             ],
         ),
         (
@@ -233,7 +275,7 @@ fn more() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
                 (settings(1, 0, 1), Warning),
                 (settings(2, 1000, 1), Warning),
                 (settings(2, 1_000_000, 0), Warning),
-                (server::reader_settings("h", refused()), CannotTell),
+                (server::reader_settings("h", Err(no_login())), CannotTell),
             ],
         ),
     ]
@@ -314,7 +356,7 @@ fn each_check_has_both_outcomes() {
 
 #[test]
 fn what_differs_between_servers_is_said_with_their_names() {
-    let at = |server: &str, user, version: Result<&str, String>| {
+    let at = |server: &str, user, version: Result<&str, Failure>| {
         (
             server.to_owned(),
             vec![clickhouse::login(version.map(str::to_owned), user), clickhouse::default_user(Some(false))],
@@ -323,12 +365,12 @@ fn what_differs_between_servers_is_said_with_their_names() {
     let found = clickhouse::together(vec![
         at("a:8443", "u", Ok("26.7.1")),
         at("b:8443", "u", Ok("26.7.1")),
-        at("c:8443", "other", Err("REFUSED".to_owned())),
+        at("c:8443", "other", Err(nobody())),
     ]);
     let said: Vec<_> = found.iter().map(|one| (one.check, one.what.as_str(), one.how.as_str())).collect();
     assert_eq!(said[0], ("login", "a:8443, b:8443: ClickHouse 26.7.1", "logged in as u"));
     assert_eq!(said[1].1, "not let in without a password");
-    assert_eq!(said[2], ("login", "c:8443: REFUSED", "logged in as other"));
+    assert_eq!(said[2], ("login", "c:8443: Connection refused", "logged in as other"));
     assert_eq!(said.len(), 3);
 }
 

@@ -13,6 +13,7 @@ use tree::Value;
 
 /// What ClickStack's guide writes where a secret of one's own is to stand.
 const GUIDES_SECRET: &str = "super-secure-random-string";
+const PUBLISHED: &str = "published ports";
 const SESSION_SECRET: &str = "EXPRESS_SESSION_SECRET";
 /// Shorter secrets can be tried out.
 const LEAST_SECRET: usize = 16;
@@ -23,7 +24,7 @@ pub(super) fn look(file: &Path) -> Vec<Finding> {
     let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
     match text.and_then(|text| tree::read(&text)) {
         Ok(compose) => judge(&compose, &how),
-        Err(why) => vec![Finding::cannot_tell("published ports", why, how)],
+        Err(why) => vec![Finding::cannot_tell(PUBLISHED, why, how)],
     }
 }
 
@@ -35,6 +36,9 @@ pub(super) fn of(text: &str) -> Vec<Finding> {
 
 fn judge(compose: &Value, how: &str) -> Vec<Finding> {
     let services: Vec<Service<'_>> = compose.get("services").fields().map(|(name, of)| Service { name, of }).collect();
+    if services.is_empty() {
+        return vec![Finding::cannot_tell(PUBLISHED, "it has no `services`: is it a Compose file?", how)];
+    }
     vec![published(&services, how), session_secret(&services, how), literals(&services, how)]
 }
 
@@ -53,11 +57,11 @@ impl Service<'_> {
         self.name.contains("otelgate") || self.image().contains("otelgate")
     }
 
-    /// The app, not its collector: it is told where MongoDB is.
+    /// The app, not its collector: it is told where MongoDB is, and has sessions.
     fn is_app(&self) -> bool {
         let image = self.image();
         let named = ["hyperdx", "clickstack"].iter().any(|name| image.contains(name)) && !image.contains("collector");
-        named || self.environment().contains_key("MONGO_URI")
+        named || ["MONGO_URI", SESSION_SECRET].iter().any(|name| self.environment().contains_key(*name))
     }
 
     /// As it is written, a map or a list of `NAME=value`; a name alone takes the value from where Compose runs.
@@ -113,7 +117,7 @@ fn resolved(text: &str) -> String {
 }
 
 fn published(services: &[Service<'_>], how: &str) -> Finding {
-    let ok = Finding::ok("published ports", "none of the stack's own that should not be", how);
+    let ok = Finding::ok(PUBLISHED, "none of the stack's own that should not be", how);
     let mut open = Vec::new();
     for service in services.iter().filter(|service| !service.is_otelgate()) {
         if service.of.get("network_mode").text() == "host" {
@@ -136,8 +140,13 @@ fn published(services: &[Service<'_>], how: &str) -> Finding {
 
 fn session_secret(services: &[Service<'_>], how: &str) -> Finding {
     let ok = Finding::ok("session secret", "the app has one", how);
-    let apps = services.iter().filter(|service| service.is_app());
-    let troubles: Vec<String> = apps.filter_map(|app| Some(format!("{}: {}", app.name, trouble(app)?))).collect();
+    let apps: Vec<_> = services.iter().filter(|service| service.is_app()).collect();
+    if apps.is_empty() {
+        let what = "no service is HyperDX's app, as far as image and MONGO_URI say";
+        return Finding::cannot_tell("session secret", what, how);
+    }
+    let troubles = apps.iter().filter_map(|app| Some(format!("{}: {}", app.name, trouble(app)?)));
+    let troubles: Vec<String> = troubles.collect();
     if troubles.is_empty() {
         return ok;
     }
@@ -198,4 +207,22 @@ fn holds_password(value: &str) -> bool {
     let authority = value.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next());
     let user = authority.and_then(|authority| authority.rsplit_once('@')).map_or("", |(user, _)| user);
     user.split_once(':').is_some_and(|(_, password)| !password.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Outcome;
+
+    #[test]
+    fn what_is_no_compose_file_or_has_no_app_is_not_judged() {
+        for text in ["# Start\n\nRead this.\n", "", "tls: { plaintext: true }\n", "services: app\n"] {
+            let found = of(text);
+            let [finding] = found.as_slice() else { panic!("{text}: {found:?}") };
+            assert_eq!(finding.outcome, Outcome::CannotTell, "{text}: {finding}");
+        }
+        let secret = |service: &str| of(&format!("services:\n  app: {service}\n")).swap_remove(1);
+        assert_eq!(secret("{ image: mine }").outcome, Outcome::CannotTell);
+        assert_eq!(secret("{ image: mine, environment: { EXPRESS_SESSION_SECRET: short } }").outcome, Outcome::Wrong);
+    }
 }

@@ -78,8 +78,9 @@ enum Class {
 use Class::{Hold, Odd, OddlyCut, Refused, Retry, TooLarge, TooMuch, Unknown};
 
 const SCHEMA: &str = "the table has changed; compare it with `otelgate schema print`";
-const TABLE: &str = "create it with `otelgate schema apply`, or set create_schema: true";
-const LOGIN: &str = "check user and password in sink.clickhouse";
+const TABLE: &str = "create it with `otelgate schema apply`; a start does too, unless create_schema is false";
+const LOGIN: &str = "check user and password in sink.clickhouse, and the file or variable that the password is read from; `otelgate users print` has \
+                     the SQL of a user that is not there yet (`otelgate init` wrote it to clickhouse-users.sql)";
 const SETTINGS: &str =
     "the user's profile forbids a setting that inserts need; give the ingest user a profile without constraints";
 const VERSION: &str =
@@ -241,7 +242,7 @@ impl Failure {
     }
 
     /// Whether it is about who asks, and not about what is asked.
-    pub(super) fn is_login(&self) -> bool {
+    pub(crate) fn is_login(&self) -> bool {
         matches!(self, Failure::Exception { code, .. } if entry(*code).is_some_and(|entry| entry.2 == Hold(LOGIN)))
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::error::Failure;
 use super::http::{Http, SetupError};
 use super::query::Query;
+use super::schema::literal;
 use super::servers::Servers;
 use super::start::{StartError, speaks_tls};
 use crate::config::{self, Secret};
@@ -20,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Survey {
     /// Whether the configured user can log in.
     pub ingest_user: bool,
+    /// Whether it is there at all; unknown where nobody was let in that may know.
+    pub user_exists: Option<bool>,
     /// The server's version; unknown where nobody could log in.
     pub version: Option<String>,
     /// The databases that have ClickStack's tables.
@@ -45,10 +48,22 @@ impl Asker {
         Ok(Asker { http: Http::new(connector, config)?, servers: Servers::new(config.urls.clone()) })
     }
 
-    async fn run(&self, statement: &str) -> Result<String, Failure> {
+    /// The answer's rows, with tabs between columns.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(crate) async fn run(&self, statement: &str) -> Result<String, Failure> {
         let query = Query::new(&self.http, self.servers.uri(0)).within(PATIENCE);
         let answer = query.run(&format!("{statement} FORMAT TabSeparatedRaw")).await?;
         Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
+    }
+
+    /// The server's version.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(crate) async fn version(&self) -> Result<String, Failure> {
+        self.run("SELECT version()").await
     }
 
     /// Whether the user can log in; unknown where nobody answers.
@@ -60,7 +75,7 @@ impl Asker {
         }
     }
 
-    /// The answer's rows, with tabs between columns.
+    /// The same, with errors in words.
     ///
     /// # Errors
     /// In words, with what mends it.
@@ -74,7 +89,7 @@ impl Asker {
 /// # Errors
 /// It does not answer, or in another protocol. A login that it refuses is no error.
 pub async fn survey(config: &config::ClickHouse, administrator: (&str, Secret)) -> Result<Survey, StartError> {
-    let mut found = Survey::default();
+    let (mut found, users_name) = (Survey::default(), config.user.clone());
     let as_administrator = config::ClickHouse {
         user: administrator.0.to_owned(),
         password: administrator.1,
@@ -83,7 +98,7 @@ pub async fn survey(config: &config::ClickHouse, administrator: (&str, Secret)) 
     };
     for (config, ingest) in [(config, true), (&as_administrator, false)] {
         let asker = Asker::new(config)?;
-        match asker.run("SELECT version()").await {
+        match asker.version().await {
             Ok(version) => found.version = Some(version),
             Err(failure) if failure.is_silence() && speaks_tls(&asker.http, asker.servers.uri(0)).await => {
                 return Err(StartError::SpeaksTls(failure));
@@ -95,7 +110,9 @@ pub async fn survey(config: &config::ClickHouse, administrator: (&str, Secret)) 
         let tables =
             "SELECT DISTINCT database FROM system.tables WHERE name IN ('otel_logs', 'otel_traces') ORDER BY database";
         found.databases = asker.run(tables).await?.lines().map(str::to_owned).collect();
-        // Not everybody may read it.
+        // Not everybody may read these.
+        let user = format!("SELECT count() FROM system.users WHERE name = {}", literal(&users_name));
+        found.user_exists = asker.run(&user).await.ok().map(|count| count != "0");
         let address = asker.run("SELECT toString(address) FROM system.processes WHERE query_id = queryID()").await;
         found.seen_from = address.ok().and_then(|address| address.parse().ok());
         break;
