@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
@@ -33,11 +34,26 @@ struct Done {
     done: String,
 }
 
+/// The batch's number in the path.
+struct Batch(u64);
+
+impl<S: Send + Sync> FromRequestParts<S> for Batch {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Batch, Response> {
+        let number = Path::<u64>::from_request_parts(parts, state).await;
+        number.map(|Path(number)| Batch(number)).map_err(|_| {
+            let why = "a batch is named by its number, as `otelgate spool list` shows it: /spool/7\n";
+            (StatusCode::BAD_REQUEST, why).into_response()
+        })
+    }
+}
+
 async fn list(State(behind): State<Behind>) -> Response {
     with_all(&behind, |all| json(StatusCode::OK, &all)).await
 }
 
-async fn show(State(behind): State<Behind>, Path(sequence): Path<u64>) -> Response {
+async fn show(State(behind): State<Behind>, Batch(sequence): Batch) -> Response {
     let one = |all: Vec<Summary>| match all.into_iter().find(|one| one.sequence == sequence) {
         Some(one) => json(StatusCode::OK, &one),
         None => no_such(sequence),
@@ -45,7 +61,7 @@ async fn show(State(behind): State<Behind>, Path(sequence): Path<u64>) -> Respon
     with_all(&behind, one).await
 }
 
-async fn retry(State(behind): State<Behind>, Path(sequence): Path<u64>) -> Response {
+async fn retry(State(behind): State<Behind>, Batch(sequence): Batch) -> Response {
     order(behind, move |sources| {
         let order = sources.spool.order(sequence)?;
         if sources.deliveries.has(sequence) {
@@ -58,7 +74,7 @@ async fn retry(State(behind): State<Behind>, Path(sequence): Path<u64>) -> Respo
     .await
 }
 
-async fn discard(State(behind): State<Behind>, Path(sequence): Path<u64>) -> Response {
+async fn discard(State(behind): State<Behind>, Batch(sequence): Batch) -> Response {
     order(behind, move |sources| {
         let order = sources.spool.order(sequence)?;
         // Without a spool somebody waits for the batch; its deadline is near.
@@ -71,7 +87,8 @@ async fn discard(State(behind): State<Behind>, Path(sequence): Path<u64>) -> Res
         }
         let rows = order.drop_quarantined()?.total_rows();
         tracing::warn!(sequence, rows, "a person drops a batch in quarantine");
-        Ok(format!("batch {sequence} is dropped with {rows} rows"))
+        let word = if rows == 1 { "row" } else { "rows" };
+        Ok(format!("batch {sequence} is dropped with {rows} {word}"))
     })
     .await
 }
@@ -120,4 +137,24 @@ fn failed(error: &AskError) -> Response {
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     (status, format!("{error}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_number_is_said_in_words() {
+        let app = Router::new().route("/spool/{sequence}", get(async |Batch(number): Batch| number.to_string()));
+        let asked = async |path: &str| {
+            let request = axum::http::Request::get(path).body(axum::body::Body::empty()).expect("a request");
+            let answer = tower::ServiceExt::oneshot(app.clone(), request).await.expect("answered");
+            let status = answer.status();
+            let body = axum::body::to_bytes(answer.into_body(), 1024).await.expect("read");
+            (status, String::from_utf8_lossy(&body).into_owned())
+        };
+        assert_eq!(asked("/spool/7").await, (StatusCode::OK, "7".to_owned()));
+        let (status, why) = asked("/spool/abc").await;
+        assert!(status == StatusCode::BAD_REQUEST && why.contains("by its number"), "{status} {why}");
+    }
 }

@@ -334,7 +334,7 @@ fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
 /// An error and its causes, each said once: many say their cause in their own words.
 fn in_words(error: &anyhow::Error) -> String {
     error.chain().skip(1).fold(error.to_string(), |text, cause| match cause.to_string() {
-        cause if text.ends_with(&cause) => text,
+        cause if text.contains(&cause) => text,
         cause => format!("{text}: {cause}"),
     })
 }
@@ -343,5 +343,16 @@ fn count(number: usize, what: &str) -> String {
     match number {
         1 => format!("1 {what}"),
         _ => format!("{number} {what}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_was_said_is_not_said_again() {
+        let error = anyhow::anyhow!("no password").context("no password; write one").context("cannot start");
+        assert_eq!(in_words(&error), "cannot start: no password; write one");
     }
 }

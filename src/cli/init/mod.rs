@@ -97,7 +97,7 @@ pub(super) fn run(init: &Init) -> anyhow::Result<()> {
         let survey = init.ask(&clickhouse)?;
         chosen = init.choose(&survey)?;
         draft.public(CONFIG, init.yaml(&names, &chosen)?);
-        say_what_was_found(&survey, &chosen, &clickhouse);
+        init.what_was_found(&survey, &chosen, &clickhouse).iter().for_each(|line| say(format_args!("{line}")));
         if !survey.ingest_user {
             let clickhouse = ClickHouse { database: chosen, ..clickhouse };
             let from = survey.seen_from.or_else(|| clickhouse.urls.first().and_then(own_address));
@@ -166,6 +166,46 @@ impl Init {
         asked.context("nothing is written; --offline asks no ClickHouse")
     }
 
+    /// What ClickHouse told, and which option answers what it did not.
+    fn what_was_found(&self, survey: &Survey, database: &str, clickhouse: &ClickHouse) -> Vec<String> {
+        let url = clickhouse.urls.first().map(ToString::to_string).unwrap_or_default();
+        let (user, administrator, mut said) = (&self.user, &self.admin_user, Vec::new());
+        if let Some(version) = &survey.version {
+            said.push(format!("ClickHouse {version} answers at {url}"));
+            let others = survey.databases.join(", ");
+            said.push(match survey.databases.as_slice() {
+                [] => format!("the database {database} gets ClickStack's tables at the first start"),
+                all if all.iter().any(|name| name == database) => {
+                    format!("the database {database} has ClickStack's tables")
+                }
+                _ => format!("the database {database} gets ClickStack's tables at the first start; {others} has them"),
+            });
+        } else {
+            said.push(match self.offline {
+                true => format!("ClickHouse at {url} was not asked (--offline)"),
+                false => format!(
+                    "ClickHouse at {url} lets in neither {user} (with CLICKHOUSE_PASSWORD) nor {administrator} (with CLICKHOUSE_ADMIN_PASSWORD)"
+                ),
+            });
+            let name = if self.database.is_some() { "" } else { ", or --database NAME the one that HyperDX reads" };
+            said.push(format!(
+                "not known: whether the database {database} has ClickStack's tables; --admin-user NAME with its password in \
+                 CLICKHOUSE_ADMIN_PASSWORD finds it out{name}"
+            ));
+        }
+        let there = match survey.user_exists {
+            _ if survey.ingest_user => return said,
+            Some(false) => return said,
+            Some(true) => format!("ClickHouse has the user {user} already, with another password"),
+            None => format!("if ClickHouse has the user {user} already"),
+        };
+        said.push(format!(
+            "{there}: {USERS} does not change that; begin anew with its password in CLICKHOUSE_PASSWORD, or give it the new one: \
+             ALTER USER … IDENTIFIED WITH sha256_hash BY the hash in {USERS}"
+        ));
+        said
+    }
+
     fn choose(&self, survey: &Survey) -> anyhow::Result<String> {
         match (&self.database, survey.databases.as_slice()) {
             (Some(named), _) => Ok(named.clone()),
@@ -232,17 +272,6 @@ fn checked(draft: &Draft) -> Result<Loaded, Mistakes> {
     if loaded.faults.is_empty() { Ok(loaded) } else { Err(Mistakes(loaded.faults)) }
 }
 
-fn say_what_was_found(survey: &Survey, database: &str, clickhouse: &ClickHouse) {
-    let url = clickhouse.urls.first().map(ToString::to_string).unwrap_or_default();
-    match &survey.version {
-        Some(version) => say(format_args!("ClickHouse {version} answers at {url}")),
-        None => say(format_args!("ClickHouse at {url} was not asked, or let nobody in that was tried")),
-    }
-    let there = survey.databases.iter().any(|name| name == database);
-    let tables = if there { "has ClickStack's tables" } else { "gets ClickStack's tables at the first start" };
-    say(format_args!("the database {database} {tables}"));
-}
-
 /// ClickStack's collector may be there still.
 fn warn_of_taken_ports(addresses: &[SocketAddr]) {
     for address in addresses {
@@ -251,5 +280,64 @@ fn warn_of_taken_ports(addresses: &[SocketAddr]) {
                 "warning: somebody listens on {address}; stop publishing that (ClickStack's collector?) before you start otelgate"
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        init: Init,
+    }
+
+    fn said(more: &[&str], survey: &Survey) -> String {
+        let arguments = ["init", "--clickhouse", "http://c:8123"].iter().chain(more);
+        let init = Command::parse_from(arguments).init;
+        let mut draft = Draft::new(Path::new("/o"));
+        certificate_files(&mut draft, certificates::make(&["a.example".to_owned()]).expect("made"));
+        draft.secret("keys.yaml", keys_yaml(&NewKey::generate("first").expect("made")).expect("written"));
+        draft.secret("clickhouse-password", "p\n".to_owned());
+        draft.public(CONFIG, init.yaml(&["a.example".to_owned()], "otel").expect("written"));
+        match checked(&draft).expect("good").config.sink {
+            SinkConfig::ClickHouse(clickhouse) => init.what_was_found(survey, "otel", &clickhouse).join("\n"),
+            SinkConfig::Forward(_) => unreachable!("it stores"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_tables_that_was_not_seen() {
+        for more in [&[][..], &["--offline"], &["--offline", "--database", "otel"]] {
+            let said = said(more, &Survey::default());
+            assert!(!said.contains("gets") && said.contains("not known"), "{said}");
+            assert!(said.contains("--admin-user NAME"), "{said}");
+            assert_eq!(said.contains("--database NAME"), !more.contains(&"--database"), "{said}");
+            assert_eq!(said.contains("was not asked"), more.contains(&"--offline"), "{said}");
+        }
+        let seen = Survey { version: Some("26.7".to_owned()), user_exists: Some(false), ..Survey::default() };
+        assert!(said(&[], &seen).contains("otel gets ClickStack's tables"));
+        let elsewhere = Survey { databases: vec!["default".to_owned()], ..seen.clone() };
+        assert!(said(&["--database", "otel"], &elsewhere).contains("default has them"));
+        let there = Survey { databases: vec!["otel".to_owned()], ..seen };
+        assert!(said(&[], &there).ends_with("otel has ClickStack's tables"));
+    }
+
+    #[test]
+    fn a_user_that_is_there_already_has_its_password() {
+        let seen = |user_exists, ingest_user| {
+            said(&[], &Survey { version: Some("26.7".to_owned()), user_exists, ingest_user, ..Survey::default() })
+        };
+        for (user_exists, ingest_user, says) in [
+            (Some(true), false, "ClickHouse has the user hyperdx_ingest already"),
+            (None, false, "if ClickHouse has the user hyperdx_ingest already"),
+        ] {
+            let said = seen(user_exists, ingest_user);
+            assert!(said.contains(says) && said.contains("CLICKHOUSE_PASSWORD"), "{said}");
+        }
+        assert!(!seen(Some(false), false).contains("already") && !seen(None, true).contains("already"));
     }
 }

@@ -24,6 +24,8 @@ use seen::{History, Seen};
 const EVERY: Duration = Duration::from_secs(2);
 /// Between the two looks from which `--once` knows what happens a second.
 const ONCE: Duration = Duration::from_secs(1);
+const WHOM: &str =
+    "say whom to ask: --config FILE (or OTELGATE_CONFIG), or --admin HOST:PORT for an admin listener elsewhere";
 /// Columns of `--once`.
 const WIDTH: u16 = 120;
 
@@ -31,7 +33,7 @@ const WIDTH: u16 = 120;
 #[derive(Debug, Args)]
 pub(super) struct Top {
     /// The configuration, which says where the admin listener is; its socket is tried first
-    #[arg(long, value_name = "FILE", env = "OTELGATE_CONFIG", required_unless_present = "admin")]
+    #[arg(long, value_name = "FILE", env = "OTELGATE_CONFIG")]
     config: Option<PathBuf>,
     /// Another otelgate's admin listener: HOST:PORT
     #[arg(long, value_name = "ADDRESS")]
@@ -80,7 +82,7 @@ pub(super) fn run(top: &Top) -> anyhow::Result<()> {
 impl Top {
     fn target(&self) -> anyhow::Result<Target> {
         let Some(address) = &self.admin else {
-            let file = self.config.as_ref().ok_or(Usage("say --config FILE or --admin ADDRESS".to_owned()))?;
+            let file = self.config.as_ref().ok_or(Usage(WHOM.to_owned()))?;
             return Ok(Target::from(&config::load_places(file, &Process)?));
         };
         let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
@@ -113,6 +115,13 @@ fn text(history: &History) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_configuration_the_error_names_the_other_way() {
+        let top = Top { config: None, admin: None, token_file: None, once: true };
+        let error = run(&top).expect_err("nobody to ask").to_string();
+        assert!(error.contains("--config FILE") && error.contains("--admin HOST:PORT"), "{error}");
+    }
 
     /// What a running otelgate said, twice, 2 s apart.
     fn recorded() -> History {
