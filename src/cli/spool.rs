@@ -65,17 +65,26 @@ fn look(spool: &config::Spool, order: Order) -> anyhow::Result<Value> {
         Order::Drop(sequence) => {
             let mut stopped = stopped()?;
             let rows = stopped.drop(sequence)?.total_rows();
-            (stopped, serde_json::json!({ "done": format!("batch {sequence} is dropped with {rows} rows") }))
+            (
+                stopped,
+                serde_json::json!({ "done": format!("batch {sequence} is dropped with {}", super::count(usize::try_from(rows).unwrap_or(usize::MAX), "row")) }),
+            )
         }
     };
     stopped.close()?;
     Ok(answer)
 }
 
+/// A part's day, counted from 1970, as a date.
+fn day(days: &Value) -> String {
+    let at = days.as_i64().and_then(|days| jiff::Timestamp::from_second(days.checked_mul(86_400)?).ok());
+    at.map_or_else(|| days.to_string(), |at| at.to_zoned(jiff::tz::TimeZone::UTC).date().to_string())
+}
+
 /// One line a part.
 fn table(batches: &[Value]) -> String {
     let mut text = format!(
-        "{:>10}  {:<10}  {:<8}  {:<28}  {:>6}  {:>9}  {:>9}  state\n",
+        "{:>10}  {:<10}  {:<8}  {:<28}  {:>10}  {:>9}  {:>9}  state\n",
         "batch", "place", "signal", "table", "day", "rows", "refused"
     );
     let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
@@ -95,16 +104,29 @@ fn table(batches: &[Value]) -> String {
                 state = format!("{state}: {}", reasons.join("; "));
             }
             text += &format!(
-                "{:>10}  {:<10}  {:<8}  {:<28}  {:>6}  {:>9}  {:>9}  {state}\n",
+                "{:>10}  {:<10}  {:<8}  {:<28}  {:>10}  {:>9}  {:>9}  {state}\n",
                 batch["sequence"].to_string(),
                 word(&batch["place"]),
                 word(&batch["signal"]),
                 word(&part["table"]),
-                part["day"].to_string(),
+                day(&part["day"]),
                 part["rows"].to_string(),
                 part["refused_rows"].to_string(),
             );
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_a_date() {
+        let part = serde_json::json!({ "table": "otel_logs", "day": 20_787, "rows": 1, "refused_rows": 0 });
+        let text = table(&[serde_json::json!({ "sequence": 7, "place": "spool", "signal": "logs", "parts": [part] })]);
+        assert!(text.contains(" 2026-11-30 ") && !text.contains("20787"), "{text}");
+        assert_eq!(day(&Value::Null), "null");
+    }
 }

@@ -125,13 +125,14 @@ mod tests {
 
     /// What a running otelgate said, twice, 2 s apart.
     fn recorded() -> History {
-        let mut history = History::default();
+        let (mut history, mut first) = (History::default(), None);
         let status = include_str!("recorded-status.json");
         for (text, seconds) in
             [(include_str!("recorded-metrics.txt"), 0), (include_str!("recorded-metrics-later.txt"), 2)]
         {
             let seen = Seen::read(status, text, (true, "ok listeners\nok sink\nok spool\n")).expect("as it was");
-            history.push(Seen { at: seen.at + Duration::from_secs(seconds), ..seen });
+            let first = *first.get_or_insert(seen.at);
+            history.push(Seen { at: first + Duration::from_secs(seconds), ..seen });
         }
         history
     }
