@@ -4,9 +4,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 work="$(mktemp -d "${TMPDIR:-/tmp}/otelgate-reproducible.XXXXXX")"
 trap 'rm -rf "$work"' EXIT
+# One commit for both, whatever is committed meanwhile.
+commit="$(git rev-parse HEAD)"
 for copy in one another-one; do
   mkdir -p "$work/$copy/source"
-  git archive HEAD | tar -x -C "$work/$copy/source"
+  git archive "$commit" | tar -x -C "$work/$copy/source"
   "$work/$copy/source/scripts/release.sh" "$work/$copy/out"
   rm -rf "$work/$copy/out/build"
 done
