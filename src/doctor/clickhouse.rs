@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::{Account, Finding, server};
 use crate::config::{self, ClickHouse, Secret};
 use crate::sink::clickhouse::cluster::with_its_shards;
+use crate::sink::clickhouse::encode::TableKind;
 use crate::sink::clickhouse::schema::ttl::{Ttl, clause};
 use crate::sink::clickhouse::schema::{
     Target, Version, identifier, literal, own_setting, rights_beyond, same_ttl, statements_for,
@@ -77,6 +78,7 @@ async fn look_at(config: &ClickHouse, administrator: Option<Account<'_>>) -> Vec
     let tables =
         format!("SELECT name, engine_full FROM system.tables WHERE database = {database} AND engine LIKE '%MergeTree'");
     let tables = ask(tables).await;
+    found.push(all_there(&tables, config));
     found.push(windows(&tables, config));
     found.push(times_to_live(&tables, config));
     let parts = format!(
@@ -199,6 +201,29 @@ type Tables = Result<String, String>;
 
 pub(super) fn rows(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter_map(|line| line.split_once('\t'))
+}
+
+/// Whether the tables that rows go to are there, as far as the ingest user sees them.
+pub(super) fn all_there(tables: &Tables, config: &ClickHouse) -> Finding {
+    let how = "read system.tables";
+    let tables = match tables {
+        Ok(tables) => tables,
+        Err(why) => return Finding::cannot_tell("tables", why.clone(), how),
+    };
+    let ok = Finding::ok("tables", "all are there", how);
+    let names = TableKind::ALL.map(|kind| format!("{}{}", kind.table(), config.schema.suffix));
+    let is_missing = |name: &&str| rows(tables).all(|(known, _)| known != *name);
+    let missing: Vec<&str> = names.iter().map(String::as_str).filter(is_missing).collect();
+    match missing.len() {
+        0 => ok,
+        all if all == names.len() && config.create_schema => {
+            Finding { what: "none is there yet; a start makes them".to_owned(), ..ok }
+        }
+        _ => ok.wrong(
+            format!("{} has no {}, as far as the ingest user sees: rows for it wait", config.database, missing.join(", ")),
+            "otelgate schema apply --config FILE; where the table is there, a right is missing: otelgate users print --config FILE",
+        ),
+    }
 }
 
 pub(super) fn windows(tables: &Tables, config: &ClickHouse) -> Finding {

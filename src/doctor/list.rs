@@ -23,6 +23,7 @@ pub(super) const CHECKS: &[&str] = &[
     "query log",
     "session log",
     "listen host",
+    "tables",
     "deduplication",
     "time to live",
     "parts",

@@ -150,6 +150,10 @@ fn table() -> Vec<(Finding, Vec<(Finding, Outcome)>)> {
             ],
         ),
         (
+            clickhouse::all_there(&good, &config),
+            vec![(clickhouse::all_there(&said("otel_logs\tMergeTree"), &config), Wrong)],
+        ),
+        (
             clickhouse::windows(&good, &config),
             vec![
                 (clickhouse::windows(&no_window, &config), Warning),
