@@ -38,9 +38,15 @@ impl Fared {
 /// attackers before it comes to the server.
 pub(crate) async fn send(server: &Server, time: Duration) -> Result<Fared> {
     let server = server.clone();
-    let alone =
-        move || tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(fares(&server, time));
-    tokio::task::spawn_blocking(alone).await?
+    let (done, fared) = tokio::sync::oneshot::channel();
+    // Not one of the runtime's, which are the attackers'.
+    std::thread::spawn(move || {
+        let alone =
+            || tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(fares(&server, time));
+        // Who no longer waits needs no answer.
+        drop(done.send(alone()));
+    });
+    fared.await?
 }
 
 async fn fares(server: &Server, time: Duration) -> Result<Fared> {

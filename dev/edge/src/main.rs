@@ -1,7 +1,7 @@
 //! Attacks otelgate, and a collector beside it, while a good client sends, and says what that cost whom (`make test-edge`).
 //!
-//! Attacker and good client have keys of their own and speak without TLS, so that what is measured is what comes after it. All of it runs on one machine, and the attacker takes part
-//! of it: times are to be compared with the first line's, not with another machine's.
+//! Attacker and good client have keys of their own and speak without TLS, so that what is measured is what comes after it. All of it runs on one machine, where the attacker gets what
+//! cores the others leave: times are to be compared with the first line's, not with another machine's.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a program for people")]
@@ -58,10 +58,17 @@ struct Measured {
     tally: Arc<Tally>,
 }
 
-// One core for all attackers.
-#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
-async fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+/// One thread for all attackers, which gets what cores the others leave: an attacker's own work is done on another machine, not in the way of the server.
+fn main() -> Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // Of the thread alone. This one, on which servers are started, stays as it is, and so do they.
+    runtime.worker_threads(1).enable_all().on_thread_start(|| {
+        let _ = rustix::process::nice(19);
+    });
+    runtime.build()?.block_on(attack_all(&Arguments::parse()))
+}
+
+async fn attack_all(arguments: &Arguments) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let otelgate = rig::otelgate(folder.path()).await?;
     let peer = match &arguments.collector {
