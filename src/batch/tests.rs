@@ -196,8 +196,8 @@ async fn at_the_deadline_all_are_refused_together_and_nothing_is_sent_after() {
     path.sink.always("a", Some(Act::Say(Outcome::Retry { why: "away".into(), after: None })));
     let began = tokio::time::Instant::now();
     let first = path.send("r1 a=1");
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    // Its batch waits behind the first one and is never sealed.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Its batch waits behind the first one for half of its deadline, and is tried again within a second or so when the first is given up.
     let second = path.send("r2 a=1");
     assert_eq!(away(first.await), Away::Sink);
     assert!(began.elapsed() >= RULES.deadline && began.elapsed() < RULES.deadline + Duration::from_millis(100));
