@@ -115,7 +115,7 @@ pub async fn serve(
     admin.open_socket(&config, inherited.has_predecessor(), &mut beside).await?;
     let keys = KeySources::open(&config, keys, &metrics).await?;
     // The routes were there before what they show was: they say that the process is starting until now. Nobody else sets it.
-    let status = ConfigurationWatch::new(std::path::absolute(&origin.file).unwrap_or_else(|_| origin.file.clone()));
+    let status = ConfigurationWatch::new(&origin.file, config.spool.as_ref().map(|spool| spool.dir.as_path()));
     let _ = admin.behind.set(store.sources(keys.ring().clone(), status.clone()));
     Sources::follow(admin.behind.clone(), &rounds, metrics.clone());
     let bound = bind(&config.listen, &mut inherited, tls.clone(), &metrics).await?.offering(admin.offer);

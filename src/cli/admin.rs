@@ -42,7 +42,7 @@ impl From<&Places> for Target {
 /// An order does not go to a process of another configuration, which may well have the same admin address.
 pub(super) async fn ask(config: &Places, method: &str, path: &str) -> anyhow::Result<Option<Value>> {
     let target = config.into();
-    if let Some(other) = other_configuration(&config.file, &target).await {
+    if let Some(other) = other_configuration(config, &target).await {
         let (address, other, own) = (&target.address, other.display(), config.file.display());
         let said = format!("the otelgate that answers at {address} was started with {other}, not with {own}");
         match method {
@@ -59,18 +59,24 @@ pub(super) async fn ask(config: &Places, method: &str, path: &str) -> anyhow::Re
     }
 }
 
-/// The configuration of the process that answers at the admin address, if it is not this file. Whoever opens the socket has found the process itself.
-async fn other_configuration(own: &Path, target: &Target) -> Option<PathBuf> {
+/// The configuration of the process that answers at the admin address, if it is neither this file nor one with the same spool. Whoever opens the socket
+/// has found the process itself.
+async fn other_configuration(config: &Places, target: &Target) -> Option<PathBuf> {
     if target.socket.as_ref().is_some_and(|socket| socket.exists()) {
         return None;
     }
     let (_, status) = answer(target, "GET", "/status").await.ok()??;
     let status: Value = serde_json::from_str(&status).ok()?;
-    let running = PathBuf::from(status.get("configuration")?.get("file")?.as_str()?);
-    let is_own = std::path::absolute(own).is_ok_and(|own| own == running)
-        || matches!((own.canonicalize(), running.canonicalize()), (Ok(own), Ok(running)) if own == running);
+    let of = |name: &str| Some(PathBuf::from(status.get("configuration")?.get(name)?.as_str()?));
+    let running = of("file")?;
+    let same_spool = config.spool.as_ref().zip(of("spool_dir")).is_some_and(|(own, running)| same(&own.dir, &running));
     // What is not absolute says nothing to who is elsewhere.
-    (running.is_absolute() && !is_own).then_some(running)
+    (running.is_absolute() && !same(&config.file, &running) && !same_spool).then_some(running)
+}
+
+fn same(own: &Path, running: &Path) -> bool {
+    std::path::absolute(own).is_ok_and(|own| own == running)
+        || matches!((own.canonicalize(), running.canonicalize()), (Ok(own), Ok(running)) if own == running)
 }
 
 /// The same as text, whatever its status is.

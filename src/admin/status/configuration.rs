@@ -1,6 +1,6 @@
 //! What `/status` says of the configuration: whether what the file says now is what counts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -18,6 +18,8 @@ pub(crate) struct ConfigurationWatch(Arc<Mutex<ConfigurationStatus>>);
 pub(crate) struct ConfigurationStatus {
     /// Its file.
     file: PathBuf,
+    /// The spool's folder; none where there is no spool. Of two configurations with one folder the process is the same.
+    spool_dir: Option<PathBuf>,
     /// When something of it was taken over last, in milliseconds since 1970; at the start when never since.
     taken_over_ms: u64,
     /// What was changed in the file and waits for a restart.
@@ -27,10 +29,17 @@ pub(crate) struct ConfigurationStatus {
 }
 
 impl ConfigurationWatch {
-    /// The configuration of `file` counts from now on.
-    pub(crate) fn new(file: PathBuf) -> Self {
+    /// The configuration of `file`, with its spool in this folder, counts from now on.
+    pub(crate) fn new(file: &Path, spool_dir: Option<&Path>) -> Self {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let (file, spool_dir) = (absolute(file), spool_dir.map(absolute));
         let taken_over_ms = milliseconds(SystemTime::now());
-        ConfigurationWatch(Arc::new(Mutex::new(ConfigurationStatus { file, taken_over_ms, ..Default::default() })))
+        ConfigurationWatch(Arc::new(Mutex::new(ConfigurationStatus {
+            file,
+            spool_dir,
+            taken_over_ms,
+            ..Default::default()
+        })))
     }
 
     /// The file is as it should be; `changed`: something of it was taken over.
