@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use otelgate::config::{self, Places};
 use serde::Deserialize;
 
-use super::{admin, count};
+use super::{admin, count, rows};
 
 /// How often the process is asked.
 const EVERY: Duration = Duration::from_millis(500);
@@ -115,10 +115,6 @@ fn ended(config: &Places, drained: bool) -> anyhow::Result<()> {
         );
     }
     super::print("otelgate does not run, and nothing is left in its spool\n")
-}
-
-fn rows(number: u64) -> String {
-    count(usize::try_from(number).unwrap_or(usize::MAX), "row")
 }
 
 fn are(number: u64) -> String {

@@ -346,6 +346,11 @@ fn count(number: usize, what: &str) -> String {
     }
 }
 
+/// So many rows, in words.
+fn rows(number: u64) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), "row")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -65,10 +65,7 @@ fn look(spool: &config::Spool, order: Order) -> anyhow::Result<Value> {
         Order::Drop(sequence) => {
             let mut stopped = stopped()?;
             let rows = stopped.drop(sequence)?.total_rows();
-            (
-                stopped,
-                serde_json::json!({ "done": format!("batch {sequence} is dropped with {}", super::count(usize::try_from(rows).unwrap_or(usize::MAX), "row")) }),
-            )
+            (stopped, serde_json::json!({ "done": format!("batch {sequence} is dropped with {}", super::rows(rows)) }))
         }
     };
     stopped.close()?;

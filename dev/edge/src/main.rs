@@ -148,9 +148,7 @@ fn heading(servers: &[&Server]) -> String {
 
 async fn measure(attack: &Attack, server: &Server, time: Duration) -> Result<Measured> {
     tokio::time::sleep(REST).await;
-    // What was the peak until now is forgotten.
-    let forget = std::fs::write(format!("/proc/{}/clear_refs", server.pid), "5");
-    forget.context(
+    cost::forget_peak_memory(server.pid).context(
         "a process that may not be dumped belongs to root: run it as root, or with OTELGATE_CORE_DUMPS=true",
     )?;
     let (before, tally) = (cost::cpu_seconds(server.pid)?, Arc::<Tally>::default());
