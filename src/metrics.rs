@@ -128,6 +128,13 @@ pub(crate) struct OfInsert {
     pub(crate) outcome: &'static str,
 }
 
+/// Label `zone`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfZone {
+    /// `own` or `other`.
+    pub(crate) zone: &'static str,
+}
+
 /// Label `shard`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OfShard {
@@ -276,6 +283,7 @@ families! {
     shard_inserts: Family<OfShardInsert, Counter> = "Attempts to deliver a part to a shard, by the shard's place in the configuration and outcome";
     shard_insert_rows: Family<OfShard, Counter> = "Rows delivered, by the shard's place in the configuration";
     shard_parts_held: Family<OfShard, Gauge> = "Parts that wait for a person, by the place in the configuration of the shard that they were given to";
+    forward_exports: Family<OfZone, Counter> = "Exports sent to a collector, whatever became of them, by whether its endpoint is in otelgate's own zone (every one is where no zones are configured): own, other";
     forward_unknown_records: Family<OfSignal, Counter> = "Records of exports whose outcome was unknown, by signal: each may be twice behind the collector";
     forward_rejected_records: Family<OfSignal, Counter> = "Records that the collector took an export without, by signal";
     parts_held: Family<OfTable, Gauge> = "Parts that wait for a person, by table";

@@ -10,6 +10,7 @@ use redis::{
     AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo as _, RedisError, ScriptInvocation,
     TlsCertificates,
 };
+use serde::Serialize;
 
 use crate::config;
 
@@ -33,6 +34,15 @@ pub enum SetupError {
     /// The client refuses the settings; its words could repeat them.
     #[error("{0}: the address or the certificates cannot be used")]
     Client(&'static str),
+}
+
+/// How it stands with what is shared.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Sharing {
+    /// Whether the server answers.
+    pub(crate) connected: bool,
+    /// Why it does not.
+    pub(crate) last_error: Option<String>,
 }
 
 /// The way to the server.

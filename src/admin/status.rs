@@ -26,12 +26,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::blocking;
 use crate::deliver::Deliveries;
 use crate::keys::{KeyRing, SharedState};
 use crate::metrics::{Metrics, OfRows, OfTable};
 use crate::rounds::Rounds;
+use crate::shared_server::Sharing;
 use crate::sink::{Condition, Sink};
 use crate::spool::{Counts, Spool};
 use configuration::ConfigurationStatus;
@@ -51,6 +53,8 @@ pub(crate) struct Sources {
     pub(crate) sink: Arc<dyn Sink>,
     /// Whose they are.
     pub(crate) keys: Arc<KeyRing>,
+    /// Whether digests are shared; nothing where they are not to be.
+    pub(crate) shared_digests: Option<watch::Receiver<Sharing>>,
     /// What it all runs by.
     pub(crate) configuration: ConfigurationWatch,
 }
@@ -73,6 +77,9 @@ pub(crate) struct Status {
     /// How it stands with the replicas that share limits; nothing where they are not shared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shared_limits: Option<SharedState>,
+    /// Whether digests are shared now; nothing where they are not to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shared_digests: Option<Sharing>,
     /// The configuration.
     pub(crate) configuration: ConfigurationStatus,
     /// How the sink does.
@@ -233,6 +240,7 @@ impl Sources {
             rows_by_key_and_table: by_both,
             spool: self.spool(),
             shared_limits: self.keys.shared(),
+            shared_digests: self.shared_digests.as_ref().map(|sharing| sharing.borrow().clone()),
             configuration: self.configuration.status(),
             sink: self.sink_status(),
             shards: self.shards(),

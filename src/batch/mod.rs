@@ -40,6 +40,7 @@ use crate::listen::Answer;
 use crate::metrics::Metrics;
 use crate::otlp::Received;
 use crate::reply::{Away, Refusal};
+use crate::shared_server::Sharing;
 use crate::signal::Signal;
 use crate::sink::Sink;
 use crate::spool::{Digest, Remembered, Spool};
@@ -168,6 +169,11 @@ impl Lanes {
     /// As [`Lanes::takes`].
     pub(crate) fn expect(&self, signal: Signal) -> Result<Coming<'_>, Refusal> {
         self.lane(signal).map(Coming::to)
+    }
+
+    /// Whether digests are shared now; nothing where they are not to be.
+    pub(crate) fn sharing(&self) -> Option<watch::Receiver<Sharing>> {
+        self.repeats.sharing()
     }
 
     /// Between steps 5 and 6: whether this is the repeat of a request whose answer may not have reached its client. Costs a hash of

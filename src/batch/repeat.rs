@@ -19,6 +19,7 @@ pub(super) use super::elsewhere::{Held, Id};
 use crate::listen::{Answer, UNACKNOWLEDGED};
 use crate::metrics::Metrics;
 use crate::reply::{Away, Refusal};
+use crate::shared_server::Sharing;
 use crate::spool::{Digests, Remembered};
 use crate::waiting::{Fate, unavailable};
 
@@ -106,6 +107,11 @@ impl Repeats {
             }
         });
         repeats
+    }
+
+    /// [`Elsewhere::sharing`], where there are other gateways.
+    pub(super) fn sharing(&self) -> Option<watch::Receiver<Sharing>> {
+        self.elsewhere.as_deref().map(Elsewhere::sharing)
     }
 
     /// The request that this one repeats, if its answer may not have arrived: what became of it, or will. And what other gateways are to

@@ -103,6 +103,7 @@ impl Store {
             deliveries: self.deliveries.clone(),
             sink: self.sink.clone(),
             keys,
+            shared_digests: self.lanes.sharing(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! is killed; what is sent twice on purpose is stored twice; and Redis is not needed to take a request.
 
 use otelgate::signal::Signal;
+use serde_json::Value;
 use stack::Redis;
 
 use crate::support::client::{Call, Protocol};
@@ -70,6 +71,9 @@ async fn a_repeat_through_the_other_edge_is_stored_once_though_the_first_is_kill
         assert!(accepts(&two, service).await, "{}", two.logged());
     }
     assert!(eventually(true, async || !shares(&two.gateway.admin).await).await);
+    let status: Value = serde_json::from_str(&get_text(&two.gateway.admin, "/status").await.1).expect("JSON");
+    let sharing = &status["shared_digests"];
+    assert!(sharing["connected"] == false && sharing["last_error"].is_string(), "{sharing}");
     assert!(accepts(&two, "for long").await);
     assert_eq!(two.logged().matches(AWAY).count(), 1, "{}", two.logged());
     two.stop().await;

@@ -40,6 +40,7 @@ impl World {
                     deliveries,
                     sink: dyn_sink,
                     keys,
+                    shared_digests: None,
                     configuration: ConfigurationWatch::default()
                 })
                 .is_ok()

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::metrics::{Metrics, Outcome};
+use crate::shared_server::Sharing;
 pub(super) use store::Id;
 use store::{ALIVE, Other, Reply, Step, Word};
 pub(crate) use store::{RedisStore, Store};
@@ -48,7 +49,7 @@ pub(super) struct Elsewhere {
     jobs: mpsc::UnboundedSender<Job>,
     /// How many requests of this gateway stand behind its word. None: it is at none like this.
     standing: Arc<Standing>,
-    connected: watch::Receiver<bool>,
+    sharing: watch::Receiver<Sharing>,
 }
 
 type Standing = Mutex<HashMap<Id, u32>>;
@@ -65,10 +66,8 @@ pub(super) struct Caller {
     jobs: mpsc::UnboundedReceiver<Job>,
     /// What was not said while nobody answered.
     backlog: Vec<Job>,
-    connected: watch::Sender<bool>,
+    sharing: watch::Sender<Sharing>,
     standing: Arc<Standing>,
-    /// Whether the log has it already that nobody answers.
-    said: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -107,17 +106,25 @@ enum Verdict<'a> {
 impl Elsewhere {
     pub(super) fn new(store: Box<dyn Store>, metrics: Arc<Metrics>) -> (Arc<Elsewhere>, Caller) {
         let (jobs, receiver) = mpsc::unbounded_channel();
-        let (sender, connected) = watch::channel(false);
+        let (sender, sharing) = watch::channel(Sharing::default());
         let standing = Arc::<Standing>::default();
-        let elsewhere = Elsewhere { jobs, standing: standing.clone(), connected };
-        let caller =
-            Caller { store, jobs: receiver, backlog: Vec::new(), connected: sender, standing, said: false, metrics };
+        let elsewhere = Elsewhere { jobs, standing: standing.clone(), sharing };
+        let caller = Caller { store, jobs: receiver, backlog: Vec::new(), sharing: sender, standing, metrics };
         (Arc::new(elsewhere), caller)
+    }
+
+    /// Whether anybody answers, and why not.
+    pub(super) fn sharing(&self) -> watch::Receiver<Sharing> {
+        self.sharing.clone()
+    }
+
+    fn is_alone(&self) -> bool {
+        !self.sharing.borrow().connected
     }
 
     /// Before a request is stored: whether it is kept elsewhere, or may be.
     pub(super) async fn claim(self: &Arc<Self>, id: &Id) -> Claimed {
-        if !*self.connected.borrow() {
+        if self.is_alone() {
             return Claimed::Alone;
         }
         let (until, mut asked) = (Instant::now() + PATIENCE, false);
@@ -188,7 +195,7 @@ impl Elsewhere {
 
     /// Goes a step with the next call; `None`: nobody answers.
     async fn step(&self, step: Step) -> Option<Reply> {
-        if !*self.connected.borrow() {
+        if self.is_alone() {
             self.say(step);
             return None;
         }
@@ -279,7 +286,7 @@ impl Caller {
                     }
                 }
                 Err(error) => {
-                    self.is_away(&error);
+                    self.is_away(error);
                     let mut late = std::mem::take(&mut self.backlog);
                     for (step, reply) in steps.into_iter().zip(waiting) {
                         self.put_off(Job { step, reply });
@@ -295,18 +302,19 @@ impl Caller {
     }
 
     fn is_there(&mut self) {
-        self.said = false;
-        if !self.connected.send_replace(true) {
+        if !self.sharing.borrow().connected {
+            self.sharing.send_replace(Sharing { connected: true, last_error: None });
             info!("digests are shared with the other gateways");
         }
         self.metrics.shared_digest_connected.set(1);
     }
 
-    fn is_away(&mut self, error: &str) {
-        self.connected.send_replace(false);
-        if !std::mem::replace(&mut self.said, true) {
+    fn is_away(&mut self, error: String) {
+        // The log has it once.
+        if self.sharing.borrow().last_error.is_none() {
             warn!(error, "digests cannot be shared now: a repeat through another gateway is stored twice");
         }
+        self.sharing.send_replace(Sharing { connected: false, last_error: Some(error) });
         self.metrics.shared_digest_connected.set(0);
     }
 

@@ -50,7 +50,7 @@ pub(super) struct Peer {
     pub(super) address: SocketAddr,
     pub(super) connections: Connections,
     /// In another zone than otelgate.
-    far: bool,
+    pub(super) far: bool,
     in_flight: AtomicUsize,
     health: Mutex<Health>,
 }

@@ -38,7 +38,7 @@ use crate::blocking;
 use crate::chunk::ChunkEncoder;
 use crate::config::{self, SinkConfig};
 use crate::limited;
-use crate::metrics::{Metrics, OfSignal};
+use crate::metrics::{Metrics, OfSignal, OfZone};
 use crate::rounds::{Changes, Rounds};
 use crate::signal::Signal;
 use crate::sink::{AfterUnknown, BoxFuture, Condition, Heard, Look, Outcome, PartDelivery, Renewal, Sink};
@@ -151,6 +151,8 @@ impl Collector {
         let mut tried: Vec<SocketAddr> = Vec::new();
         let mut last = None;
         while let Some(Lease(peer)) = self.endpoints.lease(&tried).await.as_ref() {
+            let zone = if peer.far { "other" } else { "own" };
+            self.metrics.forward_exports.get_or_create(&OfZone { zone }).inc();
             let answer = self.exporter.exchange(peer, signal, message.clone()).await;
             let name = format!("{} ({})", peer.uri, peer.address);
             match &answer {

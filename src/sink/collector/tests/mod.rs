@@ -273,6 +273,8 @@ async fn another_zone_is_taken_while_none_of_the_own_does_well() {
     let seen = |endpoints: &[Endpoint; 2]| endpoints.each_ref().map(|endpoint| endpoint.seen().len());
     assert_eq!([deliver().await, deliver().await, deliver().await], ['r', 'r', 'd']);
     assert_eq!((seen(&near), seen(&far)), ([1, 1], [1, 0]), "its own zone first");
+    let exports = |zone| collector.metrics.forward_exports.get_or_create(&OfZone { zone }).get();
+    assert_eq!((exports("own"), exports("other")), (2, 1));
     while seen(&near) == [0, 0] {
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(deliver().await, 'd');
