@@ -145,10 +145,12 @@ fn local_file(setup: &CollectorSetup<'_>, grpc: u16, http: u16, health: u16) -> 
     )
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that no connection is given as its own until it is listened on: systems choose those from 32768 up.
 ///
 /// # Errors
 /// None is free.
 pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut some = std::iter::repeat_with(|| rand::random_range(20_000..32_000)).take(1000);
+    some.find(is_free).context("no port is free")
 }
