@@ -18,7 +18,9 @@ pub(crate) enum Kind {
         spool: bool,
     },
     /// With a spool, and limits shared through `--shared-limits`.
-    Sharing,
+    SharedLimits,
+    /// With a spool, and its digests shared through `--shared-digests`.
+    SharedDigests,
     /// With a spool, and what `--with` of this place adds to the configuration.
     With(usize),
     Collector,
@@ -31,7 +33,8 @@ impl Kind {
         let name = match self {
             Kind::Otelgate { spool: true } => "otelgate",
             Kind::Otelgate { spool: false } => "otelgate without spool",
-            Kind::Sharing => "otelgate, shared limits",
+            Kind::SharedLimits => "otelgate, shared limits",
+            Kind::SharedDigests => "otelgate, shared digests",
             Kind::With(place) => {
                 let lines: Vec<&str> = args.with[place].lines().map(str::trim).collect();
                 return format!("otelgate, {}", lines.join("; "));
@@ -64,11 +67,13 @@ impl Running {
             Kind::With(place) => format!("{}\n", args.with[place]),
             _ => String::new(),
         };
-        if matches!(kind, Kind::Otelgate { spool: true } | Kind::Sharing | Kind::With(_)) {
-            sections += &format!("spool: {{ dir: {} }}\n", folder.join(format!("spool-{database}")).display());
+        if !matches!(kind, Kind::Otelgate { spool: false } | Kind::Collector | Kind::Rotel) {
+            sections += &format!("spool:\n  dir: {}\n", folder.join(format!("spool-{database}")).display());
         }
-        if let (Kind::Sharing, Some(url)) = (kind, &args.shared_limits) {
-            sections += &format!("limits: {{ shared: {{ url: \"{url}\" }} }}\n");
+        match (kind, &args.shared_limits, &args.shared_digests) {
+            (Kind::SharedLimits, Some(url), _) => sections += &format!("limits: {{ shared: {{ url: \"{url}\" }} }}\n"),
+            (Kind::SharedDigests, _, Some(url)) => sections += &format!("  shared_digests: {{ url: \"{url}\" }}\n"),
+            _ => {}
         }
         let config = Config::new(folder, "").tls(&certificates).key(&key()).store(clickhouse, database);
         let gateway = config.section(&sections).start().await?;

@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// Measure otelgate too with limits that are shared through the Redis at this address.
     #[arg(long)]
     shared_limits: Option<String>,
+    /// Measure otelgate too with digests that are shared through the Redis at this address.
+    #[arg(long)]
+    shared_digests: Option<String>,
     /// Measure otelgate too with these lines in its configuration; what is indented at their beginning goes on with `sink.clickhouse`. May be there several times.
     #[arg(long)]
     with: Vec<String>,
@@ -74,7 +77,10 @@ async fn main() -> Result<()> {
         kinds.push(Kind::Otelgate { spool: false });
     }
     if args.shared_limits.is_some() {
-        kinds.push(Kind::Sharing);
+        kinds.push(Kind::SharedLimits);
+    }
+    if args.shared_digests.is_some() {
+        kinds.push(Kind::SharedDigests);
     }
     kinds.extend((0..args.with.len()).map(Kind::With));
     if args.collector.is_some() {
