@@ -248,7 +248,7 @@ families! {
     log_lines_dropped: Counter = "Lines of the log that could not be written: nothing waits for who reads it";
 
     keys_valid: Gauge = "Keys that are valid now";
-    keys: Family<OfSource, Gauge> = "Keys, by source and state: valid, vanished (their source no longer has them; good for its time of grace), refused (expired or disabled)";
+    keys: Family<OfSource, Gauge> = "Keys, by source and state: valid, vanished (their source no longer has them; good for its time of grace), expired, disabled";
     vanished_key_uses: Family<OfKeyName, Counter> = "Requests with a key that its source no longer has, by key";
     key_polls: Family<Outcome, Counter> = "Questions to ClickStack's app for its keys, by outcome";
     oidc_fetches: Family<Outcome, Counter> = "Fetches of OpenID Connect issuers' keys, by outcome";

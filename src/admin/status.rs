@@ -222,7 +222,7 @@ impl Sources {
     /// What is true now. Blocks.
     pub(crate) fn status(&self) -> Status {
         let (accounts, requests) = self.accounts();
-        let mut keys = keys::of(&self.keys);
+        let mut keys = keys::of(&self.keys, &*self.sink);
         let mut by_both: BTreeMap<String, BTreeMap<String, Account>> = BTreeMap::new();
         let (mut rows, mut tables) = (Account::default(), self.tables());
         for ((key, table), account) in accounts {

@@ -151,8 +151,8 @@ fn stopped(places: &Places) -> anyhow::Result<Vec<[String; 7]>> {
     let place = KeysFile { config: None, file: Some(file.clone()) };
     let (entries, _) = place.change(|keys| keys.entries())?;
     let row = |entry: &config::KeyEntry| {
-        let state = if entry.is_valid(SystemTime::now()) { "valid" } else { "refused" };
-        let signals: Vec<&str> = entry.signals().collect();
+        let state = entry.state(SystemTime::now());
+        let signals: Vec<&str> = entry.signals().filter(|signal| places.takes(signal)).collect();
         let (rates, burst) = entry.rates();
         let expires = entry.expires().map_or("never".to_owned(), time);
         let (name, source) = (entry.name().to_owned(), "file".to_owned());

@@ -72,6 +72,7 @@ pub(super) fn config(top: &Section<'_>) -> Checked {
         admin: admin.clone(),
         spool: spool.clone(),
         keys_file: keys.file.clone(),
+        forwards,
     };
     let config = sink.map(|sink| Config {
         state_dir,

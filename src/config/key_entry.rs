@@ -4,6 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use super::{AllowedOrigins, Config, KeyEntry, KeyLimits, Largest};
 
+/// The state of a key that may be used.
+const VALID: &str = "valid";
+
 /// What the keys of a source are read by, besides what it says itself.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct KeyRules {
@@ -31,7 +34,16 @@ impl KeyEntry {
 
     /// Whether it may be used at this time.
     pub fn is_valid(&self, now: SystemTime) -> bool {
-        self.enabled && self.expires.is_none_or(|expires| now < expires)
+        self.state(now) == VALID
+    }
+
+    /// What it is at this time, in a word: `valid`, `disabled` or `expired`. What is both is `disabled`: a later end would not mend it.
+    pub fn state(&self, now: SystemTime) -> &'static str {
+        match self.enabled {
+            false => "disabled",
+            true if self.expires.is_some_and(|expires| expires <= now) => "expired",
+            true => VALID,
+        }
     }
 
     /// Whether it is the key that a rotated one had before (`NAME.old-1`), which is there to end.

@@ -48,6 +48,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::proxied::Forwarders;
+use crate::signal::Signal;
 
 pub(crate) use change::{Next, TTL, read_again};
 pub(crate) use clickhouse_url::place;
@@ -314,4 +315,13 @@ pub struct Places {
     pub spool: Option<Spool>,
     /// `keys.file`; none where keys come from elsewhere only.
     pub keys_file: Option<PathBuf>,
+    /// Whether the sink is a collector.
+    forwards: bool,
+}
+
+impl Places {
+    /// Whether the sink has a place for the signal of this name: ClickStack has no table for profiles.
+    pub fn takes(&self, signal: &str) -> bool {
+        self.forwards || signal != Signal::Profiles.name()
+    }
 }

@@ -14,6 +14,12 @@ const MAX_DEPTH: usize = 8;
 
 const KINDS: &str = "write ${env:NAME}, ${env:NAME:-default} or ${file:PATH}, or $${ for the characters themselves";
 
+/// What makes a file that is not there, where it is one of systemd's: a credential of a unit, below `/run/credentials` (systemd.exec(5), `LoadCredential=`).
+pub(super) fn credential_remedy(file: &Path) -> Option<&'static str> {
+    let remedy = "systemd makes it, while a service with this LoadCredential runs (docs/deploy.md)";
+    file.starts_with("/run/credentials").then_some(remedy)
+}
+
 /// Replaces every reference of `written`; paths are relative to `dir`. `$${` stands for `${` itself.
 /// A file's last line break does not count: editors and `echo` add one.
 pub(super) fn substitute(
@@ -113,11 +119,12 @@ fn look_up(name: &str, dir: &Path, surroundings: &dyn Surroundings, depth: usize
             replaced(default, dir, surroundings, depth)
         }
         Some(("file", path)) => {
-            let bytes = surroundings
-                .read(&dir.join(path))
-                .map_err(|error| format!("cannot read {}: {error}", dir.join(path).display()))?;
-            let text =
-                String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", dir.join(path).display()))?;
+            let path = dir.join(path);
+            let bytes = surroundings.read(&path).map_err(|error| {
+                let remedy = credential_remedy(&path).map(|remedy| format!("; {remedy}"));
+                format!("cannot read {}: {error}{}", path.display(), remedy.unwrap_or_default())
+            })?;
+            let text = String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", path.display()))?;
             let text = Zeroizing::new(text);
             let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
             Ok(line.to_owned().into())
@@ -167,6 +174,7 @@ mod tests {
         for (written, named) in [
             ("${env:MISSING}", "MISSING is not set"),
             ("${file:gone}", "/etc/otelgate/gone"),
+            ("${file:/run/credentials/otelgate.service/password}", "systemd makes it"),
             ("${NAME}", "${env:NAME}"),
             ("${env:NAME", "without its `}`"),
             ("${env:MISSING:-${env:NAME}", "without its `}`"),

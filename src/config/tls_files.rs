@@ -6,6 +6,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::section::Section;
+use super::substitute::credential_remedy;
 use crate::certificate::{self, Findings, Purpose, Staple};
 use crate::pem::{self, Lack};
 
@@ -97,9 +98,8 @@ fn private_key(s: &Section<'_>, file: &Path) -> Option<PrivateKeyDer<'static>> {
 fn read(s: &Section<'_>, name: &'static str, file: &Path) -> Option<Vec<u8>> {
     let read = s.reader.surroundings.read(file);
     read.map_err(|error| {
-        let message =
-            format!("cannot read {}: {error}; certs/README.md shows how to make certificates", file.display());
-        s.mistake(name, message);
+        let remedy = credential_remedy(file).unwrap_or("certs/README.md shows how to make certificates");
+        s.mistake(name, format!("cannot read {}: {error}; {remedy}", file.display()));
     })
     .ok()
 }

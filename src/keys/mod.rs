@@ -50,6 +50,9 @@ fn is_presentable(key: &[u8]) -> bool {
     !key.is_empty() && key.len() <= MAX_KEY_BYTES && key.iter().all(u8::is_ascii_graphic)
 }
 
+/// What a key may be: good; good for its source's time of grace, since the source no longer has it; over; ended by a person.
+const WORDS: [&str; 4] = ["valid", "vanished", "expired", "disabled"];
+
 /// A key as the path sees it.
 #[derive(Debug)]
 pub(crate) struct Key {
@@ -74,13 +77,9 @@ impl Key {
         self.entry.is_valid(now)
     }
 
-    /// What it is at this time, in a word: `valid`, `vanished` or `refused`.
+    /// What it is at this time, in one of [`WORDS`].
     pub(crate) fn word(&self, now: SystemTime) -> &'static str {
-        match self.is_valid(now) {
-            false => "refused",
-            true if self.vanished => "vanished",
-            true => "valid",
-        }
+        if self.vanished && self.is_valid(now) { "vanished" } else { self.entry.state(now) }
     }
 }
 
@@ -92,9 +91,36 @@ fn count(ring: &KeyRing, metrics: &Metrics) {
     };
     metrics.keys_valid.set(count(&|key| key.is_valid(now)));
     for source in Source::ALL {
-        for name in ["valid", "vanished", "refused"] {
+        for name in WORDS {
             let of = OfSource { source: source.name(), state: name };
             metrics.keys.get_or_create(&of).set(count(&|key| key.source == source && key.word(now) == name));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::testing::entry;
+    use super::*;
+
+    #[test]
+    fn why_a_key_is_not_good_is_said() {
+        let at = |second| UNIX_EPOCH + Duration::from_secs(second);
+        let expires = Some(at(5));
+        let good = entry("shop", "a", 5);
+        for (enabled, expires, vanished, word) in [
+            (true, None, false, "valid"),
+            (true, Some(at(6)), true, "vanished"),
+            (true, expires, false, "expired"),
+            (true, expires, true, "expired"),
+            (false, None, false, "disabled"),
+            (false, expires, false, "disabled"),
+        ] {
+            let key = Key::new(KeyEntry { enabled, expires, ..good.clone() }, Source::File, None);
+            let key = Key { vanished, ..Arc::into_inner(key).unwrap() };
+            assert_eq!((key.word(at(5)), key.is_valid(at(5))), (word, expires != Some(at(5)) && enabled));
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Account, milliseconds};
 use crate::keys::{Amounts, Key, KeyRing};
+use crate::sink::Sink;
 
 /// All keys of one name: one mostly, more while a key is rotated, and none once it is gone.
 #[derive(Debug, Default, Serialize)]
@@ -23,9 +24,9 @@ pub(crate) struct KeyStatus {
 pub(crate) struct EntryStatus {
     /// Where it comes from.
     pub(crate) source: &'static str,
-    /// `valid`, `vanished` (its source no longer has it; good for its time of grace) or `refused` (expired or disabled).
+    /// `valid`, `vanished` (its source no longer has it; good for its time of grace), `expired` or `disabled`.
     pub(crate) state: &'static str,
-    /// What it may send.
+    /// What it may send, of what the sink takes.
     pub(crate) signals: Vec<&'static str>,
     /// When it expires, in milliseconds since 1970.
     pub(crate) expires_ms: Option<u64>,
@@ -51,21 +52,27 @@ pub(crate) struct LimitsStatus {
 }
 
 /// Every key that there is, by name, without its rows.
-pub(super) fn of(ring: &KeyRing) -> BTreeMap<String, KeyStatus> {
+pub(super) fn of(ring: &KeyRing, sink: &dyn Sink) -> BTreeMap<String, KeyStatus> {
     let (now, mut keys) = (SystemTime::now(), BTreeMap::<String, KeyStatus>::new());
     for key in ring.all() {
-        keys.entry(key.entry.name.clone()).or_default().entries.push(EntryStatus::of(&key, now));
+        keys.entry(key.entry.name.clone()).or_default().entries.push(EntryStatus::of(&key, sink, now));
     }
     keys
 }
 
 impl EntryStatus {
-    fn of(key: &Key, now: SystemTime) -> EntryStatus {
+    fn of(key: &Key, sink: &dyn Sink, now: SystemTime) -> EntryStatus {
         let limits = &key.entry.limits;
         EntryStatus {
             source: key.source.name(),
             state: key.word(now),
-            signals: key.entry.signals.iter().map(|signal| signal.name()).collect(),
+            signals: key
+                .entry
+                .signals
+                .iter()
+                .filter(|signal| sink.takes(**signal))
+                .map(|signal| signal.name())
+                .collect(),
             expires_ms: key.entry.expires.map(milliseconds),
             last_used_ms: key.state.last_seen_ms(),
             unkept_records: key.state.records_unkept(),

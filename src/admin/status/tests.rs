@@ -128,6 +128,7 @@ async fn a_key_shows_what_is_left_of_it_and_never_itself() {
     let entry = async || world.ask("GET", "/status").await.1["keys"]["checkout"]["entries"][0].clone();
     let rested = entry().await;
     assert_eq!((&rested["source"], &rested["state"]), (&"file".into(), &"valid".into()));
+    assert_eq!(rested["signals"], serde_json::json!(["traces", "logs", "metrics"]), "the sink takes no profiles");
     assert_eq!((&rested["left"]["records"], &rested["last_used_ms"]), (&1000.into(), &serde_json::Value::Null));
     key.state.seen(SystemTime::now());
     key.state.limiter.charge_volume(7, 900).unwrap();

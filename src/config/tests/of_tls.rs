@@ -38,6 +38,10 @@ fn certificates_and_keys_are_tried() {
         assert!(found.len() == 1 && found[0].starts_with(at) && !found[0].contains("secret"), "{found:#?}");
     }
     only("tls: { cert_file: gone.crt, key_file: certs/server.key }\n", "1 tls.cert_file: cannot read /o/gone.crt", "");
+    // Who can make it is told by where it lies.
+    let pair = |file| format!("tls: {{ cert_file: {file}, key_file: certs/server.key }}\n");
+    only(&pair("gone.crt"), "1 tls.cert_file:", "; certs/README.md shows");
+    only(&pair("/run/credentials/otelgate.service/server.crt"), "1 tls.cert_file:", "; systemd makes it");
     let public = load_with(surroundings().public("/o/certs/server.key"), &text).unwrap();
     assert!(lines(public.warnings)[0].contains("chmod 600 /o/certs/server.key"));
 }
