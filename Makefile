@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Folder of the collector configuration that ClickStack ships.
 CLICKSTACK_COLLECTOR ?= ../shared/clickstack/collector
 
-.PHONY: help run run-forward test test-deploy manifests test-changes test-clients test-faults test-cluster test-acme test-oidc oidc-provider test-mutants test-edge bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc book fuzz lint-docker sbom release deb reproducible
+.PHONY: help run run-forward test test-deploy test-image manifests test-changes test-clients test-faults test-cluster test-acme test-oidc oidc-provider test-mutants test-edge bench bench-peers bench-forward oracle oracle-json clickhouse deny advisories fmt clippy clean-run doc book fuzz lint-docker sbom release deb reproducible
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ test-changes: clickhouse ## what needs a machine to itself: 10,000 requests a se
 
 test-deploy: ## what lies in deploy/, with the tools that read it (FULL=1: those too that take minutes to build, and what needs root)
 	FULL=$(FULL) scripts/test-deploy.sh
+
+test-image: ## build the image without Docker, and run it as Kubernetes would (root, buildah, podman; minutes; BUILT=1: what was built last)
+	scripts/test-image.sh
 
 manifests: ## write the plain Kubernetes manifests and the chart's README.md out of the chart
 	scripts/manifests.sh

@@ -141,7 +141,7 @@ else
   skip "promtool on the alerts, because it is not built yet, which takes minutes (FULL=1)"
 fi
 if [ ! "$full" ]; then
-  skip "kube-apiserver's word on chart and manifests, the Debian package, and the read-only root (FULL=1)"
+  skip "kube-apiserver's word on chart and manifests, the Debian package, and the read-only root (FULL=1); the image (make test-image)"
   exit 0
 fi
 scripts/test-kubernetes.sh "$work" deploy/kubernetes
