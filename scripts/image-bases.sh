@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Makes the images that the Dockerfile begins with, where no registry is to be had: Debian's own packages (mmdebstrap), and in the one that builds this machine's Rust, installed as
 # rustup does it in the official image. They have the official images' names and less in them.
-# Usage: scripts/image-bases.sh BUILDAH…   (the command, with the options that say where images are kept)
+# Usage: scripts/image-bases.sh [--debian]   (prints the name of Debian's; --debian makes no other)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-buildah=("$@")
+. scripts/containers.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 read -r rust debian < <(sed -n 's/^FROM \([^ ]*\).*/docker.io\/library\/\1/p' Dockerfile | paste -sd ' ')
@@ -18,7 +18,10 @@ if ! "${buildah[@]}" inspect --type image "$debian" >/dev/null 2>&1; then
   "${buildah[@]}" commit --quiet --rm "$container" "$debian" >/dev/null
 fi
 
-"${buildah[@]}" inspect --type image "$rust" >/dev/null 2>&1 && exit 0
+echo "$debian"
+if [ "${1:-}" = --debian ] || "${buildah[@]}" inspect --type image "$rust" >/dev/null 2>&1; then
+  exit 0
+fi
 for toolchain in "$version.0" stable; do
   case "$(RUSTUP_AUTO_INSTALL=0 rustc "+$toolchain" --version 2>/dev/null)" in
     "rustc $version."*) sysroot=$(rustc "+$toolchain" --print sysroot); break ;;
@@ -32,7 +35,7 @@ cp "$(command -v rustup)" "$work/cargo/bin/rustup"
 for tool in cargo rustc; do ln "$work/cargo/bin/rustup" "$work/cargo/bin/$tool"; done
 printf 'version = "12"\ndefault_toolchain = "%s"\n' "${home#*/}" > "$work/rustup/settings.toml"
 container=$("${buildah[@]}" from "$debian")
-"${buildah[@]}" run --isolation chroot "$container" sh -c 'apt-get update -q && apt-get install -qy --no-install-recommends ca-certificates curl g++ git make' >&2
+"${buildah[@]}" run --isolation chroot "$container" sh -c 'apt-get update -q && apt-get install -qy --no-install-recommends ca-certificates curl g++ git make' >/dev/null
 "${buildah[@]}" copy --quiet "$container" "$work/rustup" /usr/local/rustup >/dev/null
 "${buildah[@]}" copy --quiet "$container" "$work/cargo" /usr/local/cargo >/dev/null
 "${buildah[@]}" config --env RUSTUP_HOME=/usr/local/rustup --env CARGO_HOME=/usr/local/cargo --env PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"

@@ -110,6 +110,7 @@ package() {
   [ ! -e /usr/bin/otelgate ] || fail "otelgate is still there after the package was purged"
   trap 'rm -rf "$work"' EXIT
   say "Debian package: installed, installed again, and removed"
+  scripts/test-systemd.sh "$deb"
 }
 
 # As the image runs it: user 65532, nothing to write but /var/lib/otelgate.
@@ -141,7 +142,7 @@ else
   skip "promtool on the alerts, because it is not built yet, which takes minutes (FULL=1)"
 fi
 if [ ! "$full" ]; then
-  skip "kube-apiserver's word on chart and manifests, the Debian package, and the read-only root (FULL=1); the image (make test-image)"
+  skip "kube-apiserver's word on chart and manifests, the Debian package, its units under systemd, and the read-only root (FULL=1); the image (make test-image)"
   exit 0
 fi
 scripts/test-kubernetes.sh "$work" deploy/kubernetes

@@ -6,27 +6,23 @@
 #   BUILD_OPTIONS=…    more options of `buildah build`, as a proxy may need them
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/containers.sh
 image=localhost/otelgate
 
 say() { echo "-- $*"; }
 fail() { echo "-- FAILED: $*" >&2; exit 1; }
 
-missing=$(for tool in buildah podman curl jq nsenter $([ "${PULL:-}" ] || echo mmdebstrap rustup); do command -v "$tool" >/dev/null || printf '%s ' "$tool"; done)
-if [ "$missing" ] || [ "$(id -u)" != 0 ]; then
-  echo "-- SKIPPED: the image, because it is built as root, and these are missing: ${missing:-none}(apt-get install buildah podman mmdebstrap runc)"
+# shellcheck disable=SC2046 # two words, or none
+if ! why=$(can_run_containers curl jq nsenter $([ "${PULL:-}" ] || echo mmdebstrap rustup)); then
+  echo "-- SKIPPED: the image; $why"
   exit 0
 fi
-mkdir -p target/image
-kept=(--root "$PWD/target/image/storage" --runroot "$PWD/target/image/run")
-podman=(podman "${kept[@]}" --cgroup-manager cgroupfs --log-level fatal)
-# crun does not do without cgroups of one version.
-[ ! -d /sys/fs/cgroup/unified ] || podman+=(--runtime runc)
 
 if [ ! "${BUILT:-}" ]; then
-  [ "${PULL:-}" ] || scripts/image-bases.sh buildah "${kept[@]}" >&2
+  [ "${PULL:-}" ] || scripts/image-bases.sh >&2
   # Inside, those certificates count that count on this machine: a registry's proxy may have one of its own. The format is Docker's, whose health check is not in the OCI's.
   # shellcheck disable=SC2086 # several options
-  buildah "${kept[@]}" build --isolation chroot --format docker --pull$([ "${PULL:-}" ] || echo -never) --volume /etc/ssl/certs:/etc/ssl/certs:ro ${BUILD_OPTIONS:-} --tag "$image" . >&2
+  "${buildah[@]}" build --isolation chroot --format docker --pull$([ "${PULL:-}" ] || echo -never) --volume /etc/ssl/certs:/etc/ssl/certs:ro ${BUILD_OPTIONS:-} --tag "$image" . >&2
   say "the image is built: $("${podman[@]}" image inspect "$image" | jq -r '.[0].Size / 1e6 | floor') MB"
 fi
 user=$("${podman[@]}" image inspect "$image" | jq -r '.[0].Config.User')
@@ -40,7 +36,7 @@ end() {
   rm -rf "$work"
 }
 trap end EXIT
-run() { "${podman[@]}" run --network none --ulimit "nofile=$(ulimit -Hn):$(ulimit -Hn)" --ulimit nproc=4096:4096 "$@"; }
+run() { "${podman[@]}" run --network none "${ulimits[@]}" "$@"; }
 start() {
   run --detach --name "$name" --read-only --read-only-tmpfs=false --cap-drop all --security-opt no-new-privileges \
     --volume "$name:/var/lib/otelgate" --volume "$work/otelgate:/etc/otelgate:ro" "$image" >/dev/null
@@ -74,8 +70,9 @@ chown 65532 "$work/otelgate/keys.yaml" "$work/otelgate/tls/server.key"
 chmod 755 "$work"
 
 start
+awk '{ print $1 $2 }' "/proc/$(inspect Pid)/status" > "$work/status"
 for expected in "Uid:65532" "CapEff:0000000000000000" "CapBnd:0000000000000000" "NoNewPrivs:1"; do
-  tr -d '\t' < <(awk '{ print $1 $2 }' "/proc/$(inspect Pid)/status") | grep -qx "$expected" || fail "its process is not $expected"
+  grep -qx "$expected" "$work/status" || fail "its process is not $expected"
 done
 [ "$(send wrong-key-of-some-length)" = 401 ] || fail "a wrong key is not refused"
 [ "$(send "$key")" = 200 ] || fail "OTLP over TLS: $(cat "$work/answer")"
