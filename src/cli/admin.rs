@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -12,6 +13,9 @@ use otelgate::config::{Places, Secret};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+
+/// A process that says nothing for so long is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits for an answer.
 pub(super) fn block_on<T>(answer: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -42,9 +46,7 @@ impl From<&Places> for Target {
 /// An order does not go to a process of another configuration, which may well have the same admin address.
 pub(super) async fn ask(config: &Places, method: &str, path: &str) -> anyhow::Result<Option<Value>> {
     let target = config.into();
-    if let Some(other) = other_configuration(config, &target).await {
-        let (address, other, own) = (&target.address, other.display(), config.file.display());
-        let said = format!("the otelgate that answers at {address} was started with {other}, not with {own}");
+    if let Some(said) = other_configuration(config, &target).await {
         match method {
             "GET" => super::say(format_args!("warning: {said}")),
             _ => bail!(
@@ -59,9 +61,29 @@ pub(super) async fn ask(config: &Places, method: &str, path: &str) -> anyhow::Re
     }
 }
 
-/// The configuration of the process that answers at the admin address, if it is neither this file nor one with the same spool. Whoever opens the socket
+/// What the process of this configuration says at `/status`, or why that is not known.
+pub(super) async fn status(config: &Places) -> Result<Value, String> {
+    let target = config.into();
+    let asked = async {
+        match other_configuration(config, &target).await {
+            Some(said) => bail!("{said}"),
+            None => answer(&target, "GET", "/status").await,
+        }
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(Some((status, text)))) if status.is_success() => {
+            serde_json::from_str(&text).map_err(|error| error.to_string())
+        }
+        Ok(Ok(Some((_, text)))) => Err(text.trim_end().to_owned()),
+        Ok(Ok(None)) => Err(format!("none runs: nothing listens at {}", target.address)),
+        Ok(Err(error)) => Err(super::in_words(&error)),
+        Err(_) => Err(format!("no answer at {} within {} s", target.address, PATIENCE.as_secs())),
+    }
+}
+
+/// Says so when the process that answers at the admin address was started with neither this file nor one with the same spool. Whoever opens the socket
 /// has found the process itself.
-async fn other_configuration(config: &Places, target: &Target) -> Option<PathBuf> {
+async fn other_configuration(config: &Places, target: &Target) -> Option<String> {
     if target.socket.as_ref().is_some_and(|socket| socket.exists()) {
         return None;
     }
@@ -71,7 +93,10 @@ async fn other_configuration(config: &Places, target: &Target) -> Option<PathBuf
     let running = of("file")?;
     let same_spool = config.spool.as_ref().zip(of("spool_dir")).is_some_and(|(own, running)| same(&own.dir, &running));
     // What is not absolute says nothing to who is elsewhere.
-    (running.is_absolute() && !same(&config.file, &running) && !same_spool).then_some(running)
+    (running.is_absolute() && !same(&config.file, &running) && !same_spool).then(|| {
+        let (address, other, own) = (&target.address, running.display(), config.file.display());
+        format!("the otelgate that answers at {address} was started with {other}, not with {own}")
+    })
 }
 
 fn same(own: &Path, running: &Path) -> bool {

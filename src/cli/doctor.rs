@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use otelgate::config::Secret;
+use otelgate::config::{self, Process, Secret};
 use otelgate::doctor::{Also, Outcome, examine};
 
-use super::admin::block_on;
-use super::{count, print};
+use super::{admin, count, print};
 
 /// Where passwords are read from: arguments are seen by everybody on the machine.
 const READERS_PASSWORD: &str = "OTELGATE_AS_PASSWORD";
@@ -39,13 +38,18 @@ pub(super) fn run(file: &Path, json: bool, more: &More) -> anyhow::Result<ExitCo
     };
     let (reader, administrator) =
         (account(&more.reader, READERS_PASSWORD), account(&more.administrator, ADMINISTRATORS_PASSWORD));
-    let also = Also {
+    let running = async || match config::load_places(file, &Process) {
+        Ok(places) => Some(admin::status(&places).await),
+        Err(_) => None,
+    };
+    let also = async || Also {
+        running: running().await,
         outside: more.from_outside.as_deref(),
         compose: more.compose.as_deref(),
         reader: reader.as_ref().map(|(user, password)| (user.as_str(), password.clone())),
         administrator: administrator.as_ref().map(|(user, password)| (user.as_str(), password.clone())),
     };
-    let found = block_on(async { Ok(examine(file, also).await) })?;
+    let found = admin::block_on(async { Ok(examine(file, also().await).await) })?;
     let wrong = found.iter().filter(|finding| finding.outcome == Outcome::Wrong).count();
     if json {
         print(format_args!("{}\n", serde_json::to_string_pretty(&found)?))?;

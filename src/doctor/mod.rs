@@ -13,6 +13,7 @@ mod knock;
 mod list;
 mod listener;
 mod own;
+mod running;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::config::{self, Process, Secret, SinkConfig, Tls};
 
@@ -99,6 +101,8 @@ impl fmt::Display for Finding {
 pub struct Also<'a> {
     /// The stack's ports at this address, as a stranger.
     pub outside: Option<&'a str>,
+    /// What the process of this configuration says of itself at `/status`, or why that is not known; the caller asks it. `None`: it is not looked at.
+    pub running: Option<Result<Value, String>>,
     /// A Compose file.
     pub compose: Option<&'a Path>,
     /// What HyperDX's user may do.
@@ -114,16 +118,18 @@ pub type Account<'a> = (&'a str, Secret);
 pub async fn examine(file: &Path, also: Also<'_>) -> Vec<Finding> {
     let how = format!("read {}", file.display());
     let check = "configuration";
+    let running = also.running.iter().flat_map(|said| running::look(file, said));
     let loaded = match config::load(file, &Process) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             let ok = Finding::ok(check, "", how);
             let mistakes = mistakes.0.iter().map(|mistake| ok.clone().wrong(mistake.to_string(), "correct the file"));
-            return mistakes.chain(also.compose.into_iter().flat_map(compose::look)).collect();
+            return mistakes.chain(running).chain(also.compose.into_iter().flat_map(compose::look)).collect();
         }
     };
     let mut found = own::remarks(&loaded, &how);
     found.extend(own::look(file, &loaded).await);
+    found.extend(running);
     let plaintext = matches!(loaded.config.tls, Tls::Plaintext);
     found.extend(listener::look(&loaded.config.listen.otlp, plaintext).await);
     found.extend(clocks::look(&loaded.config).await);

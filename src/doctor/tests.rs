@@ -1,5 +1,7 @@
 //! Each check says that a good stand is good and a bad one is not, with what mends it.
 
+mod of_running;
+
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -339,7 +341,7 @@ fn the_documentation_has_every_check_and_each_is_tried() {
     let names = documented.filter_map(|line| line.split(" | ").next()).filter(|name| !["check", "---"].contains(name));
     let names: Vec<&str> = names.flat_map(|cell| cell.split(" (").next()).flat_map(|names| names.split(", ")).collect();
     assert_eq!(names, CHECKS);
-    let tried = table().into_iter().chain(more()).map(|(good, _)| good);
+    let tried = table().into_iter().chain(more()).chain(of_running::table()).map(|(good, _)| good);
     let tried: std::collections::BTreeSet<_> =
         tried.chain(compose_file("[]", "", "")).map(|finding| finding.check).collect();
     let untried: Vec<_> = CHECKS.iter().filter(|check| !tried.contains(*check)).collect();
@@ -348,7 +350,7 @@ fn the_documentation_has_every_check_and_each_is_tried() {
 
 #[test]
 fn each_check_has_both_outcomes() {
-    for (good, bad) in table().into_iter().chain(more()) {
+    for (good, bad) in table().into_iter().chain(more()).chain(of_running::table()) {
         assert_eq!((good.outcome, &good.mend), (Outcome::Ok, &None), "{good}");
         for (finding, outcome) in bad {
             assert_eq!((finding.check, finding.outcome), (good.check, outcome), "{finding}");

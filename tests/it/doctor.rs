@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use otelgate::signal::Signal;
 use serde_json::Value;
 
-use crate::support::clickhouse;
-use crate::support::edge::{Edge, Setup};
+use crate::support::client::{Call, Protocol};
+use crate::support::edge::{Edge, KEY, Setup};
+use crate::support::requests::numbered;
+use crate::support::{clickhouse, eventually};
 
 /// The exit code, and each check's outcome and text; of several of one name the last.
 async fn doctor(edge: &Edge, more: &[&str]) -> (Option<i32>, BTreeMap<String, (String, String)>) {
@@ -117,4 +120,33 @@ async fn what_is_spoiled_is_named() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.code() == Some(1) && said.contains("did you mean `limits`"), "{said}");
     edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_running_process_is_asked() {
+    let (clickhouse, folder) = (clickhouse().await, tempfile::tempdir().expect("a folder"));
+    let sections =
+        format!("admin: {{ socket: {0}/admin.sock }}\nspool: {{ dir: {0}/spool }}\n", folder.path().display());
+    let edge = Edge::start(clickhouse, Setup { name: "doctor_running", sections: &sections, ..Setup::default() }).await;
+    let checks = ["running process", "sink", "held parts", "tables' errors", "quarantine", "delivery", "spool's fill"];
+    let (_, found) = doctor(&edge, &[]).await;
+    for check in checks {
+        assert_eq!(found.get(check).map(|(outcome, _)| outcome.as_str()), Some("ok"), "{check}: {found:?}");
+    }
+    clickhouse.query(&format!("DROP TABLE {}.otel_logs", edge.database), "TabSeparated").await.expect("dropped");
+    let body = numbered(Signal::Logs, Protocol::HttpProtobuf, "doctor_running", 0, 3);
+    let call = Call::export(Protocol::HttpProtobuf, Signal::Logs, KEY, body);
+    assert_eq!(edge.client(true).send(call).await.status, 200);
+    let held = || async { doctor(&edge, &[]).await.1["held parts"].clone() };
+    assert_eq!(eventually("wrong".to_owned(), async || held().await.0).await, "wrong", "{}", edge.logged());
+    let said = held().await.1;
+    assert!(said.contains("otel_logs: 1 parts with 3 rows") && said.contains("spool list --config"), "{said}");
+    // One that does not run is no mistake.
+    edge.gateway.process.kill().await.expect("killed");
+    let mut command = edge.files.command().expect("built");
+    let output = command.args(["doctor", "--json", "--config"]).arg(&edge.files.config).output().await.expect("runs");
+    let found = self::found(&output);
+    assert_eq!(found["running process"].0, "cannot-tell", "{found:?}");
+    assert!(found["running process"].1.contains("nothing listens"), "{found:?}");
+    assert!(checks[1..].iter().all(|check| !found.contains_key(*check)), "{found:?}");
 }
