@@ -135,6 +135,8 @@ else
 fi
 if command -v python3 >/dev/null; then compose; else skip "the Compose file's schema, because Python is missing"; fi
 
+scripts/hyperdx-dashboard.sh
+
 # What takes minutes to build, or needs root.
 if promtool=$(slow promtool); then
   alerts "$promtool"

@@ -116,7 +116,7 @@ pub(super) fn held(status: &Status, list: &str) -> Finding {
     let told: Vec<String> = held
         .map(|(name, table)| {
             let why = table.last_error.as_deref().unwrap_or("no reason is known");
-            format!("{name}: {} parts with {} rows wait for a person: {why}", table.parts_held, table.rows.held)
+            format!("{name} waits for a person, with {} rows: {why}", table.rows.held)
         })
         .collect();
     match told.is_empty() {

@@ -140,7 +140,10 @@ async fn the_running_process_is_asked() {
     let held = || async { doctor(&edge, &[]).await.1["held parts"].clone() };
     assert_eq!(eventually("wrong".to_owned(), async || held().await.0).await, "wrong", "{}", edge.logged());
     let said = held().await.1;
-    assert!(said.contains("otel_logs: 1 parts with 3 rows") && said.contains("spool list --config"), "{said}");
+    assert!(
+        said.contains("otel_logs waits for a person, with 3 rows") && said.contains("spool list --config"),
+        "{said}"
+    );
     // One that does not run is no mistake.
     edge.gateway.process.kill().await.expect("killed");
     let mut command = edge.files.command().expect("built");

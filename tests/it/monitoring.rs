@@ -96,6 +96,8 @@ fn hyperdx_dashboard_asks_for_what_own_telemetry_has() {
             assert!(seen, "{name} is none of its metrics");
             assert_eq!(select["metricType"], kind, "{name}");
             assert_eq!(select["level"].is_number(), kind == "histogram", "{name}");
+            // HyperDX's import drops the level of a quantile without a condition.
+            assert!(select["aggCondition"].is_string() && select["aggConditionLanguage"].is_string(), "{name}");
         }
     }
 }

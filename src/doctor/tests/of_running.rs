@@ -81,7 +81,7 @@ fn what_a_table_suffers_is_said_once() {
     held["tables"]["otel_logs"]["last_stored_ms"] = json!(null);
     let held = Status::deserialize(held).unwrap();
     let finding = running::held(&held, "`list`");
-    assert!(finding.what.contains("otel_logs: 2 parts") && finding.what.contains("away"), "{finding}");
+    assert!(finding.what.contains("otel_logs waits for a person") && finding.what.contains("away"), "{finding}");
     assert_eq!(running::errors(&held, UNIX_EPOCH).outcome, Outcome::Ok);
     let failing = read("/tables/otel_traces/last_stored_ms", json!(999));
     let failing = running::errors(&failing, UNIX_EPOCH + Duration::from_secs(500));
