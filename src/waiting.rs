@@ -106,21 +106,26 @@ pub(crate) fn unavailable(away: Away) -> Refusal {
 /// Counts the requests that wait for their answer.
 #[derive(Default)]
 pub(crate) struct Pending {
-    count: AtomicUsize,
+    count: Count,
     none: Notify,
 }
+
+/// Every request changes it, and so it has its cache lines for itself.
+#[derive(Default)]
+#[repr(align(128))]
+struct Count(AtomicUsize);
 
 struct PendingGuard(Arc<Pending>);
 
 impl Pending {
     fn guard(self: &Arc<Self>) -> PendingGuard {
-        self.count.fetch_add(1, Ordering::AcqRel);
+        self.count.0.fetch_add(1, Ordering::AcqRel);
         PendingGuard(self.clone())
     }
 
     /// Requests that wait now.
     pub(crate) fn count(&self) -> usize {
-        self.count.load(Ordering::Acquire)
+        self.count.0.load(Ordering::Acquire)
     }
 
     /// Returns when nobody waits.
@@ -137,7 +142,7 @@ impl Pending {
 
 impl Drop for PendingGuard {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.count.0.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.none.notify_waiters();
         }
     }

@@ -46,12 +46,18 @@ impl OpenChunk {
         OpenChunk { encoder, requests: Vec::new(), waiting: Vec::new(), due: None, grown: false }
     }
 
-    /// Commits what the encoder was given last. Its first request decides when it is due; the others do not ask.
-    pub(super) fn commit(&mut self, note: FrameRequest, waiting: Waiting, due: impl FnOnce() -> Instant) {
+    /// Commits what the encoder was given last.
+    pub(super) fn commit(&mut self, note: FrameRequest, waiting: Waiting) {
         self.encoder.commit();
         self.requests.push(note);
         self.waiting.push(waiting);
-        self.due.get_or_insert_with(due);
+    }
+
+    /// Its first request decides when it is due; the others do not ask.
+    pub(super) fn begins(&mut self, due: impl FnOnce() -> Instant) {
+        if !self.requests.is_empty() {
+            self.due.get_or_insert_with(due);
+        }
     }
 
     /// A request of this size was appended and not kept.

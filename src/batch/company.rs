@@ -6,32 +6,47 @@
 //! Who takes longer than a chunk may wait, for a body that trickles in or for a turn, is company for no longer than that: otherwise one slow upload would hold
 //! up everybody's answers.
 //!
-//! Invariant: whoever leaves looks, so nothing waits for somebody who has come, given up, fallen behind or panicked.
+//! Invariant: whoever leaves last looks when something waits, so nothing waits for somebody who has come, given up, fallen behind or panicked. Who gives a chunk
+//! back is seen by that, and need not look.
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::time::timeout;
 
 use super::lane::Lane;
 
-/// What a lane is waiting for.
+/// What a lane is waiting for. Each request changes it twice, so it has its cache lines for itself.
 #[derive(Default)]
+#[repr(align(128))]
 pub(super) struct Company {
     /// Requests that are being received or encoded.
     coming: AtomicUsize,
     /// Sealed chunks that are not written yet.
     under_way: AtomicUsize,
+    /// A chunk waits for them: the last one looks.
+    waited_for: AtomicBool,
 }
 
 impl Company {
+    /// Whether nobody comes. Otherwise the last one will look: it sees that it is waited for, or is seen to be gone here, since all of them are in one order.
     pub(super) fn is_none(&self) -> bool {
-        self.coming.load(Ordering::Acquire) == 0 && self.under_way.load(Ordering::Acquire) == 0
+        let none = || self.coming.load(Ordering::SeqCst) == 0 && self.under_way.load(Ordering::SeqCst) == 0;
+        none() || {
+            self.waited_for.store(true, Ordering::SeqCst);
+            none()
+        }
+    }
+
+    /// One is gone; whether it was the last one, and is waited for.
+    fn is_last(&self, count: &AtomicUsize) -> bool {
+        let last = count.fetch_sub(1, Ordering::SeqCst) == 1;
+        last && self.waited_for.load(Ordering::SeqCst) && self.waited_for.swap(false, Ordering::SeqCst)
     }
 
     fn leave(&self, lane: &Arc<Lane>) {
-        if self.coming.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.is_last(&self.coming) {
             lane.look();
         }
     }
@@ -46,20 +61,27 @@ pub(crate) struct Coming<'a> {
 
 impl<'a> Coming<'a> {
     pub(super) fn to(lane: &'a Arc<Lane>) -> Self {
-        lane.company.coming.fetch_add(1, Ordering::AcqRel);
+        lane.company.coming.fetch_add(1, Ordering::SeqCst);
         Coming { lane, late: false }
+    }
+
+    /// It lies in a chunk, or does not: who holds the chunk gives it back now, and looks.
+    pub(super) fn arrive(mut self) {
+        if !std::mem::replace(&mut self.late, true) {
+            self.lane.company.coming.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     /// What comes of `arriving`, which the request needs before it can be encoded. While that takes longer than a chunk waits, nobody counts on it.
     pub(crate) async fn after<F: Future>(&mut self, arriving: F) -> F::Output {
         let mut arriving = pin!(arriving);
-        if let Ok(here) = timeout(self.lane.commit_interval, &mut arriving).await {
+        if let Ok(here) = timeout(self.lane.rules.commit_interval, &mut arriving).await {
             return here;
         }
         self.late = true;
         self.lane.company.leave(self.lane);
         let here = arriving.await;
-        self.lane.company.coming.fetch_add(1, Ordering::AcqRel);
+        self.lane.company.coming.fetch_add(1, Ordering::SeqCst);
         self.late = false;
         here
     }
@@ -78,14 +100,14 @@ pub(super) struct UnderWay(Arc<Lane>);
 
 impl UnderWay {
     pub(super) fn of(lane: &Arc<Lane>) -> Self {
-        lane.company.under_way.fetch_add(1, Ordering::AcqRel);
+        lane.company.under_way.fetch_add(1, Ordering::SeqCst);
         UnderWay(lane.clone())
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        if self.0.company.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.company.is_last(&self.0.company.under_way) {
             self.0.look();
         }
     }
@@ -93,11 +115,13 @@ impl Drop for UnderWay {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::time::Duration;
 
     use tokio::time::{Instant, timeout};
 
     use super::super::tests::{Path, RULES, durable};
+    use super::*;
     use crate::signal::Signal;
     use crate::spool::Spool;
 
@@ -107,6 +131,30 @@ mod tests {
     /// A lane whose chunks are never full.
     fn path() -> Path {
         Path::with(crate::config::Batch { max_chunk_rows: 1_000_000, ..RULES }, durable())
+    }
+
+    /// One goes while another finds that it has to wait: either it sees that nobody is there, or who goes sees that it waits.
+    #[test]
+    fn nobody_waits_for_who_is_gone_at_that_moment() {
+        const ROUNDS: usize = 20_000;
+        let (company, together, looks) = (Company::default(), Barrier::new(2), AtomicBool::default());
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for _ in 0..ROUNDS {
+                    together.wait();
+                    looks.store(company.is_last(&company.coming), Ordering::SeqCst);
+                    together.wait();
+                }
+            });
+            for _ in 0..ROUNDS {
+                company.coming.store(1, Ordering::SeqCst);
+                company.waited_for.store(false, Ordering::SeqCst);
+                together.wait();
+                let none = company.is_none();
+                together.wait();
+                assert!(none || looks.load(Ordering::SeqCst));
+            }
+        });
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,17 +9,16 @@
 //! more memory (threads come and go, each with an arena). Only what takes longer than some 2 ms moves them away.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::bound::{MAX_COLUMN_BYTES, Outcome};
 use super::chunk::{Encoders, OpenChunk, Sealed};
 use super::company::{Coming, Company, UnderWay};
+use super::counted::Counted;
+use super::open::{OpenChunks, Rules, Todo};
 use super::repeat::{Held, Id, Repeats};
 use super::ticket::Ticket;
 use crate::admit::Admitted;
@@ -39,43 +38,28 @@ use crate::waiting::{Pending, Rejected, Waiting};
 /// Requests above this are encoded with the reactor out of the way.
 pub(super) const INLINE_BYTES: usize = 1 << 20;
 
-/// Fewer rows than this are sealed no more often than every `commit_interval`, alone or not: ClickHouse pays for each block of a few rows.
-const WORTH_A_BLOCK: u64 = 500;
-
 /// What is said of records that are left out.
 const TOO_DEEP: &str = "nest too deep";
 
 /// The open chunks of one signal.
 pub(super) struct Lane {
-    pub(super) commit_interval: Duration,
-    max_chunk_rows: u64,
+    pub(super) rules: Rules,
     encoders: Encoders,
-    open: Mutex<OpenChunks>,
+    open: Counted<OpenChunks>,
     pub(super) company: Company,
-    /// Somebody waits for a chunk to be written, and not for its batch.
-    hurries: bool,
     /// The lane's clock has something to look at.
     wake: Notify,
-    stopping: AtomicBool,
     frames: mpsc::UnboundedSender<Sealed>,
     pending: Arc<Pending>,
-}
-
-#[derive(Default)]
-struct OpenChunks {
-    chunks: Vec<OpenChunk>,
-    /// Chunks that are being encoded into, and so are missing from the stack.
-    out: usize,
-    /// When the last one was sealed.
-    sealed_at: Option<Instant>,
-    /// The clock looks when one of the chunks is due.
-    watched: bool,
 }
 
 /// A request whose records lie in an open chunk, uncommitted. Dropped, it leaves no trace.
 pub(crate) struct Encoded<'a> {
     chunk: Uncommitted<'a>,
-    fresh: Fresh<'a>,
+    received: Received<Admitted>,
+    id: Id,
+    answer: Answer,
+    held: Option<Held>,
     appended: Appended,
     left_out: Option<Rejected>,
 }
@@ -89,26 +73,15 @@ pub(crate) struct Fresh<'a> {
     pub(super) held: Option<Held>,
 }
 
-/// A chunk whose encoder holds a request that is not committed: rolled back and open again when dropped. One whose encoder panicked is never
+/// A chunk that is missing from the stack: open again when dropped, and rolled back unless its request was committed. One whose encoder panicked is never
 /// open again, for nobody knows what its columns hold: those who wait for it are told that nobody knows.
 pub(super) struct Uncommitted<'a> {
-    chunk: Option<OpenChunk>,
-    column_bytes: u64,
-    /// After the chunk, so that whoever looks always sees one of the two.
-    out: Out<'a>,
-}
-
-/// A chunk that is missing from the stack, for as long as it is, however that ends.
-struct Out<'a> {
     lane: &'a Arc<Lane>,
-}
-
-impl Drop for Out<'_> {
-    fn drop(&mut self) {
-        let mut open = self.lane.open.lock();
-        open.out -= 1;
-        self.lane.look_at(open);
-    }
+    chunk: Option<OpenChunk>,
+    /// The request, which others need not wait for any more when the chunk is back.
+    coming: Option<Coming<'a>>,
+    column_bytes: u64,
+    committed: bool,
 }
 
 impl Lane {
@@ -122,14 +95,11 @@ impl Lane {
         let (frames, receiver) = mpsc::unbounded_channel();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let lane = Arc::new(Lane {
-            commit_interval: rules.commit_interval,
-            max_chunk_rows: rules.max_chunk_rows,
+            rules: Rules { commit_interval: rules.commit_interval, max_chunk_rows: rules.max_chunk_rows, hurries },
             encoders: Encoders::new(sink, signal, 2 * threads),
-            open: Mutex::default(),
+            open: Counted::default(),
             company: Company::default(),
-            hurries,
             wake: Notify::new(),
-            stopping: AtomicBool::new(false),
             frames,
             pending,
         });
@@ -157,14 +127,16 @@ impl Lane {
             }
             fresh.received.admitted.shrink(size);
         }
-        let (chunk, appended) = outcome.map_err(refusal)?;
+        let (mut chunk, appended) = outcome.map_err(refusal)?;
         if fresh.received.dropped > 0 && appended.records == 0 && appended.unkept.is_empty() {
             return Err(Refusal::Malformed(format!("all records {TOO_DEEP}")));
         }
         let left_out = left_out(fresh.received.dropped, &appended.unkept);
         fresh.received.admitted.lend(appended.column_bytes)?;
         fresh.received.admitted.end_turn();
-        Ok(Encoded { chunk, fresh, appended, left_out })
+        let Fresh { received, id, answer, coming, held } = fresh;
+        chunk.coming = Some(coming);
+        Ok(Encoded { chunk, received, id, answer, held, appended, left_out })
     }
 
     /// Appends what the request holds, or `instead` of it, to an open chunk: what came of it, and the bytes of columns that were made.
@@ -201,105 +173,71 @@ impl Lane {
         self.open.lock().out
     }
 
+    /// How often its lock was taken since this was asked last.
+    #[cfg(test)]
+    pub(super) fn visits(&self) -> usize {
+        self.open.taken()
+    }
+
     /// Seals every chunk at once from now on, those that are open too.
     pub(super) fn stop(self: &Arc<Self>) {
-        self.stopping.store(true, Ordering::Release);
-        let chunks = std::mem::take(&mut self.open.lock().chunks);
-        for chunk in chunks.into_iter().filter(|chunk| chunk.due().is_some()) {
-            self.seal(chunk);
-        }
+        let chunks = self.open.lock().stop(Instant::now());
+        self.seal_all(chunks);
     }
 
     fn take(self: &Arc<Self>, column_bytes: u64) -> Uncommitted<'_> {
-        let mut open = self.open.lock();
-        open.out += 1;
-        let chunk = open.chunks.pop();
-        drop(open);
-        let out = Out { lane: self };
-        let chunk = chunk.unwrap_or_else(|| OpenChunk::new(self.encoders.take()));
-        Uncommitted { chunk: Some(chunk), column_bytes, out }
+        let chunk = self.open.lock().take();
+        let mut taken = Uncommitted { lane: self, chunk, coming: None, column_bytes, committed: false };
+        taken.chunk.get_or_insert_with(|| OpenChunk::new(self.encoders.take()));
+        taken
     }
 
-    /// The chunk's owner is done with it: it is sealed when its time has come, and open again otherwise.
-    fn put_back(self: &Arc<Self>, chunk: OpenChunk) {
-        let due = chunk.due().is_some_and(|due| {
-            due <= Instant::now() || self.stopping.load(Ordering::Acquire) || chunk.full(self.max_chunk_rows)
-        });
-        if due {
-            self.seal(chunk);
-        } else {
-            self.open.lock().chunks.push(chunk);
-        }
+    fn give_back(self: &Arc<Self>, chunk: Option<OpenChunk>) {
+        let now = Instant::now();
+        let todo = self.open.lock().give_back(chunk, now, &self.rules, || self.company.is_none());
+        self.act(todo);
     }
 
-    fn seal(self: &Arc<Self>, chunk: OpenChunk) {
-        self.open.lock().sealed_at = Some(Instant::now());
-        let (lane, under_way) = (self.clone(), UnderWay::of(self));
-        tokio::task::spawn_blocking(move || {
-            let (sealed, encoder) = chunk.seal(under_way);
-            if let Some(encoder) = encoder {
-                lane.encoders.give_back(encoder);
-            }
-            // The receiver is gone only when the process ends; those who wait are refused then.
-            drop(lane.frames.send(sealed));
-        });
-    }
-
-    /// Seals what is open when it waits for nobody, and has the clock look at it otherwise.
+    /// Somebody whom others may have waited for is gone.
     pub(super) fn look(self: &Arc<Self>) {
-        self.look_at(self.open.lock());
+        let now = Instant::now();
+        let todo = self.open.lock().look(now, &self.rules, || self.company.is_none());
+        self.act(todo);
     }
 
-    fn look_at(self: &Arc<Self>, mut open: MutexGuard<'_, OpenChunks>) {
-        if !open.chunks.iter().any(|chunk| chunk.due().is_some()) {
-            return;
-        }
-        if self.hurries && open.out == 0 && self.company.is_none() && open.may_seal(self.commit_interval) {
-            let chunks: Vec<OpenChunk> = open.chunks.extract_if(.., |chunk| chunk.due().is_some()).collect();
-            drop(open);
-            chunks.into_iter().for_each(|chunk| self.seal(chunk));
-        } else if !std::mem::replace(&mut open.watched, true) {
+    fn act(self: &Arc<Self>, todo: Todo) {
+        self.seal_all(todo.chunks);
+        if todo.wake {
             self.wake.notify_one();
+        }
+    }
+
+    fn seal_all(self: &Arc<Self>, chunks: Vec<OpenChunk>) {
+        for chunk in chunks {
+            let (lane, under_way) = (self.clone(), UnderWay::of(self));
+            tokio::task::spawn_blocking(move || {
+                let (sealed, encoder) = chunk.seal(under_way);
+                if let Some(encoder) = encoder {
+                    lane.encoders.give_back(encoder);
+                }
+                // The receiver is gone only when the process ends; those who wait are refused then.
+                drop(lane.frames.send(sealed));
+            });
         }
     }
 
     /// The lane's clock: sleeps until the earliest open chunk is due. A chunk that is being encoded into at that moment is sealed by its owner instead.
     async fn seal_what_is_due(self: Arc<Self>) {
+        let mut next = None;
         loop {
-            match self.next_due() {
+            match next {
                 Some(due) => tokio::time::sleep_until(due).await,
                 None => self.wake.notified().await,
             }
-            let now = Instant::now();
-            let due = |chunk: &mut OpenChunk| chunk.due().is_some_and(|due| due <= now);
-            let chunks: Vec<OpenChunk> = self.open.lock().chunks.extract_if(.., due).collect();
-            for chunk in chunks {
-                self.seal(chunk);
-            }
+            let chunks;
+            (chunks, next) = self.open.lock().tick(Instant::now());
+            self.seal_all(chunks);
         }
-    }
-
-    /// When the earliest open chunk is due; `None`: not before somebody looks.
-    fn next_due(&self) -> Option<Instant> {
-        let mut open = self.open.lock();
-        let earliest = open.chunks.iter().filter_map(OpenChunk::due).min();
-        open.watched = earliest.is_some();
-        earliest
-    }
-}
-
-impl OpenChunks {
-    /// Whether what is open is worth a block of its own, or it is long enough since the last one.
-    fn may_seal(&self, interval: Duration) -> bool {
-        let rows: u64 = self.chunks.iter().map(OpenChunk::rows).sum();
-        rows >= WORTH_A_BLOCK || self.sealed_at.is_none_or(|at| at.elapsed() >= interval)
-    }
-
-    /// When a chunk whose first request came now is to be sealed.
-    fn due(&self, interval: Duration) -> Instant {
-        let now = Instant::now();
-        let since_last = self.sealed_at.map(|at| at + interval);
-        since_last.filter(|due| *due > now).unwrap_or(now + interval)
     }
 }
 
@@ -316,7 +254,7 @@ impl Encoded<'_> {
 
     /// Whose it is.
     pub(super) fn key(&self) -> &Key {
-        self.fresh.received.admitted.key()
+        self.received.admitted.key()
     }
 
     /// What its client is told of records that are not in it.
@@ -326,25 +264,21 @@ impl Encoded<'_> {
 
     /// Its uncompressed bytes, to be charged.
     pub(crate) fn bytes(&self) -> u64 {
-        self.fresh.received.request.len() as u64
+        self.received.request.len() as u64
     }
 
     /// Commits it to its chunk. From now on it is kept or refused with the batch that it comes to lie in.
     pub(super) fn commit(self, repeats: &Arc<Repeats>) -> Ticket {
-        let Encoded { chunk, fresh, appended, left_out } = self;
+        let Encoded { chunk, received, id, answer, held, appended, left_out } = self;
         if appended.records == 0 {
             return Ticket::nothing_to_keep(left_out);
         }
-        let Fresh { received, id, answer, coming, held } = fresh;
         let Received { mut admitted, request, .. } = received;
         let note = FrameRequest { key: id.1.clone(), bytes: request.len() as u64, digest: id.0 };
         admitted.shrink(note.bytes);
         drop(request);
-        let (waiting, fate) =
-            Waiting::new(Box::new(admitted), appended.column_bytes, left_out, &chunk.out.lane.pending);
+        let (waiting, fate) = Waiting::new(Box::new(admitted), appended.column_bytes, left_out, &chunk.lane.pending);
         let followed = repeats.follow(id, answer, fate.clone(), held);
-        // Nobody waits for this one any more, itself least of all.
-        drop(coming);
         chunk.commit(note, waiting);
         Ticket::of(fate, followed)
     }
@@ -352,27 +286,28 @@ impl Encoded<'_> {
 
 impl Uncommitted<'_> {
     fn commit(mut self, note: FrameRequest, waiting: Waiting) {
-        let lane = self.out.lane;
-        let Some(chunk) = &mut self.chunk else {
-            return;
-        };
-        chunk.commit(note, waiting, || lane.open.lock().due(lane.commit_interval));
-        if let Some(chunk) = self.chunk.take() {
-            lane.put_back(chunk);
+        if let Some(chunk) = &mut self.chunk {
+            chunk.commit(note, waiting);
+            self.committed = true;
         }
     }
 }
 
 impl Drop for Uncommitted<'_> {
     fn drop(&mut self) {
-        let Some(mut chunk) = self.chunk.take() else {
-            return;
-        };
-        if !std::thread::panicking() {
-            chunk.encoder.rollback();
-            chunk.was_grown_by(self.column_bytes);
-            self.out.lane.put_back(chunk);
+        let mut chunk = self.chunk.take();
+        if !self.committed {
+            chunk = chunk.filter(|_| !std::thread::panicking());
+            if let Some(chunk) = &mut chunk {
+                chunk.encoder.rollback();
+                chunk.was_grown_by(self.column_bytes);
+            }
         }
+        // Nobody waits for this one any more, itself least of all.
+        if let Some(coming) = self.coming.take() {
+            coming.arrive();
+        }
+        self.lane.give_back(chunk);
     }
 }
 

@@ -9,8 +9,10 @@ mod assemble;
 mod bound;
 mod chunk;
 mod company;
+mod counted;
 mod elsewhere;
 mod lane;
+mod open;
 mod repeat;
 mod ticket;
 mod unkept;
@@ -229,6 +231,12 @@ impl Lanes {
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.pending.count()
+    }
+
+    /// How often, since this was asked last, the lanes' locks were taken, and the one of those that follow requests that was taken most.
+    #[cfg(test)]
+    pub(crate) fn visits(&self) -> (usize, usize) {
+        (self.lanes.iter().flatten().map(|lane| lane.visits()).sum(), self.repeats.visits())
     }
 
     /// Chunks that are missing from their stacks.

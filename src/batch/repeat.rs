@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::counted::Counted;
 use super::elsewhere::{Claimed, Elsewhere, Store};
 pub(super) use super::elsewhere::{Held, Id};
 use crate::listen::{Answer, UNACKNOWLEDGED};
@@ -26,6 +26,8 @@ use crate::waiting::{Fate, unavailable};
 /// A connection that lives this long after an answer has brought it to its client: it would have ended if nobody had acknowledged
 /// the answer's bytes. Linux counts from their first repetition, up to a second or two after they were sent.
 const ARRIVES_WITHIN: Duration = UNACKNOWLEDGED.saturating_add(Duration::from_secs(2));
+/// Requests are followed in so many places, so that those of different cores seldom meet at one lock.
+const SHARDS: usize = 64;
 /// Answers are asked no more often than this whether they arrived.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -33,14 +35,22 @@ type Outcome = watch::Receiver<Fate>;
 
 /// All requests that are followed, and the digests that are remembered.
 pub(super) struct Repeats {
-    recent: Mutex<HashMap<Id, Vec<Arc<Entry>>>>,
-    answered: Mutex<VecDeque<(Instant, Arc<Entry>)>>,
+    shards: Box<[Shard; SHARDS]>,
     remembered: Digests<Outcome>,
     /// The other gateways, where digests are shared.
     elsewhere: Option<Arc<Elsewhere>>,
     /// There is something to sweep, or nobody is left to sweep for.
     wake: Arc<Notify>,
 }
+
+/// Those whose digests begin alike. A request takes each of its locks twice at most.
+#[derive(Default)]
+struct Shard {
+    recent: Counted<Recent>,
+    answered: Counted<VecDeque<(Instant, Arc<Entry>)>>,
+}
+
+type Recent = HashMap<Id, Vec<Arc<Entry>>>;
 
 /// A request that is followed.
 struct Entry {
@@ -78,8 +88,8 @@ impl Repeats {
         remembered.restore(left);
         let wake = Arc::new(Notify::new());
         let (elsewhere, caller) = shared.map(|store| Elsewhere::new(store, metrics.clone())).unzip();
-        let (recent, answered) = (Mutex::default(), Mutex::default());
-        let repeats = Arc::new(Repeats { recent, answered, remembered, elsewhere, wake: wake.clone() });
+        let shards = Box::new(std::array::from_fn(|_| Shard::default()));
+        let repeats = Arc::new(Repeats { shards, remembered, elsewhere, wake: wake.clone() });
         let sweeping = Arc::downgrade(&repeats);
         if let Some(caller) = caller {
             let asked = sweeping.clone();
@@ -91,10 +101,11 @@ impl Repeats {
         }
         tokio::spawn(async move {
             while let Some(repeats) = sweeping.upgrade() {
-                repeats.sweep();
+                let arrives = repeats.sweep();
                 let remembered = repeats.remembered.expire();
                 metrics.digests_remembered.set(i64::try_from(remembered).unwrap_or(i64::MAX));
-                let due = repeats.due();
+                let ends = repeats.remembered.first_ends_in().and_then(|left| Instant::now().checked_add(left));
+                let due = arrives.into_iter().chain(ends).min();
                 drop(repeats);
                 // Who is sent nothing is not woken up, and who is sent much not for each of it.
                 match due {
@@ -146,7 +157,7 @@ impl Repeats {
                 return Some(Found { fate, told });
             }
         }
-        let mut recent = self.recent.lock();
+        let mut recent = self.shard(id).recent.lock();
         let entries = recent.get_mut(id)?;
         let broken = entries.iter().position(|entry| entry.answer.is_broken())?;
         let entry = entries.swap_remove(broken);
@@ -160,25 +171,18 @@ impl Repeats {
     /// Follows a request that was committed, or that joins one.
     pub(super) fn follow(self: &Arc<Self>, id: Id, answer: Answer, outcome: Outcome, held: Option<Held>) -> Followed {
         let entry = Arc::new(Entry { id, answer, outcome, held: held.map(Box::new) });
-        self.recent.lock().entry(entry.id.clone()).or_default().push(entry.clone());
+        self.shard(&entry.id).recent.lock().entry(entry.id.clone()).or_default().push(entry.clone());
         Followed { repeats: self.clone(), entry, answered: AtomicBool::new(false) }
     }
 
     /// What the next process is to remember, when this one ends in peace.
     pub(super) fn all(&self) -> Vec<Remembered> {
-        let entries: Vec<Arc<Entry>> = self.recent.lock().values().flatten().cloned().collect();
-        for entry in entries {
-            self.lost_unless_arrived(&entry);
+        for shard in self.shards.iter() {
+            let entries = shard.recent.lock().values().flatten().cloned().collect();
+            self.lost_unless_arrived(shard, entries);
+            shard.answered.lock().clear();
         }
-        self.answered.lock().clear();
         self.remembered.all()
-    }
-
-    /// When there will be something to sweep; `None`: not before there is more.
-    fn due(&self) -> Option<Instant> {
-        let arrives = self.answered.lock().front().map(|(at, _)| *at + ARRIVES_WITHIN);
-        let ends = self.remembered.first_ends_in().and_then(|left| Instant::now().checked_add(left));
-        arrives.into_iter().chain(ends).min()
     }
 
     /// The last words to other gateways.
@@ -195,7 +199,7 @@ impl Repeats {
             let held = entries.iter().filter(|entry| entry.held.is_some());
             held.min_by_key(|entry| !entry.answer.is_broken()).cloned()
         };
-        let entry = self.recent.lock().get(id).and_then(of_this);
+        let entry = self.shard(id).recent.lock().get(id).and_then(of_this);
         match entry {
             None => elsewhere.forget_unless_held(id),
             // It is heard of when it is kept, or taken back.
@@ -205,27 +209,35 @@ impl Repeats {
         }
     }
 
-    fn sweep(&self) {
-        loop {
-            let mut answered = self.answered.lock();
-            if answered.front().is_none_or(|(at, _)| at.elapsed() < ARRIVES_WITHIN) {
-                return;
-            }
-            let next = answered.pop_front();
-            drop(answered);
-            if let Some((_, entry)) = next {
-                self.lost_unless_arrived(&entry);
-            }
-        }
+    fn shard(&self, (digest, _): &Id) -> &Shard {
+        &self.shards[usize::from(digest.0[0]) % SHARDS]
     }
 
-    fn lost_unless_arrived(&self, entry: &Arc<Entry>) {
-        if entry.answer.arrived() {
+    /// Asks those that were answered long enough ago whether they arrived; when there will be more of them, if nothing else is answered.
+    fn sweep(&self) -> Option<Instant> {
+        let first = self.shards.iter().filter_map(|shard| {
+            let mut answered = shard.answered.lock();
+            let over = answered.iter().take_while(|(at, _)| at.elapsed() >= ARRIVES_WITHIN).count();
+            let entries: Vec<_> = answered.drain(..over).map(|(_, entry)| entry).collect();
+            let first = answered.front().map(|(at, _)| *at + ARRIVES_WITHIN);
+            drop(answered);
+            if !entries.is_empty() {
+                self.lost_unless_arrived(shard, entries);
+            }
+            first
+        });
+        first.min()
+    }
+
+    fn lost_unless_arrived(&self, shard: &Shard, entries: Vec<Arc<Entry>>) {
+        let (arrived, lost): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.answer.arrived());
+        let mut recent = shard.recent.lock();
+        for entry in &arrived {
             entry.arrived();
-            self.forget(entry);
-        } else {
-            self.lost(entry);
+            forget(&mut recent, entry);
         }
+        drop(recent);
+        lost.iter().for_each(|entry| self.lost(entry));
     }
 
     /// The answer did not reach its client, or may not have. A repeat that came already has taken the entry with it.
@@ -244,19 +256,29 @@ impl Repeats {
 
     /// False when it was not followed any more.
     fn forget(&self, entry: &Arc<Entry>) -> bool {
-        let mut recent = self.recent.lock();
-        let Some(entries) = recent.get_mut(&entry.id) else {
-            return false;
-        };
-        let place = entries.iter().position(|one| Arc::ptr_eq(one, entry));
-        if let Some(place) = place {
-            entries.swap_remove(place);
-        }
-        if entries.is_empty() {
-            recent.remove(&entry.id);
-        }
-        place.is_some()
+        forget(&mut self.shard(&entry.id).recent.lock(), entry)
     }
+
+    /// How often the lock that was taken most was taken since this was asked last.
+    #[cfg(test)]
+    pub(super) fn visits(&self) -> usize {
+        let each = self.shards.iter().map(|shard| shard.recent.taken().max(shard.answered.taken()));
+        each.max().unwrap_or_default()
+    }
+}
+
+fn forget(recent: &mut Recent, entry: &Arc<Entry>) -> bool {
+    let Some(entries) = recent.get_mut(&entry.id) else {
+        return false;
+    };
+    let place = entries.iter().position(|one| Arc::ptr_eq(one, entry));
+    if let Some(place) = place {
+        entries.swap_remove(place);
+    }
+    if entries.is_empty() {
+        recent.remove(&entry.id);
+    }
+    place.is_some()
 }
 
 /// Other gateways hear that its answer is lost, once it is known to be kept.
@@ -306,7 +328,7 @@ impl Followed {
         self.answered.store(true, Ordering::Relaxed);
         match fate {
             Fate::Kept(_) => {
-                let mut answered = self.repeats.answered.lock();
+                let mut answered = self.repeats.shard(&self.entry.id).answered.lock();
                 answered.push_back((Instant::now(), self.entry.clone()));
                 if answered.len() == 1 {
                     self.repeats.wake.notify_one();

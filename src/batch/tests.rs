@@ -1,5 +1,6 @@
 //! Requests through a lane: what is answered, when, and what leaves no trace.
 
+mod of_locks;
 mod of_repeats;
 mod of_sick_tables;
 
