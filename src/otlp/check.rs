@@ -4,7 +4,7 @@
 //! server that decodes the bytes takes: every known field has its own wire type, ids have their length, lengths end where they say.
 
 use super::descriptor::{self, FieldDescriptor, FieldKind, MessageDescriptor};
-use super::wire::{Fault, Field, Fields};
+use super::wire::{Fault, Field, Fields, MAX_DEPTH};
 use crate::signal::Signal;
 
 /// How deep a resource's group lies in a request.
@@ -33,7 +33,13 @@ pub(crate) fn message(of: &MessageDescriptor, bytes: &[u8], depth: u8) -> Result
             continue;
         };
         match (known.kind, field) {
-            (FieldKind::Message(inner), Field::Len(bytes)) => message(inner, bytes, fields.inner_depth()?)?,
+            (FieldKind::Message(inner), Field::Len(bytes)) => {
+                let depth = fields.inner_depth()?;
+                let usual = std::ptr::eq(inner, &descriptor::KEY_VALUE) && depth < MAX_DEPTH && is_usual(bytes);
+                if !usual {
+                    message(inner, bytes, depth)?;
+                }
+            }
             (FieldKind::Text | FieldKind::Base64, Field::Len(_)) => {}
             (FieldKind::Hex(len), Field::Len(id)) => {
                 if !id.is_empty() && id.len() != len {
@@ -44,6 +50,22 @@ pub(crate) fn message(of: &MessageDescriptor, bytes: &[u8], depth: u8) -> Result
         }
     }
     Ok(())
+}
+
+/// Whether this is a well-formed attribute of the shape that most have: a short key, then a value that is a short text or a number. Half of a request's fields lie
+/// in attributes, and to look at all of one at once takes a fraction of the time. `false` says nothing.
+fn is_usual(attribute: &[u8]) -> bool {
+    let [0x0a, len @ ..0x80, rest @ ..] = attribute else { return false };
+    let Some((_key, [0x12, len @ ..0x80, value @ ..])) = rest.split_at_checked(usize::from(*len)) else { return false };
+    if value.len() != usize::from(*len) {
+        return false;
+    }
+    match value {
+        [0x0a, len @ ..0x80, text @ ..] => text.len() == usize::from(*len),
+        [0x10 | 0x18, ..0x80] | [0x10 | 0x18, 0x80..=0xff, ..0x80] => true,
+        [0x21, number @ ..] => number.len() == 8,
+        _ => false,
+    }
 }
 
 /// The field with this number. Fields mostly come in the order of the table, so the search begins where the last one ended.
@@ -130,4 +152,48 @@ fn points(metric: &[u8]) -> Result<u64, Fault> {
         }
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt as _, SeedableRng as _};
+
+    use super::*;
+
+    /// Of every attribute of a few short bytes: what is taken at a glance is taken field by field.
+    #[test]
+    fn what_is_usual_is_well_formed() {
+        let mut random = rand::rngs::StdRng::seed_from_u64(5);
+        let (mut usual, mut unusual) = (0, 0);
+        let shapes: [&[u8]; 5] = [
+            b"\x0a\x03key\x12\x04\x0a\x02ab",
+            b"\x0a\x03key\x12\x02\x18\x05",
+            b"\x0a\x03key\x12\x03\x18\x85\x01",
+            b"\x0a\x03key\x12\x02\x10\x01",
+            b"\x0a\x03key\x12\x09\x21\x00\x00\x00\x00\x00\x00\xf0\x3f",
+        ];
+        for round in 0..20_000 {
+            let mut attribute = shapes[round % shapes.len()].to_vec();
+            assert!(is_usual(&attribute));
+            for _ in 0..random.random_range(1..4) {
+                match random.random_range(0..4) {
+                    0 => drop(attribute.pop()),
+                    1 => attribute.push(random.random()),
+                    _ if attribute.is_empty() => {}
+                    _ => {
+                        let at = random.random_range(0..attribute.len());
+                        attribute[at] = random.random_range(0..0x40);
+                    }
+                }
+            }
+            let well_formed = message(&descriptor::KEY_VALUE, &attribute, 3).is_ok();
+            if is_usual(&attribute) {
+                assert!(well_formed, "{attribute:x?}");
+                usual += 1;
+            } else {
+                unusual += 1;
+            }
+        }
+        assert!(usual > 1000 && unusual > 1000, "{usual} {unusual}");
+    }
 }

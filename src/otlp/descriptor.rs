@@ -126,7 +126,8 @@ static ARRAY_VALUE: MessageDescriptor = MessageDescriptor { fields: &[many("valu
 
 static KEY_VALUE_LIST: MessageDescriptor = MessageDescriptor { fields: &[many("values", 1, Of(&KEY_VALUE))] };
 
-static KEY_VALUE: MessageDescriptor = MessageDescriptor {
+/// The attribute, of which there are more than of anything else.
+pub(crate) static KEY_VALUE: MessageDescriptor = MessageDescriptor {
     fields: &[one("key", 1, Text), one("value", 2, Of(&ANY_VALUE)), one("key_strindex", 3, Int32)],
 };
 

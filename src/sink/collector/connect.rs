@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use http::Uri;
+use http::uri::Scheme;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,6 +22,7 @@ use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 
+use super::gather::Gathering;
 use super::refusal::Remembering;
 use crate::certificate::{self, Findings, Purpose};
 use crate::config::{self, ForwardProtocol};
@@ -154,8 +156,8 @@ impl Connect {
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let http2 = self.protocol == ForwardProtocol::Grpc;
         let connector = match http2 {
-            true => builder.enable_http2().wrap_connector(ToAddress(address)),
-            false => builder.enable_http1().wrap_connector(ToAddress(address)),
+            true => builder.enable_http2().wrap_connector(ToAddress { address, http2 }),
+            false => builder.enable_http1().wrap_connector(ToAddress { address, http2 }),
         };
         Client::builder(TokioExecutor::new())
             .http2_only(http2)
@@ -249,10 +251,13 @@ fn file(path: &Path, why: String) -> SetupError {
 /// A TCP connector that goes to one address, whatever host the URI names: names are resolved by
 /// [`Endpoints`](super::endpoints::Endpoints), so that each address of a name has its own share of the exports.
 #[derive(Debug, Clone)]
-pub(super) struct ToAddress(SocketAddr);
+pub(super) struct ToAddress {
+    address: SocketAddr,
+    http2: bool,
+}
 
 impl tower::Service<Uri> for ToAddress {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Gathering>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -260,13 +265,14 @@ impl tower::Service<Uri> for ToAddress {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let address = self.0;
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let address = self.address;
+        let gathers = self.http2 && uri.scheme() == Some(&Scheme::HTTP);
         Box::pin(async move {
             let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
             let stream = connecting.await.map_err(|_| io::ErrorKind::TimedOut)??;
             stream.set_nodelay(true)?;
-            Ok(TokioIo::new(stream))
+            Ok(TokioIo::new(Gathering::new(stream, gathers)))
         })
     }
 }

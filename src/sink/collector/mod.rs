@@ -17,6 +17,7 @@ mod connect;
 mod encode;
 mod endpoints;
 mod export;
+mod gather;
 mod refusal;
 
 #[cfg(test)]
