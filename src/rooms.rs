@@ -12,7 +12,7 @@ const PARTS: &[(&str, &str, &[&str])] = &[("batch", "listen", &["Answer", "UNACK
 
 /// Files that know each other on purpose: what one of them is cannot be said without the others.
 const TOGETHER: &[&[&str]] = &[
-    &["batch/bound", "batch/chunk", "batch/company", "batch/lane"],
+    &["batch/bound", "batch/chunk", "batch/company", "batch/lane", "batch/open"],
     &["doctor/clickhouse", "doctor/server"],
     &["listen/acme", "listen/tls"],
     &["listen/activity", "listen/peer", "listen/registry"],
