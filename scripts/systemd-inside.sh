@@ -47,6 +47,9 @@ otelgate check --config "$config" >&2
 [ "$(awk '/^Uid:/ { print $2 }' "/proc/$(show MainPID)/status")" -gt 1000 ] || fail "it does not run as a user of its own"
 [ "$(stat -c %a /var/lib/private/otelgate)" = 700 ] || fail "the spool can be read by others"
 [ -S /run/otelgate/admin.sock ] || fail "there is no admin socket"
+# Exits 1: the sink is away, which the running process says.
+otelgate doctor --config "$config" > /tmp/doctor || true
+grep -q '^ok  *running process: runs' /tmp/doctor && grep -q '^wrong  *sink: takes nothing' /tmp/doctor || fail "doctor does not hear it: $(cat /tmp/doctor)"
 say "started by its socket and service, with its credentials, as a user of its own"
 
 send "$(sed -n 's/.*authorization=//p' /tmp/said)" &
