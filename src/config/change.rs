@@ -284,7 +284,7 @@ mod tests {
             |word| format!("{BASE}spool: {{ shared_digests: {{ url: 'rediss://h', password: '{word}' }} }}\n");
         let admin = |word| format!("{BASE}admin: {{ token: '0123456789abcdef{word}' }}\n");
         let acme = |word| {
-            let eab = format!("eab: {{ key_id: k, hmac_key: '{word}{word}' }}");
+            let eab = format!("eab: {{ key_id: k, hmac_key: '{word}{word}{word}' }}");
             BASE.replace("plaintext: true", &format!("acme: {{ domains: [t.example.com], {eab} }}"))
         };
         let all: [(&dyn Fn(&'static str) -> String, &str); 4] =

@@ -12,6 +12,8 @@ use super::value::{address, word};
 use super::{Acme, Challenge, Eab, Listen, tls_files};
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// The fewest bytes of a key of HMAC with SHA-256, by which an account is bound (RFC 7518 section 3.2).
+const HS256: usize = 32;
 /// Where directories look for an answer in TLS.
 const HTTPS: u16 = 443;
 
@@ -90,10 +92,12 @@ fn eab(s: &Section<'_>) -> Option<Eab> {
     if !s.has("hmac_key") {
         s.mistake("hmac_key", "is missing; the directory's owner has it");
     }
-    let decodes =
-        |key: &super::Secret| BASE64URL_NOPAD.decode(key.expose().as_bytes()).is_ok_and(|key| !key.is_empty());
-    if hmac_key.as_ref().is_some_and(|key| !decodes(key)) {
-        s.mistake("hmac_key", "is not base64url without padding, as directories hand it out");
+    match hmac_key.as_ref().map(|key| BASE64URL_NOPAD.decode(key.expose().as_bytes())) {
+        Some(Err(_)) => s.mistake("hmac_key", "is not base64url without padding, as directories hand it out"),
+        Some(Ok(key)) if key.len() < HS256 => {
+            s.mistake("hmac_key", "is shorter than 32 bytes, which RFC 7518 section 3.2 forbids; ask the directory's owner for another one");
+        }
+        Some(Ok(_)) | None => {}
     }
     Some(Eab { key_id: key_id?, hmac_key: hmac_key? })
 }

@@ -161,9 +161,11 @@ fn certificates_can_be_ordered() {
     assert_eq!(challenge("", "challenge: tls-alpn-01"), Challenge::TlsAlpn01);
     let here = Challenge::Http01("127.0.0.1:81".parse().unwrap());
     assert_eq!(challenge(with_443, "http: '127.0.0.1:81'"), here);
-    let eab = load("", "eab: { key_id: k, hmac_key: AQID }").0.eab.unwrap();
-    assert_eq!((eab.key_id.as_str(), eab.hmac_key()), ("k", vec![1, 2, 3]));
-    assert!(!format!("{eab:?}").contains("AQID"));
+    let key = data_encoding::BASE64URL_NOPAD.encode(&[7; 32]);
+    let eab = load("", &format!("eab: {{ key_id: k, hmac_key: {key} }}")).0.eab.unwrap();
+    assert_eq!((eab.key_id.as_str(), eab.hmac_key()), ("k", vec![7; 32]));
+    assert!(!format!("{eab:?}").contains(&key));
+    let short = format!("domains: [a], eab: {{ key_id: k, hmac_key: {} }}", &key[..42]);
     for (acme, at, remedy) in [
         ("", "acme.domains:", "is missing"),
         ("domains: ['*.a.example']", "acme.domains[0]:", "wildcard"),
@@ -174,6 +176,7 @@ fn certificates_can_be_ordered() {
         ("domains: [a], challenge: tls-alpn-01, http: '0.0.0.0:80'", "acme.http:", "keep one"),
         ("domains: [a], eab: { key_id: k }", "acme.eab.hmac_key:", "is missing"),
         ("domains: [a], eab: { key_id: k, hmac_key: 'secret=' }", "acme.eab.hmac_key:", "base64url"),
+        (&short, "acme.eab.hmac_key:", "shorter than 32 bytes"),
         ("domains: [a], ca_file: gone", "acme.ca_file:", "cannot read /o/gone"),
     ] {
         only(&format!("tls: {{ acme: {{ {acme} }} }}\n"), &format!("1 tls.{at}"), remedy);
