@@ -22,6 +22,12 @@ use super::peer::Connection;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
 
+/// Bytes that a connection reads before the others have their turn. All that are ready stand in one line: a good client's request waits for as many such pieces as
+/// there are connections, whoever they belong to, so that 200 which read a megabyte each at a time would cost it a tenth of a second.
+const AT_A_TIME: usize = 64 * 1024;
+/// The same of what is thrown away after the end, for which nobody waits.
+const LINGER_AT_A_TIME: usize = 16 * 1024;
+
 /// A socket with or without TLS.
 #[derive(Debug)]
 pub(super) enum Stream {
@@ -83,6 +89,8 @@ pub(super) struct Watched {
     written: Splitter,
     /// What is still to be written of the GOAWAY with which it ends.
     calm: Option<Bytes>,
+    /// Bytes that were read since the others last had their turn.
+    read: usize,
     linger: Option<Linger>,
 }
 
@@ -105,6 +113,7 @@ impl Watched {
             spoken: Spoken::Unknown(0),
             written: Splitter::default(),
             calm: None,
+            read: 0,
             linger: None,
         }
     }
@@ -178,8 +187,13 @@ impl AsyncRead for Watched {
         if self.calm.is_some() {
             return self.end_calmly(context);
         }
+        if self.read >= AT_A_TIME {
+            self.read = 0;
+            return after_others(context);
+        }
         let result = self.stream.transport().poll_read(context, buffer);
         let count = buffer.filled().len() - before;
+        self.read = if result.is_pending() { 0 } else { self.read.saturating_add(count) };
         match &result {
             _ if count > 0 => {
                 if self.bytes_came(buffer.filled().get(before..).unwrap_or_default()) {
@@ -242,8 +256,8 @@ impl AsyncWrite for Watched {
             this.linger = Some(Linger { until, bytes_left: LINGER_BYTES, goodbye });
         }
         let Some(linger) = &mut this.linger else { return Poll::Ready(Ok(())) };
-        let mut scratch = [0; 4096];
-        while linger.bytes_left > 0 && linger.until.as_mut().poll(context).is_pending() {
+        let mut scratch = [0; LINGER_AT_A_TIME];
+        if linger.bytes_left > 0 && linger.until.as_mut().poll(context).is_pending() {
             let mut buffer = ReadBuf::new(&mut scratch);
             let result = ready!(this.stream.tcp().poll_read(context, &mut buffer));
             let count = buffer.filled().len();
@@ -256,13 +270,19 @@ impl AsyncWrite for Watched {
                 // This side closed first, and the client after it, with all of the answer acknowledged.
                 this.connection.acknowledged();
             }
-            if result.is_err() || count == 0 {
-                break;
+            if result.is_ok() && count > 0 {
+                linger.bytes_left = linger.bytes_left.saturating_sub(count);
+                return after_others(context);
             }
-            linger.bytes_left = linger.bytes_left.saturating_sub(count);
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Not now: once those that are ready had their turn.
+fn after_others<T>(context: &mut Context<'_>) -> Poll<T> {
+    context.waker().wake_by_ref();
+    Poll::Pending
 }
 
 #[cfg(test)]
@@ -283,6 +303,47 @@ mod tests {
         let (server, from) = listener.accept().await.unwrap();
         let connection = Arc::new(Connection::new(from.ip(), 0, Weak::new()));
         (Watched::new(Stream::Plain(server), connection), client)
+    }
+
+    /// What is ready at once of what a client sends without an end, when it is taken by `take` until that waits.
+    async fn most_at_once(mut take: impl FnMut(&mut Watched, &mut Context<'_>) -> Poll<usize>) -> usize {
+        let (mut watched, mut client) = connected().await;
+        tokio::spawn(async move { while client.write_all(&[0; 64 * 1024]).await.is_ok() {} });
+        let mut most = 0;
+        for _ in 0..50 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            let taken = std::future::poll_fn(|context| {
+                let mut sum = 0;
+                while let Poll::Ready(count) = take(&mut watched, context) {
+                    sum += count;
+                }
+                Poll::Ready(sum)
+            });
+            most = most.max(taken.await);
+        }
+        most
+    }
+
+    #[tokio::test]
+    async fn whatever_a_client_sends_the_others_have_their_turn() {
+        let mut into = vec![0; 32 * 1024];
+        let read = most_at_once(|watched, context| {
+            let mut buffer = ReadBuf::new(&mut into);
+            Pin::new(watched).poll_read(context, &mut buffer).map(|read| read.map_or(0, |()| buffer.filled().len()))
+        });
+        let read = read.await;
+        assert!((1..AT_A_TIME + 32 * 1024).contains(&read), "{read} bytes were read at once");
+
+        // A piece is thrown away in each turn: whether it was the last is not asked in it.
+        let (mut left, mut most) = (LINGER_BYTES, 0);
+        most_at_once(|watched, context| {
+            let _ = Pin::new(&mut *watched).poll_shutdown(context);
+            let now = watched.linger.as_ref().map_or(left, |linger| linger.bytes_left);
+            most = most.max(std::mem::replace(&mut left, now) - now);
+            Poll::Pending
+        })
+        .await;
+        assert!((1..=LINGER_AT_A_TIME).contains(&most), "{most} bytes were thrown away at once");
     }
 
     /// The time of docs/limits.md.
