@@ -3,9 +3,13 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock, mpsc};
+use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::oneshot;
 
 use crate::reply::{Away, Refusal};
 
@@ -29,6 +33,47 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| if error.is_panic() { Lost::Panicked } else { Lost::Stopping })
+}
+
+/// What a thread for long work is less than others, in steps of `nice`: one that serves the network, however little it needs, has the processor at once.
+const NICER: i32 = 10;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Threads for long work, as many as there are cores, and the line in which it waits for them.
+static LONG: LazyLock<mpsc::Sender<Work>> = LazyLock::new(|| {
+    let (line, works) = mpsc::channel::<Work>();
+    let works = Arc::new(Mutex::new(works));
+    for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        let works = works.clone();
+        // Without a thread nobody has the line's end, which `run_long` sees.
+        let _ = thread::Builder::new().name("long-work".to_owned()).spawn(move || {
+            // Of this thread alone (Linux).
+            let _ = rustix::process::nice(NICER);
+            loop {
+                let Ok(work) = works.lock().recv() else { return };
+                work();
+            }
+        });
+    }
+    line
+});
+
+/// [`run`] for work that needs a processor for long: it gets what those who serve the network leave.
+///
+/// # Errors
+/// [`Lost`]: it left no result.
+pub(crate) async fn run_long<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
+    let (done, result) = oneshot::channel();
+    let work: Work = Box::new(move || {
+        if let Ok(made) = catch_unwind(AssertUnwindSafe(work)) {
+            drop(done.send(made));
+        }
+    });
+    if let Err(mpsc::SendError(work)) = LONG.send(work) {
+        run(work).await?;
+    }
+    result.await.map_err(|_| Lost::Panicked)
 }
 
 /// [`run`] for work that waits for a disk only where there is one: other work is done here, for handing it over costs more than it.
@@ -95,6 +140,10 @@ mod tests {
     async fn a_panic_is_lost_work_and_not_the_reactors_end() {
         assert_eq!(run(|| 5).await, Ok(5));
         assert_eq!(run::<()>(|| panic!("on purpose")).await, Err(Lost::Panicked));
+        for _ in 0..100 {
+            assert_eq!(run_long::<()>(|| panic!("on purpose")).await, Err(Lost::Panicked));
+        }
+        assert_eq!(run_long(|| 5).await, Ok(5), "the threads outlive it");
         let here = std::thread::current().id();
         for waits in [true, false] {
             assert_eq!(run_if(waits, move || std::thread::current().id() == here).await, Ok(!waits));

@@ -96,19 +96,19 @@ impl<M: Memory> Buffer<M> {
         Ok(())
     }
 
-    /// Appends what `read` writes into at most `most` bytes; returns how many these were.
+    /// Appends what `read` writes into at most `most` bytes, the last of those that it is shown: behind where it is told, which it leaves as they are. Returns how many it wrote.
     ///
     /// # Errors
     /// As [`Buffer::room`], and `read`'s own.
     pub(super) fn read(
         &mut self,
         most: usize,
-        read: impl FnOnce(&mut [u8]) -> Result<usize, Refusal>,
+        read: impl FnOnce(&mut [u8], usize) -> Result<usize, Refusal>,
     ) -> Result<usize, Refusal> {
         self.room(most)?;
         let start = self.bytes.len();
         self.bytes.resize(start + most, 0);
-        let got = read(self.bytes.get_mut(start..).unwrap_or_default());
+        let got = read(&mut self.bytes, start);
         let got = got.map(|got| got.min(most));
         self.bytes.truncate(start + got.as_ref().copied().unwrap_or(0));
         got

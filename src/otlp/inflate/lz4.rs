@@ -10,16 +10,27 @@ use crate::reply::Refusal;
 
 const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 
+/// The most output that a byte of a block can make: it makes a copy that much longer.
+pub(super) const RATIO: u64 = 255;
+
 /// Bytes that the decompressor needs: a block compressed, two decompressed, and the window between them.
 ///
 /// # Errors
-/// [`Refusal::Malformed`] when `body` does not begin like a frame.
+/// As [`block`].
 pub(super) fn working(body: &[u8]) -> Result<u64, Refusal> {
+    Ok(block(body)? * 3 + (64 << 10))
+}
+
+/// Bytes of the frame's largest block, which is inflated in one go.
+///
+/// # Errors
+/// [`Refusal::Malformed`] when `body` does not begin like a frame.
+pub(super) fn block(body: &[u8]) -> Result<u64, Refusal> {
     match body.split_first_chunk() {
         Some((&MAGIC, [_, block, ..])) => {
             // LZ4 frame format: 4 is 64 KiB, and each step up is four times that, up to 7.
             let steps = (block >> 4 & 7).saturating_sub(4);
-            Ok((64 << 10 << (2 * steps)) * 3 + (64 << 10))
+            Ok(64 << 10 << (2 * steps))
         }
         _ => Err(corrupt()),
     }

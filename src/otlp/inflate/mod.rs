@@ -3,7 +3,8 @@
 //!
 //! A small body can inflate to a thousand times its size, so its length says little about the work: the first [`INLINE`] bytes of output are
 //! made where the request is, which for most requests is all of it (the number is an estimate of a millisecond's work, not a measurement), and the rest on a thread for blocking
-//! work, where it holds up no connection.
+//! work, where it holds up no connection, [`TURN`] bytes a turn. What can make a core work for long and give nothing meanwhile (a large body of empty members, a large block of LZ4)
+//! goes there from the start.
 
 mod deflate;
 mod lz4;
@@ -26,8 +27,8 @@ use crate::reply::Refusal;
 /// Output that is made on the connection's own thread, in bytes.
 pub(super) const INLINE: usize = 256 << 10;
 
-/// Output that is made in a turn, in bytes: some 10 to 40 ms of work.
-const TURN: usize = 8 << 20;
+/// Output that is made in a turn, in bytes: some 1 to 10 ms of work.
+const TURN: usize = 2 << 20;
 
 /// A body on its way to being inflated.
 struct Inflating<M> {
@@ -39,8 +40,8 @@ struct Inflating<M> {
 enum Source {
     /// Gives output piece by piece.
     Stream(Box<dyn Read + Send>),
-    /// A Snappy block: it declares its size, and is inflated in one go.
-    Block(Bytes, usize),
+    /// The same, which looks back at what it gave.
+    Block(snappy::Block),
 }
 
 /// Inflates `body`, whose bytes `memory` counts as `counted`; what comes back is counted in their stead, by the number beside it.
@@ -55,12 +56,13 @@ pub(super) async fn inflate<M: Memory>(
     counted: u64,
     max: u64,
 ) -> Result<(M, Bytes, u64), Refusal> {
+    let short = is_short(compression, &body);
     let (mut inflating, working) = Inflating::begin(memory, compression, body, max)?;
-    if !inflating.advance(INLINE)? {
+    if !short || !inflating.advance(INLINE)? {
         let mut done = false;
         while !done {
             inflating.output.memory().turn().await?;
-            (inflating, done) = blocking::run(move || {
+            (inflating, done) = blocking::run_long(move || {
                 let done = inflating.advance(TURN)?;
                 Ok::<_, Refusal>((inflating, done))
             })
@@ -72,6 +74,15 @@ pub(super) async fn inflate<M: Memory>(
     let (mut memory, bytes, inflated) = output.into_parts();
     memory.shrink(counted.saturating_add(working));
     Ok((memory, bytes, inflated))
+}
+
+/// Whether [`INLINE`] bytes of output are made soon, whatever is in `body`.
+fn is_short(compression: Compression, body: &[u8]) -> bool {
+    let at_once = match compression {
+        Compression::Lz4 => lz4::block(body).unwrap_or(0).min(len_of(body.len()).saturating_mul(lz4::RATIO)),
+        _ => 0,
+    };
+    len_of(body.len()).max(at_once) <= len_of(INLINE)
 }
 
 /// [`inflate`] on the calling thread, for fuzzing.
@@ -103,12 +114,12 @@ impl<M: Memory> Inflating<M> {
             Compression::Lz4 => Source::Stream(lz4::frame(body)),
             Compression::Snappy if snappy::is_framed(&body) => Source::Stream(snappy::framed(body)),
             Compression::Snappy => {
-                let declared = snappy::declared(&body)?;
-                if len_of(declared) > max {
+                let block = snappy::Block::new(body)?;
+                if block.left() > max {
                     return Err(too_large(max));
                 }
-                output.aim_at(len_of(declared));
-                Source::Block(body, declared)
+                output.aim_at(block.left());
+                Source::Block(block)
             }
         };
         let inflating = Inflating { source, output, max };
@@ -117,19 +128,11 @@ impl<M: Memory> Inflating<M> {
 
     /// Makes up to `budget` bytes of output; says whether that was the end.
     fn advance(&mut self, budget: usize) -> Result<bool, Refusal> {
-        let source = match &mut self.source {
-            Source::Stream(source) => source,
-            Source::Block(_, declared) if *declared > budget && budget < TURN => return Ok(false),
-            Source::Block(block, declared) => {
-                self.output.read(*declared, |out| snappy::block(block, out))?;
-                return Ok(true);
-            }
-        };
         let mut made = 0;
         while made < budget {
             let left = self.output.left();
             if left == 0 {
-                return match source.read(&mut [0]) {
+                return match self.source.read(&mut [0], 0) {
                     Ok(0) => Ok(true),
                     Ok(_) => Err(too_large(self.max)),
                     Err(_) => Err(corrupt()),
@@ -137,13 +140,23 @@ impl<M: Memory> Inflating<M> {
             }
             let most = self.output.spare().clamp(PIECE, INLINE);
             let most = most.min(usize::try_from(left).unwrap_or(most));
-            let got = self.output.read(most, |out| source.read(out).map_err(|_| corrupt()))?;
+            let got = self.output.read(most, |out, at| self.source.read(out, at))?;
             if got == 0 {
                 return Ok(true);
             }
             made += got;
         }
         Ok(false)
+    }
+}
+
+impl Source {
+    /// Gives what fits into `out` from `at` on, behind all that it gave before; nothing at its end.
+    fn read(&mut self, out: &mut [u8], at: usize) -> Result<usize, Refusal> {
+        match self {
+            Source::Stream(source) => source.read(out.get_mut(at..).unwrap_or_default()).map_err(|_| corrupt()),
+            Source::Block(block) => block.read(out, at),
+        }
     }
 }
 

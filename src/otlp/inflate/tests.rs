@@ -196,6 +196,77 @@ async fn a_bomb_stops_at_the_limit_in_bounded_memory() {
     }
 }
 
+/// Counts turns, and what the longest of them took.
+#[derive(Default)]
+struct Turning {
+    turns: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Memory for Turning {
+    fn grow(&mut self, _bytes: u64) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    async fn turn(&mut self) -> Result<(), Refusal> {
+        self.turns.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn shrink(&mut self, _bytes: u64) {}
+}
+
+/// What another key's long work waits for.
+#[tokio::test]
+async fn no_form_makes_more_than_so_much_in_a_turn() {
+    const SIZE: usize = 20 << 20;
+    // A piece is asked for while the turn is not over.
+    const MOST: usize = TURN + INLINE;
+    for data in [vec![0; SIZE], telemetry(SIZE)] {
+        for (name, compression, compress) in FORMS {
+            let (body, max) = (Bytes::from(compress(&data)), 2 * SIZE as u64);
+            let (mut steps, _) = Inflating::begin(Turning::default(), compression, body.clone(), max).unwrap();
+            for budget in [1, INLINE, TURN].into_iter().chain(std::iter::repeat(TURN)) {
+                let before = steps.output.bytes().len();
+                let done = steps.advance(budget).unwrap();
+                let made = steps.output.bytes().len() - before;
+                assert!(made < budget + INLINE, "{name}: {made} bytes where {budget} were asked for");
+                if done {
+                    break;
+                }
+            }
+            assert!(steps.output.bytes() == data, "{name}");
+
+            let turning = Turning::default();
+            let turns = turning.turns.clone();
+            let (_, inflated, _) = inflate(turning, compression, body, 0, max).await.unwrap();
+            let turns = turns.load(std::sync::atomic::Ordering::SeqCst);
+            assert!(turns >= (inflated.len() - INLINE).div_ceil(MOST), "{name}: {turns} turns");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_gives_nothing_for_long_is_not_done_on_the_connections_thread() {
+    let empty_members = gzip(b"").repeat(20_000);
+    let mut writer = lz4_flex::frame::FrameEncoder::with_frame_info(
+        lz4_flex::frame::FrameInfo::new().block_size(lz4_flex::frame::BlockSize::Max4MB),
+        Vec::new(),
+    );
+    writer.write_all(&vec![0; 4 << 20]).unwrap();
+    let large_block = writer.finish().unwrap();
+    for (compression, body, turn) in [
+        (Compression::Gzip, empty_members, true),
+        (Compression::Lz4, large_block, true),
+        (Compression::Lz4, lz4_linked(&telemetry(1000)), false),
+        (Compression::Gzip, gzip(&telemetry(1000)), false),
+    ] {
+        let turning = Turning::default();
+        let turns = turning.turns.clone();
+        inflate(turning, compression, Bytes::from(body), 0, 64 << 20).await.unwrap();
+        assert_eq!(turns.load(std::sync::atomic::Ordering::SeqCst) > 0, turn, "{compression:?}");
+    }
+}
+
 fn zlib_zeros(bytes: usize) -> io::Result<Vec<u8>> {
     let mut writer = flate2::write::ZlibEncoder::new(Vec::new(), Level::fast());
     for _ in 0..bytes >> 20 {
@@ -227,7 +298,86 @@ fn sizes_that_a_body_only_claims_are_not_believed() {
     assert!(why.contains("window"), "{why}");
 }
 
+/// What the `snap` crate makes of a block.
+#[expect(clippy::disallowed_methods, reason = "what the block's own reader is compared with")]
+fn snap_makes(block: &[u8], max: usize) -> Option<Vec<u8>> {
+    let declared = snap::raw::decompress_len(block).ok().filter(|declared| *declared <= max)?;
+    let mut out = vec![0; declared];
+    let made = snap::raw::Decoder::new().decompress(block, &mut out).ok()?;
+    (made == declared).then_some(out)
+}
+
+/// The same, so many bytes at a time.
+fn steps_make(block: &[u8], max: usize, step: usize) -> Option<Vec<u8>> {
+    let reader = snappy::Block::new(Bytes::copy_from_slice(block)).ok();
+    let (mut reader, mut out) = (reader.filter(|block| block.left() <= max as u64)?, Vec::new());
+    loop {
+        let at = out.len();
+        out.resize(at + step, 0);
+        let made = reader.read(&mut out, at).ok()?;
+        out.truncate(at + made);
+        if made == 0 {
+            return Some(out);
+        }
+    }
+}
+
+/// A block that declares that its elements make so many bytes.
+fn block(declared: u64, elements: &[u8]) -> Vec<u8> {
+    let mut block = Vec::new();
+    crate::varint::put(&mut block, declared);
+    [&block, elements].concat()
+}
+
+/// Elements of every kind, most of them good ones.
+fn elements() -> impl Strategy<Value = Vec<u8>> {
+    let literal = (1_usize..100, any::<u8>()).prop_map(|(length, byte)| {
+        let tag = match length {
+            ..=60 => vec![(length as u8 - 1) << 2],
+            _ => vec![60 << 2, length as u8 - 1],
+        };
+        [tag, (0..length).map(|at| byte.wrapping_mul(at as u8)).collect()].concat()
+    });
+    let near = (0_u8..8, 0_u8..=255).prop_map(|(length, back)| vec![length << 2 | 1, back]);
+    let far = (0_u8..64, 0_u16..300).prop_map(|(length, back)| {
+        let [low, high] = back.to_le_bytes();
+        vec![length << 2 | 2, low, high]
+    });
+    let farther =
+        (0_u8..64, 0_u32..300).prop_map(|(length, back)| [&[length << 2 | 3][..], &back.to_le_bytes()].concat());
+    let long = (1_usize..5, 0_u8..70).prop_map(|(bytes, length)| {
+        let mut element = vec![(59 + bytes as u8) << 2, length];
+        element.resize(bytes + 1, 0);
+        element.resize(bytes + 2 + usize::from(length), length);
+        element
+    });
+    let any = proptest::collection::vec(any::<u8>(), 1..6);
+    let element = prop_oneof![8 => literal, 4 => near, 4 => far, 2 => farther, 2 => long, 1 => any];
+    proptest::collection::vec(element, 0..30).prop_map(|elements| elements.concat())
+}
+
 proptest! {
+    #[test]
+    fn a_block_is_what_snap_makes_of_it(elements in elements(), declared in 0_u64..2000, step in 1_usize..200, right in any::<bool>()) {
+        let mut declared = declared;
+        if right {
+            declared = (0..4000).find(|declared| snap_makes(&block(*declared, &elements), 1 << 20).is_some()).unwrap_or(declared);
+        }
+        let block = block(declared, &elements);
+        prop_assert_eq!(steps_make(&block, 1 << 20, step), snap_makes(&block, 1 << 20));
+    }
+
+    #[test]
+    fn a_changed_block_is_what_snap_makes_of_it(at in any::<prop::sample::Index>(), byte in any::<u8>(), step in 1_usize..5000) {
+        let mut block = snappy_block(&telemetry(20_000));
+        prop_assert_eq!(steps_make(&block, 1 << 20, step), Some(telemetry(20_000)));
+        let at = at.index(block.len());
+        block[at] = byte;
+        prop_assert_eq!(steps_make(&block, 1 << 20, step), snap_makes(&block, 1 << 20));
+        block.truncate(at);
+        prop_assert_eq!(steps_make(&block, 1 << 20, step), snap_makes(&block, 1 << 20));
+    }
+
     #[test]
     fn a_changed_byte_is_noticed_or_harmless(at in 0_usize..2000, flip in 1_u8..) {
         for (_, compression, compress) in FORMS {

@@ -61,7 +61,7 @@ pub(super) async fn to_protobuf<M: Memory>(
 ) -> Result<Transcoded<M>, Refusal> {
     let mut made = if text.len() > INLINE {
         memory.turn().await?;
-        blocking::run(move || transcode(memory, signal, &text, max)).await??
+        blocking::run_long(move || transcode(memory, signal, &text, max)).await??
     } else {
         transcode(memory, signal, &text, max)?
     };
