@@ -279,8 +279,8 @@ impl Gateway {
         }
     }
 
-    /// Every refusal ends here: counted, logged (never with a key, and a flood of them in a few lines), answered from the one table. Over
-    /// HTTP/1.1 the connection ends with it when `last`.
+    /// Every refusal ends here: counted, logged (never with a key, and a flood of them in a few lines), answered from the one table, and not faster than a key may be
+    /// refused. Over HTTP/1.1 the connection ends with it when `last`.
     async fn rescue<B>(&self, head: &Parts, body: B, seen: &Seen, refusal: &Refusal, last: bool) -> Response<ReplyBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -295,6 +295,10 @@ impl Gateway {
         }
         let peer = peer_of(head);
         seen.log(peer.ip, refusal);
+        let wait = seen.key.as_ref().map(|key| key.state.refused.wait(body.size_hint().lower()));
+        if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+            tokio::time::sleep(wait).await;
+        }
         let mut response = reply::answer(refusal, Protocol::of(head));
         let last = last || (*refusal == Refusal::TooManyFailures && peer.dismiss());
         unread::discard(head, body, seen.key.is_some(), last, response.headers_mut()).await;

@@ -12,6 +12,7 @@ mod near;
 mod new;
 mod oidc;
 mod rate;
+mod refused;
 mod reload;
 mod ring;
 mod shared;

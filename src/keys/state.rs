@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::limiter::KeyLimiter;
+use super::refused::Refused;
 use super::shared::Shared;
 use super::work::Work;
 use crate::config::KeyLimits;
@@ -18,6 +19,8 @@ pub(crate) struct KeyState {
     pub(crate) memory: Counter,
     /// What its requests make this process do.
     pub(crate) work: Work,
+    /// How fast they are refused.
+    pub(crate) refused: Refused,
     /// In milliseconds since 1970; 0: never.
     seen_ms: AtomicU64,
     /// Records that were not stored, for their table would not keep them.
@@ -31,6 +34,7 @@ impl KeyState {
             limiter: KeyLimiter::new(limits, id, shared),
             memory: Counter::default(),
             work: Work::new(limits),
+            refused: Refused::new(),
             seen_ms: AtomicU64::new(0),
             unkept: AtomicU64::new(0),
         }
