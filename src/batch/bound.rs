@@ -41,7 +41,8 @@ impl Lane {
         let mut long = size > INLINE_BYTES;
         loop {
             if long {
-                fresh.coming.after(fresh.received.admitted.turn()).await?;
+                fresh.coming.leave();
+                fresh.received.admitted.turn().await?;
                 fresh.received.admitted.spend(bound)?;
             }
             let (outcome, grown) = self.append(fresh, instead, &Growth { max_column_bytes: bound, ..*growth }, long)?;

@@ -3,8 +3,8 @@
 //! As PostgreSQL's `commit_siblings`: a request waits for company only while there is some. Nobody is coming when no other request of the lane is
 //! being received or encoded; what was sealed before is out of the way when it is written, for until then the next ones gather behind it.
 //!
-//! Who takes longer than a chunk may wait, for a body that trickles in or for a turn, is company for no longer than that: otherwise one slow upload would hold
-//! up everybody's answers.
+//! Whose body takes longer than a quarter of the time that a chunk may wait is company for no longer than that, and whose work is long, none from where it takes its turn: otherwise one
+//! slow upload, or one bomb, would hold up everybody's answers.
 //!
 //! Invariant: whoever leaves last looks when something waits, so nothing waits for somebody who has come, given up, fallen behind or panicked. Who gives a chunk
 //! back is seen by that, and need not look.
@@ -55,9 +55,12 @@ impl Company {
 /// A request that is on its way to its lane, for as long as this lives.
 pub(crate) struct Coming<'a> {
     lane: &'a Arc<Lane>,
-    /// It did not come within the time that a chunk waits.
+    /// Nobody waits for it.
     late: bool,
 }
+
+/// So many times a body may take, and be waited for, in the time that a chunk waits.
+const WORTH_WAITING: u32 = 4;
 
 impl<'a> Coming<'a> {
     pub(super) fn to(lane: &'a Arc<Lane>) -> Self {
@@ -72,26 +75,30 @@ impl<'a> Coming<'a> {
         }
     }
 
-    /// What comes of `arriving`, which the request needs before it can be encoded. While that takes longer than a chunk waits, nobody counts on it.
+    /// What comes of `arriving`, which the request needs before it can be encoded. When that takes too long, nobody counts on it until it is there.
     pub(crate) async fn after<F: Future>(&mut self, arriving: F) -> F::Output {
         let mut arriving = pin!(arriving);
-        if let Ok(here) = timeout(self.lane.rules.commit_interval, &mut arriving).await {
+        if let Ok(here) = timeout(self.lane.rules.commit_interval / WORTH_WAITING, &mut arriving).await {
             return here;
         }
-        self.late = true;
-        self.lane.company.leave(self.lane);
+        self.leave();
         let here = arriving.await;
         self.lane.company.coming.fetch_add(1, Ordering::SeqCst);
         self.late = false;
         here
     }
+
+    /// It has long work before it: nobody is to wait for that.
+    pub(super) fn leave(&mut self) {
+        if !std::mem::replace(&mut self.late, true) {
+            self.lane.company.leave(self.lane);
+        }
+    }
 }
 
 impl Drop for Coming<'_> {
     fn drop(&mut self) {
-        if !self.late {
-            self.lane.company.leave(self.lane);
-        }
+        self.leave();
     }
 }
 
@@ -200,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_body_is_company_for_no_longer_than_the_interval() {
+    async fn a_slow_body_is_company_for_a_part_of_the_interval_only() {
         let path = path();
         let began = Instant::now();
         let mut coming = path.lanes.expect(Signal::Logs).unwrap();
@@ -211,7 +218,7 @@ mod tests {
             kept = path.send(LARGE) => drop(kept.unwrap()),
         }
         let took = began.elapsed();
-        assert!((RULES.commit_interval..2 * RULES.commit_interval).contains(&took), "{took:?}");
+        assert!((RULES.commit_interval / WORTH_WAITING..RULES.commit_interval).contains(&took), "{took:?}");
 
         let began = Instant::now();
         path.send(LARGE).await.unwrap();
@@ -225,6 +232,20 @@ mod tests {
         let began = Instant::now();
         path.send(LARGE).await.unwrap();
         assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_long_work() {
+        let path = path();
+        let (began, long) = (Instant::now(), path.charge("wide a=65").unwrap());
+        path.send(LARGE).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO, "it is no company");
+        drop(long);
+
+        // This one waits for the interval, whatever is encoded meanwhile.
+        let waits = path.send("r1 a=1");
+        let _long = path.charge("wide a=65").unwrap();
+        timeout(2 * RULES.commit_interval, waits).await.expect("it lies in another chunk").unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -81,6 +81,7 @@ pub(super) struct Uncommitted<'a> {
     /// The request, which others need not wait for any more when the chunk is back.
     coming: Option<Coming<'a>>,
     column_bytes: u64,
+    long: bool,
     committed: bool,
 }
 
@@ -152,7 +153,7 @@ impl Lane {
         let request = instead.unwrap_or(&fresh.received.request);
         let spare = stamp.room(request).min(most);
         fresh.received.admitted.grow(spare)?;
-        let mut chunk = self.take(request.len() as u64);
+        let mut chunk = self.take(request.len() as u64, long);
         let append = || match (&mut chunk.chunk, stamp.is_empty()) {
             (Some(chunk), true) => chunk.encoder.append_shared(request, growth),
             (Some(chunk), false) => chunk.encoder.append_shared(&stamp.apply(request, most)?, growth),
@@ -185,16 +186,16 @@ impl Lane {
         self.seal_all(chunks);
     }
 
-    fn take(self: &Arc<Self>, column_bytes: u64) -> Uncommitted<'_> {
-        let chunk = self.open.lock().take();
-        let mut taken = Uncommitted { lane: self, chunk, coming: None, column_bytes, committed: false };
+    fn take(self: &Arc<Self>, column_bytes: u64, long: bool) -> Uncommitted<'_> {
+        let chunk = self.open.lock().take(long);
+        let mut taken = Uncommitted { lane: self, chunk, coming: None, column_bytes, long, committed: false };
         taken.chunk.get_or_insert_with(|| OpenChunk::new(self.encoders.take()));
         taken
     }
 
-    fn give_back(self: &Arc<Self>, chunk: Option<OpenChunk>) {
+    fn give_back(self: &Arc<Self>, chunk: Option<OpenChunk>, long: bool) {
         let now = Instant::now();
-        let todo = self.open.lock().give_back(chunk, now, &self.rules, || self.company.is_none());
+        let todo = self.open.lock().give_back(chunk, long, now, &self.rules, || self.company.is_none());
         self.act(todo);
     }
 
@@ -307,7 +308,7 @@ impl Drop for Uncommitted<'_> {
         if let Some(coming) = self.coming.take() {
             coming.arrive();
         }
-        self.lane.give_back(chunk);
+        self.lane.give_back(chunk, self.long);
     }
 }
 

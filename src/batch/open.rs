@@ -15,7 +15,7 @@ const WORTH_A_BLOCK: u64 = 500;
 #[derive(Default)]
 pub(super) struct OpenChunks {
     chunks: Vec<OpenChunk>,
-    /// Chunks that are being encoded into, and so are missing from the stack.
+    /// Chunks that are being encoded into in passing, and so are missing from the stack for a moment.
     pub(super) out: usize,
     /// When the last one was sealed.
     sealed_at: Option<Instant>,
@@ -42,21 +42,22 @@ pub(super) struct Todo {
 }
 
 impl OpenChunks {
-    /// The topmost chunk, to be encoded into; none: a new one is.
-    pub(super) fn take(&mut self) -> Option<OpenChunk> {
-        self.out += 1;
-        self.chunks.pop()
+    /// The topmost chunk, to be encoded into; none: a new one is. Requests that wait in a chunk do not wait for `long` work, and others not for the chunk that it has.
+    pub(super) fn take(&mut self, long: bool) -> Option<OpenChunk> {
+        self.out += usize::from(!long);
+        self.chunks.pop_if(|chunk| !long || chunk.due().is_none())
     }
 
-    /// A chunk comes back; none when it is lost.
+    /// A chunk comes back, from `long` work or other; none when it is lost.
     pub(super) fn give_back(
         &mut self,
         chunk: Option<OpenChunk>,
+        long: bool,
         now: Instant,
         rules: &Rules,
         alone: impl Fn() -> bool,
     ) -> Todo {
-        self.out -= 1;
+        self.out -= usize::from(!long);
         if let Some(mut chunk) = chunk {
             chunk.begins(|| self.due(now, rules.commit_interval));
             self.chunks.push(chunk);
