@@ -30,7 +30,7 @@ pub(super) fn framed(body: Bytes) -> Box<dyn Read + Send> {
 }
 
 /// A block on its way to being inflated, so many bytes at a time: the `snap` crate makes all of it in one go, which for 64 MiB takes a core for tens of milliseconds. What
-/// this makes is what that makes (compared by a test and by the fuzz target `inflate`).
+/// this makes is what that makes (`a_block_is_what_snap_makes_of_it`).
 ///
 /// Format: <https://github.com/google/snappy/blob/main/format_description.txt>.
 pub(super) struct Block {
