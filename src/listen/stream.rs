@@ -307,8 +307,11 @@ mod tests {
 
     /// What is ready at once of what a client sends without an end, when it is taken by `take` until that waits.
     async fn most_at_once(mut take: impl FnMut(&mut Watched, &mut Context<'_>) -> Poll<usize>) -> usize {
-        let (mut watched, mut client) = connected().await;
-        tokio::spawn(async move { while client.write_all(&[0; 64 * 1024]).await.is_ok() {} });
+        let (mut watched, client) = connected().await;
+        let mut client = client.into_std().unwrap();
+        client.set_nonblocking(false).unwrap();
+        // It goes on while it is read.
+        std::thread::spawn(move || while std::io::Write::write_all(&mut client, &[0; 64 * 1024]).is_ok() {});
         let mut most = 0;
         for _ in 0..50 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
