@@ -310,7 +310,9 @@ mod tests {
         let (mut watched, client) = connected().await;
         let mut client = client.into_std().unwrap();
         client.set_nonblocking(false).unwrap();
-        // It goes on while it is read.
+        watched.connection.activity.authenticate();
+        // Much is ready at once, and it goes on while it is read.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&*watched.stream.tcp(), 1 << 20).unwrap();
         std::thread::spawn(move || while std::io::Write::write_all(&mut client, &[0; 64 * 1024]).is_ok() {});
         let mut most = 0;
         for _ in 0..50 {
