@@ -15,6 +15,7 @@ mod rig;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -58,12 +59,18 @@ struct Measured {
     tally: Arc<Tally>,
 }
 
-/// One thread for all attackers, which gets what cores the others leave: an attacker's own work is done on another machine, not in the way of the server.
+/// One thread for all attackers, which gets what cores the others leave and gives way to them at once: an attacker's own work is done on another machine, not in the way of the server.
 fn main() -> Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // Of the thread alone. This one, on which servers are started, stays as it is, and so do they.
     runtime.worker_threads(1).enable_all().on_thread_start(|| {
         let _ = rustix::process::nice(19);
+        // Linux: what is only nice keeps its core for some milliseconds after somebody else could use it.
+        let thread = rustix::thread::gettid().to_string();
+        let idle = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
+        if !idle.is_ok_and(|status| status.success()) {
+            println!("attackers are not idle (chrt of util-linux): they take the servers' time");
+        }
     });
     runtime.build()?.block_on(attack_all(&Arguments::parse()))
 }
