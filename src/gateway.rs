@@ -26,7 +26,7 @@ mod wire_tests;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -295,13 +295,14 @@ impl Gateway {
         }
         let peer = peer_of(head);
         seen.log(peer.ip, refusal);
-        let wait = seen.key.as_ref().map(|key| key.state.refused.wait(body.size_hint().lower()));
-        if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
-            tokio::time::sleep(wait).await;
-        }
+        let wait = seen.key.as_ref().map_or(Duration::ZERO, |key| key.state.refused.wait(body.size_hint().lower()));
         let mut response = reply::answer(refusal, Protocol::of(head));
         let last = last || (*refusal == Refusal::TooManyFailures && peer.dismiss());
-        unread::discard(head, body, seen.key.is_some(), last, response.headers_mut()).await;
+        // Before the wait: what one request leaves unread over HTTP/2 stops all others of its connection, which may be other keys'.
+        unread::discard(head, body, seen.key.is_some(), last, wait, response.headers_mut()).await;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
         response
     }
 

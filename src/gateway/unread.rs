@@ -26,9 +26,15 @@ const LONGEST: Duration = Duration::from_millis(500);
 const OUTLIVES: Duration = Duration::from_secs(2);
 
 /// Reads what is left of `body` and throws it away, within limits. Over HTTP/1.1 the answer says that the connection closes: beyond them, and when
-/// this answer is the `last`.
-pub(super) async fn discard<B>(head: &Parts, mut body: B, has_key: bool, last: bool, answer: &mut HeaderMap)
-where
+/// this answer is the `last`. `wait`: so much later the answer goes out.
+pub(super) async fn discard<B>(
+    head: &Parts,
+    mut body: B,
+    has_key: bool,
+    last: bool,
+    wait: Duration,
+    answer: &mut HeaderMap,
+) where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     let http1 = head.version < Version::HTTP_2;
@@ -39,8 +45,11 @@ where
         return;
     }
     if !http1 {
-        // Not waited for: the answer goes out now, and what the client still sends of this stream holds up no other.
-        tokio::spawn(tokio::time::timeout(OUTLIVES, async move { while let Some(Ok(_)) = body.frame().await {} }));
+        // Not waited for: the answer does not depend on it, and what the client still sends of this stream holds up no other.
+        tokio::spawn(tokio::time::timeout(
+            wait + OUTLIVES,
+            async move { while let Some(Ok(_)) = body.frame().await {} },
+        ));
         return;
     }
     let most = if has_key { WITH_KEY } else { WITHOUT_KEY };
@@ -102,11 +111,11 @@ mod tests {
     }
 
     /// How long the answer to a request with an endless body waits, whether the connection then closes, and what sees whether the body is held.
-    async fn endless(version: Version) -> (Duration, bool, Arc<()>) {
+    async fn endless(version: Version, wait: Duration) -> (Duration, bool, Arc<()>) {
         let head = http::Request::post("/v1/logs").version(version).body(()).unwrap().into_parts().0;
         let (mut answer, held, began) = (HeaderMap::new(), Arc::new(()), Instant::now());
         let body = Endless { ticks: interval(Duration::from_millis(10)), _held: held.clone() };
-        discard(&head, body, true, false, &mut answer).await;
+        discard(&head, body, true, false, wait, &mut answer).await;
         (began.elapsed(), answer.contains_key(header::CONNECTION), held)
     }
 
@@ -114,16 +123,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_rest_without_end_is_read_for_half_a_second_and_over_http2_beside_the_answer_for_two() {
         let millis = Duration::from_millis;
-        let (waited, closes, held) = endless(Version::HTTP_11).await;
+        let (waited, closes, held) = endless(Version::HTTP_11, millis(0)).await;
         assert!((millis(500)..millis(510)).contains(&waited) && closes, "{waited:?}");
         assert_eq!(Arc::strong_count(&held), 1);
 
-        let (waited, closes, held) = endless(Version::HTTP_2).await;
-        assert!(waited.is_zero() && !closes, "{waited:?}");
-        tokio::time::sleep(millis(1990)).await;
-        assert_eq!(Arc::strong_count(&held), 2, "the stream is open");
-        tokio::time::sleep(millis(20)).await;
-        assert_eq!(Arc::strong_count(&held), 1, "and ends");
+        for wait in [0, 1000] {
+            let (waited, closes, held) = endless(Version::HTTP_2, millis(wait)).await;
+            assert!(waited.is_zero() && !closes, "{waited:?}");
+            tokio::time::sleep(millis(wait + 1990)).await;
+            assert_eq!(Arc::strong_count(&held), 2, "the stream is open");
+            tokio::time::sleep(millis(20)).await;
+            assert_eq!(Arc::strong_count(&held), 1, "and ends");
+        }
     }
 
     async fn closes(version: Version, bytes: usize, has_key: bool, expect: bool) -> bool {
@@ -132,7 +143,7 @@ mod tests {
         let head = request.body(()).unwrap().into_parts().0;
         let mut answer = HeaderMap::new();
         let body = Full::new(Bytes::from(vec![0; bytes]));
-        discard(&head, body, has_key, false, &mut answer).await;
+        discard(&head, body, has_key, false, Duration::ZERO, &mut answer).await;
         answer.contains_key(header::CONNECTION)
     }
 

@@ -116,6 +116,40 @@ async fn an_http_1_client_reads_its_refusal_however_much_it_had_to_send() {
     assert_eq!(serving.sink.rows(), 0);
 }
 
+/// Behind a proxy the streams of one connection are many keys'.
+#[tokio::test]
+async fn a_refusal_that_is_answered_later_stops_no_other_stream_of_its_connection() {
+    let serving = serving().await;
+    let mut first = false;
+    // It is two seconds later: a machine that stands still for as long says nothing.
+    for _ in 0..5 {
+        let socket = tokio::net::TcpStream::connect(serving.address).await.unwrap();
+        let (client, connection) = h2::client::handshake(socket).await.unwrap();
+        tokio::spawn(connection);
+        let post = |key: &str| {
+            let request = http::Request::post("http://localhost/v1/logs").header("x-api-key", key);
+            request.header("content-type", "application/x-protobuf")
+        };
+        let mut refused = Vec::new();
+        for _ in 0..8 {
+            let request = post("traces-only").header("content-length", 1_u64 << 30).body(()).unwrap();
+            let (response, mut body) = client.clone().ready().await.unwrap().send_request(request, false).unwrap();
+            // All together more than the connection's window.
+            body.send_data(Bytes::from(vec![0; 200_000]), false).unwrap();
+            refused.push((tokio::spawn(response), body));
+        }
+        let (response, mut body) =
+            client.ready().await.unwrap().send_request(post("good").body(()).unwrap(), false).unwrap();
+        body.send_data(Bytes::from(prost::Message::encode_to_vec(&Samples::new(7).logs(1))), true).unwrap();
+        assert_eq!(response.await.unwrap().status().as_u16(), 200);
+        first |= refused.iter().all(|(response, _)| !response.is_finished());
+        if first {
+            break;
+        }
+    }
+    assert!(first, "it had to wait");
+}
+
 #[tokio::test]
 async fn an_http_2_stream_outlives_its_refusal_until_its_body_ends() {
     let serving = serving().await;
