@@ -64,15 +64,10 @@ pub(super) async fn ask(config: &Places, method: &str, path: &str) -> anyhow::Re
 /// What the process of this configuration says at `/status`, or why that is not known.
 pub(super) async fn status(config: &Places) -> Result<Value, String> {
     let target = config.into();
-    let asked = async {
-        match other_configuration(config, &target).await {
-            Some(said) => bail!("{said}"),
-            None => answer(&target, "GET", "/status").await,
-        }
-    };
-    match tokio::time::timeout(PATIENCE, asked).await {
+    match tokio::time::timeout(PATIENCE, answer(&target, "GET", "/status")).await {
         Ok(Ok(Some((status, text)))) if status.is_success() => {
-            serde_json::from_str(&text).map_err(|error| error.to_string())
+            let said = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            other_than(config, &target, &said).map_or(Ok(said), Err)
         }
         Ok(Ok(Some((_, text)))) => Err(text.trim_end().to_owned()),
         Ok(Ok(None)) => Err(format!("none runs: nothing listens at {}", target.address)),
@@ -81,14 +76,25 @@ pub(super) async fn status(config: &Places) -> Result<Value, String> {
     }
 }
 
-/// Says so when the process that answers at the admin address was started with neither this file nor one with the same spool. Whoever opens the socket
-/// has found the process itself.
+/// [`other_than`], of whoever answers now.
 async fn other_configuration(config: &Places, target: &Target) -> Option<String> {
-    if target.socket.as_ref().is_some_and(|socket| socket.exists()) {
+    if has_socket(target) {
         return None;
     }
     let (_, status) = answer(target, "GET", "/status").await.ok()??;
-    let status: Value = serde_json::from_str(&status).ok()?;
+    other_than(config, target, &serde_json::from_str(&status).ok()?)
+}
+
+/// Whoever opens the socket has found the process itself.
+fn has_socket(target: &Target) -> bool {
+    target.socket.as_ref().is_some_and(|socket| socket.exists())
+}
+
+/// Says so when the process that answers with this `/status` at the admin address was started with neither this file nor one with the same spool.
+fn other_than(config: &Places, target: &Target, status: &Value) -> Option<String> {
+    if has_socket(target) {
+        return None;
+    }
     let of = |name: &str| Some(PathBuf::from(status.get("configuration")?.get(name)?.as_str()?));
     let running = of("file")?;
     let same_spool = config.spool.as_ref().zip(of("spool_dir")).is_some_and(|(own, running)| same(&own.dir, &running));

@@ -38,18 +38,20 @@ pub(super) fn run(file: &Path, json: bool, more: &More) -> anyhow::Result<ExitCo
     };
     let (reader, administrator) =
         (account(&more.reader, READERS_PASSWORD), account(&more.administrator, ADMINISTRATORS_PASSWORD));
-    let running = async || match config::load_places(file, &Process) {
-        Ok(places) => Some(admin::status(&places).await),
-        Err(_) => None,
-    };
-    let also = async || Also {
-        running: running().await,
-        outside: more.from_outside.as_deref(),
-        compose: more.compose.as_deref(),
-        reader: reader.as_ref().map(|(user, password)| (user.as_str(), password.clone())),
-        administrator: administrator.as_ref().map(|(user, password)| (user.as_str(), password.clone())),
-    };
-    let found = admin::block_on(async { Ok(examine(file, also().await).await) })?;
+    let found = admin::block_on(async {
+        let running = match config::load_places(file, &Process) {
+            Ok(places) => Some(admin::status(&places).await),
+            Err(_) => None,
+        };
+        let also = Also {
+            running,
+            outside: more.from_outside.as_deref(),
+            compose: more.compose.as_deref(),
+            reader: reader.as_ref().map(|(user, password)| (user.as_str(), password.clone())),
+            administrator: administrator.as_ref().map(|(user, password)| (user.as_str(), password.clone())),
+        };
+        Ok(examine(file, also).await)
+    })?;
     let wrong = found.iter().filter(|finding| finding.outcome == Outcome::Wrong).count();
     if json {
         print(format_args!("{}\n", serde_json::to_string_pretty(&found)?))?;
