@@ -93,6 +93,8 @@ async fn main() -> Result<()> {
     if args.spool {
         return spool::scenarios(&mut bench).await;
     }
+    let idle = bench.take_idle_share().await?;
+    println!("ClickHouse takes {idle:.4} of a core while nothing comes, which is in no figure below");
     let mut runs = Vec::new();
     for round in 1..=args.rounds {
         for signal in &args.signals {

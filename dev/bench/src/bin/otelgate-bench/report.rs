@@ -18,13 +18,16 @@ pub(crate) fn line(run: &Run) -> String {
         String::new()
     };
     format!(
-        "{} {} {}: {} records, gateway {:.2}, ClickHouse {:.2} CPU s a million, peaks {:.0} and {:.0} MiB, {} parts, p99 {:.0} ms{void}",
+        "{} {} {}: {} records, gateway {:.2}, ClickHouse {:.2} (inserts {:.2}, merges {:.2}; idle {:.2} not in it) CPU s a million, peaks {:.0} and {:.0} MiB, {} parts, p99 {:.0} ms{void}",
         run.gateway,
         run.signal,
         rate(run.rate),
         run.acknowledged,
         run.gateway_cpu_per_million,
         run.clickhouse_cpu_per_million,
+        run.inserts_per_million,
+        run.merges_per_million,
+        run.clickhouse_idle_per_million,
         run.gateway_peak_mib,
         run.clickhouse_peak_mib,
         run.parts,
@@ -49,18 +52,20 @@ pub(crate) fn medians(runs: &[Run]) {
         groups.entry((run.signal.as_str(), run.rate, run.gateway.as_str())).or_default().push(run);
     }
     println!(
-        "\n| signal | rate | gateway | runs | records/s | gateway CPU s/M | ClickHouse CPU s/M | peak MiB | ClickHouse's | p50 ms | p99 ms | parts | stored |"
+        "\n| signal | rate | gateway | runs | records/s | gateway CPU s/M | ClickHouse CPU s/M | inserts | merges | peak MiB | ClickHouse's | p50 ms | p99 ms | parts | stored |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for ((signal, per_second, gateway), runs) in &groups {
         let median = |figure: &dyn Fn(&Run) -> f64| median(runs.iter().map(|run| figure(run)).collect());
         println!(
-            "| {signal} | {} | {gateway} | {} | {:.0} | {} | {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.0} | {:.1} % |",
+            "| {signal} | {} | {gateway} | {} | {:.0} | {} | {} | {:.2} | {:.2} | {:.0} | {:.0} | {:.1} | {:.1} | {:.0} | {:.1} % |",
             rate(*per_second),
             runs.len(),
             median(&|run| run.load["records_per_second"].as_f64().unwrap_or(0.0)),
             spread(runs, |run| run.gateway_cpu_per_million),
             spread(runs, |run| run.clickhouse_cpu_per_million),
+            median(&|run| run.inserts_per_million),
+            median(&|run| run.merges_per_million),
             median(&|run| run.gateway_peak_mib),
             median(&|run| run.clickhouse_peak_mib),
             median(&|run| latency(run, "p50")),
