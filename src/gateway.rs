@@ -14,6 +14,7 @@ mod greeting;
 #[cfg(test)]
 mod grpc_tests;
 mod health;
+mod measured;
 mod own;
 mod reflection;
 mod request_id;
@@ -34,13 +35,13 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 
-use crate::admit::{Admission, Admitted};
+use crate::admit::{Admission, Admitted, KeyInUse};
 use crate::batch::{Coming, Kept, Lanes, Recognised};
 use crate::config::{AllowedOrigins, RequestLimits};
 use crate::keys::Key;
 use crate::limited;
 use crate::listen::{Answer, Peer};
-use crate::metrics::{Metrics, OfKey, OfKeyName, OfRefusal, OfRequest, OfSignal, Reason};
+use crate::metrics::{Metrics, OfKeyName, OfRefusal, Reason};
 use crate::notes::Notes;
 use crate::otlp::{self, BodyLimits, Call, Received};
 use crate::readiness::Readiness;
@@ -50,6 +51,7 @@ use crate::signal::{Protocol, Signal};
 use deadline::Deadline;
 use door::Door;
 use health::Health;
+use measured::{InFlight, Measured, Outcome};
 use reflection::Reflection;
 use request_id::{RequestId, TraceParent};
 
@@ -62,6 +64,7 @@ pub(crate) struct Gateway {
     health: Health,
     reflection: Option<Reflection>,
     door: Door,
+    measured: Measured,
     metrics: Arc<Metrics>,
     notes: Arc<Notes>,
 }
@@ -72,7 +75,7 @@ struct Seen {
     /// The trace that it is part of.
     parent: Option<TraceParent>,
     call: Option<Call>,
-    key: Option<Arc<Key>>,
+    key: Option<KeyInUse>,
     /// Its uncompressed bytes and its records, once it is kept.
     size: (u64, u64),
 }
@@ -88,8 +91,8 @@ impl Gateway {
     ) -> Self {
         let health = Health::new(&services(&lanes));
         let allowed_origins = ArcSwap::from_pointee(allowed_origins);
-        let door = Door::default();
-        Gateway { admission, lanes, limits, allowed_origins, health, reflection: None, door, metrics, notes }
+        let (door, measured) = (Door::default(), Measured::default());
+        Gateway { admission, lanes, limits, allowed_origins, health, reflection: None, door, measured, metrics, notes }
     }
 
     /// Takes over what may change while requests are served: each request is served by the one or the other.
@@ -184,7 +187,14 @@ impl Gateway {
         };
         let _in_flight = InFlight::new(&self.metrics);
         let outcome = self.take(head, &mut body, origins, &mut seen).await;
-        self.measured(&seen, began, &outcome);
+        if let Some(call) = &seen.call {
+            let became = match &outcome {
+                Ok((_, None)) => Outcome::Accepted,
+                Ok((_, Some(_))) => Outcome::Partial,
+                Err(_) => Outcome::Refused,
+            };
+            self.measured.count(&self.metrics, call, became, began.elapsed());
+        }
         self.note(head, &seen, began, outcome.as_ref().err());
         match outcome {
             Ok((call, partial)) => reply::accepted(call.protocol, call.signal, partial.as_ref()),
@@ -240,7 +250,7 @@ impl Gateway {
         answer: Answer,
         deadline: Deadline,
     ) -> Result<(Kept, (u64, u64)), Refusal> {
-        let (key, signal) = (received.admitted.key().clone(), received.call.signal.name());
+        let (key, signal) = (received.admitted.key().clone(), received.call.signal);
         let mut size = (0, 0);
         let recognising = self.lanes.recognise(coming, received, answer);
         let keeping = match deadline.wait(recognising).await.ok_or(deadline.over(Refusal::TooSlow))?? {
@@ -249,9 +259,10 @@ impl Gateway {
             Recognised::Fresh(fresh) => {
                 // Into the columns of an open chunk, uncommitted: only now is known how many records it holds.
                 let encoding = self.lanes.encode(fresh);
-                let encoded = deadline.wait(encoding).await.ok_or(deadline.over(Refusal::TooSlow))??;
+                let mut encoded = deadline.wait(encoding).await.ok_or(deadline.over(Refusal::TooSlow))??;
                 // What it costs its key. Refused, the chunk is as it was before.
-                let paid = self.admission.charge(&key, encoded.bytes(), encoded.records())?;
+                let (bytes, records) = (encoded.bytes(), encoded.records());
+                let paid = self.admission.charge(encoded.admitted(), bytes, records)?;
                 size = (paid.bytes(), paid.records());
                 // A client that no longer waits is not to find its records there.
                 if deadline.is_over() {
@@ -263,18 +274,16 @@ impl Gateway {
         };
         let kept = deadline.wait(keeping.kept()).await.ok_or(deadline.over(nobody_knows()))??;
 
-        let labels = OfKey { key: key.entry.name.as_str().into(), signal };
-        self.metrics.received_bytes.get_or_create(&labels).inc_by(size.0);
-        self.metrics.received_records.get_or_create(&labels).inc_by(size.1);
+        key.state.counts.received(&self.metrics, &key.entry.name, signal, size);
         Ok((kept, size))
     }
 
     /// A request with this key came.
     fn count(&self, key: &Key) {
-        let of = OfKeyName { key: key.entry.name.as_str().into() };
         key.state.seen(SystemTime::now());
-        self.metrics.key_requests.get_or_create(&of).inc();
+        key.state.counts.request(&self.metrics, &key.entry.name);
         if key.vanished {
+            let of = OfKeyName { key: key.entry.name.as_str().into() };
             self.metrics.vanished_key_uses.get_or_create(&of).inc();
         }
     }
@@ -305,44 +314,11 @@ impl Gateway {
         }
         response
     }
-
-    fn measured(&self, seen: &Seen, began: Instant, outcome: &Result<(Call, Option<PartialSuccess>), Refusal>) {
-        let held = i64::try_from(self.admission.memory().used()).unwrap_or(i64::MAX);
-        self.metrics.memory_held_bytes.set(held);
-        let Some(call) = seen.call else {
-            return;
-        };
-        let outcome = match outcome {
-            Ok((_, None)) => "accepted",
-            Ok((_, Some(_))) => "partial",
-            Err(_) => "refused",
-        };
-        let (signal, protocol) = (call.signal.name(), call.protocol.name());
-        self.metrics.requests.get_or_create(&OfRequest { signal, protocol, outcome }).inc();
-        let seconds = began.elapsed().as_secs_f64();
-        self.metrics.request_seconds.get_or_create(&OfSignal { signal }).observe(seconds);
-    }
 }
 
 /// OTLP's gRPC services that are served here.
 fn services(lanes: &Lanes) -> Vec<&'static str> {
     Signal::ALL.into_iter().filter(|signal| lanes.takes(*signal).is_ok()).map(Signal::grpc_service).collect()
-}
-
-/// Counts a request for as long as it is served, however it ends.
-struct InFlight<'a>(&'a Metrics);
-
-impl<'a> InFlight<'a> {
-    fn new(metrics: &'a Metrics) -> Self {
-        metrics.requests_in_flight.inc();
-        InFlight(metrics)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.requests_in_flight.dec();
-    }
 }
 
 impl Seen {

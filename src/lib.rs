@@ -27,7 +27,7 @@
 //! chunk | signal                             the seam to a sink's encoding | what every request carries
 //! metrics | readiness | notes                instruments
 //! https | rounds                             how clients connect | what changes without telling
-//! network | proxied | limited | file_stamp | causes | state_file | varint | certificate | pem   small tools
+//! network | proxied | limited | file_stamp | causes | state_file | varint | certificate | pem | counted   small tools
 //! ```
 //!
 //! | step of a request | room |
@@ -49,6 +49,7 @@ mod causes;
 mod certificate;
 pub mod chunk;
 pub mod config;
+mod counted;
 mod deliver;
 pub mod doctor;
 mod file_stamp;

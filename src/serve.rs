@@ -121,7 +121,7 @@ pub async fn serve(
     let bound = bind(&config.listen, &mut inherited, tls.clone(), &metrics).await?.offering(admin.offer);
     let addresses = Ready::new(&bound.addresses()?, tls.is_some(), admin.address);
 
-    let gateway = Arc::new(gateway(&config, keys.ring(), &store, &metrics, &notes)?);
+    let gateway = Arc::new(gateway(&config, keys.ring(), &store, (&metrics, &rounds), &notes)?);
     beside.spawn(gateway.follow(readiness.clone()));
     let telemetry = telemetry::start(&config.telemetry, &gateway, &metrics, notes);
     let sources = keys.follow(&config, surroundings.clone(), &readiness, &rounds, &mut beside);
@@ -256,10 +256,14 @@ fn gateway(
     config: &Config,
     ring: &Arc<KeyRing>,
     store: &Store,
-    metrics: &Arc<Metrics>,
+    (metrics, rounds): (&Arc<Metrics>, &Rounds),
     notes: &Arc<Notes>,
 ) -> Result<Gateway, tonic_reflection::server::Error> {
     let admission = Admission::new(ring.clone(), config.keys.max_failures_per_minute, &config.request);
+    let (memory, measured) = (admission.memory().clone(), metrics.clone());
+    rounds.add(move || {
+        measured.memory_held_bytes.set(i64::try_from(memory.used()).unwrap_or(i64::MAX));
+    });
     let origins = config.cors.allowed_origins.clone();
     let gateway =
         Gateway::new(admission, store.lanes().clone(), config.request, origins, (metrics.clone(), notes.clone()));

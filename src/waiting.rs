@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use crate::counted::Apart;
 use crate::memory::Memory;
 use crate::reply::{Away, Refusal};
 
@@ -106,14 +107,9 @@ pub(crate) fn unavailable(away: Away) -> Refusal {
 /// Counts the requests that wait for their answer.
 #[derive(Default)]
 pub(crate) struct Pending {
-    count: Count,
+    count: Apart<AtomicUsize>,
     none: Notify,
 }
-
-/// Every request changes it, and so it has its cache lines for itself.
-#[derive(Default)]
-#[repr(align(128))]
-struct Count(AtomicUsize);
 
 struct PendingGuard(Arc<Pending>);
 

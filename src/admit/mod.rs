@@ -13,6 +13,7 @@ mod presented;
 mod turns;
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -48,8 +49,13 @@ pub(crate) struct Admission {
 /// A request whose key is known and valid. Nothing of its body was read.
 #[derive(Debug)]
 pub(crate) struct Authenticated {
-    key: Arc<Key>,
+    key: KeyInUse,
 }
+
+/// A request's own hold on its key, which all of the key's requests share: however often it is handed on, what they share is touched twice.
+#[derive(Debug, Clone)]
+#[expect(clippy::redundant_allocation, reason = "the outer count is the request's own")]
+pub(crate) struct KeyInUse(Arc<Arc<Key>>);
 
 /// Proof that a request's key paid what the request costs. Only [`Admission::charge`] makes one, so that to skip the charge does not compile.
 #[derive(Debug)]
@@ -80,6 +86,13 @@ impl Admission {
         &self.memory
     }
 
+    /// How often, since this was asked last, a key's limits, its memory and that of all were taken.
+    #[cfg(test)]
+    pub(crate) fn taken(&self, key: &[u8]) -> [usize; 3] {
+        let key = self.keys.find(key).expect("a known key");
+        [key.state.limiter.taken(), key.state.memory.taken(), self.memory.taken()]
+    }
+
     /// Step 3: the headers name a valid key, or there is none in them and the client's certificate belongs to one; `certificate` are its names.
     /// A key in the headers decides alone, whatever certificate comes with it: a wrong one is a mistake to be heard, not to be covered.
     /// A valid key is never refused because of its address.
@@ -102,7 +115,7 @@ impl Admission {
         let (known, valid) = (presented.is_some(), presented.filter(|key| key.is_valid(SystemTime::now())));
         // A key that is known and no longer valid stays refused, whoever else may come in.
         match valid.or_else(|| self.keys.anonymous().filter(|_| !known)) {
-            Some(key) => Ok(Authenticated { key }),
+            Some(key) => Ok(Authenticated { key: key.into() }),
             None if !known && self.keys.is_waiting() => Err(waiting()),
             None if self.failures.record(peer, Instant::now()) => Err(Refusal::TooManyFailures),
             None => Err(Refusal::Unauthenticated),
@@ -113,8 +126,8 @@ impl Admission {
     /// requests a second.
     ///
     /// # Errors
-    /// [`Refusal::KeyOfOtherOrigins`], [`Refusal::SignalNotAllowed`], [`Refusal::Unavailable`] (memory), [`Refusal::OverLimit`], checked in this
-    /// order: a refusal that costs the key nothing comes first.
+    /// [`Refusal::KeyOfOtherOrigins`], [`Refusal::SignalNotAllowed`], [`Refusal::OverLimit`] (work), [`Refusal::Unavailable`] (memory), [`Refusal::OverLimit`], checked
+    /// in this order: a refusal that costs the key nothing comes first.
     pub(crate) fn admit(
         &self,
         authenticated: Authenticated,
@@ -128,11 +141,9 @@ impl Admission {
         if !key.entry.signals.contains(&signal) {
             return Err(Refusal::SignalNotAllowed(signal));
         }
-        key.state.work.admit()?;
-        let mut memory = Reservation::new(self.memory.clone(), key.state.clone());
-        memory.grow(REQUEST_OVERHEAD)?;
-        key.state.limiter.charge_request()?;
-        Ok(Admitted::new(key, memory, self.turns.clone()))
+        let begin = |usual| Reservation::begin(self.memory.clone(), key.clone(), REQUEST_OVERHEAD, usual);
+        let memory = key.state.limiter.admit(begin)?;
+        Ok(Admitted::new(memory, self.turns.clone()))
     }
 
     /// Step 7: what an encoded request costs its key, its uncompressed bytes and its records, both or neither. What was charged stays charged
@@ -140,8 +151,9 @@ impl Admission {
     ///
     /// # Errors
     /// [`Refusal::OverLimit`] or [`Refusal::TooLarge`]; the encoded records are to be rolled back.
-    pub(crate) fn charge(&self, key: &Key, bytes: u64, records: u64) -> Result<Paid, Refusal> {
-        key.state.limiter.charge_volume(bytes, records)?;
+    pub(crate) fn charge(&self, admitted: &mut Admitted, bytes: u64, records: u64) -> Result<Paid, Refusal> {
+        let did = admitted.did();
+        admitted.key().state.limiter.pay(did, bytes, records)?;
         Ok(Paid { bytes, records })
     }
 }
@@ -166,12 +178,26 @@ impl Paid {
 impl Authenticated {
     /// otelgate itself, which shows nobody a key.
     pub(crate) fn own(key: Arc<Key>) -> Self {
-        Authenticated { key }
+        Authenticated { key: key.into() }
     }
 
     /// Whose request it is.
-    pub(crate) fn key(&self) -> &Arc<Key> {
+    pub(crate) fn key(&self) -> &KeyInUse {
         &self.key
+    }
+}
+
+impl From<Arc<Key>> for KeyInUse {
+    fn from(key: Arc<Key>) -> Self {
+        KeyInUse(Arc::new(key))
+    }
+}
+
+impl Deref for KeyInUse {
+    type Target = Key;
+
+    fn deref(&self) -> &Key {
+        &self.0
     }
 }
 

@@ -17,7 +17,6 @@ use tokio::time::Instant;
 use super::bound::{MAX_COLUMN_BYTES, Outcome};
 use super::chunk::{Encoders, OpenChunk, Sealed};
 use super::company::{Coming, Company, UnderWay};
-use super::counted::Counted;
 use super::open::{OpenChunks, Rules, Todo};
 use super::repeat::{Held, Id, Repeats};
 use super::ticket::Ticket;
@@ -25,6 +24,7 @@ use crate::admit::Admitted;
 use crate::blocking;
 use crate::chunk::{Appended, EncodeError, Growth, Unkept};
 use crate::config;
+use crate::counted::Counted;
 use crate::keys::Key;
 use crate::listen::Answer;
 use crate::memory::Memory;
@@ -261,6 +261,11 @@ impl Encoded<'_> {
     /// What its client is told of records that are not in it.
     pub(super) fn into_left_out(self) -> Option<Rejected> {
         self.left_out
+    }
+
+    /// It, as its key pays for it.
+    pub(crate) fn admitted(&mut self) -> &mut Admitted {
+        &mut self.received.admitted
     }
 
     /// Its uncompressed bytes, to be charged.

@@ -9,7 +9,6 @@ mod assemble;
 mod bound;
 mod chunk;
 mod company;
-mod counted;
 mod elsewhere;
 mod lane;
 mod open;
@@ -85,6 +84,7 @@ pub(crate) struct Lanes {
 }
 
 /// What a received request turned out to be.
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large kind, and each is moved once")]
 pub(crate) enum Recognised<'a> {
     /// The same bytes came before from the same key, and the answer may not have arrived: the ticket is that request's.
     Repeat(Ticket),

@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::counted::Counted;
 use super::elsewhere::{Claimed, Elsewhere, Store};
 pub(super) use super::elsewhere::{Held, Id};
+use crate::counted::Counted;
 use crate::listen::{Answer, UNACKNOWLEDGED};
 use crate::metrics::Metrics;
 use crate::reply::{Away, Refusal};

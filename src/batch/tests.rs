@@ -99,9 +99,9 @@ impl Path {
     }
 
     pub(super) fn pay<'a>(&'a self, fresh: Fresh<'a>) -> Result<(Encoded<'a>, Paid), Refusal> {
-        let key = fresh.received.admitted.key().clone();
-        let encoded = at_once(self.lanes.encode(fresh))?;
-        let paid = self.admission.charge(&key, encoded.bytes(), encoded.records())?;
+        let mut encoded = at_once(self.lanes.encode(fresh))?;
+        let (bytes, records) = (encoded.bytes(), encoded.records());
+        let paid = self.admission.charge(encoded.admitted(), bytes, records)?;
         Ok((encoded, paid))
     }
 

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::counted::Apart;
+
 /// Counts who is inside, so that none who was let in is forgotten when it shuts.
 #[derive(Debug, Default)]
 pub(super) struct Door {
     shut: AtomicBool,
-    inside: AtomicUsize,
+    inside: Apart<AtomicUsize>,
     left: Notify,
 }
 
@@ -19,7 +21,7 @@ pub(super) struct Inside<'a>(&'a Door);
 impl Door {
     /// `None` once the door is shut. Counted first, asked then: who shuts it either is seen here or sees this one.
     pub(super) fn enter(&self) -> Option<Inside<'_>> {
-        self.inside.fetch_add(1, Ordering::SeqCst);
+        self.inside.0.fetch_add(1, Ordering::SeqCst);
         let inside = Inside(self);
         (!self.shut.load(Ordering::SeqCst)).then_some(inside)
     }
@@ -29,7 +31,7 @@ impl Door {
         self.shut.store(true, Ordering::SeqCst);
         loop {
             let left = self.left.notified();
-            if self.inside.load(Ordering::SeqCst) == 0 {
+            if self.inside.0.load(Ordering::SeqCst) == 0 {
                 return;
             }
             left.await;
@@ -39,7 +41,7 @@ impl Door {
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        if self.0.inside.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if self.0.inside.0.fetch_sub(1, Ordering::SeqCst) == 1 {
             // One waits, who may be about to: it is told even so.
             self.0.left.notify_one();
         }

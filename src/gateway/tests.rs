@@ -1,6 +1,7 @@
 //! The whole page over a fake sink: what comes in as a request goes out as rows, or is refused and leaves nothing.
 
 mod fake;
+mod of_locks;
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;

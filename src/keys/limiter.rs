@@ -1,4 +1,6 @@
-//! A key's rates: requests, uncompressed bytes and records a second, each with a burst.
+//! A key's rates: requests, uncompressed bytes and records a second, each with a burst; and the work that it makes ([`Work`]).
+//!
+//! A request says what it does twice: when it is let in, and when it is charged or ends uncharged. Between the two it knows by itself what it did.
 //!
 //! Invariant: bytes and records are charged together or not at all, so that a refused request costs its key nothing
 //! but the one request, and `retry_after` is the time after which this very request fits.
@@ -6,11 +8,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
 use serde::Serialize;
 
 use super::rate::{Rate, Short};
 use super::shared::Shared;
-use super::usage::{RATES, Usage};
+use super::usage::{RATES, Usage, Used};
+use super::work::Work;
 use crate::config::KeyLimits;
 use crate::reply::Refusal;
 
@@ -31,6 +35,15 @@ pub(crate) struct Amounts {
     pub(crate) records: u64,
 }
 
+/// What a request did that its key has not heard of yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Did {
+    /// Bytes that it took up.
+    pub(crate) work: u64,
+    /// The most memory that it held; `None`: it is not over, or no usual one.
+    pub(crate) memory: Option<u64>,
+}
+
 /// The three rates of one key.
 #[derive(Debug)]
 pub(crate) struct KeyLimiter {
@@ -42,30 +55,52 @@ pub(crate) struct KeyLimiter {
 impl KeyLimiter {
     /// Nothing used yet. What a burst saves up is one at least. `id` is what the key is called among the replicas that share its limits.
     pub(super) fn new(limits: &KeyLimits, id: String, shared: Option<Arc<Shared>>) -> Self {
-        KeyLimiter { usage: Arc::new(Usage::new(id, rates(limits))), shared }
+        KeyLimiter { usage: Arc::new(Usage::new(id, rates(limits), Work::new(limits))), shared }
     }
 
     /// Counts by these limits from now on: of those that stay the same, what was used stays used.
     pub(super) fn follow(&self, limits: &KeyLimits) {
-        self.usage.follow(rates(limits));
+        let (mut used, _) = self.usage.lock();
+        used.follow(rates(limits));
+        used.work.follow(limits);
     }
 
-    /// Charges one request, before its body is read. It stays charged whatever becomes of the request: what this
-    /// limit protects is the work of looking at one.
+    /// Lets a request in, before its body is read, and charges it as one; in between it begins with `begin`, which is told how much memory a request of this
+    /// key takes as a rule, and must not wait. It stays charged whatever becomes of the request: what this limit protects is the work of looking at one.
     ///
     /// # Errors
-    /// [`Refusal::OverLimit`].
-    pub(crate) fn charge_request(&self) -> Result<(), Refusal> {
-        self.charge_request_at(self.usage.now())
+    /// [`Refusal::OverLimit`], and those of `begin`; checked in this order: work, `begin`, requests a second.
+    pub(crate) fn admit<T>(&self, begin: impl FnOnce(u64) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        let (used, now) = self.usage.lock();
+        used.work.admit(now)?;
+        let begun = begin(used.usual_memory)?;
+        self.charge(used, now, [(REQUESTS, 1)])?;
+        Ok(begun)
     }
 
-    /// Charges a request's uncompressed bytes and its records, both or neither.
+    /// Charges a request's uncompressed bytes and its records, both or neither, and counts what it did.
     ///
     /// # Errors
     /// [`Refusal::TooLarge`] when the burst can never hold it, otherwise [`Refusal::OverLimit`] with the longer of
-    /// the two waits.
-    pub(crate) fn charge_volume(&self, bytes: u64, records: u64) -> Result<(), Refusal> {
-        self.charge_volume_at(self.usage.now(), bytes, records)
+    /// the two waits. What it did is counted nevertheless.
+    pub(crate) fn pay(&self, did: Did, bytes: u64, records: u64) -> Result<(), Refusal> {
+        let (mut used, now) = self.usage.lock();
+        used.did(did, now)?;
+        self.charge(used, now, [(BYTES, bytes), (RECORDS, records)])
+    }
+
+    /// Counts what a request did.
+    ///
+    /// # Errors
+    /// [`Refusal::OverLimit`]: that was too much. It is counted nevertheless.
+    pub(crate) fn work(&self, did: Did) -> Result<(), Refusal> {
+        let (mut used, now) = self.usage.lock();
+        used.did(did, now)
+    }
+
+    /// Gives back work that was counted and not done.
+    pub(crate) fn unspend(&self, bytes: u64) {
+        self.usage.lock().0.work.unspend(bytes);
     }
 
     /// What would fit now.
@@ -86,26 +121,60 @@ impl KeyLimiter {
         [REQUESTS, BYTES, RECORDS].map(percent).into_iter().max_by_key(|(_, percent)| *percent).unwrap_or_default()
     }
 
-    #[cfg(test)]
-    pub(super) fn count_for_tests(&self, records: u64) {
-        self.usage.count_for_tests(RECORDS, records);
+    fn charge<const N: usize>(
+        &self,
+        mut used: MutexGuard<'_, Used>,
+        now: Duration,
+        counts: [(usize, u64); N],
+    ) -> Result<(), Refusal> {
+        let parts = self.shared.as_ref().map(|shared| shared.parts());
+        let news = used.charge(now, counts, parts).map_err(|(short, rate)| refusal(NAMES[rate], short))?;
+        drop(used);
+        if let Some(shared) = &self.shared {
+            shared.used(&self.usage, news);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl KeyLimiter {
+    /// How often its lock was taken since this was asked last.
+    pub(crate) fn taken(&self) -> usize {
+        self.usage.taken()
+    }
+
+    pub(crate) fn charge_volume(&self, bytes: u64, records: u64) -> Result<(), Refusal> {
+        self.pay(Did::default(), bytes, records)
+    }
+
+    pub(super) fn charge_request(&self) -> Result<(), Refusal> {
+        let now = self.usage.lock().1;
+        self.charge_request_at(now)
     }
 
     fn charge_request_at(&self, now: Duration) -> Result<(), Refusal> {
-        self.charge(now, [(REQUESTS, 1)])
+        self.charge(self.usage.lock().0, now, [(REQUESTS, 1)])
     }
 
     fn charge_volume_at(&self, now: Duration, bytes: u64, records: u64) -> Result<(), Refusal> {
-        self.charge(now, [(BYTES, bytes), (RECORDS, records)])
+        self.charge(self.usage.lock().0, now, [(BYTES, bytes), (RECORDS, records)])
     }
 
-    fn charge<const N: usize>(&self, now: Duration, counts: [(usize, u64); N]) -> Result<(), Refusal> {
-        let parts = self.shared.as_ref().map_or(1, |shared| shared.parts());
-        let early = self.usage.charge(now, counts, parts).map_err(|(short, rate)| refusal(NAMES[rate], short))?;
-        if let Some(shared) = &self.shared {
-            shared.used(&self.usage, early);
+    pub(super) fn count_for_tests(&self, records: u64) {
+        self.usage.count_for_tests(RECORDS, records);
+    }
+}
+
+impl Used {
+    fn did(&mut self, did: Did, now: Duration) -> Result<(), Refusal> {
+        let Did { work, memory } = did;
+        if let Some(memory) = memory {
+            // Small ones between large ones make them forgotten slowly.
+            let less = self.usual_memory.saturating_sub(memory) / 16;
+            self.usual_memory = memory.max(self.usual_memory - less);
         }
-        Ok(())
+        if work > 0 { self.work.spend(work, now) } else { Ok(()) }
     }
 }
 

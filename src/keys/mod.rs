@@ -4,6 +4,7 @@
 //! once, no other source's, and takes away nothing from a key that stayed the same; a source that has nothing good to say replaces nothing.
 
 mod clickstack;
+mod counts;
 mod file;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -32,7 +33,7 @@ use crate::otlp::Stamp;
 
 pub(crate) use clickstack::{ClickStackKeys, OpenError};
 pub use file::{ChangeError, KeysYaml, Rotated};
-pub(crate) use limiter::Amounts;
+pub(crate) use limiter::{Amounts, Did};
 pub(crate) use near::look_after;
 pub use new::{NewKey, NewKeyError, digest_of};
 pub(crate) use oidc::{MAX_TOKEN_BYTES, Tokens};
@@ -40,7 +41,6 @@ pub(crate) use reload::{KeysFile, KeysPlace, watch};
 pub(crate) use ring::{KeyRing, Offer, Source};
 pub(crate) use shared::{Server as LimitsServer, Shared, SharedState};
 pub(crate) use standing::Standing;
-pub(crate) use state::Counter;
 pub(crate) use state::KeyState;
 
 /// Longer than any key; what is longer is not hashed.

@@ -4,25 +4,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::counts::Counts;
 use super::limiter::KeyLimiter;
 use super::refused::Refused;
 use super::shared::Shared;
-use super::work::Work;
 use crate::config::KeyLimits;
+use crate::counted::{Apart, Counter};
 
 /// What a key has used. It outlives a reload of the keys as long as the key's name stays the same.
 #[derive(Debug)]
 pub(crate) struct KeyState {
-    /// Its rates.
+    /// Its rates and its work.
     pub(crate) limiter: KeyLimiter,
     /// Bytes of memory that its requests hold now.
     pub(crate) memory: Counter,
-    /// What its requests make this process do.
-    pub(crate) work: Work,
-    /// How fast they are refused.
+    /// Its series among the metrics.
+    pub(crate) counts: Counts,
+    /// How fast its requests are refused.
     pub(crate) refused: Refused,
     /// In milliseconds since 1970; 0: never.
-    seen_ms: AtomicU64,
+    seen_ms: Apart<AtomicU64>,
     /// Records that were not stored, for their table would not keep them.
     unkept: AtomicU64,
 }
@@ -33,9 +34,9 @@ impl KeyState {
         KeyState {
             limiter: KeyLimiter::new(limits, id, shared),
             memory: Counter::default(),
-            work: Work::new(limits),
+            counts: Counts::default(),
             refused: Refused::new(),
-            seen_ms: AtomicU64::new(0),
+            seen_ms: Apart::default(),
             unkept: AtomicU64::new(0),
         }
     }
@@ -43,13 +44,12 @@ impl KeyState {
     /// These are its limits from now on, also for what is in flight.
     pub(super) fn follow(&self, limits: &KeyLimits) {
         self.limiter.follow(limits);
-        self.work.follow(limits);
     }
 
     /// A request with this key came, whatever becomes of it.
     pub(crate) fn seen(&self, now: SystemTime) {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.seen_ms.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.seen_ms.0.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// So many records of an accepted request were not stored, for their table would not keep them.
@@ -64,31 +64,6 @@ impl KeyState {
 
     /// When a request with this key came last, in milliseconds since 1970, as far as this process knows.
     pub(crate) fn last_seen_ms(&self) -> Option<u64> {
-        Some(self.seen_ms.load(Ordering::Relaxed)).filter(|at| *at > 0)
-    }
-}
-
-/// A number that grows only as far as it may.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// What it stands at.
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Adds `bytes` unless that passes `max`.
-    pub(crate) fn try_add(&self, bytes: u64, max: u64) -> bool {
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|sum| *sum <= max)
-            })
-            .is_ok()
-    }
-
-    /// Takes `bytes` away, which were added before.
-    pub(crate) fn sub(&self, bytes: u64) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
+        Some(self.seen_ms.0.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 }

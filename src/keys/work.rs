@@ -4,9 +4,7 @@
 //! A balance that may be overdrawn: while there is any, a request is let in and may use more than there is, so that large ones are not starved by small ones; what is overdrawn is
 //! made up for before the next is let in, and a second balance is the most that requests in flight may overdraw together.
 
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::time::Duration;
 
 use crate::config::KeyLimits;
 use crate::reply::Refusal;
@@ -17,24 +15,18 @@ const TIMES: u64 = 8;
 const LEAST: (u64, u64) = (16 << 20, 256 << 20);
 const LIMIT: &str = "bytes_per_second";
 
-/// One key's.
+/// One key's. Times count from any fixed moment.
 #[derive(Debug)]
-pub(crate) struct Work {
-    made: Instant,
-    balance: Mutex<Balance>,
+pub(super) struct Work {
+    pace: Pace,
+    /// When all that was done is made up for.
+    used: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Pace {
     per_second: f64,
     at_once: Duration,
-}
-
-#[derive(Debug)]
-struct Balance {
-    pace: Pace,
-    /// When all that was done is made up for, since `made`.
-    used: Duration,
 }
 
 impl Pace {
@@ -65,14 +57,14 @@ impl Pace {
 impl Work {
     /// Nothing done yet.
     pub(super) fn new(limits: &KeyLimits) -> Self {
-        Work { made: Instant::now(), balance: Mutex::new(Balance { pace: Pace::of(limits), used: Duration::ZERO }) }
+        Work { pace: Pace::of(limits), used: Duration::ZERO }
     }
 
     /// By these limits from now on; what was done stays, unless they differ in what counts here.
-    pub(super) fn follow(&self, limits: &KeyLimits) {
-        let (mut balance, pace) = (self.balance.lock(), Pace::of(limits));
-        if balance.pace != pace {
-            *balance = Balance { pace, used: Duration::ZERO };
+    pub(super) fn follow(&mut self, limits: &KeyLimits) {
+        let next = Work::new(limits);
+        if self.pace != next.pace {
+            *self = next;
         }
     }
 
@@ -80,29 +72,22 @@ impl Work {
     ///
     /// # Errors
     /// [`Refusal::OverLimit`].
-    pub(crate) fn admit(&self) -> Result<(), Refusal> {
-        let balance = self.balance.lock();
-        balance.pace.within(balance.used, self.made.elapsed(), 1)
+    pub(super) fn admit(&self, now: Duration) -> Result<(), Refusal> {
+        self.pace.within(self.used, now, 1)
     }
 
     /// Takes up so many bytes more.
     ///
     /// # Errors
     /// [`Refusal::OverLimit`]; they are counted nevertheless.
-    pub(crate) fn spend(&self, bytes: u64) -> Result<(), Refusal> {
-        self.spend_at(bytes, self.made.elapsed())
+    pub(super) fn spend(&mut self, bytes: u64, now: Duration) -> Result<(), Refusal> {
+        self.used = self.used.max(now).saturating_add(self.pace.takes(bytes));
+        self.pace.within(self.used, now, 2)
     }
 
     /// Gives back what was paid for and not used.
-    pub(crate) fn unspend(&self, bytes: u64) {
-        let mut balance = self.balance.lock();
-        balance.used = balance.used.saturating_sub(balance.pace.takes(bytes));
-    }
-
-    fn spend_at(&self, bytes: u64, now: Duration) -> Result<(), Refusal> {
-        let mut balance = self.balance.lock();
-        balance.used = balance.used.max(now).saturating_add(balance.pace.takes(bytes));
-        balance.pace.within(balance.used, now, 2)
+    pub(super) fn unspend(&mut self, bytes: u64) {
+        self.used = self.used.saturating_sub(self.pace.takes(bytes));
     }
 }
 
@@ -113,24 +98,20 @@ mod tests {
     #[test]
     fn what_is_overdrawn_is_made_up_for_before_the_next() {
         let limits = KeyLimits { bytes_per_second: 1, ..crate::keys::testing::entry("a", "a", 1).limits };
-        let work = Work::new(&limits);
+        let mut work = Work::new(&limits);
         let now = Duration::from_secs(5);
-        work.spend_at(255 << 20, now).expect("within what there is at once");
-        work.spend_at(255 << 20, now).expect("overdrawn");
-        let lets_in = |now| {
-            let balance = work.balance.lock();
-            balance.pace.within(balance.used, now, 1).is_ok()
-        };
-        assert!(!lets_in(now), "none is let in");
-        let Err(Refusal::OverLimit { retry_after, .. }) = work.spend_at(4 << 20, now) else {
+        work.spend(255 << 20, now).expect("within what there is at once");
+        work.spend(255 << 20, now).expect("overdrawn");
+        assert!(work.admit(now).is_err(), "none is let in");
+        let Err(Refusal::OverLimit { retry_after, .. }) = work.spend(4 << 20, now) else {
             panic!("too much overdrawn")
         };
         // 258 MiB at 16 MiB a second.
         assert_eq!(retry_after.as_millis(), 16_125);
-        assert!(lets_in(now + retry_after));
+        work.admit(now + retry_after).unwrap();
         work.follow(&KeyLimits { requests_per_second: 7, ..limits });
-        assert!(!lets_in(now), "what counts here is the same");
+        assert!(work.admit(now).is_err(), "what counts here is the same");
         work.follow(&KeyLimits { burst: limits.burst * 1000, ..limits });
-        assert!(lets_in(now));
+        work.admit(now).unwrap();
     }
 }

@@ -66,7 +66,7 @@ impl ChunkEncoder for FakeChunk {
             return Err(EncodeError::TooLarge { limit: "max_records", max: growth.max_records });
         }
         self.last = Some(u32::try_from(records).unwrap());
-        Ok(Appended { records: records as u64, column_bytes: 0, unkept: Vec::new() })
+        Ok(Appended { records: records as u64, column_bytes: request.encoded_len() as u64, unkept: Vec::new() })
     }
 
     fn commit(&mut self) {

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::usage::{Report, Usage};
+use super::usage::{News, Report, Usage};
 use crate::config::SharedLimits;
 use crate::metrics::{Metrics, Outcome};
 use crate::shared_server::SetupError;
@@ -90,16 +90,16 @@ impl Shared {
         self.parts.load(Ordering::Relaxed)
     }
 
-    /// This key was used, and is to be spoken of; `early`: at once.
-    pub(super) fn used(&self, usage: &Arc<Usage>, early: bool) {
-        if !usage.is_listed.swap(true, Ordering::AcqRel) {
+    /// This key was used, and is to be spoken of.
+    pub(super) fn used(&self, usage: &Arc<Usage>, news: News) {
+        if news.first {
             let mut listed = self.listed.lock();
             listed.push(usage.clone());
             if listed.len() == 1 {
                 self.first.notify_one();
             }
         }
-        if early {
+        if news.early {
             self.early.notify_one();
         }
     }
@@ -180,7 +180,9 @@ impl Shared {
             }
             Err(error) => {
                 // What they know is to be said once the server is back.
-                reports.iter().for_each(|(usage, _)| self.used(usage, false));
+                for (usage, _) in &reports {
+                    self.used(usage, News { first: usage.list(), early: false });
+                }
                 Err(error)
             }
         }
