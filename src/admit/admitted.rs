@@ -164,7 +164,7 @@ mod tests {
         let (mut large, mut small) = (admit(&admission).unwrap(), admit(&admission).unwrap());
         large.spend(500 << 20).unwrap();
         small.spend(IN_PASSING).unwrap();
-        large.spend(60 << 20).unwrap_err();
+        large.spend(200 << 20).unwrap_err();
         let refused = admission.charge(&mut small, 1, 1).unwrap_err();
         assert!(matches!(refused, Refusal::OverLimit { limit: "bytes_per_second", .. }), "{refused:?}");
         let total = small.key().state.limiter.total();
