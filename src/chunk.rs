@@ -162,4 +162,4 @@ impl SealedPart {
 
 /// One row of a part, by which it can be found again in the table: opaque to everybody but the sink that made it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Witness(pub Vec<u8>);
+pub struct Witness(pub Bytes);

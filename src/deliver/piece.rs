@@ -214,7 +214,7 @@ mod tests {
             rows: 6,
             to_send: vec![(0, 6)],
             rows_by_request: vec![(0, 2), (1, 1), (4, 3)],
-            witnesses: vec![Witness(vec![1])],
+            witnesses: vec![Witness(vec![1].into())],
         };
         Contents { segments: [3, 4, 6].map(segment).to_vec() }
     }

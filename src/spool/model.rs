@@ -205,7 +205,7 @@ impl World {
                 name: PartName { table: (*table).into(), partition: 20_000 },
                 columns: [Arc::from("Timestamp")].into(),
                 uncompressed: bytes.len() as u64,
-                witnesses: vec![Witness(bytes[..8].to_vec())],
+                witnesses: vec![Witness(bytes[..8].to_vec().into())],
                 bytes: vec![bytes.into()],
                 rows_by_request: (0..requests).map(|n| (n, n + 1)).collect(),
             }

@@ -24,7 +24,7 @@ pub(crate) fn frame(table: &str, keys: &[&str], rows: u32, bytes: &[u8]) -> Fram
         bytes: vec![Bytes::copy_from_slice(bytes)],
         uncompressed: bytes.len() as u64,
         rows_by_request: (0..keys.len() as u32).map(|n| (n, rows)).collect(),
-        witnesses: vec![Witness(bytes.to_vec())],
+        witnesses: vec![Witness(bytes.to_vec().into())],
     };
     Frame::new(requests.collect(), vec![part])
 }

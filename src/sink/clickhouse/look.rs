@@ -139,7 +139,7 @@ async fn find(query: Query<'_>, database: &str, table: &Table, part: &PartDelive
     let structure = structure(table, &columns).ok_or("the table's columns are not known")?;
     let frames: Vec<Vec<u8>>;
     let blocks: Vec<&[u8]> = match part.only_rows {
-        None => part.witnesses.iter().map(|witness| witness.0.as_slice()).collect(),
+        None => part.witnesses.iter().map(|witness| &*witness.0).collect(),
         Some(_) => {
             let inflated: Option<Vec<_>> = part.body.iter().map(|frame| inflate(frame)).collect();
             frames = inflated.ok_or("the part's bytes cannot be inflated")?;

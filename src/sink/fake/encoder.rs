@@ -65,7 +65,7 @@ impl ChunkEncoder for FakeEncoder {
                 part.bytes.push(format!("{name}\n").repeat(rows as usize).into());
                 part.uncompressed = part.bytes.concat().len() as u64;
                 part.rows_by_request.push((request as u32, rows));
-                part.witnesses.push(Witness(name.clone().into_bytes()));
+                part.witnesses.push(Witness(name.clone().into()));
             }
         }
         parts.into_values().collect()

@@ -224,7 +224,7 @@ impl PartMeta {
             sum,
             uncompressed,
             rows_by_request,
-            witnesses: from.list(1, |from| from.blob().map(|bytes| Witness(bytes.to_vec())))?,
+            witnesses: from.list(1, |from| from.blob().map(|bytes| Witness(Bytes::copy_from_slice(bytes))))?,
         })
     }
 }
@@ -273,7 +273,7 @@ mod tests {
                 sum,
                 uncompressed,
                 rows_by_request: rows,
-                witnesses: witnesses.into_iter().map(Witness).collect(),
+                witnesses: witnesses.into_iter().map(|bytes| Witness(bytes.into())).collect(),
             });
             prop::collection::vec(part, 0..5).prop_map(move |parts| Meta {
                 sealed_ms,

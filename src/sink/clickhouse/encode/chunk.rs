@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::compress::Compressor;
 use super::native;
 use super::part::{OpenPart, OpenParts};
@@ -12,12 +14,17 @@ use super::walk::walk;
 use crate::chunk::{Appended, ChunkEncoder, ChunkSize, EncodeError, Growth, SealedPart, Witness};
 use crate::signal::Signal;
 
+/// What the buffer of a witness may hold on to, in bytes.
+const KEEP_ROW: usize = 64 << 10;
+
 /// An open chunk.
 pub(super) struct NativeChunk {
     current: CurrentSettings,
     signal: Signal,
     parts: OpenParts,
     compressor: Compressor,
+    /// Where witnesses are written.
+    row: Vec<u8>,
     scratch: Scratch,
     /// The last serial number given to a resource, scope or metric.
     serial: u64,
@@ -35,6 +42,7 @@ impl NativeChunk {
             signal,
             compressor: Compressor::new(settings.compression),
             parts: OpenParts::new(settings),
+            row: Vec::new(),
             scratch: Scratch::default(),
             serial: 0,
             requests: 0,
@@ -56,18 +64,22 @@ impl NativeChunk {
         self.compressor.expect(part.committed().1);
         native::block(part, &mut self.compressor);
         let (bytes, uncompressed) = self.compressor.finish();
+        let row = &mut self.row;
         let witness = |marks: &Vec<_>| {
-            let mut row = Vec::new();
-            native::row(part, marks, &mut row);
-            Witness(row)
+            row.clear();
+            native::row(part, marks, row);
+            Witness(Bytes::copy_from_slice(row))
         };
+        let witnesses = part.witnesses().iter().map(witness).collect();
+        row.clear();
+        row.shrink_to(KEEP_ROW);
         SealedPart {
             name: part.name().clone(),
             columns: part.plan().columns().clone(),
             bytes: vec![bytes.into()],
             uncompressed,
             rows_by_request: part.rows_by_request().to_vec(),
-            witnesses: part.witnesses().iter().map(witness).collect(),
+            witnesses,
         }
     }
 }

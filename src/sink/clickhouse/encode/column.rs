@@ -5,6 +5,7 @@
 
 use super::buffer::repeat_tail;
 use super::dictionary::Numbers;
+use super::ends::Ends;
 use super::json::Json;
 use super::key_values::KeyValues;
 use super::map::{Duplicates, Keys, Map};
@@ -15,8 +16,8 @@ use super::wire::{Fault, put_string};
 /// A column's buffers.
 #[derive(Debug)]
 pub(super) struct Column {
-    /// How many elements there are up to the end of each row, for an array.
-    pub(super) ends: Option<Vec<u64>>,
+    /// Where each row's elements end, for an array.
+    pub(super) ends: Option<Ends>,
     pub(super) data: ColumnData,
 }
 
@@ -113,7 +114,7 @@ impl Column {
             ValueFormat::Map { dictionary: false } => ColumnData::Map(Map::new(Keys::Text(Vec::new()))),
             ValueFormat::Json => ColumnData::Json(Strings::default()),
         };
-        Column { ends: format.array.then(Vec::new), data }
+        Column { ends: format.array.then(Ends::default), data }
     }
 
     /// Appends a string; returns by how many bytes the column grew, as all that append do.
@@ -226,7 +227,7 @@ impl Column {
     pub(super) fn close(&mut self, elements: usize) -> usize {
         match &mut self.ends {
             Some(ends) => {
-                ends.push(ends.last().copied().unwrap_or(0) + elements as u64);
+                ends.push(elements);
                 8
             }
             None => 0,
@@ -236,7 +237,7 @@ impl Column {
     /// Ends so many rows of an array that got no element.
     pub(super) fn close_empty(&mut self, rows: usize) {
         if let Some(ends) = &mut self.ends {
-            ends.resize(ends.len() + rows, ends.last().copied().unwrap_or(0));
+            ends.push_empty(rows);
         }
     }
 
@@ -247,7 +248,7 @@ impl Column {
 
     /// Where the column ends now.
     pub(super) fn mark(&self) -> Mark {
-        let mut mark = Mark { rows: self.ends.as_ref().map_or(0, Vec::len), ..Mark::default() };
+        let mut mark = Mark { rows: self.ends.as_ref().map_or(0, Ends::len), ..Mark::default() };
         match &self.data {
             ColumnData::Absent => {}
             ColumnData::Text(strings) | ColumnData::Json(strings) => mark.data = strings.bytes.len(),
@@ -274,7 +275,7 @@ impl Column {
     /// Takes back what was appended since the mark.
     pub(super) fn truncate(&mut self, mark: Mark) {
         if let Some(ends) = &mut self.ends {
-            ends.truncate(mark.rows);
+            ends.0.truncate(mark.rows);
         }
         match &mut self.data {
             ColumnData::Absent => {}
@@ -285,7 +286,7 @@ impl Column {
             }
             ColumnData::Fixed(fixed) => fixed.bytes.truncate(mark.data),
             ColumnData::Map(map) => {
-                map.ends.truncate(mark.data);
+                map.ends.0.truncate(mark.data);
                 map.values.truncate(mark.values);
                 map.forget_shapes();
                 match &mut map.keys {
@@ -306,7 +307,7 @@ impl Column {
             buffer.shrink_to(keep / size_of::<T>());
         }
         if let Some(ends) = &mut self.ends {
-            empty(ends, keep);
+            empty(&mut ends.0, keep);
         }
         let numbers = |numbers: &mut Numbers| {
             empty(&mut numbers.numbers, keep);
@@ -319,7 +320,7 @@ impl Column {
             ColumnData::Fixed(fixed) => empty(&mut fixed.bytes, keep),
             ColumnData::Map(map) => {
                 map.forget_shapes();
-                empty(&mut map.ends, keep);
+                empty(&mut map.ends.0, keep);
                 empty(&mut map.values, keep);
                 match &mut map.keys {
                     Keys::Dictionary(dictionary) => numbers(dictionary),

@@ -9,6 +9,7 @@
 
 use super::buffer::repeat_tail;
 use super::dictionary::Numbers;
+use super::ends::Ends;
 use super::key_values::KeyValues;
 use super::texts::Texts;
 use super::wire::{Fault, put_string};
@@ -17,8 +18,7 @@ use crate::otlp::steps;
 /// Maps from string to string.
 #[derive(Debug)]
 pub(super) struct Map {
-    /// How many entries there are up to the end of each map.
-    pub(super) ends: Vec<u64>,
+    pub(super) ends: Ends,
     pub(super) keys: Keys,
     pub(super) values: Vec<u8>,
     last_keys: usize,
@@ -73,7 +73,7 @@ struct Shapes {
 
 impl Map {
     pub(super) fn new(keys: Keys) -> Map {
-        Map { ends: Vec::new(), keys, values: Vec::new(), last_keys: 0, last_values: 0, shapes: Shapes::default() }
+        Map { ends: Ends::default(), keys, values: Vec::new(), last_keys: 0, last_values: 0, shapes: Shapes::default() }
     }
 
     /// Appends a map of attributes, sorted by key as the collector's exporter does; `depth` is that of their messages. Returns by how many
@@ -115,7 +115,7 @@ impl Map {
                 return Err(Fault::TooLarge("max_column_bytes", max));
             }
         }
-        self.ends.push(self.ends.last().copied().unwrap_or(0) + shape.order.len() as u64);
+        self.ends.push(shape.order.len());
         Ok(Some(grown + self.values.len() - self.last_values))
     }
 
@@ -126,10 +126,7 @@ impl Map {
             Keys::Dictionary(numbers) => repeat_tail(&mut numbers.numbers, self.last_keys, times),
             Keys::Text(bytes) => repeat_tail(bytes, self.last_keys, times),
         };
-        let end = self.ends.last().copied().unwrap_or(0);
-        // The last map has as many entries as lie between its end and that of the map before.
-        let before = self.ends.len().checked_sub(2).map_or(0, |at| self.ends[at]);
-        self.ends.extend((1..=times as u64).map(|time| end + time * (end - before)));
+        self.ends.repeat(times);
     }
 
     /// By how many bytes the column grows when the last map is appended once more.

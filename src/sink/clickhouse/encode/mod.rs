@@ -16,7 +16,7 @@
 //! | `keep`, `clock` | which times a table keeps: what it can hold, and its time to live |
 //! | `part` | the open parts of a chunk; the row's day; growth; what is repeated from the row before |
 //! | `days` | which day a time lies on |
-//! | `column`, `map`, `dictionary` | the buffers, and marks in them |
+//! | `column`, `map`, `ends`, `dictionary` | the buffers, and marks in them |
 //! | `native` | a block's bytes |
 //! | `compress` | ClickHouse's compressed frames |
 //! | `chunk` | the [`ChunkEncoder`](crate::chunk::ChunkEncoder): commit, roll back, seal |
@@ -33,6 +33,7 @@ mod column;
 mod compress;
 mod days;
 mod dictionary;
+mod ends;
 mod factory;
 mod json;
 mod keep;

@@ -2,7 +2,8 @@
 //! type and values. `docs/native-blocks.md` has the layout.
 
 use super::column::{Column, ColumnData, Mark};
-use super::dictionary::{Dictionary, Numbers};
+use super::dictionary::Numbers;
+use super::ends::Ends;
 use super::map::{Keys, Map};
 use super::part::OpenPart;
 use super::wire::{put_string, put_varint};
@@ -64,20 +65,19 @@ fn header<O: Output>(part: &OpenPart, rows: usize, out: &mut O, mut values: impl
 
 impl Column {
     fn write(&self, out: &mut impl Output) {
-        let pieces = out.pieces();
-        self.prefix(pieces);
+        self.prefix(out.pieces());
         if let Some(ends) = &self.ends {
-            put_u64s(pieces, ends.iter().copied());
+            out.bytes(ends.bytes());
         }
         match &self.data {
             ColumnData::Absent => {}
             ColumnData::Text(strings) | ColumnData::Json(strings) => out.bytes(&strings.bytes),
-            ColumnData::Dictionary(numbers) => put_numbers(&numbers.dictionary, &numbers.numbers, pieces),
+            ColumnData::Dictionary(numbers) => numbers.write(out.pieces()),
             ColumnData::Fixed(fixed) => out.bytes(&fixed.bytes),
             ColumnData::Map(map) => {
-                put_u64s(pieces, map.ends.iter().copied());
+                out.bytes(map.ends.bytes());
                 match &map.keys {
-                    Keys::Dictionary(numbers) => put_numbers(&numbers.dictionary, &numbers.numbers, pieces),
+                    Keys::Dictionary(numbers) => numbers.write(out.pieces()),
                     Keys::Text(bytes) => out.bytes(bytes),
                 }
                 out.bytes(&map.values);
@@ -101,7 +101,7 @@ impl Column {
         let count = match &self.ends {
             Some(ends) => {
                 let elements = span(ends, mark.rows, 1).1;
-                put_u64s(out, [elements as u64].into_iter());
+                out.extend_from_slice(&(elements as u64).to_le_bytes());
                 elements
             }
             None => 1,
@@ -124,7 +124,9 @@ impl Column {
 impl Map {
     fn write_some(&self, mark: Mark, count: usize, out: &mut Vec<u8>) {
         let (before, entries) = span(&self.ends, mark.data, count);
-        put_u64s(out, self.ends[mark.data..mark.data + count].iter().map(|end| end - before));
+        for rows in mark.data + 1..=mark.data + count {
+            out.extend_from_slice(&(self.ends.of(rows) - before).to_le_bytes());
+        }
         match &self.keys {
             Keys::Dictionary(numbers) => numbers.write_some(mark.keys, entries, out),
             Keys::Text(bytes) => out.extend_from_slice(some_strings(bytes, mark.keys, entries)),
@@ -134,21 +136,28 @@ impl Map {
 }
 
 impl Numbers {
+    fn write(&self, out: &mut Vec<u8>) {
+        let strings = |out: &mut Vec<u8>| out.extend_from_slice(self.dictionary.bytes());
+        put_numbers(self.dictionary.len(), strings, self.numbers.iter().copied(), out);
+    }
+
+    /// With the strings that are needed, and no others.
     fn write_some(&self, start: usize, count: usize, out: &mut Vec<u8>) {
-        let mut dictionary = Dictionary::default();
-        let numbers: Vec<u32> = self.numbers[start..start + count]
-            .iter()
-            .map(|number| dictionary.number(self.dictionary.get(*number)).0)
-            .collect();
-        put_numbers(&dictionary, &numbers, out);
+        let some = &self.numbers[start..start + count];
+        let mut needed = some.to_vec();
+        needed.sort_unstable();
+        needed.dedup();
+        let strings =
+            |out: &mut Vec<u8>| needed.iter().for_each(|number| put_string(out, self.dictionary.get(*number)));
+        let numbers = some.iter().map(|number| needed.partition_point(|other| other < number) as u32);
+        put_numbers(needed.len(), strings, numbers, out);
     }
 }
 
 /// Where `count` rows from `row` on begin, and how many elements they have.
-fn span(ends: &[u64], row: usize, count: usize) -> (u64, usize) {
-    let end_of = |rows: usize| rows.checked_sub(1).and_then(|at| ends.get(at)).copied().unwrap_or(0);
-    let before = end_of(row);
-    (before, usize::try_from(end_of(row + count) - before).unwrap_or(0))
+fn span(ends: &Ends, row: usize, count: usize) -> (u64, usize) {
+    let before = ends.of(row);
+    (before, usize::try_from(ends.of(row + count) - before).unwrap_or(0))
 }
 
 /// `count` strings from `start` on, each with its length in front.
@@ -169,27 +178,24 @@ fn some_strings(bytes: &[u8], start: usize, count: usize) -> &[u8] {
     &bytes[start..end]
 }
 
-fn put_u64s(out: &mut Vec<u8>, numbers: impl ExactSizeIterator<Item = u64>) {
-    let start = out.len();
-    out.resize(start + 8 * numbers.len(), 0);
-    for (bytes, number) in out[start..].as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
-        *bytes = number.to_le_bytes();
-    }
-}
-
-/// Writes a dictionary and the numbers into it, in the narrowest width. Nothing at all when there is no number.
-fn put_numbers(dictionary: &Dictionary, numbers: &[u32], out: &mut Vec<u8>) {
-    if numbers.is_empty() {
+/// Writes a dictionary of so many strings and the numbers into it, in the narrowest width. Nothing at all when there is no number.
+fn put_numbers(
+    len: usize,
+    strings: impl FnOnce(&mut Vec<u8>),
+    numbers: impl ExactSizeIterator<Item = u32>,
+    out: &mut Vec<u8>,
+) {
+    if numbers.len() == 0 {
         return;
     }
-    let width_code = match dictionary.len() {
+    let width_code = match len {
         0..0x101 => 0_u64,
         0x101..0x1_0001 => 1,
         _ => 2,
     };
     out.extend_from_slice(&(BRINGS_KEYS | width_code).to_le_bytes());
-    out.extend_from_slice(&(dictionary.len() as u64).to_le_bytes());
-    out.extend_from_slice(dictionary.bytes());
+    out.extend_from_slice(&(len as u64).to_le_bytes());
+    strings(out);
     out.extend_from_slice(&(numbers.len() as u64).to_le_bytes());
     let start = out.len();
     out.resize(start + (numbers.len() << width_code), 0);
