@@ -50,6 +50,17 @@ fn places(pid: u32, wanted: &str) -> io::Result<Vec<String>> {
     Ok(found)
 }
 
+/// More of them hold twice as much of what a load needs (docs/decisions/0013-allocator.md). The option is built in by .cargo/config.toml.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[tokio::test]
+async fn the_allocator_has_an_arena_for_each_core() {
+    let mut command = tokio::process::Command::new(stack::binary("otelgate").expect("it was built"));
+    let output =
+        command.arg("--version").env("_RJEM_MALLOC_CONF", "confirm_conf:true").output().await.expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.lines().any(|line| line.ends_with("Set conf value: narenas_ratio:1")), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_presented_key_is_wiped_when_its_connection_has_ended() {
     let Edge { gateway, files, certificates, .. } =
