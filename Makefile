@@ -66,7 +66,7 @@ oidc-provider: ## fetch the certified OpenID Connect provider that test-oidc run
 
 test-edge: clickhouse ## attack otelgate, and a collector beside it, while a good client sends; h2spec; writes the table of docs/security.md (QUICK=1: a second each, otelgate alone)
 	$(CARGO) build $(if $(QUICK),,--release) --workspace --bins
-	target/$(if $(QUICK),debug/otelgate-edge --time 1,release/otelgate-edge --page docs/security.md --collector "$$(dev/oracle/build-collector.sh)") \
+	target/$(if $(QUICK),debug/otelgate-edge --time 1 --rounds 0,release/otelgate-edge --page docs/security.md --collector "$$(dev/oracle/build-collector.sh)") \
 	    $(if $(shell command -v go),--h2spec "$$(scripts/h2spec.sh)") $(if $(TIME),--time $(TIME))
 
 test-mutants: clickhouse ## show that the fault harness finds mistakes: patched otelgates, each caught

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::frames::Flood;
+use crate::give_way;
 use crate::rig::Server;
 
 /// The attacker's key; it is valid.
@@ -31,6 +32,8 @@ const INSIDE: u64 = 64 << 20;
 pub(crate) enum Attack {
     /// Nothing: what the others are compared with.
     Quiet,
+    /// Nothing either, while every core is kept busy by a loop that gives way as attackers do and speaks to nobody: what it costs the good client that attackers are on its machine.
+    Busy,
     /// Frames of HTTP/2, as fast as they are taken.
     Frames(&'static str, Flood),
     /// Bytes of HTTP/1.1, two a second on each connection, after `begin`.
@@ -68,7 +71,7 @@ impl Attack {
             ("DATA without a byte", Flood::EmptyData),
             ("requests with window 0", Flood::NoWindow),
         ];
-        let mut all = vec![Attack::Quiet];
+        let mut all = vec![Attack::Quiet, Attack::Busy];
         all.extend(frames.map(|(name, flood)| Attack::Frames(name, flood)));
         all.push(Attack::Slow("headers, two bytes a second", "POST /v1/logs HTTP/1.1\r\nhost: localhost\r\nx-slow: "));
         all.push(Attack::Slow(
@@ -97,6 +100,7 @@ impl Attack {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Attack::Quiet => "none",
+            Attack::Busy => "none, but loops on all cores",
             Attack::Frames(name, _) | Attack::Slow(name, _) | Attack::Requests(name, _) => name,
             Attack::Idle => "idle connections",
             Attack::All => "all at once, 200 connections",
@@ -106,9 +110,13 @@ impl Attack {
     /// Attacks `server` for this long.
     pub(crate) async fn run(&self, server: &Server, tally: &Arc<Tally>, time: Duration) -> Result<()> {
         let attacks = match self {
+            Attack::Busy => {
+                loops(time).await;
+                return Ok(());
+            }
             Attack::All => {
                 let mut all = Attack::all()?;
-                all.retain(|attack| !matches!(attack, Attack::Quiet | Attack::All));
+                all.retain(|attack| !matches!(attack, Attack::Quiet | Attack::Busy | Attack::All));
                 all
             }
             one => vec![one.clone()],
@@ -127,8 +135,11 @@ impl Attack {
             })
             .collect();
         tokio::time::sleep(time).await;
-        for attacker in attackers {
+        // All of them before the first is waited for: one that attacks takes its turn from those that end.
+        for attacker in &attackers {
             attacker.abort();
+        }
+        for attacker in attackers {
             drop(attacker.await);
         }
         Ok(())
@@ -137,7 +148,7 @@ impl Attack {
     /// One connection to its end.
     async fn once(&self, server: &Server, tally: &Tally) -> Result<()> {
         match self {
-            Attack::Quiet | Attack::All => std::future::pending().await,
+            Attack::Quiet | Attack::Busy | Attack::All => std::future::pending().await,
             Attack::Frames(_, flood) => {
                 let mut stream = connect(server.grpc, tally).await?;
                 let (mut reader, mut writer) = stream.split();
@@ -182,6 +193,22 @@ impl Attack {
             }
         }
     }
+}
+
+/// A loop for each core, for this long.
+async fn loops(time: Duration) {
+    let over = Arc::new(AtomicBool::new(false));
+    for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        let over = over.clone();
+        std::thread::spawn(move || {
+            give_way();
+            while !over.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+    }
+    tokio::time::sleep(time).await;
+    over.store(true, Ordering::Relaxed);
 }
 
 async fn connect(to: std::net::SocketAddr, tally: &Tally) -> Result<TcpStream> {

@@ -15,11 +15,14 @@ use crate::rig::{GOOD, Server};
 /// Between two requests, whether the one before was answered or not.
 const EVERY: Duration = Duration::from_millis(20);
 
+/// What an application of an SDK waits for, by default, before it takes an export for failed (OTLP exporter specification, `OTEL_EXPORTER_OTLP_TIMEOUT`).
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How they fared.
 #[derive(Debug, Default)]
 pub(crate) struct Fared {
     pub(crate) requests: usize,
-    /// Refused, or never answered.
+    /// Refused, or not answered in time.
     pub(crate) errors: usize,
     /// The first of them.
     pub(crate) error: Option<String>,
@@ -28,9 +31,9 @@ pub(crate) struct Fared {
 
 impl Fared {
     /// So many percent were answered within this.
-    pub(crate) fn percentile(&self, percent: usize) -> Duration {
+    pub(crate) fn milliseconds(&self, percent: usize) -> f64 {
         let place = (self.times.len() * percent / 100).min(self.times.len().saturating_sub(1));
-        self.times.get(place).copied().unwrap_or_default()
+        self.times.get(place).map_or(0.0, |time| time.as_secs_f64() * 1e3)
     }
 }
 
@@ -64,7 +67,8 @@ async fn fares(server: &Server, time: Duration) -> Result<Fared> {
         let (client, call) = (client.clone(), call.clone());
         tasks.spawn(async move {
             let began = Instant::now();
-            let answer = client.try_send(call).await.map_err(|error| format!("{error:#}"))?;
+            let answer = tokio::time::timeout(PATIENCE, client.try_send(call)).await;
+            let answer = answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| format!("{error:#}"))?;
             answer.refusal(Protocol::Grpc).map_or(Ok(began.elapsed()), Err)
         });
     }

@@ -9,16 +9,16 @@
 mod attack;
 mod forms;
 mod frames;
+mod goal;
 mod good;
 mod h2spec;
 mod rig;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
@@ -37,6 +37,9 @@ struct Arguments {
     /// Seconds of each attack.
     #[arg(long, default_value_t = 10)]
     time: u64,
+    /// How often the good client's p99 is compared beside nothing and beside all attacks at once; 0: not at all.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
     /// A collector's program, to be attacked in the same way.
     #[arg(long)]
     collector: Option<PathBuf>,
@@ -63,16 +66,19 @@ struct Measured {
 fn main() -> Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // Of the thread alone. This one, on which servers are started, stays as it is, and so do they.
-    runtime.worker_threads(1).enable_all().on_thread_start(|| {
-        let _ = rustix::process::nice(19);
-        // Linux: what is only nice keeps its core for some milliseconds after somebody else could use it.
-        let thread = rustix::thread::gettid().to_string();
-        let idle = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
-        if !idle.is_ok_and(|status| status.success()) {
-            println!("attackers are not idle (chrt of util-linux): they take the servers' time");
-        }
-    });
+    runtime.worker_threads(1).enable_all().on_thread_start(give_way);
     runtime.build()?.block_on(attack_all(&Arguments::parse()))
+}
+
+/// Lets this thread have only what the others leave of the cores.
+fn give_way() {
+    let _ = rustix::process::nice(19);
+    // Linux: what is only nice keeps its core for some milliseconds after somebody else could use it.
+    let thread = rustix::thread::gettid().to_string();
+    let idle = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
+    if !idle.is_ok_and(|status| status.success()) {
+        println!("attackers are not idle (chrt of util-linux): they take the servers' time");
+    }
 }
 
 async fn attack_all(arguments: &Arguments) -> Result<()> {
@@ -89,26 +95,17 @@ async fn attack_all(arguments: &Arguments) -> Result<()> {
         let mut line = format!("| {} |", attack.name());
         for server in &servers {
             let measured = measure(attack, server, Duration::from_secs(arguments.time)).await?;
-            let Measured { cores, peak, fared, tally } = &measured;
-            let (p50, p99) = (fared.percentile(50).as_millis(), fared.percentile(99).as_millis());
-            write!(line, " {cores:.2} | {} | {} of {} | {p50} / {p99} |", peak >> 20, fared.errors, fared.requests)?;
-            println!(
-                "{}: {}: {cores:.2} cores, {} MiB, {} of {} failed ({:?}), p50 {p50} ms, p99 {p99} ms; {} connections, {} steps",
-                server.name,
-                attack.name(),
-                peak >> 20,
-                fared.errors,
-                fared.requests,
-                fared.error,
-                tally.connections.load(Ordering::Relaxed),
-                tally.steps.load(Ordering::Relaxed),
-            );
-            if server.name == "otelgate" && fared.errors > 0 {
-                failed.push(format!("{}: {} errors of the good client", attack.name(), fared.errors));
+            line += &said(server, attack, &measured);
+            let errors = measured.fared.errors;
+            if server.name == "otelgate" && errors > 0 {
+                failed.push(format!("{}: {errors} errors of the good client", attack.name()));
             }
         }
         text += &line;
         text.push('\n');
+    }
+    if arguments.rounds > 0 {
+        text += &goal::table(&otelgate.server, arguments.rounds, Duration::from_secs(arguments.time)).await?;
     }
     let (forms, wrong) = forms::try_all(otelgate.server.http, rig::GOOD).await;
     let refused = forms - wrong.len();
@@ -133,6 +130,24 @@ async fn attack_all(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// What an attack cost, as a part of the table's line; printed too.
+fn said(server: &Server, attack: &Attack, measured: &Measured) -> String {
+    let Measured { cores, peak, fared, tally } = measured;
+    let [p50, p99] = [50, 99].map(|percent| fared.milliseconds(percent));
+    println!(
+        "{}: {}: {cores:.2} cores, {} MiB, {} of {} failed ({:?}), p50 {p50:.1} ms, p99 {p99:.1} ms; {} connections, {} steps",
+        server.name,
+        attack.name(),
+        peak >> 20,
+        fared.errors,
+        fared.requests,
+        fared.error,
+        tally.connections.load(Ordering::Relaxed),
+        tally.steps.load(Ordering::Relaxed),
+    );
+    format!(" {cores:.2} | {} | {} of {} | {p50:.1} / {p99:.1} |", peak >> 20, fared.errors, fared.requests)
+}
+
 fn heading(servers: &[&Server]) -> String {
     let names: String = servers
         .iter()
@@ -153,14 +168,15 @@ fn heading(servers: &[&Server]) -> String {
     )
 }
 
+/// Attacks for this long.
 async fn measure(attack: &Attack, server: &Server, time: Duration) -> Result<Measured> {
     tokio::time::sleep(REST).await;
     cost::forget_peak_memory(server.pid).context(
         "a process that may not be dumped belongs to root: run it as root, or with OTELGATE_CORE_DUMPS=true",
     )?;
-    let (before, tally) = (cost::cpu_seconds(server.pid)?, Arc::<Tally>::default());
+    let (before, began, tally) = (cost::cpu_seconds(server.pid)?, Instant::now(), Arc::<Tally>::default());
     let (attacked, fared) = tokio::join!(attack.run(server, &tally, time), good::send(server, time));
     attacked?;
-    let cores = (cost::cpu_seconds(server.pid)? - before) / time.as_secs_f64();
+    let cores = (cost::cpu_seconds(server.pid)? - before) / began.elapsed().as_secs_f64();
     Ok(Measured { cores, peak: cost::peak_memory(server.pid)?, fared: fared?, tally })
 }
