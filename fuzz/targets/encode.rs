@@ -9,9 +9,9 @@ use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use otelgate::chunk::{EncodeError, Growth};
 use otelgate::signal::Signal;
 use otelgate::sink::clickhouse::encode::{Compression, EncoderFactory, EncoderSettings, Keeps, Plans};
-use otelgate::chunk::{EncodeError, Growth};
 use prost::{DecodeError, Message};
 
 static FACTORY: LazyLock<EncoderFactory> = LazyLock::new(|| {
