@@ -144,12 +144,17 @@ impl Gateway {
         if let Err(refusal) = form::check(&head, &peer_of(&head)) {
             return self.rescue(&head, body, &seen, &refusal, true).await;
         }
+        // What anybody may ask costs nobody anything, and is not answered faster than the connection may have it.
+        let anybody = [health::is_asked, Reflection::is_asked, greeting::is_asked, cors::is_preflight];
+        if anybody.iter().any(|is_asked| is_asked(&head)) {
+            later(peer_of(&head).wait_for_nothing()).await;
+        }
         // Who asks how the process is has no key, and needs none.
         if health::is_asked(&head) {
             return self.health.answer(Request::from_parts(head, body)).await;
         }
         if let Some(reflection) = &self.reflection
-            && Reflection::is_asked(head.uri.path())
+            && Reflection::is_asked(&head)
         {
             return reflection.answer(Request::from_parts(head, body)).await;
         }
@@ -288,8 +293,8 @@ impl Gateway {
         }
     }
 
-    /// Every refusal ends here: counted, logged (never with a key, and a flood of them in a few lines), answered from the one table, and not faster than a key may be
-    /// refused. Over HTTP/1.1 the connection ends with it when `last`.
+    /// Every refusal ends here: counted, logged (never with a key, and a flood of them in a few lines), answered from the one table, and not faster than a key, or a connection
+    /// without one, may be refused. Over HTTP/1.1 the connection ends with it when `last`.
     async fn rescue<B>(&self, head: &Parts, body: B, seen: &Seen, refusal: &Refusal, last: bool) -> Response<ReplyBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -304,15 +309,23 @@ impl Gateway {
         }
         let peer = peer_of(head);
         seen.log(peer.ip, refusal);
-        let wait = seen.key.as_ref().map_or(Duration::ZERO, |key| key.state.refused.wait(body.size_hint().lower()));
+        let wait = match &seen.key {
+            Some(key) => key.state.refused.wait(body.size_hint().lower()),
+            None => peer.wait_for_nothing(),
+        };
         let mut response = reply::answer(refusal, Protocol::of(head));
         let last = last || (*refusal == Refusal::TooManyFailures && peer.dismiss());
         // Before the wait: what one request leaves unread over HTTP/2 stops all others of its connection, which may be other keys'.
         unread::discard(head, body, seen.key.is_some(), last, wait, response.headers_mut()).await;
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
+        later(wait).await;
         response
+    }
+}
+
+/// Lets an answer wait.
+async fn later(wait: Duration) {
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
     }
 }
 

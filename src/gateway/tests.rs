@@ -339,3 +339,28 @@ async fn a_body_that_does_not_arrive_keeps_nobody_elses_answer() {
     assert_eq!((told.code, began.elapsed()), (Code::Ok, Duration::ZERO));
     slow.abort();
 }
+
+/// What anybody may ask, and what nobody has.
+#[tokio::test(start_paused = true)]
+async fn what_is_answered_without_a_key_is_answered_later_beyond_a_pace() {
+    let (gateway, _sink) = gateway();
+    let preflight = Request::options("/v1/logs").header("origin", "https://a.example");
+    let preflight = preflight.header("access-control-request-method", "POST");
+    for ask in [Request::get("/healthz"), Request::get("/"), preflight, Request::get("/nothing")] {
+        let ask = ask.header("host", "gateway").body(Full::<Bytes>::default()).unwrap();
+        // Another connection, which the ones before did not make wait.
+        let peer = Peer::unconnected(Ipv4Addr::LOCALHOST.into());
+        let mut at_once = 0;
+        while at_once < 10_000 {
+            let mut ask = ask.clone();
+            ask.extensions_mut().insert(peer.clone());
+            let asked = tokio::time::Instant::now();
+            gateway.serve(ask).await;
+            if !asked.elapsed().is_zero() {
+                break;
+            }
+            at_once += 1;
+        }
+        assert!((100..10_000).contains(&at_once), "{} {at_once}", ask.uri());
+    }
+}

@@ -37,6 +37,7 @@ pub(crate) use limiter::{Amounts, Did};
 pub(crate) use near::look_after;
 pub use new::{NewKey, NewKeyError, digest_of};
 pub(crate) use oidc::{MAX_TOKEN_BYTES, Tokens};
+pub(crate) use refused::Refused;
 pub(crate) use reload::{KeysFile, KeysPlace, watch};
 pub(crate) use ring::{KeyRing, Offer, Source};
 pub(crate) use shared::{Server as LimitsServer, Shared, SharedState};

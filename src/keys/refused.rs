@@ -1,5 +1,5 @@
-//! How fast a key's requests are refused. A refusal costs its key nothing and this process some work, and who is refused at once comes again at once: so what a key is refused beyond a
-//! pace is answered later, and who waits for an answer before the next request sends no faster than that. Nobody else waits.
+//! How fast a key's requests are refused, and how fast a connection is answered where no key is asked for. Such an answer costs nobody anything but this process some work, and who is
+//! answered at once comes again at once: so what is beyond a pace is answered later, and who waits for an answer before the next request sends no faster than that. Nobody else waits.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,14 @@ use parking_lot::Mutex;
 /// The time of one, and of each so many bytes that it had still to send: they have to be read.
 const EACH: Duration = Duration::from_millis(2);
 const BYTES: u64 = 64 << 10;
-/// So much of it costs nothing at once: 500 of them.
+/// The time of an answer to a connection that has never shown a key.
+const WITHOUT_KEY: Duration = Duration::from_millis(10);
+/// So much of it costs nothing at once: 500 of them, or 100 without a key.
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// The longest wait; exporters wait for 10 s.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// What a key was refused, as a time that is made up for.
+/// What a key was refused, or a connection was answered for nothing, as a time that is made up for.
 #[derive(Debug)]
 pub(crate) struct Refused {
     made: Instant,
@@ -22,22 +24,31 @@ pub(crate) struct Refused {
 
 impl Refused {
     /// Nothing yet.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Refused { made: Instant::now(), until: Mutex::default() }
     }
 
     /// One more, which has so many bytes still to send: how long its answer waits.
     pub(crate) fn wait(&self, bytes: u64) -> Duration {
-        self.wait_at(bytes, self.made.elapsed())
+        self.wait_at(refusal(bytes), self.made.elapsed())
     }
 
-    fn wait_at(&self, bytes: u64, now: Duration) -> Duration {
+    /// One more for which no key was asked, on a connection that `has_key` or never showed one: how long its answer waits.
+    pub(crate) fn wait_for_nothing(&self, has_key: bool) -> Duration {
+        self.wait_at(if has_key { EACH } else { WITHOUT_KEY }, self.made.elapsed())
+    }
+
+    fn wait_at(&self, time: Duration, now: Duration) -> Duration {
         let mut until = self.until.lock();
-        let pieces = u32::try_from(bytes / BYTES).unwrap_or(u32::MAX).saturating_add(1);
-        let next = now.max(*until).saturating_add(EACH.saturating_mul(pieces));
+        let next = now.max(*until).saturating_add(time);
         *until = next.min(now + AT_ONCE + LONGEST);
         (*until - now).saturating_sub(AT_ONCE)
     }
+}
+
+/// The time of a refusal of what has so many bytes still to send.
+fn refusal(bytes: u64) -> Duration {
+    EACH.saturating_mul(u32::try_from(bytes / BYTES).unwrap_or(u32::MAX).saturating_add(1))
 }
 
 #[cfg(test)]
@@ -47,12 +58,12 @@ mod tests {
     #[test]
     fn refusals_beyond_the_pace_wait_and_none_longer_than_two_seconds() {
         let (refused, now) = (Refused::new(), Duration::from_secs(100));
-        let waits: Vec<Duration> = (0..3000).map(|_| refused.wait_at(0, now)).collect();
+        let waits: Vec<Duration> = (0..3000).map(|_| refused.wait_at(EACH, now)).collect();
         assert!(waits[..500].iter().all(Duration::is_zero));
         assert_eq!(waits[500..503], [2, 4, 6].map(Duration::from_millis));
         assert_eq!(*waits.iter().max().unwrap(), LONGEST);
-        assert_eq!(refused.wait_at(0, now + LONGEST), EACH, "what waited is made up for");
-        assert!(refused.wait_at(0, now + 2 * LONGEST).is_zero());
+        assert_eq!(refused.wait_at(EACH, now + LONGEST), EACH, "what waited is made up for");
+        assert!(refused.wait_at(EACH, now + 2 * LONGEST).is_zero());
     }
 
     #[test]
@@ -67,7 +78,7 @@ mod tests {
                 break;
             }
             let asks = clients[0];
-            clients[0] = asks + refused.wait_at(0, asks) + Duration::from_micros(100);
+            clients[0] = asks + refused.wait_at(EACH, asks) + Duration::from_micros(100);
             answered += 1;
         }
         assert!((5400..=5800).contains(&answered), "{answered}");
@@ -76,8 +87,8 @@ mod tests {
     #[test]
     fn what_had_much_to_send_costs_more() {
         let refused = Refused::new();
-        let waits: Vec<bool> = (0..20).map(|_| refused.wait_at(3 << 20, Duration::ZERO).is_zero()).collect();
+        let waits: Vec<bool> = (0..20).map(|_| refused.wait_at(refusal(3 << 20), Duration::ZERO).is_zero()).collect();
         assert_eq!(waits.iter().filter(|at_once| **at_once).count(), 10);
-        assert_eq!(refused.wait_at(u64::MAX, Duration::ZERO), LONGEST);
+        assert_eq!(refused.wait_at(refusal(u64::MAX), Duration::ZERO), LONGEST);
     }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ use super::activity::Activity;
 use super::client::{ClientCertificate, NoLongerGood};
 use super::length::LengthSearch;
 use super::registry::{self, Registry};
-use crate::keys::Standing;
+use crate::keys::{Refused, Standing};
 use crate::network::Network;
 use crate::proxied::Forwarders;
 
@@ -85,6 +85,14 @@ impl Peer {
             self.send_away();
         }
         dismissed
+    }
+
+    /// One more answer for which no key was asked: how long it waits. A proxy's connection is not one client's, and never waits.
+    pub(crate) fn wait_for_nothing(&self) -> Duration {
+        match self.shared {
+            true => Duration::ZERO,
+            false => self.connection.answered.wait_for_nothing(self.connection.activity.authenticated()),
+        }
     }
 
     /// Ends this connection in order with what is in flight.
@@ -192,6 +200,8 @@ pub(super) struct Connection {
     last_answer: AtomicBool,
     /// It sent too many frames that carry nothing.
     calmed: AtomicBool,
+    /// Answers that nobody paid for.
+    answered: Refused,
 }
 
 impl Connection {
@@ -216,6 +226,7 @@ impl Connection {
             length: Mutex::default(),
             last_answer: AtomicBool::new(false),
             calmed: AtomicBool::new(false),
+            answered: Refused::new(),
         }
     }
 

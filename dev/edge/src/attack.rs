@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -42,6 +42,8 @@ pub(crate) enum Attack {
     Idle,
     /// The same request again and again, whatever the answer is.
     Requests(&'static str, Arc<Call>),
+    /// The same for what nobody needs a key for.
+    Asks(&'static str, &'static str),
     /// All others, sharing the connections.
     All,
 }
@@ -92,6 +94,8 @@ impl Attack {
         let grows = Arc::new(post("traces", gzip(&grows_into_columns())?).encoding("gzip"));
         all.push(Attack::Requests("few KiB that become 117 MiB of columns", grows));
         all.push(Attack::Requests("small requests over the key's limit", Arc::new(post("logs", Vec::new()))));
+        let health = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        all.push(Attack::Asks("questions after health, without a key", health));
         all.push(Attack::All);
         Ok(all)
     }
@@ -101,7 +105,7 @@ impl Attack {
         match self {
             Attack::Quiet => "none",
             Attack::Busy => "none, but loops on all cores",
-            Attack::Frames(name, _) | Attack::Slow(name, _) | Attack::Requests(name, _) => name,
+            Attack::Frames(name, _) | Attack::Slow(name, _) | Attack::Requests(name, _) | Attack::Asks(name, _) => name,
             Attack::Idle => "idle connections",
             Attack::All => "all at once, 200 connections",
         }
@@ -182,6 +186,15 @@ impl Attack {
                 stream.write_all(request.as_bytes()).await?;
                 drain(&mut stream).await;
                 Ok(())
+            }
+            Attack::Asks(_, question) => {
+                let mut stream = connect(server.http, tally).await?;
+                let mut answer = [0; 4 << 10];
+                loop {
+                    stream.write_all(question.as_bytes()).await?;
+                    ensure!(stream.read(&mut answer).await? > 0, "it ended");
+                    tally.steps.fetch_add(1, Ordering::Relaxed);
+                }
             }
             Attack::Requests(_, call) => {
                 tally.connections.fetch_add(1, Ordering::Relaxed);
