@@ -144,28 +144,29 @@ impl Gateway {
         if let Err(refusal) = form::check(&head, &peer_of(&head)) {
             return self.rescue(&head, body, &seen, &refusal, true).await;
         }
-        // What anybody may ask costs nobody anything, and is not answered faster than the connection may have it.
-        let anybody = [health::is_asked, Reflection::is_asked, greeting::is_asked, cors::is_preflight];
-        if anybody.iter().any(|is_asked| is_asked(&head)) {
-            later(peer_of(&head).wait_for_nothing()).await;
-        }
         // Who asks how the process is has no key, and needs none.
         if health::is_asked(&head) {
+            for_nothing(&head).await;
             return self.health.answer(Request::from_parts(head, body)).await;
         }
         if let Some(reflection) = &self.reflection
-            && Reflection::is_asked(&head)
+            && Reflection::is_asked(head.uri.path())
         {
+            for_nothing(&head).await;
             return reflection.answer(Request::from_parts(head, body)).await;
         }
         if greeting::is_asked(&head) {
+            for_nothing(&head).await;
             return greeting::answer();
         }
         let origins = self.allowed_origins.load_full();
         // A browser asks before it sends, and shows no key when it asks: it is told which origins may send, nothing else.
         let mut response = match cors::is_preflight(&head) {
             true => match cors::check(&origins, &head.headers) {
-                Ok(()) => cors::preflight(&head.headers),
+                Ok(()) => {
+                    for_nothing(&head).await;
+                    cors::preflight(&head.headers)
+                }
                 Err(refusal) => self.rescue(&head, body, &seen, &refusal, false).await,
             },
             false => self.measure(&head, body, &origins, seen).await,
@@ -320,6 +321,11 @@ impl Gateway {
         later(wait).await;
         response
     }
+}
+
+/// What anybody may ask costs nobody anything, and is not answered faster than the connection may have it.
+async fn for_nothing(head: &Parts) {
+    later(peer_of(head).wait_for_nothing()).await;
 }
 
 /// Lets an answer wait.

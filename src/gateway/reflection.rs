@@ -2,7 +2,6 @@
 //! `listen.grpc_reflection`, and without a key, as health is: it tells what everybody may read in OTLP's repository.
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use tonic::service::Routes;
@@ -42,9 +41,9 @@ impl Reflection {
         Ok(Reflection(Routes::new(v1).add_service(v1alpha)))
     }
 
-    /// Whether this is a method of the services.
-    pub(super) fn is_asked(head: &Parts) -> bool {
-        METHODS.contains(&head.uri.path())
+    /// Whether this path is a method of the services.
+    pub(super) fn is_asked(path: &str) -> bool {
+        METHODS.contains(&path)
     }
 
     pub(super) async fn answer<B>(&self, request: Request<B>) -> Response<ReplyBody>

@@ -3,6 +3,7 @@
 mod fake;
 mod of_locks;
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -299,10 +300,18 @@ async fn health_needs_no_key_and_follows_readiness() {
     }
 }
 
-/// A body of which only the beginning comes.
-struct Stalled(Option<Bytes>);
+/// A body that comes in pieces, as over HTTP/2, and ends with them or never.
+struct Pieces {
+    left: VecDeque<Bytes>,
+    ends: bool,
+}
 
-impl Body for Stalled {
+/// A body of which only the beginning comes.
+fn stalled(begin: Option<Bytes>) -> Pieces {
+    Pieces { left: begin.into_iter().collect(), ends: false }
+}
+
+impl Body for Pieces {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -310,8 +319,10 @@ impl Body for Stalled {
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        let piece = self.0.take().map(|piece| Ok(http_body::Frame::data(piece)));
-        piece.map_or(Poll::Pending, |piece| Poll::Ready(Some(piece)))
+        match self.left.pop_front() {
+            None if !self.ends => Poll::Pending,
+            piece => Poll::Ready(piece.map(|piece| Ok(http_body::Frame::data(piece)))),
+        }
     }
 }
 
@@ -320,7 +331,7 @@ async fn a_client_that_goes_away_leaves_nothing() {
     let (gateway, sink) = gateway();
     let mut ask = Ask::logs(Protocol::HttpProtobuf, 100).key("good");
     let half = ask.body.split_to(ask.body.len() / 2);
-    let serving = gateway.serve(ask.head.body(Stalled(Some(half))).unwrap());
+    let serving = gateway.serve(ask.head.body(stalled(Some(half))).unwrap());
     assert!(tokio::time::timeout(Duration::from_millis(50), serving).await.is_err());
     assert_eq!(gateway.admission.memory().used(), 0);
     assert_eq!(sink.rows(), 0);
@@ -330,9 +341,9 @@ async fn a_client_that_goes_away_leaves_nothing() {
 async fn a_body_that_does_not_arrive_keeps_nobody_elses_answer() {
     let rules = config::Batch { max_age: Duration::ZERO, commit_interval: Duration::from_secs(1), ..RULES };
     let (gateway, _sink) = gateway_ruled(1000, rules);
-    let stalled = Ask::logs(Protocol::HttpProtobuf, 1).key("other").head.body(Stalled(None)).unwrap();
+    let never_whole = Ask::logs(Protocol::HttpProtobuf, 1).key("other").head.body(stalled(None)).unwrap();
     let slow = gateway.clone();
-    let slow = tokio::spawn(async move { slow.serve(stalled).await.status() });
+    let slow = tokio::spawn(async move { slow.serve(never_whole).await.status() });
     tokio::time::sleep(2 * rules.commit_interval).await;
     let began = tokio::time::Instant::now();
     let told = Ask::logs(Protocol::Grpc, 600).key("good").of(&gateway).await;

@@ -1,25 +1,8 @@
 //! How often a request takes what it shares with others: those of its key, or all. That is what bounds a gateway with many cores (benches/README.md).
 
-use std::collections::VecDeque;
-
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
 use super::*;
-
-/// What comes in frames, as over HTTP/2.
-struct Frames(VecDeque<Bytes>);
-
-impl Body for Frames {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(self.0.pop_front().map(|piece| Ok(http_body::Frame::data(piece))))
-    }
-}
 
 /// Log records with a text of so many bytes among them.
 fn logs(protocol: Protocol, text: usize) -> Ask {
@@ -42,8 +25,8 @@ fn gzip(ask: Ask) -> Ask {
 /// Sends it; how often each account was taken, when all of it is given back.
 async fn taken(gateway: &Gateway, ask: Ask, key: &[u8]) -> (Code, [usize; 3]) {
     gateway.admission.taken(key);
-    let frames = ask.body.chunks(16 << 10).map(Bytes::copy_from_slice).collect();
-    let response = gateway.serve(ask.head.body(Frames(frames)).unwrap()).await;
+    let pieces = ask.body.chunks(16 << 10).map(Bytes::copy_from_slice).collect();
+    let response = gateway.serve(ask.head.body(Pieces { left: pieces, ends: true }).unwrap()).await;
     let told = Told::read(ask.protocol, response).await;
     tokio::time::timeout(Duration::from_secs(60), async {
         while gateway.admission.memory().used() > 0 {
