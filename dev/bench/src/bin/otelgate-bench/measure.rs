@@ -104,27 +104,29 @@ impl<'a> Bench<'a> {
         let acknowledged = load["records_accepted"].as_u64().unwrap_or(0);
         let stored = self.settle(&database, signal, acknowledged).await?;
         let idle = began.elapsed().as_secs_f64() * self.idle;
+        // Before the logs are asked, which is nobody's either.
+        let (gateway_spent, clickhouse_spent) =
+            (cpu_seconds(pid)? - gateway_before, self.clickhouse_cpu()? - clickhouse_before);
+        let (gateway_peak, clickhouse_peak) = (peak_memory(pid)?, peak_memory(self.clickhouse_pid()?)?);
+        let (parts, inserts, merges) = self.logged(&database).await?;
         let per_million = |seconds: f64| seconds * 1e6 / acknowledged.max(1) as f64;
-        let mut run = Run {
+        let run = Run {
             gateway: kind.name(self.args),
             signal: signal.to_owned(),
             rate,
             acknowledged,
             stored,
             void: acknowledged == 0 || (stored != acknowledged && kind != Kind::Rotel),
-            gateway_cpu_per_million: per_million(cpu_seconds(pid)? - gateway_before),
-            clickhouse_cpu_per_million: per_million(self.clickhouse_cpu()? - clickhouse_before - idle),
+            gateway_cpu_per_million: per_million(gateway_spent),
+            clickhouse_cpu_per_million: per_million(clickhouse_spent - idle),
             clickhouse_idle_per_million: per_million(idle),
-            inserts_per_million: 0.0,
-            merges_per_million: 0.0,
-            gateway_peak_mib: mib(peak_memory(pid)?),
-            clickhouse_peak_mib: mib(peak_memory(self.clickhouse_pid()?)?),
-            parts: 0,
+            inserts_per_million: per_million(inserts),
+            merges_per_million: per_million(merges),
+            gateway_peak_mib: mib(gateway_peak),
+            clickhouse_peak_mib: mib(clickhouse_peak),
+            parts,
             load,
         };
-        let (inserts, merges);
-        (run.parts, inserts, merges) = self.logged(&database).await?;
-        (run.inserts_per_million, run.merges_per_million) = (per_million(inserts), per_million(merges));
         running.stop().await?;
         self.clickhouse.query(&format!("DROP DATABASE {database} SYNC"), "TabSeparated").await?;
         Ok(run)
